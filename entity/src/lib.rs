@@ -1,0 +1,6 @@
+//! The tables, one a file: columns and relations only. The schema itself is made by `migration`.
+
+pub mod api_key;
+pub mod audit_event;
+pub mod pepper;
+pub mod secret;

@@ -1,0 +1,22 @@
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "secrets")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub key_id: Uuid,
+    /// `blake3::keyed_hash` of the secret under the pepper named beside it: 32 bytes.
+    #[sea_orm(unique)]
+    pub hash: Vec<u8>,
+    pub pepper_id: String,
+    pub start: String,
+    pub last4: String,
+    pub created_at: DateTimeUtc,
+    pub expires_at: Option<DateTimeUtc>,
+    #[sea_orm(belongs_to, from = "key_id", to = "id")]
+    pub key: HasOne<super::api_key::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

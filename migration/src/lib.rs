@@ -1,0 +1,16 @@
+//! The schema, one change a file, in the order in which they are applied. A file that has been released is never edited.
+
+use sea_orm_migration::prelude::*;
+
+mod m0001_api_keys;
+mod m0002_audit_events;
+
+pub use sea_orm_migration::MigratorTrait;
+
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_api_keys::Migration), Box::new(m0002_audit_events::Migration)]
+    }
+}

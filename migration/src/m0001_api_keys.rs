@@ -1,0 +1,115 @@
+//! Keys, their secrets, and the peppers that the secrets are hashed with.
+
+use sea_orm_migration::{prelude::*, schema::*};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[derive(DeriveIden)]
+enum ApiKeys {
+    Table,
+    Id,
+    OwnerIssuer,
+    OwnerSubject,
+    Organization,
+    Name,
+    Scopes,
+    Metadata,
+    Enabled,
+    CreatedAt,
+    UpdatedAt,
+    ExpiresAt,
+    RevokedAt,
+}
+
+#[derive(DeriveIden)]
+enum Secrets {
+    Table,
+    Id,
+    KeyId,
+    Hash,
+    PepperId,
+    Start,
+    Last4,
+    CreatedAt,
+    ExpiresAt,
+}
+
+#[derive(DeriveIden)]
+enum Peppers {
+    Table,
+    Id,
+    FirstUsedAt,
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .create_table(
+                Table::create()
+                    .table(ApiKeys::Table)
+                    .col(uuid(ApiKeys::Id).primary_key())
+                    .col(text(ApiKeys::OwnerIssuer))
+                    .col(text(ApiKeys::OwnerSubject))
+                    .col(text_null(ApiKeys::Organization))
+                    .col(text(ApiKeys::Name))
+                    .col(text(ApiKeys::Scopes))
+                    .col(text(ApiKeys::Metadata))
+                    .col(boolean(ApiKeys::Enabled))
+                    .col(timestamp_with_time_zone(ApiKeys::CreatedAt))
+                    .col(timestamp_with_time_zone(ApiKeys::UpdatedAt))
+                    .col(timestamp_with_time_zone_null(ApiKeys::ExpiresAt))
+                    .col(timestamp_with_time_zone_null(ApiKeys::RevokedAt))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("api_keys_by_owner")
+                    .table(ApiKeys::Table)
+                    .col(ApiKeys::OwnerIssuer)
+                    .col(ApiKeys::OwnerSubject)
+                    .col(ApiKeys::Id)
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table(Secrets::Table)
+                    .col(uuid(Secrets::Id).primary_key())
+                    .col(uuid(Secrets::KeyId))
+                    .col(blob(Secrets::Hash).unique_key())
+                    .col(text(Secrets::PepperId))
+                    .col(text(Secrets::Start))
+                    .col(text(Secrets::Last4))
+                    .col(timestamp_with_time_zone(Secrets::CreatedAt))
+                    .col(timestamp_with_time_zone_null(Secrets::ExpiresAt))
+                    .foreign_key(
+                        ForeignKey::create().from(Secrets::Table, Secrets::KeyId).to(ApiKeys::Table, ApiKeys::Id),
+                    )
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(Index::create().name("secrets_by_key").table(Secrets::Table).col(Secrets::KeyId).to_owned())
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table(Peppers::Table)
+                    .col(text(Peppers::Id).primary_key())
+                    .col(timestamp_with_time_zone(Peppers::FirstUsedAt))
+                    .to_owned(),
+            )
+            .await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(Peppers::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(Secrets::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(ApiKeys::Table).to_owned()).await
+    }
+}

@@ -1,0 +1,184 @@
+//! Body: JSON in and JSON out.
+//!
+//! poem-openapi's own `Json` has no size limit, coerces numbers to strings, lets unknown and duplicate members pass and
+//! answers everything with 400 in its own words. This one reads at most 64 KiB, takes each member by name, collects every
+//! violation with its pointer, and says the rule instead of the parser's state.
+
+use futures_util::TryStreamExt;
+use poem::http::{StatusCode, header};
+use poem::{Body, IntoResponse, Request, RequestBody, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::{Map, Value};
+
+use super::problem::{JSON, Problem, Violation};
+use super::values::FromJson;
+use crate::domain::Broken;
+
+mod strict;
+
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// How much of an over-long body is read and thrown away. A connection that is closed with data unread is reset, and the
+/// client would lose the answer that says why.
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+
+pub struct JsonBody<T>(pub T);
+
+/// A request schema that takes its members one by one. `None` means that [`Members`] holds at least one violation.
+pub trait FromMembers: Type + Sized {
+    fn from_members(members: &mut Members) -> Option<Self>;
+}
+
+/// The members of a JSON object that nobody has taken yet, and what was wrong with those that were.
+pub struct Members {
+    object: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+impl Members {
+    pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
+        match self.object.remove(name) {
+            Some(value) => self.parse(name, value),
+            None => {
+                self.break_rule(name, &Broken::rule("is required"));
+                None
+            }
+        }
+    }
+
+    /// An absent member is `Some(None)`.
+    pub fn optional<T: FromJson>(&mut self, name: &str) -> Option<Option<T>> {
+        match self.object.remove(name) {
+            Some(value) => self.parse(name, value).map(Some),
+            None => Some(None),
+        }
+    }
+
+    pub fn break_rule(&mut self, name: &str, rule: &Broken) {
+        self.violations.push(Violation::new(format!("/{name}"), rule.to_string()));
+    }
+
+    fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
+        T::from_json(value).map_err(|rule| self.break_rule(name, &rule)).ok()
+    }
+
+    fn finish(self) -> Vec<Violation> {
+        let unknown = self.object.keys().map(|name| match is_plain(name) {
+            true => Violation::new(format!("/{name}"), "is not a member of this body; leave it out"),
+            false => Violation::new("", "has a member that is not known; leave it out"),
+        });
+        self.violations.into_iter().chain(unknown).collect()
+    }
+}
+
+/// Whether a name that a client made up can be repeated to it: a plain word, too short to be a credential in the wrong place.
+pub fn is_plain(name: &str) -> bool {
+    (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+impl<T: FromMembers> JsonBody<T> {
+    async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
+        check_media_type(request)?;
+        let bytes =
+            read_limited(request, body.take().map_err(|_| Problem::internal("the body was taken twice"))?).await?;
+        let (object, mut violations) = strict::object(&bytes)?;
+        let mut members = Members { object, violations: Vec::new() };
+        let value = T::from_members(&mut members);
+        violations.extend(members.finish());
+        match value {
+            Some(value) if violations.is_empty() => Ok(Self(value)),
+            _ => Err(Problem::unprocessable(violations)),
+        }
+    }
+}
+
+fn check_media_type(request: &Request) -> Result<(), Problem> {
+    let unsupported = |detail| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return unsupported("Send the body as it is, without a Content-Encoding.");
+    }
+    let mut declared = request.headers().get_all(header::CONTENT_TYPE).iter();
+    match (declared.next(), declared.next()) {
+        (Some(only), None) if only.to_str().is_ok_and(is_json) => Ok(()),
+        _ => unsupported("Send the body as JSON, with `Content-Type: application/json`."),
+    }
+}
+
+/// `application/json`, with no parameter but a charset of UTF-8, which is all that RFC 8259, section 8.1, allows.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(JSON))
+        && parts.all(|parameter| {
+            parameter.is_empty()
+                || parameter.split_once('=').is_some_and(|(name, value)| {
+                    name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+                })
+        })
+}
+
+/// The declared length is looked at first, and the bytes themselves in any case: a chunked body declares none.
+async fn read_limited(request: &Request, body: Body) -> Result<Vec<u8>, Problem> {
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    let mut chunks = std::pin::pin!(body.into_bytes_stream());
+    let cut_off = |error: std::io::Error| {
+        Problem::bad_request("The body ended before its time; send it whole.").because(error.to_string())
+    };
+    while let Some(chunk) = chunks.try_next().await.map_err(cut_off)? {
+        length += chunk.len();
+        if length <= MAX_BYTES {
+            bytes.extend_from_slice(&chunk);
+        } else if length > MAX_DISCARDED {
+            break;
+        }
+    }
+    if length > MAX_BYTES || declared.is_some_and(|declared: usize| declared > MAX_BYTES) {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Send a body of at most 64 KiB (65536 bytes)."));
+    }
+    Ok(bytes)
+}
+
+impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self::read(request, body).await?)
+    }
+}
+
+impl<T: Type> Payload for JsonBody<T> {
+    const CONTENT_TYPE: &'static str = JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: ToJSON> IntoResponse for JsonBody<T> {
+    fn into_response(self) -> Response {
+        Response::builder().content_type(JSON).body(self.0.to_json_string())
+    }
+}

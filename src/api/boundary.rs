@@ -1,0 +1,250 @@
+//! Boundary: the outermost endpoint. Whatever happens inside, a request gets an answer in our shape, an id, and one line
+//! in the log.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use poem::error::{MethodNotAllowedError, NotFoundError};
+use poem::http::uri::PathAndQuery;
+use poem::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use poem::{Endpoint, Request, Response};
+use poem_openapi::error::{ParseParamError, ParsePathError};
+use tracing::{Instrument, error, error_span, info, warn};
+
+use super::body::is_plain;
+use super::origin::RequestContext;
+use super::problem::{JSON, PROBLEM_JSON, Problem};
+use super::routes::{Route, RouteTable, canonical};
+use crate::domain::clock::Clock;
+
+pub struct Boundary<E> {
+    pub inner: E,
+    pub routes: RouteTable,
+    pub clock: Clock,
+    pub request_timeout: Duration,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+impl<E: Endpoint<Output = Response>> Endpoint for Boundary<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let started = Instant::now();
+        let context = RequestContext::new(&request, &self.clock);
+        request.extensions_mut().insert(context.clone());
+        route_by_canonical_path(&mut request);
+        let route = self.routes.find(request.uri().path());
+        let method = request.method().clone();
+        let media_type = problem_media_type(&request);
+
+        let span = error_span!("request", request_id = context.request_id(), trace_id = context.trace_id());
+        let outcome = self.answer(request, route).instrument(span.clone()).await;
+        let (mut response, cause) = match outcome {
+            Ok(response) => (response, None),
+            Err(mut problem) => {
+                let cause = problem.cause.take();
+                (problem.into_response(media_type, context.request_id()), cause)
+            }
+        };
+        let headers = response.headers_mut();
+        let request_id = HeaderValue::from_str(context.request_id()).expect("a request id is visible ASCII");
+        headers.insert(REQUEST_ID, request_id);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+        let status = response.status();
+        let _in_request = span.enter();
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    method = %method,
+                    route = route.map_or("-", |route| &route.template),
+                    status = status.as_u16(),
+                    duration_ms = started.elapsed().as_secs_f64() * 1e3,
+                    subject = context.subject(),
+                    cause,
+                    "answered"
+                )
+            };
+        }
+        match status.as_u16() {
+            503 => line!(warn),
+            500.. => line!(error),
+            _ => line!(info),
+        }
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Boundary<E> {
+    async fn answer(&self, request: Request, route: Option<&Route>) -> Result<Response, Problem> {
+        let route = route.ok_or_else(Problem::not_found)?;
+        let query = route.query(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
+        check_query(&request, query)?;
+        let inner = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        match tokio::time::timeout(self.request_timeout, inner).await {
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Err(error))) => Err(translate(error, route)),
+            Ok(Err(_panic)) => Err(Problem::internal("a handler panicked; the line before says where")),
+            Err(_elapsed) => Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "The request took too long to arrive; send its body at once.",
+            )),
+        }
+    }
+}
+
+/// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
+fn translate(error: poem::Error, route: &Route) -> Problem {
+    let error = match error.downcast::<Problem>() {
+        Ok(problem) => return problem,
+        Err(error) => error,
+    };
+    if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
+        Problem::bad_request(format!(
+            "The parameter {} has a value that it cannot have; see the document.",
+            parameter.name
+        ))
+    } else if error.is::<ParsePathError>() || error.is::<NotFoundError>() {
+        // An id that cannot be is answered like one that is not.
+        Problem::not_found()
+    } else if error.is::<MethodNotAllowedError>() {
+        Problem::method_not_allowed(&route.allow())
+    } else {
+        Problem::internal(error.to_string())
+    }
+}
+
+fn check_query(request: &Request, declared: &[String]) -> Result<(), Problem> {
+    let Some(query) = request.uri().query() else { return Ok(()) };
+    let mut seen = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split('=').next().unwrap_or_default();
+        if !declared.iter().any(|declared| declared == name) {
+            let named =
+                if is_plain(name) { format!("parameter {name}") } else { "parameter that is not known".to_owned() };
+            return Err(Problem::bad_request(format!(
+                "The query has a {named}, which this operation does not take; leave it out."
+            )));
+        }
+        if seen.contains(&name) {
+            return Err(Problem::bad_request(format!(
+                "The query has the parameter {name} more than once; send it once."
+            )));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+fn route_by_canonical_path(request: &mut Request) {
+    let Some(path) = canonical(request.uri().path()) else { return };
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = request.uri().clone().into_parts();
+    if let Ok(path_and_query) = PathAndQuery::try_from(format!("{path}{query}")) {
+        parts.path_and_query = Some(path_and_query);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
+/// `application/problem+json`, unless `Accept` admits `application/json` and not that (RFC 9110, section 12.5.1).
+fn problem_media_type(request: &Request) -> &'static str {
+    let mut ranges: Vec<&str> = Vec::new();
+    for accept in request.headers().get_all(header::ACCEPT) {
+        ranges.extend(accept.to_str().unwrap_or_default().split(','));
+    }
+    if !ranges.is_empty() && !admits(&ranges, PROBLEM_JSON) && admits(&ranges, JSON) { JSON } else { PROBLEM_JSON }
+}
+
+/// The most specific range that matches decides, by whether its weight is above zero.
+fn admits(ranges: &[&str], media_type: &str) -> bool {
+    let weight = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let specificity = match name.as_str() {
+            name if name == media_type => 2,
+            "application/*" => 1,
+            "*/*" => 0,
+            _ => return None,
+        };
+        let q = parts.find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")));
+        Some((specificity, q.is_none_or(|q| q.trim().parse::<f32>().is_ok_and(|q| q > 0.0))))
+    };
+    ranges
+        .iter()
+        .filter_map(|range| weight(range))
+        .max_by_key(|(specificity, _)| *specificity)
+        .is_some_and(|(_, admitted)| admitted)
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::endpoint::make;
+
+    use super::*;
+
+    fn boundary<F: Fn() -> poem::Result<Response> + Send + Sync + 'static>(
+        handler: F,
+    ) -> impl Endpoint<Output = Response> {
+        let handler = std::sync::Arc::new(handler);
+        Boundary {
+            inner: make(move |_| {
+                let handler = handler.clone();
+                async move { handler() }
+            }),
+            routes: RouteTable::new(&["/page"]),
+            clock: Clock::System,
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+
+    async fn body(response: Response) -> serde_json::Value {
+        serde_json::from_slice(&response.into_body().into_vec().await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_tells_nothing_of_the_inside() {
+        let request = Request::builder().uri_str("/page").finish();
+        let response = boundary(|| panic!("the inside")).call(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.content_type(), Some(PROBLEM_JSON));
+        let body = body(response).await;
+        assert_eq!(body["status"], 500);
+        assert!(!body.to_string().contains("the inside"));
+    }
+
+    #[tokio::test]
+    async fn an_error_that_nobody_foresaw_is_a_500_that_tells_nothing_of_the_inside() {
+        let request = Request::builder().uri_str("/page").finish();
+        let unforeseen = || Err(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST));
+        let response = boundary(unforeseen).call(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(!body(response).await.to_string().contains("the inside"));
+    }
+
+    #[test]
+    fn errors_are_problem_json_unless_only_plain_json_is_accepted() {
+        for (accept, expected) in [
+            (None, PROBLEM_JSON),
+            (Some("*/*"), PROBLEM_JSON),
+            (Some("application/*"), PROBLEM_JSON),
+            (Some("application/json"), JSON),
+            (Some("Application/JSON; q=0.5"), JSON),
+            (Some("text/html, application/json"), JSON),
+            (Some("application/json, application/problem+json"), PROBLEM_JSON),
+            (Some("application/json, */*;q=0.1"), PROBLEM_JSON),
+            (Some("application/problem+json;q=0, */*"), JSON),
+            (Some("text/html"), PROBLEM_JSON),
+            (Some("application/json;q=0"), PROBLEM_JSON),
+        ] {
+            let mut request = Request::builder();
+            if let Some(accept) = accept {
+                request = request.header("accept", accept);
+            }
+            assert_eq!(problem_media_type(&request.finish()), expected, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Document: the OpenAPI description. The code's doc comments are its only source; what poem-openapi cannot say is
+//! added here, once, for every form in which it is served.
+
+use serde_json::{Map, Value, json};
+
+use super::service;
+
+pub struct Document(Value);
+
+impl Document {
+    pub fn new() -> Self {
+        let mut document: Value = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
+        document["openapi"] = json!("3.0.3");
+        name_problem_responses(&mut document);
+        close_request_schemas(&mut document);
+        tidy(&mut document);
+        document["components"]["schemas"]["ApiKeyCreateRequest"]["not"] =
+            json!({ "required": ["expires_at", "expires_in_seconds"] });
+        Self(document)
+    }
+
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(&self.0).expect("a JSON value can always be written") + "\n"
+    }
+
+    pub fn yaml(&self) -> String {
+        let yaml = serde_norway::to_string(&self.0).expect("a JSON value can always be written as YAML");
+        yaml.lines().map(|line| escape_invisible(line) + "\n").collect()
+    }
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn objects<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+    value.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::iter_mut)
+}
+
+/// The failures of an operation are the same in all: each becomes a named response, so that a reader meets it once.
+fn name_problem_responses(document: &mut Value) {
+    let mut named = Map::new();
+    for (_, path) in objects(document, "paths") {
+        for operation in path.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            for (status, response) in objects(operation, "responses").filter(|(status, _)| status.as_str() >= "4") {
+                let status: u16 = status.parse().expect("responses are listed by status");
+                let name = poem::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+                let name = name.expect("we answer with registered statuses only").replace(' ', "");
+                let reference = json!({ "$ref": format!("#/components/responses/{name}") });
+                named.entry(name).or_insert(std::mem::replace(response, reference));
+            }
+        }
+    }
+    for (_, response) in &mut named {
+        // The example that the schema carries is that of a 422 and would mislead beside another status.
+        let examples = response["content"].as_object_mut().into_iter().flat_map(Map::values_mut);
+        examples.for_each(|content| content["schema"] = json!({ "$ref": "#/components/schemas/ProblemDetail" }));
+    }
+    named.sort_keys();
+    document["components"]["responses"] = Value::Object(named);
+}
+
+/// Members that a request schema does not name are refused, and the document says so.
+fn close_request_schemas(document: &mut Value) {
+    for (name, schema) in objects(&mut document["components"], "schemas") {
+        if name.ends_with("Request") {
+            schema["additionalProperties"] = json!(false);
+        }
+    }
+}
+
+/// `deprecated: false` and `explode: true` are what their absence means; bounds are whole numbers; and a header is
+/// written as RFC 9110 writes it.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            let default = |name: &str, value: &Value| match name {
+                "deprecated" => *value == json!(false),
+                "explode" => *value == json!(true),
+                _ => false,
+            };
+            object.retain(|name, value| !default(name, value));
+            if let Some(Value::Object(headers)) = object.get_mut("headers") {
+                *headers =
+                    std::mem::take(headers).into_iter().map(|(name, header)| (capitalized(&name), header)).collect();
+            }
+            object.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e15) {
+                *value = json!(whole as i64);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn capitalized(header: &str) -> String {
+    let word = |word: &str| match word.to_ascii_uppercase().as_str() {
+        "WWW" | "ID" => word.to_ascii_uppercase(),
+        _ => word[..1].to_ascii_uppercase() + &word[1..].to_ascii_lowercase(),
+    };
+    header.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+/// A pattern that speaks of invisible characters is written with escapes, so that a reader sees them.
+fn escape_invisible(line: &str) -> String {
+    let Some((key, pattern)) = line.split_once("pattern: ").filter(|_| !line.is_ascii()) else {
+        return line.to_owned();
+    };
+    let escaped = pattern.chars().map(|c| match c {
+        '\\' | '"' => format!("\\{c}"),
+        c if c.is_ascii() => c.to_string(),
+        c => format!("\\U{:08X}", u32::from(c)),
+    });
+    format!("{key}pattern: \"{}\"", escaped.collect::<String>())
+}

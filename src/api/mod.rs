@@ -1,0 +1,34 @@
+//! API: the product over HTTP, by the reference in `openapi.yaml`. One `#[OpenApi]` implementation and its schemas a tag.
+
+pub mod auth;
+pub mod body;
+pub mod boundary;
+pub mod docs;
+pub mod document;
+pub mod keys;
+pub mod origin;
+pub mod problem;
+pub mod routes;
+pub mod values;
+
+use poem_openapi::{OpenApiService, Tags};
+
+/// What every operation's path begins with.
+pub const BASE: &str = "/api";
+
+#[derive(Tags)]
+pub enum Tag {
+    /// Keys of the current user: made, looked after and ended by their owner.
+    #[oai(rename = "API keys")]
+    ApiKeys,
+}
+
+pub type Operations = keys::KeyOperations;
+
+/// The operations and what the document says of them as a whole.
+pub fn service() -> OpenApiService<Operations, ()> {
+    OpenApiService::new(keys::KeyOperations, "mintkey", env!("CARGO_PKG_VERSION"))
+        .description(include_str!("description.md"))
+        .license(poem_openapi::LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+        .server(BASE)
+}

@@ -1,0 +1,283 @@
+//! Problem: the one shape of every answer that is not 2xx (RFC 9457).
+
+use std::fmt;
+
+use poem::error::ResponseError;
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::{Body, Response};
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::{ApiResponse, Object};
+
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+pub const PROBLEM_JSON: &str = "application/problem+json";
+pub const JSON: &str = "application/json";
+
+/// What went wrong, and what to change (RFC 9457).
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none, skip_serializing_if_is_empty, example)]
+pub struct ProblemDetail {
+    /// What kind of problem it is: `about:blank` where the status says all, else a `urn:mintkey:problem:` name that a
+    /// client can act on.
+    #[oai(rename = "type")]
+    kind: Option<String>,
+    /// The kind in a few words; for `about:blank` the name of the status.
+    title: String,
+    /// The HTTP status of this answer.
+    #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
+    status: u16,
+    /// What to change, for this request. Never holds a credential.
+    detail: String,
+    /// On 422: every member that breaks a rule.
+    errors: Vec<Violation>,
+    /// The id of the request in the service's log.
+    request_id: Option<String>,
+}
+
+impl poem_openapi::types::Example for ProblemDetail {
+    fn example() -> Self {
+        Self {
+            kind: Some("about:blank".into()),
+            title: "Unprocessable Entity".into(),
+            status: 422,
+            detail: "The body breaks a rule: /name must hold at least one character that is not a space.".into(),
+            errors: vec![Violation::new("/name", "must hold at least one character that is not a space")],
+            request_id: Some("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11".into()),
+        }
+    }
+}
+
+/// A rule that a member of the body breaks.
+#[derive(Object, Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Where: a JSON pointer (RFC 6901); the empty one is the body itself.
+    pub pointer: String,
+    /// The rule.
+    pub detail: String,
+}
+
+impl Violation {
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// A problem on its way out. Its `detail` is shown to the client; its `cause` only to the log.
+#[derive(Debug)]
+pub struct Problem {
+    pub status: StatusCode,
+    detail: String,
+    errors: Vec<Violation>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    pub cause: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// RFC 6750, section 3: an error code only when a credential came.
+    pub fn unauthorized(credential_came: bool) -> Self {
+        let (challenge, detail) = if credential_came {
+            (
+                r#"Bearer error="invalid_token""#,
+                "The credential is not valid here, or no longer; send a current access token or API key.",
+            )
+        } else {
+            ("Bearer", "Send an access token or an API key as `Authorization: Bearer <credential>`.")
+        };
+        Self::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// RFC 6750, section 3.1. Scopes need no quoting: their alphabet has neither quotes nor backslashes.
+    pub fn insufficient_scope(scope: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, format!("The credential lacks the scope {scope}; use one that holds it."))
+            .with(header::WWW_AUTHENTICATE, &format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "There is nothing here that this credential may see; check the path and the id.",
+        )
+    }
+
+    pub fn method_not_allowed(allow: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("This path takes {allow} only.")).with(header::ALLOW, allow)
+    }
+
+    pub fn unprocessable(errors: Vec<Violation>) -> Self {
+        let first = errors.first().map(|error| match error.pointer.as_str() {
+            "" => format!("it {}", error.detail),
+            pointer => format!("{pointer} {}", error.detail),
+        });
+        let detail = format!("The body breaks a rule: {}.", first.unwrap_or_default());
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service cannot reach its database now; send the request again later.",
+        )
+        .with(header::RETRY_AFTER, "1")
+        .because(cause)
+    }
+
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed; its log says why, under this request's id.")
+            .because(cause)
+    }
+
+    fn with(mut self, name: HeaderName, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).expect("our own header values are visible ASCII");
+        self.headers.push((name, value));
+        self
+    }
+
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    pub fn into_response(self, media_type: &'static str, request_id: &str) -> Response {
+        let detail = ProblemDetail {
+            kind: Some("about:blank".into()),
+            title: self.status.canonical_reason().unwrap_or("Error").into(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            errors: self.errors,
+            request_id: Some(request_id.to_owned()),
+        };
+        let mut response =
+            Response::builder().status(self.status).content_type(media_type).body(Body::from(detail.to_json_string()));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.cause.as_deref().unwrap_or(&self.detail))
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Invalid { pointer, rule } => {
+                Self::unprocessable(vec![Violation::new(pointer, rule.to_string())])
+            }
+            ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
+            ServiceError::Store(error) => error.into(),
+            ServiceError::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(cause) | StoreError::Refused(cause) => Self::unavailable(cause),
+            StoreError::Bug(error) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+/// Names of headers, and what they hold.
+type Headers = &'static [(&'static str, &'static str)];
+
+/// The statuses that an operation may fail with: what each means is written here, once.
+const FAILURES: [(u16, &str, Headers); 10] = [
+    (400, "The request cannot be read: its JSON or its query is malformed.", &[]),
+    (
+        401,
+        "The credential is missing, malformed, expired or unknown.",
+        &[("WWW-Authenticate", "What to send, and what was wrong with what came (RFC 6750).")],
+    ),
+    (403, "The caller is known and may not do this.", &[("WWW-Authenticate", "The scope that is missing (RFC 6750).")]),
+    (404, "There is no such thing, or it is another owner's.", &[]),
+    (408, "The body did not arrive in time.", &[]),
+    (413, "The body is over 64 KiB.", &[]),
+    (415, "The body is not declared as `application/json`.", &[]),
+    (422, "The body is JSON and breaks a rule; `errors` says which.", &[]),
+    (500, "The service failed.", &[]),
+    (503, "The service cannot know the answer now.", &[("Retry-After", "Seconds to wait before the next try.")]),
+];
+
+/// A problem of an operation that may fail with the given statuses and no others: a bit each, in the order of
+/// [`FAILURES`], made by [`may_fail`]. The document lists them from here.
+#[derive(Debug)]
+pub struct Failure<const MAY: u32>(Problem);
+
+pub const fn may_fail(statuses: &[u16]) -> u32 {
+    let mut mask = 0;
+    let mut asked = 0;
+    while asked < statuses.len() {
+        let mut known = 0;
+        while FAILURES[known].0 != statuses[asked] {
+            known += 1;
+        }
+        mask |= 1 << known;
+        asked += 1;
+    }
+    mask
+}
+
+impl<const MAY: u32, T: Into<Problem>> From<T> for Failure<MAY> {
+    fn from(error: T) -> Self {
+        Self(error.into())
+    }
+}
+
+impl<const MAY: u32> From<Failure<MAY>> for poem::Error {
+    fn from(Failure(problem): Failure<MAY>) -> Self {
+        problem.into()
+    }
+}
+
+impl<const MAY: u32> ApiResponse for Failure<MAY> {
+    fn meta() -> MetaResponses {
+        let listed = FAILURES.iter().enumerate().filter(|(bit, _)| MAY & (1 << bit) != 0);
+        let responses = listed.map(|(_, &(status, description, headers))| failure_meta(status, description, headers));
+        MetaResponses { responses: responses.collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemDetail::register(registry);
+    }
+}
+
+fn failure_meta(status: u16, description: &'static str, headers: &[(&str, &str)]) -> MetaResponse {
+    let header = |name: &str, description: &str, schema: MetaSchemaRef| MetaHeader {
+        name: name.to_owned(),
+        description: Some(description.to_owned()),
+        required: true,
+        deprecated: false,
+        schema,
+    };
+    let content = |content_type| MetaMediaType { content_type, schema: ProblemDetail::schema_ref() };
+    MetaResponse {
+        description,
+        status: Some(status),
+        status_range: None,
+        content: vec![content(PROBLEM_JSON), content(JSON)],
+        headers: headers.iter().map(|(name, description)| header(name, description, String::schema_ref())).collect(),
+    }
+}

@@ -1,0 +1,113 @@
+//! Routes: the paths there are, with the methods and query parameters that each takes. Made from the operations
+//! themselves, for what poem's router does not tell: the template of a path for the log, `Allow` for a 405, and which
+//! query parameters were never declared.
+
+use poem::http::Method;
+use poem_openapi::OpenApi;
+use poem_openapi::registry::MetaParamIn;
+
+use super::{BASE, Operations};
+
+pub struct RouteTable(Vec<Route>);
+
+pub struct Route {
+    pub template: String,
+    operations: Vec<Operation>,
+}
+
+struct Operation {
+    method: Method,
+    query: Vec<String>,
+}
+
+impl RouteTable {
+    /// The operations of the API, and the given paths that take a plain GET.
+    pub fn new(pages: &[&str]) -> Self {
+        let mut routes = Vec::new();
+        for path in Operations::meta().into_iter().flat_map(|api| api.paths) {
+            let operation = |operation: poem_openapi::registry::MetaOperation| Operation {
+                method: operation.method,
+                query: operation
+                    .params
+                    .into_iter()
+                    .filter(|p| p.in_type == MetaParamIn::Query)
+                    .map(|p| p.name)
+                    .collect(),
+            };
+            let operations = path.operations.into_iter().map(operation).collect();
+            routes.push(Route { template: format!("{BASE}{}", path.path), operations });
+        }
+        let page = |path: &&str| Route {
+            template: (*path).to_owned(),
+            operations: vec![Operation { method: Method::GET, query: Vec::new() }],
+        };
+        routes.extend(pages.iter().map(page));
+        // A literal path is found before a template that would match it too.
+        routes.sort_by_key(|route| route.template.contains('{'));
+        Self(routes)
+    }
+
+    pub fn find(&self, path: &str) -> Option<&Route> {
+        self.0.iter().find(|route| matches(&route.template, path))
+    }
+}
+
+impl Route {
+    /// The methods, as `Allow` lists them. Where there is GET there is HEAD (RFC 9110, section 9.3.2).
+    pub fn allow(&self) -> String {
+        let mut methods: Vec<_> = self.operations.iter().map(|operation| operation.method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        methods.join(", ")
+    }
+
+    /// The query parameters of the operation with this method; `None` where there is no such operation.
+    pub fn query(&self, method: &Method) -> Option<&[String]> {
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        self.operations.iter().find(|operation| operation.method == wanted).map(|operation| operation.query.as_slice())
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let mut segments = path.split('/');
+    template
+        .split('/')
+        .all(|wanted| segments.next().is_some_and(|segment| wanted.starts_with('{') || wanted == segment))
+        && segments.next().is_none()
+}
+
+/// The one spelling of a path by which it is routed: without a trailing slash, except the collection of keys, whose
+/// contract has one.
+pub fn canonical(path: &str) -> Option<String> {
+    const COLLECTION: &str = "/api/auth/api-keys";
+    if path == COLLECTION {
+        return Some(format!("{COLLECTION}/"));
+    }
+    match path.strip_suffix('/') {
+        Some("" | COLLECTION) | None => None,
+        Some(shorter) => Some(shorter.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling_of_each_path_is_routed() {
+        assert_eq!(canonical("/api/auth/api-keys"), Some("/api/auth/api-keys/".into()));
+        assert_eq!(canonical("/api/auth/api-keys/"), None);
+        assert_eq!(canonical("/docs/"), Some("/docs".into()));
+        assert_eq!(canonical("/docs"), None);
+        assert_eq!(canonical("/"), None);
+    }
+
+    #[test]
+    fn templates_match_whole_paths() {
+        assert!(matches("/a/{id}/b", "/a/5/b"));
+        assert!(!matches("/a/{id}/b", "/a/5"));
+        assert!(!matches("/a/{id}", "/a/5/b"));
+    }
+}

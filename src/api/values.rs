@@ -1,0 +1,208 @@
+//! Values: how the domain's words look in JSON. Each carries its own check and its own schema, so that the document
+//! cannot promise what the code does not do.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use serde_json::{Value, json};
+
+use crate::domain::Broken;
+use crate::domain::metadata::Metadata;
+use crate::domain::name::KeyName;
+use crate::domain::scope::{Scope, Scopes};
+
+/// A value that a member of a request body can hold.
+pub trait FromJson: Sized {
+    fn from_json(value: Value) -> Result<Self, Broken>;
+}
+
+/// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
+/// answers with the same rule, though bodies are read by [`super::body::Members`].
+macro_rules! json_value {
+    ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
+        impl Type for $type {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                MetaSchemaRef::Inline(Box::new($schema))
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(std::iter::once(self))
+            }
+        }
+
+        impl ParseFromJSON for $type {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                Self::from_json(value.unwrap_or_default()).map_err(ParseError::custom)
+            }
+        }
+
+        impl ToJSON for $type {
+            fn to_json(&self) -> Option<Value> {
+                let $value = self;
+                Some($to_json)
+            }
+        }
+    };
+}
+
+/// Control, format, line-separating and paragraph-separating characters (Unicode 16), which no name may hold.
+const INVISIBLE: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u206f\\ufeff\\ufff9-\\ufffb\u{110bd}\u{110cd}\u{13430}-\u{1343f}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0001}\u{e0020}-\u{e007f}";
+
+json_value!(
+    KeyName,
+    "KeyName",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(KeyName::MAX),
+        pattern: Some(format!("^[^{INVISIBLE}]*[^\\s{INVISIBLE}][^{INVISIBLE}]*$")),
+        title: Some("Name".to_owned()),
+        example: Some(json!("example")),
+        ..MetaSchema::new("string")
+    },
+    |name| name.as_str().into()
+);
+
+impl FromJson for KeyName {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let text = value.as_str().ok_or(Broken::rule("must be a string"))?;
+        Self::new(text)
+    }
+}
+
+json_value!(
+    Scopes,
+    "Scopes",
+    MetaSchema {
+        items: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema {
+            min_length: Some(1),
+            max_length: Some(Scope::MAX),
+            pattern: Some("^[a-z0-9:._*-]+$".to_owned()),
+            ..MetaSchema::new("string")
+        })))),
+        max_items: Some(Scopes::MAX),
+        unique_items: Some(true),
+        example: Some(json!(["projects:read"])),
+        ..MetaSchema::new("array")
+    },
+    |scopes| scopes.iter().map(Scope::as_str).collect()
+);
+
+impl FromJson for Scopes {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let Value::Array(items) = value else { return Err(Broken::rule("must be an array of strings")) };
+        let scope = |item: Value| Scope::new(item.as_str().ok_or(Broken::rule("must be an array of strings"))?);
+        Self::new(items.into_iter().map(scope).collect::<Result<_, _>>()?)
+    }
+}
+
+json_value!(
+    Metadata,
+    "Metadata",
+    MetaSchema {
+        additional_properties: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema::ANY)))),
+        example: Some(json!({ "team": "billing" })),
+        ..MetaSchema::new("object")
+    },
+    |metadata| Value::Object(metadata.as_object().clone())
+);
+
+impl FromJson for Metadata {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        match value {
+            Value::Object(object) => Self::new(object),
+            _ => Err(Broken::rule("must be an object")),
+        }
+    }
+}
+
+/// An instant, in UTC and to the microsecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub DateTime<Utc>);
+
+json_value!(
+    Time,
+    "Time",
+    MetaSchema { example: Some(json!("2026-04-15T12:00:00Z")), ..MetaSchema::new_with_format("string", "date-time") },
+    |time| time.0.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
+);
+
+impl FromJson for Time {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let rule = Broken::rule("must be a date and time by RFC 3339, such as 2030-01-01T00:00:00Z");
+        let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or(rule)?;
+        Ok(Self(time.to_utc().trunc_subsecs(6)))
+    }
+}
+
+/// When a key ends: a time to come, as far as a schema can say it. No expiry before the year of the first release can
+/// be in the future, and RFC 3339 ends with the year 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry(pub DateTime<Utc>);
+
+json_value!(
+    Expiry,
+    "Expiry",
+    MetaSchema {
+        pattern: Some("^(202[6-9]|20[3-9][0-9]|2[1-9][0-9]{2}|[3-9][0-9]{3})-".to_owned()),
+        example: Some(json!("2030-01-01T00:00:00Z")),
+        ..MetaSchema::new_with_format("string", "date-time")
+    },
+    |expiry| Time(expiry.0).to_json().unwrap_or_default()
+);
+
+impl FromJson for Expiry {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let Time(time) = Time::from_json(value)?;
+        let last = DateTime::from_timestamp(253_402_300_799, 999_999_000).expect("the end of the year 9999 exists");
+        if time > last { Err(Broken::rule("must be before the year 10000 in UTC")) } else { Ok(Self(time)) }
+    }
+}
+
+/// From now, how long a key lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime(pub TimeDelta);
+
+/// A hundred years: more is no expiry, and a mistake.
+const MAX_LIFETIME: i64 = 100 * 365 * 86_400;
+
+json_value!(
+    Lifetime,
+    "Lifetime",
+    MetaSchema {
+        minimum: Some(1.0),
+        maximum: Some(MAX_LIFETIME as f64),
+        example: Some(json!(7_776_000)),
+        ..MetaSchema::new_with_format("integer", "int64")
+    },
+    |lifetime| lifetime.0.num_seconds().into()
+);
+
+impl FromJson for Lifetime {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let rule = Broken::rule("must be a whole number of seconds from 1 to 3153600000");
+        whole(&value)
+            .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
+            .map(|n| Self(TimeDelta::seconds(n)))
+            .ok_or(rule)
+    }
+}
+
+/// JSON has one kind of number: 5.0 is the integer 5 (JSON Schema 2020-12, section 6.1.1 of the validation part).
+fn whole(value: &Value) -> Option<i64> {
+    let exact = |n: f64| (n.fract() == 0.0 && n.abs() < 9e15).then_some(n as i64);
+    value.as_i64().or_else(|| value.as_f64().and_then(exact))
+}

@@ -1,0 +1,67 @@
+//! Caller: who makes the present request.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::scope::{Scopes, own};
+
+/// Whose a key is: the issuer and subject of the token that made it. A subject alone names nobody
+/// (OpenID Connect Core, section 5.7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    pub issuer: String,
+    pub subject: String,
+    pub organization: Option<String>,
+}
+
+/// A user with a token, or an API key of this service that acts for its owner.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub owner: Owner,
+    pub scopes: Scopes,
+    pub credential: Credential,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    Token,
+    Key { id: Uuid, expires_at: Option<DateTime<Utc>> },
+}
+
+impl Caller {
+    /// Whether the caller may do what `scope` guards. A user manages their own keys without any scope; everything
+    /// else, and everything that a key does, has to be granted.
+    pub fn may(&self, scope: &str) -> bool {
+        let is_user = self.credential == Credential::Token;
+        (is_user && (scope == own::READ || scope == own::WRITE)) || self.scopes.holds(scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(credential: Credential, scopes: &[&str]) -> Caller {
+        Caller {
+            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
+            scopes: Scopes::carried(scopes.iter().copied()),
+            credential,
+        }
+    }
+
+    #[test]
+    fn a_user_manages_keys_unasked_but_verifies_only_when_granted() {
+        let user = caller(Credential::Token, &[]);
+        assert!(user.may(own::READ) && user.may(own::WRITE));
+        assert!(!user.may(own::VERIFY) && !user.may(own::ADMIN));
+        assert!(caller(Credential::Token, &[own::VERIFY]).may(own::VERIFY));
+    }
+
+    #[test]
+    fn a_key_does_only_what_it_was_granted() {
+        let key = Credential::Key { id: Uuid::nil(), expires_at: None };
+        assert!(!caller(key.clone(), &[]).may(own::READ));
+        assert!(caller(key.clone(), &[own::READ]).may(own::READ));
+        assert!(!caller(key, &[own::READ]).may(own::WRITE));
+    }
+}

@@ -1,0 +1,31 @@
+//! The words of the product and their rules. No I/O, no framework: everything else may use this room.
+
+pub mod audit;
+pub mod caller;
+pub mod clock;
+pub mod key;
+pub mod metadata;
+pub mod name;
+pub mod scope;
+pub mod secret;
+
+use std::borrow::Cow;
+
+/// A value that breaks a rule. The text says what the rule is, never what the value was,
+/// so that it can be shown to whoever sent the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken(pub Cow<'static, str>);
+
+impl Broken {
+    pub const fn rule(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}

@@ -1,0 +1,262 @@
+//! Secret: the string that a client presents.
+//!
+//! `<prefix>_<43 base62 digits><6 base62 digits>`: the 43 are 32 random bytes as one big-endian number, the 6 are the
+//! CRC-32 (the one of ISO-HDLC, as in zlib) of everything before them. The checksum keeps a mistyped or invented
+//! string from ever reaching the database, and lets a scanner tell a leaked secret from a random word.
+//!
+//! The store keeps `blake3::keyed_hash(pepper, secret)`. A slow password hash would buy nothing: 256 random bits
+//! cannot be guessed, and verify must answer in microseconds.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::Broken;
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const BODY: usize = 43;
+const CHECKSUM: usize = 6;
+
+/// 32 bytes from the operating system's random source.
+pub struct Entropy([u8; 32]);
+
+impl Entropy {
+    pub fn from_os() -> Result<Self, rand::rngs::SysError> {
+        let mut bytes = [0; 32];
+        SysRng.try_fill_bytes(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    pub const fn fixed(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What stands before the last underscore of a secret; set per deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPrefix(String);
+
+impl FromStr for SecretPrefix {
+    type Err = Broken;
+
+    fn from_str(text: &str) -> Result<Self, Broken> {
+        if is_prefix(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Broken::rule(
+                "a key prefix is 1 to 20 lower-case letters and digits, with single underscores between them, such as acme_live",
+            ))
+        }
+    }
+}
+
+impl fmt::Display for SecretPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.len() <= 20
+        && text
+            .split('_')
+            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+}
+
+/// A secret in the clear. Its `Debug` shows nothing, and there is no `Display`: showing it takes [`Secret::expose`].
+pub struct Secret<'a>(Cow<'a, str>);
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl Secret<'static> {
+    pub fn mint(prefix: &SecretPrefix, Entropy(bytes): &Entropy) -> Self {
+        let mut text = format!("{prefix}_");
+        push_base62(&mut text, bytes, BODY);
+        let checksum = crc32fast::hash(text.as_bytes());
+        push_base62(&mut text, &checksum.to_be_bytes(), CHECKSUM);
+        Self(Cow::Owned(text))
+    }
+}
+
+impl<'a> Secret<'a> {
+    /// Checks shape and checksum. Any well-formed prefix is taken, so that keys outlive a change of the setting.
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        let (prefix, random) = text.rsplit_once('_').ok_or(Malformed)?;
+        let base62 = random.bytes().all(|b| b.is_ascii_alphanumeric());
+        if random.len() != BODY + CHECKSUM || !base62 || !is_prefix(prefix) {
+            return Err(Malformed);
+        }
+        let (covered, checksum) = text.split_at(text.len() - CHECKSUM);
+        let mut expected = String::with_capacity(CHECKSUM);
+        push_base62(&mut expected, &crc32fast::hash(covered.as_bytes()).to_be_bytes(), CHECKSUM);
+        if checksum == expected { Ok(Self(Cow::Borrowed(text))) } else { Err(Malformed) }
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Prefix and first four characters: enough for an owner to tell keys apart, too little to guess the rest.
+    pub fn start(&self) -> &str {
+        let body = self.0.len() - BODY - CHECKSUM;
+        &self.0[..body + 4]
+    }
+
+    pub fn last4(&self) -> &str {
+        &self.0[self.0.len() - 4..]
+    }
+}
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Writes a big-endian number as `digits` base62 digits, zero-padded, by repeated long division.
+fn push_base62(text: &mut String, number: &[u8], digits: usize) {
+    let mut number = number.to_vec();
+    let mut reversed = Vec::with_capacity(digits);
+    for _ in 0..digits {
+        let mut remainder = 0_u32;
+        for byte in &mut number {
+            let value = (remainder << 8) | u32::from(*byte);
+            *byte = u8::try_from(value / 62).expect("the remainder is below 62, so the quotient is below 256");
+            remainder = value % 62;
+        }
+        reversed.push(ALPHABET[remainder as usize]);
+    }
+    text.extend(reversed.iter().rev().map(|&digit| char::from(digit)));
+}
+
+/// The keyed hash of a secret: what the store holds and looks up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SecretHash(pub [u8; 32]);
+
+/// The key of the secrets' hash, derived from a master secret. Its id is stored beside each hash.
+#[derive(Clone)]
+pub struct Pepper {
+    id: String,
+    key: [u8; 32],
+}
+
+impl Pepper {
+    pub fn derive(master_secret: &str) -> Self {
+        let id = blake3::derive_key("mintkey 2026 pepper id", master_secret.as_bytes());
+        Self {
+            id: id[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
+            key: blake3::derive_key("mintkey 2026 pepper", master_secret.as_bytes()),
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn hash(&self, secret: &Secret<'_>) -> SecretHash {
+        SecretHash(*blake3::keyed_hash(&self.key, secret.expose().as_bytes()).as_bytes())
+    }
+}
+
+/// The peppers in force, newest first: new secrets use the first, older ones are still recognised.
+#[derive(Clone)]
+pub struct Peppers(Vec<Pepper>);
+
+impl Peppers {
+    /// One master secret a line, newest first.
+    pub fn derive(master_secrets: &str) -> Result<Self, Broken> {
+        let lines: Vec<_> = master_secrets.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() || lines.iter().any(|line| line.len() < 32) {
+            return Err(Broken::rule(
+                "a master secret is a line of at least 32 characters: make one with `openssl rand -hex 32`",
+            ));
+        }
+        Ok(Self(lines.into_iter().map(Pepper::derive).collect()))
+    }
+
+    pub fn newest(&self) -> &Pepper {
+        &self.0[0]
+    }
+
+    pub fn all(&self) -> &[Pepper] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn prefix() -> impl Strategy<Value = SecretPrefix> {
+        "[a-z0-9]{1,6}(_[a-z0-9]{1,6}){0,2}".prop_map(|text| text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_layout_is_prefix_43_digits_and_6_digits_of_crc() {
+        let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([0; 32]));
+        // The CRC-32 of "mk_" and 43 zeros, worked out apart from this code (python: zlib.crc32).
+        assert_eq!(secret.expose(), format!("mk_{}{}", "0".repeat(43), "4NvClr"));
+        assert_eq!(secret.start(), "mk_0000");
+        assert_eq!(secret.last4(), "vClr");
+        let largest = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([255; 32]));
+        assert_eq!(largest.expose().len(), "mk_".len() + 49);
+    }
+
+    #[test]
+    fn debug_output_shows_nothing_of_the_secret() {
+        let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([7; 32]));
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+    }
+
+    #[test]
+    fn prefixes_are_lower_case_words_joined_by_single_underscores() {
+        for good in ["mk", "acme_live", "a1_b2_c3"] {
+            assert!(good.parse::<SecretPrefix>().is_ok(), "{good}");
+        }
+        for bad in ["", "_", "_a", "a_", "a__b", "Acme", "a-b", "a b", "é", "abcdefghijklmnopqrstu"] {
+            assert!(bad.parse::<SecretPrefix>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_short_or_missing_master_secret_is_refused() {
+        assert!(Peppers::derive("").is_err());
+        assert!(Peppers::derive("too short").is_err());
+        let two = format!("{}\n{}\n", "n".repeat(32), "o".repeat(32));
+        let peppers = Peppers::derive(&two).unwrap();
+        assert_eq!(peppers.newest().id(), Pepper::derive(&"n".repeat(32)).id());
+        assert_eq!(peppers.all().len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_minted_parses(prefix in prefix(), bytes: [u8; 32]) {
+            let secret = Secret::mint(&prefix, &Entropy::fixed(bytes));
+            prop_assert!(Secret::parse(secret.expose()).is_ok());
+        }
+
+        #[test]
+        fn one_changed_character_is_noticed(prefix in prefix(), bytes: [u8; 32], at: prop::sample::Index, to in "[0-9A-Za-z_]") {
+            let secret = Secret::mint(&prefix, &Entropy::fixed(bytes));
+            let at = at.index(secret.expose().len());
+            let mut changed = secret.expose().to_owned();
+            changed.replace_range(at..=at, &to);
+            prop_assert_eq!(Secret::parse(&changed).is_ok(), changed == secret.expose());
+        }
+
+        #[test]
+        fn no_input_makes_the_parser_panic(text in ".*") {
+            let _ = Secret::parse(&text);
+        }
+    }
+}

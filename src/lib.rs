@@ -1,0 +1,24 @@
+//! mintkey: a self-hosted API-key service.
+//!
+//! | room | what it is | may use |
+//! |---|---|---|
+//! | [`domain`] | the words of the product and their rules; no I/O | nothing |
+//! | [`store`] | what outlives the process; the only room that knows `entity` | `domain` |
+//! | [`service`] | what the product does; knows no HTTP | `store`, `domain` |
+//! | [`api`] | the product over HTTP | `service`, `domain` |
+//! | [`config`], [`files`], [`telemetry`] | settings, private files, logs | `service`, `domain` |
+//! | [`server`], [`cli`] | everything put together | all |
+//!
+//! Imports run one way, api -> service -> store -> entity; `make lint` checks it. One create, read top to bottom:
+//! [`api::boundary`] (an answer in any case) -> [`api::auth`] (who) -> [`api::keys`] (what) -> [`service::keys`] (rules)
+//! -> [`domain::secret`] (mint) -> `store::keys` (one transaction).
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod files;
+pub mod server;
+pub mod service;
+pub mod store;
+pub mod telemetry;

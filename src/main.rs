@@ -1,0 +1,5 @@
+//! The `mintkey` command.
+
+fn main() -> std::process::ExitCode {
+    mintkey::cli::run()
+}

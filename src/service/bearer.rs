@@ -1,0 +1,42 @@
+//! Bearer: from a credential (RFC 6750) to the caller it stands for.
+//!
+//! A credential is a token of a trusted issuer or a secret of this service. The outcome has three sides, kept apart
+//! on purpose: a caller, a credential that is no good, and an outage that kept the service from knowing.
+
+use super::Service;
+use crate::domain::caller::{Caller, Credential};
+use crate::domain::secret::Secret;
+use crate::store::StoreError;
+
+#[derive(Debug)]
+pub enum BearerError {
+    /// The credential is no good; the reason is for the log of a debugging operator, never for the client.
+    Rejected(&'static str),
+    Unavailable(StoreError),
+}
+
+impl Service {
+    pub async fn authenticate(&self, credential: &str) -> Result<Caller, BearerError> {
+        // A JWT has dots and a secret has none, so nothing can be both.
+        if credential.contains('.') {
+            return self.issuer.verify(credential, self.clock.now());
+        }
+        let secret = Secret::parse(credential).map_err(|_malformed| BearerError::Rejected("malformed"))?;
+        self.caller_of_secret(&secret).await
+    }
+
+    async fn caller_of_secret(&self, secret: &Secret<'_>) -> Result<Caller, BearerError> {
+        let hashes: Vec<_> = self.peppers.all().iter().map(|pepper| pepper.hash(secret)).collect();
+        let found = self.store.find_key_by_secret(&hashes).await.map_err(BearerError::Unavailable)?;
+        let (key, stored) = found.ok_or(BearerError::Rejected("unknown key"))?;
+        let now = self.clock.now();
+        if !key.is_active(now) || stored.expires_at.is_some_and(|expiry| expiry <= now) {
+            return Err(BearerError::Rejected("revoked, disabled or expired key"));
+        }
+        Ok(Caller {
+            credential: Credential::Key { id: key.id, expires_at: key.expires_at },
+            owner: key.owner,
+            scopes: key.scopes,
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! Service: what the product does, whoever asks and by whatever protocol. One struct, its methods spread by resource.
+
+pub mod bearer;
+pub mod issuer;
+pub mod keys;
+pub mod standalone;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::domain::Broken;
+use crate::domain::clock::Clock;
+use crate::domain::scope::Scopes;
+use crate::domain::secret::{Peppers, SecretPrefix};
+use crate::store::{Store, StoreError};
+
+#[derive(Clone)]
+pub struct Service {
+    pub store: Store,
+    pub clock: Clock,
+    pub peppers: Peppers,
+    pub prefix: SecretPrefix,
+    /// The scopes that keys may carry, when the deployment has a list of them.
+    pub catalogue: Option<Arc<Scopes>>,
+    pub issuer: Arc<issuer::TrustedIssuer>,
+}
+
+/// Why the service did not do what it was asked.
+#[derive(Debug)]
+pub enum ServiceError {
+    /// A member of the request breaks a rule; `pointer` is its JSON pointer (RFC 6901).
+    Invalid {
+        pointer: String,
+        rule: Broken,
+    },
+    /// The caller is known and lacks this scope.
+    MissingScope(String),
+    Store(StoreError),
+    /// A mistake or a failure of ours, in words for the log.
+    Internal(String),
+}
+
+impl ServiceError {
+    fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
+        Self::Invalid { pointer: pointer.into(), rule: Broken::rule(rule) }
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { pointer, rule } => write!(f, "{pointer}: {rule}"),
+            Self::MissingScope(scope) => write!(f, "the caller lacks the scope {scope}"),
+            Self::Store(error) => error.fmt(f),
+            Self::Internal(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

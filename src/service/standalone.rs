@@ -1,0 +1,113 @@
+//! Standalone issuer: mintkey's own, for a first try, for tests and for machines, where no identity provider is at hand.
+//! Its tokens are access tokens by RFC 9068, signed with Ed25519.
+
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
+use pem::Pem;
+use serde_json::json;
+
+use super::issuer::TrustedIssuer;
+use crate::domain::Broken;
+use crate::domain::key::new_id;
+
+pub const ISSUER: &str = "urn:mintkey:standalone";
+pub const AUDIENCE: &str = "mintkey";
+
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    private: EncodingKey,
+}
+
+/// What a token says of its user.
+pub struct Subject<'a> {
+    pub subject: &'a str,
+    pub scopes: &'a str,
+    pub organization: Option<&'a str>,
+}
+
+impl SigningKey {
+    /// A new private key, as PKCS #8 in PEM (RFC 5958, RFC 7468).
+    pub fn generate_pem() -> Result<String, Broken> {
+        let failed = |_| Broken::rule("no Ed25519 key could be generated");
+        let der = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map_err(failed)?;
+        Ok(pem::encode(&Pem::new("PRIVATE KEY", der.as_ref())))
+    }
+
+    pub fn from_pem(text: &str) -> Result<Self, Broken> {
+        let rule = Broken::rule(
+            "a signing key is an Ed25519 private key in PEM: make one with `openssl genpkey -algorithm ed25519`",
+        );
+        let pem = pem::parse(text).map_err(|_| rule.clone())?;
+        let pair = Ed25519KeyPair::from_pkcs8(pem.contents()).map_err(|_| rule)?;
+        Ok(Self { private: EncodingKey::from_ed_der(pem.contents()), pair })
+    }
+
+    pub fn trusted(&self) -> TrustedIssuer {
+        let public = DecodingKey::from_ed_der(self.pair.public_key().as_ref());
+        TrustedIssuer::new(ISSUER, AUDIENCE, Algorithm::EdDSA, public)
+    }
+
+    pub fn token(&self, of: &Subject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, Broken> {
+        let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
+        let issued = now.timestamp();
+        let lifetime = i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=100 * 365 * 86_400).contains(seconds));
+        let lifetime =
+            lifetime.ok_or(Broken::rule("the lifetime of a token is between one second and a hundred years"))?;
+        let mut claims = json!({
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": of.subject,
+            "client_id": "mintkey",
+            "iat": issued,
+            "exp": issued + lifetime,
+            "jti": new_id(now),
+            "scope": of.scopes,
+        });
+        if let Some(organization) = of.organization {
+            claims["org"] = organization.into();
+        }
+        encode(&header, &claims, &self.private).map_err(|_| Broken::rule("the token could not be signed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::bearer::BearerError;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn token(key: &SigningKey) -> String {
+        let alice = Subject { subject: "alice", scopes: "api-keys:verify projects:read", organization: Some("acme") };
+        key.token(&alice, Duration::from_secs(60), at(1_000)).unwrap()
+    }
+
+    #[test]
+    fn a_token_names_its_user_until_it_expires() {
+        let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
+        let caller = key.trusted().verify(&token(&key), at(1_059)).unwrap();
+        assert_eq!(caller.owner.issuer, ISSUER);
+        assert_eq!(caller.owner.subject, "alice");
+        assert_eq!(caller.owner.organization.as_deref(), Some("acme"));
+        assert!(caller.scopes.holds("projects:read") && caller.scopes.holds("api-keys:verify"));
+        assert!(matches!(key.trusted().verify(&token(&key), at(1_060)), Err(BearerError::Rejected("expired"))));
+    }
+
+    #[test]
+    fn a_token_of_another_key_is_rejected() {
+        let [ours, theirs] = [(); 2].map(|()| SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap());
+        assert!(ours.trusted().verify(&token(&theirs), at(1_000)).is_err());
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_refused_with_the_cure() {
+        let error =
+            SigningKey::from_pem("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").err().unwrap();
+        assert!(error.to_string().contains("openssl genpkey"));
+    }
+}

@@ -1,0 +1,55 @@
+//! Store: what outlives the process. One method is one transaction; no other room knows the tables.
+//!
+//! SQLite has one writer at a time whatever a program does. The store gives the writing to one connection, so that
+//! writers queue in memory, in order, instead of fighting for the file's lock.
+
+mod errors;
+mod keys;
+mod peppers;
+mod sqlite;
+
+pub use errors::StoreError;
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+
+#[derive(Clone)]
+pub struct Store {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    file: sqlite::File,
+}
+
+impl Store {
+    /// Opens the database, creating it when absent, and brings its schema up to date.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let (reader, writer, file) = sqlite::open(url).await?;
+        let store = Self { reader, writer, file };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// All migrations are one transaction: a start that is killed leaves the schema as it was, and of two starts at
+    /// once the second finds the work done.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        Migrator::up(&transaction, None).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Begins a change. It takes SQLite's write lock at once: a transaction that starts reading and turns to writing
+    /// later fails without waiting when another process wrote in between.
+    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        self.file.check_in_place()?;
+        let immediate = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(self.writer.begin_with_options(immediate).await?)
+    }
+
+    /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.reader.close().await?;
+        Ok(self.writer.close().await?)
+    }
+}

@@ -1,0 +1,134 @@
+//! SQLite: how the embedded database is opened, and what is checked before it is trusted.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+
+use super::StoreError;
+
+/// How long a statement waits for another process's lock, and a request for a connection, before the answer is 503.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Before 3.51.3 a checkpoint at the wrong moment can lose committed pages (the WAL-reset bug), so an older library,
+/// which a dependency could bring back unseen, is refused.
+const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
+
+pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, File), StoreError> {
+    let writer = Database::connect(options(url, 1)).await?;
+    refuse_unsafe_version(&version(&writer).await?)?;
+    let reader = Database::connect(options(url, 4)).await?;
+    Ok((reader, writer, File::opened(url)?))
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .create_if_missing(true)
+                .foreign_keys(true)
+                .busy_timeout(PATIENCE)
+                .pragma("journal_mode", "WAL")
+                // FULL: a commit is on the disk before it is acknowledged.
+                .pragma("synchronous", "FULL")
+        });
+    options
+}
+
+async fn version(connection: &DatabaseConnection) -> Result<String, StoreError> {
+    let row = connection.query_one_raw(sea_orm::Statement::from_string(
+        sea_orm::DbBackend::Sqlite,
+        "SELECT sqlite_version() AS version",
+    ));
+    let row = row.await?.ok_or_else(|| StoreError::refused("SQLite did not say its version"))?;
+    Ok(row.try_get("", "version")?)
+}
+
+fn refuse_unsafe_version(version: &str) -> Result<(), StoreError> {
+    let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if parts.as_slice() < OLDEST_SAFE.as_slice() {
+        return Err(StoreError::refused(&format!(
+            "SQLite {version} can lose committed data (the WAL-reset bug); build with 3.51.3 or later"
+        )));
+    }
+    Ok(())
+}
+
+/// The database file as it was opened. SQLite goes on writing into a file that was moved away or deleted, and would
+/// acknowledge keys that nobody finds again.
+#[derive(Clone)]
+pub struct File(Option<Arc<(PathBuf, u64, u64)>>);
+
+impl File {
+    fn opened(url: &str) -> Result<Self, StoreError> {
+        let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+        let path = PathBuf::from(path.split('?').next().unwrap_or_default());
+        if path.as_os_str() == ":memory:" {
+            return Ok(Self(None));
+        }
+        let file = std::fs::metadata(&path).map_err(|error| StoreError::refused(&error.to_string()))?;
+        Ok(Self(Some(Arc::new((path, file.dev(), file.ino())))))
+    }
+
+    pub fn check_in_place(&self) -> Result<(), StoreError> {
+        let Some(opened) = &self.0 else { return Ok(()) };
+        let (path, device, inode) = opened.as_ref();
+        match std::fs::metadata(path) {
+            Ok(file) if (file.dev(), file.ino()) == (*device, *inode) => Ok(()),
+            Ok(_) => {
+                Err(StoreError::Unavailable("the database file was replaced by another; restart to use it".into()))
+            }
+            Err(error) => Err(StoreError::Unavailable(format!("the database file is gone: {error}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_that_can_lose_a_commit_is_refused() {
+        for unsafe_version in ["3.51.2", "3.50.9", "3.9.99", "2.99.99"] {
+            assert!(refuse_unsafe_version(unsafe_version).is_err(), "{unsafe_version}");
+        }
+        for safe_version in ["3.51.3", "3.52.0", "4.0.0"] {
+            assert!(refuse_unsafe_version(safe_version).is_ok(), "{safe_version}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sqlite_we_are_built_with_is_safe_durable_and_in_wal_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
+        let (_, writer, _) = open(&url).await.unwrap();
+        for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, format!("PRAGMA {pragma}"));
+            let row = writer.query_one_raw(statement).await.unwrap().unwrap();
+            let found =
+                row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
+            assert_eq!(found.unwrap(), value, "{pragma}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_file_that_went_away_is_noticed_before_a_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mintkey.db");
+        let (_, _, file) = open(&format!("sqlite://{}", path.display())).await.unwrap();
+        assert!(file.check_in_place().is_ok());
+        std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
+        assert!(matches!(file.check_in_place(), Err(StoreError::Unavailable(_))));
+        std::fs::rename(directory.path().join("elsewhere.db"), &path).unwrap();
+        assert!(file.check_in_place().is_ok());
+    }
+}
