@@ -14,8 +14,11 @@ impl Document {
         name_problem_responses(&mut document);
         close_request_schemas(&mut document);
         tidy(&mut document);
-        document["components"]["schemas"]["ApiKeyCreateRequest"]["not"] =
-            json!({ "required": ["expires_at", "expires_in_seconds"] });
+        // Redocly wants what is required to be defined beside it.
+        document["components"]["schemas"]["ApiKeyCreateRequest"]["not"] = json!({
+            "required": ["expires_at", "expires_in_seconds"],
+            "properties": { "expires_at": {}, "expires_in_seconds": {} },
+        });
         Self(document)
     }
 
@@ -24,8 +27,7 @@ impl Document {
     }
 
     pub fn yaml(&self) -> String {
-        let yaml = serde_norway::to_string(&self.0).expect("a JSON value can always be written as YAML");
-        yaml.lines().map(|line| escape_invisible(line) + "\n").collect()
+        serde_norway::to_string(&self.0).expect("a JSON value can always be written as YAML")
     }
 }
 
@@ -104,17 +106,4 @@ fn capitalized(header: &str) -> String {
         _ => word[..1].to_ascii_uppercase() + &word[1..].to_ascii_lowercase(),
     };
     header.split('-').map(word).collect::<Vec<_>>().join("-")
-}
-
-/// A pattern that speaks of invisible characters is written with escapes, so that a reader sees them.
-fn escape_invisible(line: &str) -> String {
-    let Some((key, pattern)) = line.split_once("pattern: ").filter(|_| !line.is_ascii()) else {
-        return line.to_owned();
-    };
-    let escaped = pattern.chars().map(|c| match c {
-        '\\' | '"' => format!("\\{c}"),
-        c if c.is_ascii() => c.to_string(),
-        c => format!("\\U{:08X}", u32::from(c)),
-    });
-    format!("{key}pattern: \"{}\"", escaped.collect::<String>())
 }

@@ -80,7 +80,7 @@ struct ApiKeyCreateResponse {
     #[oai(validator(pattern = "^[a-z0-9]+(_[a-z0-9]+)*_[0-9A-Za-z]{49}$"))]
     key: String,
     /// The label, as it is stored.
-    name: KeyName,
+    name: String,
     /// When the key was made.
     created_at: Time,
     /// What the secret begins with: enough to tell keys apart later.
@@ -103,7 +103,7 @@ impl From<CreatedKey> for ApiKeyCreateResponse {
             start: secret.start().to_owned(),
             last4: secret.last4().to_owned(),
             key: secret.expose().to_owned(),
-            name: key.name,
+            name: key.name.as_str().to_owned(),
             created_at: Time(key.created_at),
             scopes: key.scopes,
             metadata: key.metadata,

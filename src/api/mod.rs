@@ -29,6 +29,7 @@ pub type Operations = keys::KeyOperations;
 pub fn service() -> OpenApiService<Operations, ()> {
     OpenApiService::new(keys::KeyOperations, "mintkey", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
+        .contact(poem_openapi::ContactObject::new().name("The mintkey maintainers"))
         .license(poem_openapi::LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
         .server(BASE)
 }

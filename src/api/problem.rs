@@ -17,7 +17,7 @@ pub const JSON: &str = "application/json";
 
 /// What went wrong, and what to change (RFC 9457).
 #[derive(Object)]
-#[oai(skip_serializing_if_is_none, skip_serializing_if_is_empty, example)]
+#[oai(skip_serializing_if_is_none, example)]
 pub struct ProblemDetail {
     /// What kind of problem it is: `about:blank` where the status says all, else a `urn:mintkey:problem:` name that a
     /// client can act on.
@@ -31,7 +31,7 @@ pub struct ProblemDetail {
     /// What to change, for this request. Never holds a credential.
     detail: String,
     /// On 422: every member that breaks a rule.
-    errors: Vec<Violation>,
+    errors: Option<Vec<Violation>>,
     /// The id of the request in the service's log.
     request_id: Option<String>,
 }
@@ -43,7 +43,7 @@ impl poem_openapi::types::Example for ProblemDetail {
             title: "Unprocessable Entity".into(),
             status: 422,
             detail: "The body breaks a rule: /name must hold at least one character that is not a space.".into(),
-            errors: vec![Violation::new("/name", "must hold at least one character that is not a space")],
+            errors: Some(vec![Violation::new("/name", "must hold at least one character that is not a space")]),
             request_id: Some("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11".into()),
         }
     }
@@ -153,7 +153,7 @@ impl Problem {
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
             detail: self.detail,
-            errors: self.errors,
+            errors: (!self.errors.is_empty()).then_some(self.errors),
             request_id: Some(request_id.to_owned()),
         };
         let mut response =

@@ -1,0 +1,62 @@
+//! Create: a key is made, once, and what is kept of it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server};
+
+#[tokio::test]
+async fn a_key_is_created_as_the_contract_says() {
+    let server = Server::start();
+    let answer = server.create(&server.token("alice"), json!({ "name": "example" })).await;
+
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let id = answer.body["id"].as_str().unwrap();
+    assert_eq!(answer.header("location").unwrap(), format!("/api/auth/api-keys/{id}"));
+    assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7);
+    assert_eq!(answer.body["name"], "example");
+    let created_at = answer.body["created_at"].as_str().unwrap();
+    assert!(created_at.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(created_at).is_ok(), "{created_at}");
+
+    let key = answer.body["key"].as_str().unwrap();
+    assert!(key.starts_with("mk_") && key.len() == 52, "{key}");
+    assert_eq!(answer.body["start"], key[..7]);
+    assert_eq!(answer.body["last4"], key[48..]);
+}
+
+#[tokio::test]
+async fn key_hash_and_audit_event_are_in_the_database_and_the_secret_is_not() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--organization", "acme"]);
+    let key = server.key(&token, json!({ "name": "example", "scopes": ["projects:read"] })).await;
+
+    let row = &server.rows("SELECT * FROM api_keys").await[0];
+    assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");
+    assert_eq!(row.try_get::<String>("", "owner_subject").unwrap(), "alice");
+    assert_eq!(row.try_get::<String>("", "organization").unwrap(), "acme");
+    assert_eq!(row.try_get::<String>("", "scopes").unwrap(), r#"["projects:read"]"#);
+    let secret = &server.rows("SELECT * FROM secrets").await[0];
+    assert_eq!(secret.try_get::<Vec<u8>>("", "hash").unwrap().len(), 32);
+    assert_eq!(secret.try_get::<String>("", "last4").unwrap(), key["last4"].as_str().unwrap());
+
+    let event = &server.rows("SELECT * FROM audit_events").await[0];
+    assert_eq!(event.try_get::<String>("", "action").unwrap(), "created");
+    assert_eq!(event.try_get::<String>("", "actor_kind").unwrap(), "user");
+    assert_eq!(event.try_get::<uuid::Uuid>("", "key_id").unwrap().to_string(), key["id"].as_str().unwrap());
+    assert_eq!(event.try_get::<String>("", "client_address").unwrap(), "127.0.0.1");
+    let changes: Value = serde_json::from_str(&event.try_get::<String>("", "changes").unwrap()).unwrap();
+    assert_eq!(changes["name"], "example");
+}
+
+#[tokio::test]
+async fn the_path_works_with_and_without_its_trailing_slash() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for path in [KEYS, KEYS.trim_end_matches('/')] {
+        let answer = Answer::of(server.request(Method::POST, path, &token).json(&json!({ "name": "n" }))).await;
+        assert_eq!(answer.status, 201, "{path}");
+    }
+    assert_eq!(server.count("api_keys").await, 2);
+}

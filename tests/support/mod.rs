@@ -1,0 +1,208 @@
+//! Support: a real server, started as a user would start it, and a client that talks to it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub const KEYS: &str = "/api/auth/api-keys/";
+
+pub fn mintkey() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
+    // What the developer's own shell sets must not reach the tests.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MINTKEY_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running `mintkey serve` with a data directory of its own; it ends with the value.
+pub struct Server {
+    process: Child,
+    pub url: String,
+    pub data: PathBuf,
+    log: Arc<Mutex<String>>,
+    _directory: Option<TempDir>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts with more arguments to `serve`.
+    pub fn with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Self::at(directory.path(), arguments);
+        server._directory = Some(directory);
+        server
+    }
+
+    /// Starts on a data directory that outlives the server.
+    pub fn at(data: &Path, arguments: &[&str]) -> Self {
+        let mut process = mintkey()
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (announce, announced) = std::sync::mpsc::channel();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some(address) = line.contains("listening").then(|| address_in(&line)).flatten() {
+                    let _ = announce.send(address);
+                }
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let address = announced
+            .recv_timeout(Duration::from_secs(20))
+            .unwrap_or_else(|_| panic!("the server did not start:\n{}", log.lock().unwrap()));
+        Self { process, url: format!("http://{address}"), data: data.to_owned(), log, _directory: None }
+    }
+
+    /// A token of the standalone issuer for this user.
+    pub fn token(&self, subject: &str) -> String {
+        self.token_with(subject, &[])
+    }
+
+    pub fn token_with(&self, subject: &str, arguments: &[&str]) -> String {
+        let token = run(mintkey().args(["token", "--subject", subject, "--data-dir"]).arg(&self.data).args(arguments));
+        assert!(token.status.success(), "{token:?}");
+        String::from_utf8(token.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A request with this bearer credential; none, when it is empty.
+    pub fn request(&self, method: Method, path: &str, credential: &str) -> RequestBuilder {
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.url));
+        if credential.is_empty() { request } else { request.bearer_auth(credential) }
+    }
+
+    pub async fn create(&self, credential: &str, body: Value) -> Answer {
+        Answer::of(self.request(Method::POST, KEYS, credential).json(&body)).await
+    }
+
+    /// A key that was made, as the answer to its creation.
+    pub async fn key(&self, credential: &str, body: Value) -> Value {
+        let answer = self.create(credential, body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+        answer.body
+    }
+
+    pub async fn database(&self) -> DatabaseConnection {
+        Database::connect(format!("sqlite://{}", self.data.join("mintkey.db").display())).await.unwrap()
+    }
+
+    pub async fn rows(&self, sql: &str) -> Vec<QueryResult> {
+        let database = self.database().await;
+        let rows = database.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        database.close().await.unwrap();
+        rows
+    }
+
+    /// How many rows each of these tables has.
+    pub async fn count(&self, table: &str) -> i64 {
+        self.rows(&format!("SELECT count(*) AS n FROM {table}")).await[0].try_get("", "n").unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a log line that holds all of these, and gives it.
+    pub fn log_line(&self, words: &[&str]) -> String {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(line) = self.log().lines().find(|line| words.iter().all(|word| line.contains(word))) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no line with {words:?} in:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        run(Command::new("kill").arg(self.pid().to_string()));
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn address_in(line: &str) -> Option<String> {
+    let rest = line.split("127.0.0.1:").nth(1)?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some(format!("127.0.0.1:{port}"))
+}
+
+pub fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+    /// `null` when the body is not JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    pub async fn of(request: RequestBuilder) -> Self {
+        Self::read(request.send().await.unwrap()).await
+    }
+
+    pub async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status, headers, text, body }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Checks that this is a whole problem with this status, and gives its `detail`.
+    pub fn problem(&self, status: u16) -> &str {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(self.body["status"], json!(status));
+        assert_eq!(self.body["request_id"].as_str(), self.header("x-request-id"));
+        assert!(self.body["title"].as_str().is_some_and(|title| !title.is_empty()));
+        let detail = self.body["detail"].as_str().unwrap();
+        assert!(!detail.is_empty());
+        detail
+    }
+}
