@@ -81,7 +81,7 @@ async fn authenticate(request: &Request) -> Result<Caller, Problem> {
             Ok(caller)
         }
         Err(BearerError::Rejected(reason)) => Err(Problem::unauthorized(true).because(reason)),
-        Err(BearerError::Unavailable(error)) => Err(error.into()),
+        Err(BearerError::Failed(error)) => Err(error.into()),
     }
 }
 

@@ -10,7 +10,6 @@ use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
 use crate::service::ServiceError;
-use crate::store::StoreError;
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const JSON: &str = "application/json";
@@ -185,17 +184,8 @@ impl From<ServiceError> for Problem {
                 Self::unprocessable(vec![Violation::new(pointer, rule.to_string())])
             }
             ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
-            ServiceError::Store(error) => error.into(),
+            ServiceError::Unavailable(cause) => Self::unavailable(cause),
             ServiceError::Internal(cause) => Self::internal(cause),
-        }
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(cause) | StoreError::Refused(cause) => Self::unavailable(cause),
-            StoreError::Bug(error) => Self::internal(error.to_string()),
         }
     }
 }

@@ -3,16 +3,15 @@
 //! A credential is a token of a trusted issuer or a secret of this service. The outcome has three sides, kept apart
 //! on purpose: a caller, a credential that is no good, and an outage that kept the service from knowing.
 
-use super::Service;
+use super::{Service, ServiceError};
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::secret::Secret;
-use crate::store::StoreError;
 
 #[derive(Debug)]
 pub enum BearerError {
     /// The credential is no good; the reason is for the log of a debugging operator, never for the client.
     Rejected(&'static str),
-    Unavailable(StoreError),
+    Failed(ServiceError),
 }
 
 impl Service {
@@ -27,7 +26,7 @@ impl Service {
 
     async fn caller_of_secret(&self, secret: &Secret<'_>) -> Result<Caller, BearerError> {
         let hashes: Vec<_> = self.peppers.all().iter().map(|pepper| pepper.hash(secret)).collect();
-        let found = self.store.find_key_by_secret(&hashes).await.map_err(BearerError::Unavailable)?;
+        let found = self.store.find_key_by_secret(&hashes).await.map_err(|error| BearerError::Failed(error.into()))?;
         let (key, stored) = found.ok_or(BearerError::Rejected("unknown key"))?;
         let now = self.clock.now();
         if !key.is_active(now) || stored.expires_at.is_some_and(|expiry| expiry <= now) {

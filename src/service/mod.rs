@@ -29,14 +29,12 @@ pub struct Service {
 #[derive(Debug)]
 pub enum ServiceError {
     /// A member of the request breaks a rule; `pointer` is its JSON pointer (RFC 6901).
-    Invalid {
-        pointer: String,
-        rule: Broken,
-    },
+    Invalid { pointer: String, rule: Broken },
     /// The caller is known and lacks this scope.
     MissingScope(String),
-    Store(StoreError),
-    /// A mistake or a failure of ours, in words for the log.
+    /// The store cannot be asked now; the words are for the log, here and below.
+    Unavailable(String),
+    /// A mistake or a failure of ours.
     Internal(String),
 }
 
@@ -51,8 +49,7 @@ impl fmt::Display for ServiceError {
         match self {
             Self::Invalid { pointer, rule } => write!(f, "{pointer}: {rule}"),
             Self::MissingScope(scope) => write!(f, "the caller lacks the scope {scope}"),
-            Self::Store(error) => error.fmt(f),
-            Self::Internal(reason) => f.write_str(reason),
+            Self::Unavailable(reason) | Self::Internal(reason) => f.write_str(reason),
         }
     }
 }
@@ -61,6 +58,9 @@ impl std::error::Error for ServiceError {}
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::Unavailable(reason) | StoreError::Refused(reason) => Self::Unavailable(reason),
+            StoreError::Bug(error) => Self::Internal(error.to_string()),
+        }
     }
 }

@@ -1,0 +1,23 @@
+# The commands of the project; README.md tells when to use which.
+
+.PHONY: run test lint tools openapi
+
+run:
+	cargo build --release --locked
+	target/release/mintkey serve --welcome
+
+test: tools
+	cargo test --workspace --locked
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	sh tests/house.sh
+
+# What the end-to-end tests drive: a browser, linters, schemathesis.
+tools:
+	sh tests/e2e/tools.sh
+
+openapi:
+	cargo build --locked
+	target/debug/mintkey openapi > openapi.yaml
