@@ -2,5 +2,6 @@
 
 pub mod api_key;
 pub mod audit_event;
+pub mod idempotent_request;
 pub mod pepper;
 pub mod secret;

@@ -15,6 +15,7 @@ pub struct Model {
     pub last4: String,
     pub created_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
+    pub last_used_at: Option<DateTimeUtc>,
     #[sea_orm(belongs_to, from = "key_id", to = "id")]
     pub key: HasOne<super::api_key::Entity>,
 }

@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::*;
 
 mod m0001_api_keys;
 mod m0002_audit_events;
+mod m0003_idempotent_requests;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -11,6 +12,10 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_api_keys::Migration), Box::new(m0002_audit_events::Migration)]
+        vec![
+            Box::new(m0001_api_keys::Migration),
+            Box::new(m0002_audit_events::Migration),
+            Box::new(m0003_idempotent_requests::Migration),
+        ]
     }
 }

@@ -13,13 +13,20 @@ enum ApiKeys {
     OwnerSubject,
     Organization,
     Name,
+    NameWords,
     Scopes,
     Metadata,
     Enabled,
+    Start,
+    Last4,
     CreatedAt,
     UpdatedAt,
     ExpiresAt,
     RevokedAt,
+    RevokedBy,
+    RevokeReason,
+    DeletedAt,
+    Revision,
 }
 
 #[derive(DeriveIden)]
@@ -33,6 +40,7 @@ enum Secrets {
     Last4,
     CreatedAt,
     ExpiresAt,
+    LastUsedAt,
 }
 
 #[derive(DeriveIden)]
@@ -54,13 +62,20 @@ impl MigrationTrait for Migration {
                     .col(text(ApiKeys::OwnerSubject))
                     .col(text_null(ApiKeys::Organization))
                     .col(text(ApiKeys::Name))
+                    .col(text(ApiKeys::NameWords))
                     .col(text(ApiKeys::Scopes))
                     .col(text(ApiKeys::Metadata))
                     .col(boolean(ApiKeys::Enabled))
+                    .col(text(ApiKeys::Start))
+                    .col(text(ApiKeys::Last4))
                     .col(timestamp_with_time_zone(ApiKeys::CreatedAt))
                     .col(timestamp_with_time_zone(ApiKeys::UpdatedAt))
                     .col(timestamp_with_time_zone_null(ApiKeys::ExpiresAt))
                     .col(timestamp_with_time_zone_null(ApiKeys::RevokedAt))
+                    .col(text_null(ApiKeys::RevokedBy))
+                    .col(text_null(ApiKeys::RevokeReason))
+                    .col(timestamp_with_time_zone_null(ApiKeys::DeletedAt))
+                    .col(big_integer(ApiKeys::Revision))
                     .to_owned(),
             )
             .await?;
@@ -71,6 +86,16 @@ impl MigrationTrait for Migration {
                     .table(ApiKeys::Table)
                     .col(ApiKeys::OwnerIssuer)
                     .col(ApiKeys::OwnerSubject)
+                    .col(ApiKeys::Id)
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("api_keys_by_organization")
+                    .table(ApiKeys::Table)
+                    .col(ApiKeys::Organization)
                     .col(ApiKeys::Id)
                     .to_owned(),
             )
@@ -87,6 +112,7 @@ impl MigrationTrait for Migration {
                     .col(text(Secrets::Last4))
                     .col(timestamp_with_time_zone(Secrets::CreatedAt))
                     .col(timestamp_with_time_zone_null(Secrets::ExpiresAt))
+                    .col(timestamp_with_time_zone_null(Secrets::LastUsedAt))
                     .foreign_key(
                         ForeignKey::create().from(Secrets::Table, Secrets::KeyId).to(ApiKeys::Table, ApiKeys::Id),
                     )

@@ -23,10 +23,22 @@ pub trait Guard: Send + Sync {
     const SCOPE: &'static str;
 }
 
+pub struct Read;
+
+impl Guard for Read {
+    const SCOPE: &'static str = own::READ;
+}
+
 pub struct Write;
 
 impl Guard for Write {
     const SCOPE: &'static str = own::WRITE;
+}
+
+pub struct Admin;
+
+impl Guard for Admin {
+    const SCOPE: &'static str = own::ADMIN;
 }
 
 /// Longer than any access token in use, and short enough to be looked at without care.

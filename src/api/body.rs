@@ -25,10 +25,24 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// client would lose the answer that says why.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
-pub struct JsonBody<T>(pub T);
+/// The body of a request.
+pub struct JsonBody<T> {
+    pub value: T,
+    pub bytes: Vec<u8>,
+}
+
+/// The body of an answer.
+pub struct JsonAnswer<T>(pub T);
+
+/// RFC 7396.
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A request schema that takes its members one by one. `None` means that [`Members`] holds at least one violation.
 pub trait FromMembers: Type + Sized {
+    const MEDIA_TYPES: &'static [&'static str] = &[JSON];
+    /// Whether no body at all is an empty object.
+    const OPTIONAL: bool = false;
+
     fn from_members(members: &mut Members) -> Option<Self>;
 }
 
@@ -61,6 +75,21 @@ impl Members {
         self.violations.push(Violation::new(format!("/{name}"), rule.to_string()));
     }
 
+    pub fn break_body(&mut self, rule: &Broken) {
+        self.violations.push(Violation::new("", rule.to_string()));
+    }
+
+    /// A member that a patch may also clear: `null` is `Some(Some(None))`.
+    pub fn clearable<T: FromJson>(&mut self, name: &str) -> Option<Option<Option<T>>> {
+        match self.object.get(name) {
+            Some(Value::Null) => {
+                self.object.remove(name);
+                Some(Some(None))
+            }
+            _ => self.optional(name).map(|value| value.map(Some)),
+        }
+    }
+
     fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
         T::from_json(value).map_err(|rule| self.break_rule(name, &rule)).ok()
     }
@@ -81,36 +110,40 @@ pub fn is_plain(name: &str) -> bool {
 
 impl<T: FromMembers> JsonBody<T> {
     async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
-        check_media_type(request)?;
-        let bytes =
-            read_limited(request, body.take().map_err(|_| Problem::internal("the body was taken twice"))?).await?;
-        let (object, mut violations) = strict::object(&bytes)?;
+        let taken = body.take().map_err(|_| Problem::internal("the body was taken twice"))?;
+        let bytes = read_limited(request, taken).await?;
+        let (object, mut violations) = if T::OPTIONAL && bytes.is_empty() {
+            Default::default()
+        } else {
+            check_media_type(request, T::MEDIA_TYPES)?;
+            strict::object(&bytes)?
+        };
         let mut members = Members { object, violations: Vec::new() };
         let value = T::from_members(&mut members);
         violations.extend(members.finish());
         match value {
-            Some(value) if violations.is_empty() => Ok(Self(value)),
+            Some(value) if violations.is_empty() => Ok(Self { value, bytes }),
             _ => Err(Problem::unprocessable(violations)),
         }
     }
 }
 
-fn check_media_type(request: &Request) -> Result<(), Problem> {
+fn check_media_type(request: &Request, taken: &[&str]) -> Result<(), Problem> {
     let unsupported = |detail| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return unsupported("Send the body as it is, without a Content-Encoding.");
     }
     let mut declared = request.headers().get_all(header::CONTENT_TYPE).iter();
     match (declared.next(), declared.next()) {
-        (Some(only), None) if only.to_str().is_ok_and(is_json) => Ok(()),
+        (Some(only), None) if only.to_str().is_ok_and(|declared| is_one_of(declared, taken)) => Ok(()),
         _ => unsupported("Send the body as JSON, with `Content-Type: application/json`."),
     }
 }
 
-/// `application/json`, with no parameter but a charset of UTF-8, which is all that RFC 8259, section 8.1, allows.
-fn is_json(content_type: &str) -> bool {
+/// With no parameter but a charset of UTF-8, which is all that RFC 8259, section 8.1, allows.
+fn is_one_of(content_type: &str, taken: &[&str]) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(JSON))
+    parts.next().is_some_and(|media_type| taken.iter().any(|taken| media_type.eq_ignore_ascii_case(taken)))
         && parts.all(|parameter| {
             parameter.is_empty()
                 || parameter.split_once('=').is_some_and(|(name, value)| {
@@ -152,8 +185,9 @@ impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }];
-        Some(MetaRequest { description: None, content, required: true })
+        let content =
+            T::MEDIA_TYPES.iter().map(|&content_type| MetaMediaType { content_type, schema: T::schema_ref() });
+        Some(MetaRequest { description: None, content: content.collect(), required: !T::OPTIONAL })
     }
 
     async fn from_request(
@@ -165,7 +199,7 @@ impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
     }
 }
 
-impl<T: Type> Payload for JsonBody<T> {
+impl<T: Type> Payload for JsonAnswer<T> {
     const CONTENT_TYPE: &'static str = JSON;
 
     fn schema_ref() -> MetaSchemaRef {
@@ -177,7 +211,7 @@ impl<T: Type> Payload for JsonBody<T> {
     }
 }
 
-impl<T: ToJSON> IntoResponse for JsonBody<T> {
+impl<T: ToJSON> IntoResponse for JsonAnswer<T> {
     fn into_response(self) -> Response {
         Response::builder().content_type(JSON).body(self.0.to_json_string())
     }

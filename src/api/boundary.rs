@@ -51,6 +51,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Boundary<E> {
         let headers = response.headers_mut();
         let request_id = HeaderValue::from_str(context.request_id()).expect("a request id is visible ASCII");
         headers.insert(REQUEST_ID, request_id);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
         let status = response.status();

@@ -13,12 +13,9 @@ impl Document {
         document["openapi"] = json!("3.0.3");
         name_problem_responses(&mut document);
         close_request_schemas(&mut document);
+        link_operations(&mut document["paths"]);
         tidy(&mut document);
-        // Redocly wants what is required to be defined beside it.
-        document["components"]["schemas"]["ApiKeyCreateRequest"]["not"] = json!({
-            "required": ["expires_at", "expires_in_seconds"],
-            "properties": { "expires_at": {}, "expires_in_seconds": {} },
-        });
+        state_rules(&mut document["components"]["schemas"]);
         Self(document)
     }
 
@@ -73,6 +70,30 @@ fn close_request_schemas(document: &mut Value) {
     }
 }
 
+/// Rules between the members of a body, and members that `null` clears, which a derived schema cannot say.
+fn state_rules(schemas: &mut Value) {
+    // Redocly wants what is required to be defined beside it.
+    schemas["ApiKeyCreateRequest"]["not"] = json!({
+        "required": ["expires_at", "expires_in_seconds"],
+        "properties": { "expires_at": {}, "expires_in_seconds": {} },
+    });
+    for member in ["scopes", "metadata", "expires_at"] {
+        schemas["ApiKeyUpdateRequest"]["properties"][member]["nullable"] = json!(true);
+    }
+    let filters = ["issuer", "subject", "organization", "created_before"];
+    let one_of_them = filters.map(|filter| json!({ "required": [filter], "properties": { filter: {} } }));
+    schemas["ApiKeyBulkRevokeRequest"]["anyOf"] = json!(one_of_them);
+    schemas["AuditEvent"]["properties"]["changes"]["type"] = json!("object");
+}
+
+/// What can be done next with the id of a new key.
+fn link_operations(paths: &mut Value) {
+    let next = ["get_my_api_key", "update_my_api_key", "rotate_my_api_key", "revoke_my_api_key", "delete_my_api_key"];
+    let link = |operation| json!({ "operationId": operation, "parameters": { "id": "$response.body#/id" } });
+    let links: Map<String, Value> = next.iter().map(|operation| ((*operation).to_owned(), link(operation))).collect();
+    paths["/auth/api-keys/"]["post"]["responses"]["201"]["links"] = links.into();
+}
+
 /// `deprecated: false` and `explode: true` are what their absence means; bounds are whole numbers; and a header is
 /// written as RFC 9110 writes it.
 fn tidy(value: &mut Value) {
@@ -103,6 +124,7 @@ fn tidy(value: &mut Value) {
 fn capitalized(header: &str) -> String {
     let word = |word: &str| match word.to_ascii_uppercase().as_str() {
         "WWW" | "ID" => word.to_ascii_uppercase(),
+        "ETAG" => "ETag".to_owned(),
         _ => word[..1].to_ascii_uppercase() + &word[1..].to_ascii_lowercase(),
     };
     header.split('-').map(word).collect::<Vec<_>>().join("-")

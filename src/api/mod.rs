@@ -1,12 +1,16 @@
 //! API: the product over HTTP, by the reference in `openapi.yaml`. One `#[OpenApi]` implementation and its schemas a tag.
 
+pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod boundary;
 pub mod docs;
 pub mod document;
+pub mod headers;
 pub mod keys;
 pub mod origin;
+pub mod parameters;
 pub mod problem;
 pub mod routes;
 pub mod values;
@@ -21,13 +25,18 @@ pub enum Tag {
     /// Keys of the current user: made, looked after and ended by their owner.
     #[oai(rename = "API keys")]
     ApiKeys,
+    /// What was changed in keys, by whom, when and from where.
+    Audit,
+    /// Keys of all owners, for a caller with the scope `api-keys:admin`.
+    Administration,
 }
 
-pub type Operations = keys::KeyOperations;
+pub type Operations = (keys::KeyOperations, audit::AuditOperations, admin::AdminOperations);
 
 /// The operations and what the document says of them as a whole.
 pub fn service() -> OpenApiService<Operations, ()> {
-    OpenApiService::new(keys::KeyOperations, "mintkey", env!("CARGO_PKG_VERSION"))
+    let operations = (keys::KeyOperations, audit::AuditOperations, admin::AdminOperations);
+    OpenApiService::new(operations, "mintkey", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
         .contact(poem_openapi::ContactObject::new().name("The mintkey maintainers"))
         .license(poem_openapi::LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))

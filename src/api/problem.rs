@@ -67,6 +67,8 @@ impl Violation {
 #[derive(Debug)]
 pub struct Problem {
     pub status: StatusCode,
+    /// What follows `urn:mintkey:problem:`, where a client can act on the difference.
+    slug: Option<&'static str>,
     detail: String,
     errors: Vec<Violation>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -75,7 +77,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+        Self { status, slug: None, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -148,7 +150,7 @@ impl Problem {
 
     pub fn into_response(self, media_type: &'static str, request_id: &str) -> Response {
         let detail = ProblemDetail {
-            kind: Some("about:blank".into()),
+            kind: Some(self.slug.map_or("about:blank".into(), |slug| format!("urn:mintkey:problem:{slug}"))),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
             detail: self.detail,
@@ -157,7 +159,6 @@ impl Problem {
         };
         let mut response =
             Response::builder().status(self.status).content_type(media_type).body(Body::from(detail.to_json_string()));
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.headers_mut().extend(self.headers);
         response
     }
@@ -183,6 +184,21 @@ impl From<ServiceError> for Problem {
             ServiceError::Invalid { pointer, rule } => {
                 Self::unprocessable(vec![Violation::new(pointer, rule.to_string())])
             }
+            ServiceError::NotFound => Self::not_found(),
+            ServiceError::Stale => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "The key has changed since the ETag in If-Match was given; get it again and repeat the change.",
+            ),
+            ServiceError::Conflict { kind, detail } => {
+                Self { slug: Some(kind), ..Self::new(StatusCode::CONFLICT, detail) }
+            }
+            ServiceError::NameReused => Self {
+                slug: Some("idempotency-key-reused"),
+                ..Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "This Idempotency-Key was used with another body; send the same body, or a new key.",
+                )
+            },
             ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
             ServiceError::Unavailable(cause) => Self::unavailable(cause),
             ServiceError::Internal(cause) => Self::internal(cause),
@@ -194,7 +210,7 @@ impl From<ServiceError> for Problem {
 type Headers = &'static [(&'static str, &'static str)];
 
 /// The statuses that an operation may fail with: what each means is written here, once.
-const FAILURES: [(u16, &str, Headers); 10] = [
+const FAILURES: [(u16, &str, Headers); 12] = [
     (400, "The request cannot be read: its JSON or its query is malformed.", &[]),
     (
         401,
@@ -204,9 +220,15 @@ const FAILURES: [(u16, &str, Headers); 10] = [
     (403, "The caller is known and may not do this.", &[("WWW-Authenticate", "The scope that is missing (RFC 6750).")]),
     (404, "There is no such thing, or it is another owner's.", &[]),
     (408, "The body did not arrive in time.", &[]),
+    (409, "The state of the key forbids it; `type` says why.", &[]),
+    (412, "The `If-Match` of the request names another revision than the present one.", &[]),
     (413, "The body is over 64 KiB.", &[]),
     (415, "The body is not declared as `application/json`.", &[]),
-    (422, "The body is JSON and breaks a rule; `errors` says which.", &[]),
+    (
+        422,
+        "The body is JSON and breaks a rule, which `errors` names; or its `Idempotency-Key` came with another body before.",
+        &[],
+    ),
     (500, "The service failed.", &[]),
     (503, "The service cannot know the answer now.", &[("Retry-After", "Seconds to wait before the next try.")]),
 ];

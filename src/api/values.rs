@@ -12,6 +12,7 @@ use crate::domain::Broken;
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
+use crate::service::keys::MAX_GRACE;
 
 /// A value that a member of a request body can hold.
 pub trait FromJson: Sized {
@@ -63,13 +64,17 @@ macro_rules! json_value {
 /// hold. The few of the other planes are left out: engines that read a pattern in UTF-16 take them apart.
 const INVISIBLE: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u206f\\ufeff\\ufff9-\\ufffb";
 
+fn name_pattern() -> String {
+    format!("^(?!\\s*$)[^{INVISIBLE}]+$")
+}
+
 json_value!(
     KeyName,
     "KeyName",
     MetaSchema {
         min_length: Some(1),
         max_length: Some(KeyName::MAX),
-        pattern: Some(format!("^(?!\\s*$)[^{INVISIBLE}]+$")),
+        pattern: Some(name_pattern()),
         title: Some("Name".to_owned()),
         example: Some(json!("example")),
         ..MetaSchema::new("string")
@@ -199,6 +204,84 @@ impl FromJson for Lifetime {
             .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
             .map(|n| Self(TimeDelta::seconds(n)))
             .ok_or(rule)
+    }
+}
+
+/// For how long an old secret stays good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace(pub TimeDelta);
+
+json_value!(
+    Grace,
+    "Grace",
+    MetaSchema {
+        minimum: Some(0.0),
+        maximum: Some(MAX_GRACE.num_seconds() as f64),
+        default: Some(json!(0)),
+        example: Some(json!(3600)),
+        ..MetaSchema::new_with_format("integer", "int64")
+    },
+    |grace| grace.0.num_seconds().into()
+);
+
+impl FromJson for Grace {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let rule = Broken::rule("must be a whole number of seconds from 0 to 2592000");
+        let seconds = whole(&value).filter(|seconds| (0..=MAX_GRACE.num_seconds()).contains(seconds));
+        seconds.map(|seconds| Self(TimeDelta::seconds(seconds))).ok_or(rule)
+    }
+}
+
+/// Why something was done, by the rules of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(pub String);
+
+json_value!(
+    Reason,
+    "Reason",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(KeyName::MAX),
+        pattern: Some(name_pattern()),
+        example: Some(json!("leaked in a build log")),
+        ..MetaSchema::new("string")
+    },
+    |reason| reason.0.clone().into()
+);
+
+impl FromJson for Reason {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        KeyName::from_json(value).map(|text| Self(text.as_str().to_owned()))
+    }
+}
+
+/// An issuer, a subject or an organisation, as a token names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identifier(pub String);
+
+json_value!(
+    Identifier,
+    "Identifier",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(255),
+        example: Some(json!("alice")),
+        ..MetaSchema::new("string")
+    },
+    |identifier| identifier.0.clone().into()
+);
+
+impl FromJson for Identifier {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        let rule = Broken::rule("must be a string of 1 to 255 characters");
+        let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
+        text.map(|text| Self(text.to_owned())).ok_or(rule)
+    }
+}
+
+impl FromJson for bool {
+    fn from_json(value: Value) -> Result<Self, Broken> {
+        value.as_bool().ok_or(Broken::rule("must be true or false"))
     }
 }
 

@@ -12,12 +12,27 @@ use super::key::{ApiKey, new_id};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Created,
+    Updated,
+    Enabled,
+    Disabled,
+    Rotated,
+    Revoked,
+    Deleted,
 }
 
 impl Action {
-    pub fn as_str(self) -> &'static str {
+    pub const ALL: [Self; 7] =
+        [Self::Created, Self::Updated, Self::Enabled, Self::Disabled, Self::Rotated, Self::Revoked, Self::Deleted];
+
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Rotated => "rotated",
+            Self::Revoked => "revoked",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -30,37 +45,24 @@ pub struct Origin {
     pub user_agent: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    pub kind: ActorKind,
+    pub kind: String,
     pub issuer: String,
     pub subject: String,
     /// The key that acted, when it was one.
     pub key_id: Option<Uuid>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ActorKind {
-    User,
-    Key,
-}
-
-impl ActorKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Key => "key",
-        }
-    }
-}
-
 impl From<&Caller> for Actor {
     fn from(caller: &Caller) -> Self {
         let (kind, key_id) = match caller.credential {
-            Credential::Token => (ActorKind::User, None),
-            Credential::Key { id, .. } => (ActorKind::Key, Some(id)),
+            Credential::Token => ("user", None),
+            Credential::Key { id, .. } => ("key", Some(id)),
+            Credential::Console => ("operator", None),
         };
-        Self { kind, issuer: caller.owner.issuer.clone(), subject: caller.owner.subject.clone(), key_id }
+        let Owner { issuer, subject, .. } = caller.owner.clone();
+        Self { kind: kind.to_owned(), issuer, subject, key_id }
     }
 }
 
@@ -68,17 +70,37 @@ impl From<&Caller> for Actor {
 pub struct AuditEvent {
     pub id: Uuid,
     pub at: DateTime<Utc>,
-    pub action: Action,
+    pub action: String,
     pub actor: Actor,
-    pub origin: Origin,
+    pub request_id: String,
+    pub client_address: Option<String>,
+    pub user_agent: Option<String>,
     pub key_id: Uuid,
     pub owner: Owner,
-    /// The members that changed, with their new values.
+    /// The members that changed, with their new values; never a secret.
     pub changes: Value,
 }
 
-impl AuditEvent {
-    pub fn new(action: Action, at: DateTime<Utc>, actor: Actor, origin: Origin, key: &ApiKey, changes: Value) -> Self {
-        Self { id: new_id(at), at, action, actor, origin, key_id: key.id, owner: key.owner.clone(), changes }
+/// Who does something, from where and when: what every event of one request has in common.
+pub struct Deed<'a> {
+    pub caller: &'a Caller,
+    pub origin: &'a Origin,
+    pub at: DateTime<Utc>,
+}
+
+impl Deed<'_> {
+    pub fn event(&self, action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
+        AuditEvent {
+            id: new_id(self.at),
+            at: self.at,
+            action: action.as_str().to_owned(),
+            actor: Actor::from(self.caller),
+            request_id: self.origin.request_id.clone(),
+            client_address: self.origin.client_address.map(|address| address.to_string()),
+            user_agent: self.origin.user_agent.clone(),
+            key_id: key.id,
+            owner: key.owner.clone(),
+            changes,
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Caller: who makes the present request.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::scope::{Scopes, own};
+use super::scope::{Scope, Scopes, own};
 
 /// Whose a key is: the issuer and subject of the token that made it. A subject alone names nobody
 /// (OpenID Connect Core, section 5.7).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     pub issuer: String,
     pub subject: String,
@@ -25,15 +26,33 @@ pub struct Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     Token,
-    Key { id: Uuid, expires_at: Option<DateTime<Utc>> },
+    Key {
+        id: Uuid,
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// The operator, at the command line of the machine that holds the store.
+    Console,
 }
 
 impl Caller {
     /// Whether the caller may do what `scope` guards. A user manages their own keys without any scope; everything
-    /// else, and everything that a key does, has to be granted.
+    /// else, and everything that a key does, has to be granted. Whoever can open the store needs no grant.
     pub fn may(&self, scope: &str) -> bool {
-        let is_user = self.credential == Credential::Token;
-        (is_user && (scope == own::READ || scope == own::WRITE)) || self.scopes.holds(scope)
+        match self.credential {
+            Credential::Console => true,
+            Credential::Token if scope == own::READ || scope == own::WRITE => true,
+            Credential::Token | Credential::Key { .. } => self.scopes.holds(scope),
+        }
+    }
+
+    /// Whether the caller may put this scope on a key. A key passes on only what it holds; a user anything, except this
+    /// service's own scopes, which nobody can give who does not have them.
+    pub fn may_grant(&self, scope: &Scope) -> bool {
+        match self.credential {
+            Credential::Console => true,
+            Credential::Token if !scope.is_own() => true,
+            Credential::Token | Credential::Key { .. } => self.scopes.holds(scope.as_str()),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Metadata: what the owner's application wants to find again when the key is verified.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Broken;
 
 /// A JSON object of at most 4 KiB in its shortest form. mintkey keeps it and gives it back; it reads nothing in it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata(Map<String, Value>);
 
 impl Metadata {
@@ -21,6 +22,10 @@ impl Metadata {
 
     pub fn as_object(&self) -> &Map<String, Value> {
         &self.0
+    }
+
+    pub fn into_object(self) -> Map<String, Value> {
+        self.0
     }
 
     pub fn to_json(&self) -> String {

@@ -1,5 +1,6 @@
 //! Name: what an owner calls a key.
 
+use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -7,7 +8,7 @@ use super::Broken;
 
 /// 1 to 255 characters, in Unicode normalization form C, trimmed, none of them invisible: a control character could
 /// forge a line in a log, and a bidirectional one could make a key look like another in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyName(String);
 
 impl KeyName {

@@ -1,9 +1,10 @@
 //! Scope: what an API key may be used for, matched exactly (RFC 6749, section 3.3, in a narrower alphabet).
 
 use super::Broken;
+use serde::{Deserialize, Serialize};
 
 /// 1 to 100 of `a-z 0-9 : . _ - *`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Scope(String);
 
 impl Scope {
@@ -29,7 +30,7 @@ impl Scope {
 }
 
 /// At most 100 scopes, each once, in the order they were given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scopes(Vec<Scope>);
 
 impl Scopes {

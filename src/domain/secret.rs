@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
 
 use super::Broken;
 
@@ -71,6 +72,8 @@ fn is_prefix(text: &str) -> bool {
 }
 
 /// A secret in the clear. Its `Debug` shows nothing, and there is no `Display`: showing it takes [`Secret::expose`].
+/// It is serialized only to be sealed.
+#[derive(Serialize, Deserialize)]
 pub struct Secret<'a>(Cow<'a, str>);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -146,6 +149,7 @@ pub struct SecretHash(pub [u8; 32]);
 pub struct Pepper {
     id: String,
     key: [u8; 32],
+    master: [u8; 32],
 }
 
 impl Pepper {
@@ -154,11 +158,17 @@ impl Pepper {
         Self {
             id: id[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
             key: blake3::derive_key("mintkey 2026 pepper", master_secret.as_bytes()),
+            master: blake3::derive_key("mintkey 2026 subkeys", master_secret.as_bytes()),
         }
     }
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// A key for another purpose, of the same master secret.
+    pub fn subkey(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, &self.master)
     }
 
     pub fn hash(&self, secret: &Secret<'_>) -> SecretHash {

@@ -5,6 +5,7 @@
 
 use super::{Service, ServiceError};
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::key::KeyStatus;
 use crate::domain::secret::Secret;
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Service {
         let found = self.store.find_key_by_secret(&hashes).await.map_err(|error| BearerError::Failed(error.into()))?;
         let (key, stored) = found.ok_or(BearerError::Rejected("unknown key"))?;
         let now = self.clock.now();
-        if !key.is_active(now) || stored.expires_at.is_some_and(|expiry| expiry <= now) {
+        if key.status(now) != KeyStatus::Active || !stored.is_live(now) {
             return Err(BearerError::Rejected("revoked, disabled or expired key"));
         }
         Ok(Caller {

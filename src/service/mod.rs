@@ -1,6 +1,8 @@
 //! Service: what the product does, whoever asks and by whatever protocol. One struct, its methods spread by resource.
 
+pub mod audit;
 pub mod bearer;
+pub mod idempotency;
 pub mod issuer;
 pub mod keys;
 pub mod standalone;
@@ -32,6 +34,14 @@ pub enum ServiceError {
     Invalid { pointer: String, rule: Broken },
     /// The caller is known and lacks this scope.
     MissingScope(String),
+    /// There is no such key within the caller's reach.
+    NotFound,
+    /// The key is not what the caller believed it to be.
+    Stale,
+    /// The state of the key forbids it; `kind` is for programs, `detail` for people.
+    Conflict { kind: &'static str, detail: &'static str },
+    /// The same `Idempotency-Key` came with another body.
+    NameReused,
     /// The store cannot be asked now; the words are for the log, here and below.
     Unavailable(String),
     /// A mistake or a failure of ours.
@@ -39,6 +49,10 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    fn conflict(kind: &'static str, detail: &'static str) -> Self {
+        Self::Conflict { kind, detail }
+    }
+
     fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
         Self::Invalid { pointer: pointer.into(), rule: Broken::rule(rule) }
     }
@@ -48,6 +62,10 @@ impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid { pointer, rule } => write!(f, "{pointer}: {rule}"),
+            Self::NotFound => f.write_str("there is no such key"),
+            Self::Stale => f.write_str("the key has changed meanwhile"),
+            Self::Conflict { detail, .. } => f.write_str(detail),
+            Self::NameReused => f.write_str("the Idempotency-Key was used with another body"),
             Self::MissingScope(scope) => write!(f, "the caller lacks the scope {scope}"),
             Self::Unavailable(reason) | Self::Internal(reason) => f.write_str(reason),
         }

@@ -3,12 +3,17 @@
 //! SQLite has one writer at a time whatever a program does. The store gives the writing to one connection, so that
 //! writers queue in memory, in order, instead of fighting for the file's lock.
 
+mod audit;
 mod errors;
+mod idempotency;
 mod keys;
 mod peppers;
 mod sqlite;
 
+pub use audit::EventFilter;
 pub use errors::StoreError;
+pub use idempotency::Remembered;
+pub use keys::{Change, KeyFilter, Reach, Unchanged};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 

@@ -3,4 +3,21 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod tokens;
+mod wire;
+
+mod bad_bodies;
+mod bad_credentials;
+mod bad_fields;
+mod canaries;
 mod create;
+mod document;
+mod durability;
+mod errors;
+mod expiry;
+mod key_callers;
+mod logs;
+mod outages;
+mod secret_settings;
+mod settings;
+mod sizes;

@@ -46,15 +46,14 @@ impl Server {
 
     /// Starts on a data directory that outlives the server.
     pub fn at(data: &Path, arguments: &[&str]) -> Self {
-        let mut process = mintkey()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = mintkey();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments);
+        Self::of(&mut command, data)
+    }
+
+    /// Starts with a command line of the test's own.
+    pub fn of(command: &mut Command, data: &Path) -> Self {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (announce, announced) = std::sync::mpsc::channel();
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
@@ -96,6 +95,12 @@ impl Server {
         Answer::of(self.request(Method::POST, KEYS, credential).json(&body)).await
     }
 
+    /// A request to create, with this body as it stands.
+    pub async fn send(&self, credential: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.request(Method::POST, KEYS, credential).header("content-type", "application/json");
+        Answer::of(request.body(body)).await
+    }
+
     /// A key that was made, as the answer to its creation.
     pub async fn key(&self, credential: &str, body: Value) -> Value {
         let answer = self.create(credential, body).await;
@@ -117,6 +122,11 @@ impl Server {
     /// How many rows each of these tables has.
     pub async fn count(&self, table: &str) -> i64 {
         self.rows(&format!("SELECT count(*) AS n FROM {table}")).await[0].try_get("", "n").unwrap()
+    }
+
+    /// How many keys, secrets and audit events there are: what an error must leave alone.
+    pub async fn counts(&self) -> [i64; 3] {
+        [self.count("api_keys").await, self.count("secrets").await, self.count("audit_events").await]
     }
 
     pub fn log(&self) -> String {
@@ -146,8 +156,23 @@ impl Server {
 
     /// SIGTERM, and the exit status.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        run(Command::new("kill").arg(self.pid().to_string()));
+        self.sigterm();
         self.process.wait().unwrap()
+    }
+
+    pub fn sigterm(&self) {
+        assert!(run(Command::new("kill").arg(self.pid().to_string())).status.success());
+    }
+
+    /// The exit status, when it comes before the limit.
+    pub fn exit_within(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.process.try_wait().unwrap() {
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                status => return status,
+            }
+        }
     }
 }
 
@@ -192,6 +217,13 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The pointers of a 422, as they stand.
+    pub fn pointers(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().unwrap();
+        assert!(errors.iter().all(|error| error["detail"].as_str().is_some_and(|detail| !detail.is_empty())));
+        errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
 
     /// Checks that this is a whole problem with this status, and gives its `detail`.

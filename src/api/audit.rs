@@ -1,0 +1,194 @@
+//! Audit: what was changed in keys, read back by page.
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::param::Query;
+use poem_openapi::types::Any;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Tag;
+use super::auth::{Admin, Authorized, Read};
+use super::body::JsonAnswer;
+use super::headers::next_link;
+use super::keys::schemas::Owner;
+use super::parameters::{Cursor, Limit};
+use super::problem::{Failure, may_fail};
+use super::values::Time;
+use crate::domain::audit;
+use crate::service::Service;
+use crate::service::audit::{EventFilter, EventPage};
+use crate::service::keys::Reach;
+
+pub struct AuditOperations;
+
+/// What was done to a key.
+#[derive(Enum, Clone, Copy)]
+#[oai(rename_all = "lowercase")]
+pub enum Action {
+    Created,
+    Updated,
+    Enabled,
+    Disabled,
+    Rotated,
+    Revoked,
+    Deleted,
+}
+
+impl From<Action> for audit::Action {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Created => Self::Created,
+            Action::Updated => Self::Updated,
+            Action::Enabled => Self::Enabled,
+            Action::Disabled => Self::Disabled,
+            Action::Rotated => Self::Rotated,
+            Action::Revoked => Self::Revoked,
+            Action::Deleted => Self::Deleted,
+        }
+    }
+}
+
+/// Who did it.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct AuditActor {
+    /// `user` with a token, `key` with an API key, or `operator` at the command line.
+    kind: String,
+    /// The issuer of the user, or of the key's owner.
+    issuer: String,
+    /// The user, or the key's owner.
+    subject: String,
+    /// The key that acted, when it was one.
+    key_id: Option<Uuid>,
+}
+
+/// One change of one key.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct AuditEvent {
+    /// The event's id; ids sort by time.
+    id: Uuid,
+    /// When it was done.
+    at: Time,
+    /// What was done: `created`, `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`.
+    action: String,
+    /// Who did it.
+    actor: AuditActor,
+    /// The key it was done to.
+    key_id: Uuid,
+    /// Whose key it is.
+    owner: Owner,
+    /// The id of the request that did it.
+    request_id: String,
+    /// The address it came from; absent at the command line.
+    client_address: Option<String>,
+    /// The client's `User-Agent`, if it sent one.
+    user_agent: Option<String>,
+    /// The members that changed, with their new values; never a secret.
+    changes: Any<Value>,
+}
+
+impl From<audit::AuditEvent> for AuditEvent {
+    fn from(event: audit::AuditEvent) -> Self {
+        let audit::Actor { kind, issuer, subject, key_id } = event.actor;
+        Self {
+            id: event.id,
+            at: Time(event.at),
+            action: event.action,
+            actor: AuditActor { kind, issuer, subject, key_id },
+            key_id: event.key_id,
+            owner: event.owner.into(),
+            request_id: event.request_id,
+            client_address: event.client_address,
+            user_agent: event.user_agent,
+            changes: Any(event.changes),
+        }
+    }
+}
+
+/// A page of events, newest first.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct AuditEventList {
+    /// The events.
+    #[oai(validator(max_items = 100))]
+    items: Vec<AuditEvent>,
+    /// What to send as `cursor` for the next page; absent on the last.
+    next_cursor: Option<String>,
+}
+
+#[derive(ApiResponse)]
+enum Listed {
+    /// A page of events.
+    #[oai(status = 200)]
+    Listed(
+        JsonAnswer<AuditEventList>,
+        /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
+        #[oai(header = "Link")]
+        Option<String>,
+    ),
+}
+
+const LIST: u32 = may_fail(&[400, 401, 403, 500, 503]);
+
+#[OpenApi(tag = "Tag::Audit")]
+impl AuditOperations {
+    /// List my audit events
+    ///
+    /// What was changed in the caller's keys, deleted ones too, newest first. A caller who is itself an API key needs
+    /// the scope `api-keys:read`.
+    #[oai(path = "/auth/audit-events", method = "get", operation_id = "list_my_audit_events")]
+    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
+    async fn mine(
+        &self,
+        caller: Authorized<Read>,
+        Data(service): Data<&Service>,
+        request: &Request,
+        /// At most how many events to answer.
+        limit: Query<Option<Limit>>,
+        /// Where to go on: the `next_cursor` of the page before.
+        cursor: Query<Option<Cursor>>,
+        /// Only events of the key with this id.
+        key_id: Query<Option<Uuid>>,
+        /// Only events of this kind.
+        action: Query<Option<Action>>,
+    ) -> Result<Listed, Failure<LIST>> {
+        let filter = EventFilter { key_id: key_id.0, action: action.0.map(Into::into) };
+        let reach = Reach::Own(&caller.0.owner);
+        let limit = limit.0.unwrap_or_default().0;
+        Ok(listed(request, service.list_events(reach, &filter, cursor.0.map(|Cursor(id)| id), limit).await?))
+    }
+
+    /// List all audit events
+    ///
+    /// What was changed in the keys of all owners, newest first. Needs the scope `api-keys:admin`.
+    #[oai(path = "/admin/audit-events", method = "get", operation_id = "list_all_audit_events")]
+    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
+    async fn all(
+        &self,
+        _caller: Authorized<Admin>,
+        Data(service): Data<&Service>,
+        request: &Request,
+        /// At most how many events to answer.
+        limit: Query<Option<Limit>>,
+        /// Where to go on: the `next_cursor` of the page before.
+        cursor: Query<Option<Cursor>>,
+        /// Only events of the key with this id.
+        key_id: Query<Option<Uuid>>,
+        /// Only events of this kind.
+        action: Query<Option<Action>>,
+    ) -> Result<Listed, Failure<LIST>> {
+        let filter = EventFilter { key_id: key_id.0, action: action.0.map(Into::into) };
+        let limit = limit.0.unwrap_or_default().0;
+        Ok(listed(request, service.list_events(Reach::All, &filter, cursor.0.map(|Cursor(id)| id), limit).await?))
+    }
+}
+
+fn listed(request: &Request, page: EventPage) -> Listed {
+    let next_cursor = page.next.map(|id| Cursor(id).to_string());
+    let link = next_cursor.as_deref().map(|cursor| next_link(request, cursor));
+    let items = page.events.into_iter().map(AuditEvent::from).collect();
+    Listed::Listed(JsonAnswer(AuditEventList { items, next_cursor }), link)
+}

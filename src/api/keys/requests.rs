@@ -1,0 +1,198 @@
+//! Requests: what the operations on keys take.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use poem_openapi::Object;
+use poem_openapi::types::Example;
+
+use super::super::body::{FromMembers, MERGE_PATCH, Members};
+use super::super::problem::JSON;
+use super::super::values::{Expiry, Grace, Lifetime, Reason};
+use crate::domain::Broken;
+use crate::domain::metadata::Metadata;
+use crate::domain::name::KeyName;
+use crate::domain::scope::Scopes;
+use crate::service::keys::{KeyPatch, NewKey};
+
+/// A key to be made.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+pub struct ApiKeyCreateRequest {
+    /// Human-readable label for the API key: 1 to 255 characters after trimming, none of them a control or format
+    /// character. It is stored in Unicode normalization form C.
+    name: KeyName,
+    /// What the key may be used for: at most 100 scopes, each 1 to 100 of `a-z 0-9 : . _ - *`, matched exactly. Scopes
+    /// that begin with `api-keys:` are this service's own and can be granted only by a caller who holds them.
+    scopes: Option<Scopes>,
+    /// An object of your own, at most 4096 bytes as JSON without white space; given back whenever the key is verified.
+    metadata: Option<Metadata>,
+    /// The first instant at which the key is no longer good: a time to come. Not together with `expires_in_seconds`.
+    expires_at: Option<Expiry>,
+    /// The same, as a number of seconds from now, up to a hundred years. Not together with `expires_at`.
+    expires_in_seconds: Option<Lifetime>,
+}
+
+impl FromMembers for ApiKeyCreateRequest {
+    fn from_members(members: &mut Members) -> Option<Self> {
+        let name = members.required("name");
+        let scopes = members.optional("scopes");
+        let metadata = members.optional("metadata");
+        let expires_at = members.optional("expires_at");
+        let expires_in_seconds = members.optional("expires_in_seconds");
+        if let (Some(Some(_)), Some(Some(_))) = (&expires_at, &expires_in_seconds) {
+            members.break_rule("expires_in_seconds", &Broken::rule("must not stand together with expires_at"));
+        }
+        Some(Self {
+            name: name?,
+            scopes: scopes?,
+            metadata: metadata?,
+            expires_at: expires_at?,
+            expires_in_seconds: expires_in_seconds?,
+        })
+    }
+}
+
+impl Example for ApiKeyCreateRequest {
+    fn example() -> Self {
+        Self {
+            name: KeyName::stored("example".into()),
+            scopes: None,
+            metadata: None,
+            expires_at: None,
+            expires_in_seconds: None,
+        }
+    }
+}
+
+impl NewKey {
+    pub fn from_request(request: ApiKeyCreateRequest, now: DateTime<Utc>) -> Self {
+        let from_now = request.expires_in_seconds.map(|Lifetime(lifetime)| now + lifetime);
+        Self {
+            name: request.name,
+            scopes: request.scopes.unwrap_or_default(),
+            metadata: request.metadata.unwrap_or_default(),
+            expires_at: request.expires_at.map(|Expiry(at)| at).or(from_now),
+        }
+    }
+}
+
+/// What is to change in a key: a JSON merge patch (RFC 7396).
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+pub struct ApiKeyUpdateRequest {
+    /// A new label, by the rules of the first one.
+    name: Option<KeyName>,
+    /// The scopes from now on, all of them; `null` for none.
+    scopes: Option<Scopes>,
+    /// A merge patch of your own object: members that are `null` go, others are put in; `null` empties it.
+    metadata: Option<Metadata>,
+    /// When the key ends from now on: a time to come; `null` for never.
+    expires_at: Option<Expiry>,
+    /// Whether the key can be used.
+    enabled: Option<bool>,
+    #[oai(skip)]
+    cleared: Cleared,
+}
+
+/// The members that were `null`.
+#[derive(Default)]
+struct Cleared {
+    scopes: bool,
+    metadata: bool,
+    expires_at: bool,
+}
+
+impl FromMembers for ApiKeyUpdateRequest {
+    const MEDIA_TYPES: &'static [&'static str] = &[JSON, MERGE_PATCH];
+
+    fn from_members(members: &mut Members) -> Option<Self> {
+        let name = members.optional("name");
+        let scopes = members.clearable("scopes");
+        let metadata = members.clearable("metadata");
+        let expires_at = members.clearable("expires_at");
+        let enabled = members.optional("enabled");
+        let (scopes, metadata, expires_at) = (scopes?, metadata?, expires_at?);
+        let cleared = Cleared {
+            scopes: matches!(scopes, Some(None)),
+            metadata: matches!(metadata, Some(None)),
+            expires_at: matches!(expires_at, Some(None)),
+        };
+        Some(Self {
+            name: name?,
+            scopes: scopes.flatten(),
+            metadata: metadata.flatten(),
+            expires_at: expires_at.flatten(),
+            enabled: enabled?,
+            cleared,
+        })
+    }
+}
+
+impl Example for ApiKeyUpdateRequest {
+    fn example() -> Self {
+        Self {
+            name: Some(KeyName::stored("build bot".into())),
+            scopes: None,
+            metadata: None,
+            expires_at: None,
+            enabled: Some(false),
+            cleared: Cleared::default(),
+        }
+    }
+}
+
+impl From<ApiKeyUpdateRequest> for KeyPatch {
+    fn from(request: ApiKeyUpdateRequest) -> Self {
+        let ApiKeyUpdateRequest { name, scopes, metadata, expires_at, enabled, cleared } = request;
+        Self {
+            name,
+            scopes: if cleared.scopes { Some(Scopes::default()) } else { scopes },
+            metadata: if cleared.metadata { Some(None) } else { metadata.map(|members| Some(members.into_object())) },
+            expires_at: if cleared.expires_at { Some(None) } else { expires_at.map(|Expiry(at)| Some(at)) },
+            enabled,
+        }
+    }
+}
+
+/// Why a key is revoked.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+pub struct ApiKeyRevokeRequest {
+    /// For whoever asks later: 1 to 255 characters, by the rules of a name.
+    reason: Option<Reason>,
+}
+
+impl ApiKeyRevokeRequest {
+    pub fn reason(self) -> Option<String> {
+        self.reason.map(|Reason(text)| text)
+    }
+}
+
+impl FromMembers for ApiKeyRevokeRequest {
+    const OPTIONAL: bool = true;
+
+    fn from_members(members: &mut Members) -> Option<Self> {
+        Some(Self { reason: members.optional("reason")? })
+    }
+}
+
+/// How a key is rotated.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+pub struct ApiKeyRotateRequest {
+    /// For how long the old secret stays good beside the new one, in seconds: up to 30 days; 0, the default, ends it now.
+    grace_seconds: Option<Grace>,
+}
+
+impl ApiKeyRotateRequest {
+    pub fn grace(&self) -> TimeDelta {
+        self.grace_seconds.as_ref().map_or(TimeDelta::zero(), |Grace(grace)| *grace)
+    }
+}
+
+impl FromMembers for ApiKeyRotateRequest {
+    const OPTIONAL: bool = true;
+
+    fn from_members(members: &mut Members) -> Option<Self> {
+        Some(Self { grace_seconds: members.optional("grace_seconds")? })
+    }
+}

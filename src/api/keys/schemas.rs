@@ -1,0 +1,273 @@
+//! Schemas: what the operations on keys answer.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{ApiResponse, Enum, Object};
+use uuid::Uuid;
+
+use super::super::body::JsonAnswer;
+use super::super::values::Time;
+use crate::domain::caller::Owner as DomainOwner;
+use crate::domain::key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
+use crate::domain::metadata::Metadata;
+use crate::domain::scope::Scopes;
+use crate::service::keys::IssuedKey;
+
+/// A key with a new secret.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ApiKeyCreateResponse {
+    /// The key's id (a UUID of version 7), which never changes.
+    id: Uuid,
+    /// The API key secret (shown only once): the deployment's prefix, 43 random base62 characters and a checksum of 6.
+    #[oai(validator(pattern = "^[a-z0-9]+(_[a-z0-9]+)*_[0-9A-Za-z]{49}$"))]
+    key: String,
+    /// The label, as it is stored.
+    name: String,
+    /// When the key was made.
+    created_at: Time,
+    /// What the secret begins with: enough to tell keys apart later.
+    start: String,
+    /// The secret's last four characters.
+    #[oai(validator(min_length = 4, max_length = 4))]
+    last4: String,
+    /// What the key may be used for.
+    scopes: Scopes,
+    /// Your own object.
+    metadata: Metadata,
+    /// The first instant at which the key is no longer good; absent when there is none.
+    expires_at: Option<Time>,
+}
+
+impl From<IssuedKey> for ApiKeyCreateResponse {
+    fn from(IssuedKey { key, secret, .. }: IssuedKey) -> Self {
+        Self {
+            id: key.id,
+            key: secret.expose().to_owned(),
+            name: key.name.as_str().to_owned(),
+            created_at: Time(key.created_at),
+            start: key.start,
+            last4: key.last4,
+            scopes: key.scopes,
+            metadata: key.metadata,
+            expires_at: key.expires_at.map(Time),
+        }
+    }
+}
+
+/// What a key is now. What cannot be undone comes first: a revoked key is `revoked`, whatever else it is.
+#[derive(Enum, Clone, Copy)]
+#[oai(rename_all = "lowercase")]
+pub enum Status {
+    Active,
+    Expired,
+    Disabled,
+    Revoked,
+}
+
+impl From<KeyStatus> for Status {
+    fn from(status: KeyStatus) -> Self {
+        match status {
+            KeyStatus::Active => Self::Active,
+            KeyStatus::Expired => Self::Expired,
+            KeyStatus::Disabled => Self::Disabled,
+            KeyStatus::Revoked => Self::Revoked,
+        }
+    }
+}
+
+impl From<Status> for KeyStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Expired => Self::Expired,
+            Status::Disabled => Self::Disabled,
+            Status::Revoked => Self::Revoked,
+        }
+    }
+}
+
+/// Whose a key is.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Owner {
+    /// The issuer of the token that made the key.
+    issuer: String,
+    /// The user, as that issuer names them.
+    subject: String,
+    /// The organisation that the user acted in, if any.
+    organization: Option<String>,
+}
+
+impl From<DomainOwner> for Owner {
+    fn from(owner: DomainOwner) -> Self {
+        Self { issuer: owner.issuer, subject: owner.subject, organization: owner.organization }
+    }
+}
+
+/// A live secret of a key, without the secret itself.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct SecretSummary {
+    /// What the secret begins with.
+    start: String,
+    /// The secret's last four characters.
+    last4: String,
+    /// When the secret was made.
+    created_at: Time,
+    /// When the secret ends, because a rotation replaced it; absent for the newest.
+    expires_at: Option<Time>,
+    /// When the secret was last used, to within a minute; absent when it never was.
+    last_used_at: Option<Time>,
+}
+
+impl From<&StoredSecret> for SecretSummary {
+    fn from(secret: &StoredSecret) -> Self {
+        Self {
+            start: secret.start.clone(),
+            last4: secret.last4.clone(),
+            created_at: Time(secret.created_at),
+            expires_at: secret.expires_at.map(Time),
+            last_used_at: secret.last_used_at.map(Time),
+        }
+    }
+}
+
+/// A key, as its owner sees it.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ApiKey {
+    /// The key's id, which never changes.
+    id: Uuid,
+    /// The label.
+    name: String,
+    /// What the key is now.
+    status: Status,
+    /// What the newest secret begins with.
+    start: String,
+    /// The last four characters of the newest secret.
+    last4: String,
+    /// What the key may be used for.
+    scopes: Scopes,
+    /// Your own object.
+    metadata: Metadata,
+    /// Whose the key is.
+    owner: Owner,
+    /// Whether the owner lets the key be used.
+    enabled: bool,
+    /// When the key was made.
+    created_at: Time,
+    /// When the key was last changed.
+    updated_at: Time,
+    /// The first instant at which the key is no longer good; absent when there is none.
+    expires_at: Option<Time>,
+    /// When the key was revoked; absent when it was not.
+    revoked_at: Option<Time>,
+    /// The subject of whoever revoked it.
+    revoked_by: Option<String>,
+    /// Why it was revoked, if that was said.
+    revoke_reason: Option<String>,
+    /// When its owner deleted it; only administrators see such keys.
+    deleted_at: Option<Time>,
+    /// The live secrets, newest first: two while the grace of a rotation runs. Not in lists.
+    #[oai(validator(max_items = 2))]
+    secrets: Option<Vec<SecretSummary>>,
+    /// While two secrets live: whether only the new one has been in use since it was made, so that the old one would not
+    /// be missed. Not in lists.
+    safe_to_retire: Option<bool>,
+}
+
+impl ApiKey {
+    pub fn new(key: DomainKey, now: DateTime<Utc>) -> Self {
+        let status = key.status(now).into();
+        let (revoked_at, revoked_by, revoke_reason) = match key.revocation {
+            Some(revocation) => (Some(Time(revocation.at)), Some(revocation.by), revocation.reason),
+            None => (None, None, None),
+        };
+        Self {
+            id: key.id,
+            name: key.name.as_str().to_owned(),
+            status,
+            start: key.start,
+            last4: key.last4,
+            scopes: key.scopes,
+            metadata: key.metadata,
+            owner: key.owner.into(),
+            enabled: key.enabled,
+            created_at: Time(key.created_at),
+            updated_at: Time(key.updated_at),
+            expires_at: key.expires_at.map(Time),
+            revoked_at,
+            revoked_by,
+            revoke_reason,
+            deleted_at: key.deleted_at.map(Time),
+            secrets: None,
+            safe_to_retire: None,
+        }
+    }
+
+    pub fn with_secrets(record: KeyRecord, now: DateTime<Utc>) -> Self {
+        let secrets = record.live_secrets(now).map(SecretSummary::from).collect();
+        let safe_to_retire = record.safe_to_retire(now);
+        Self { secrets: Some(secrets), safe_to_retire, ..Self::new(record.key, now) }
+    }
+}
+
+/// A page of keys, newest first.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ApiKeyList {
+    /// The keys.
+    #[oai(validator(max_items = 100))]
+    pub items: Vec<ApiKey>,
+    /// What to send as `cursor` for the next page; absent on the last.
+    pub next_cursor: Option<String>,
+}
+
+#[derive(ApiResponse)]
+pub enum Issued {
+    /// The new secret is on the disk, and in this answer only.
+    #[oai(status = 201)]
+    Issued(
+        JsonAnswer<ApiKeyCreateResponse>,
+        /// Where the key is found from now on.
+        #[oai(header = "Location")]
+        String,
+        /// Always `no-store`: no cache may keep the secret.
+        #[oai(header = "Cache-Control")]
+        String,
+        /// `true` when this is the answer to an earlier request with the same `Idempotency-Key`.
+        #[oai(header = "Idempotency-Replayed")]
+        Option<String>,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub enum Found {
+    /// The key, as it is now.
+    #[oai(status = 200)]
+    Found(
+        JsonAnswer<ApiKey>,
+        /// The key's revision, for `If-Match`.
+        #[oai(header = "ETag")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub enum Listed {
+    /// A page of keys.
+    #[oai(status = 200)]
+    Listed(
+        JsonAnswer<ApiKeyList>,
+        /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
+        #[oai(header = "Link")]
+        Option<String>,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub enum Deleted {
+    /// The key is revoked and gone.
+    #[oai(status = 204)]
+    Deleted,
+}

@@ -1,0 +1,30 @@
+//! Audit: what was changed, read back.
+
+use uuid::Uuid;
+
+use super::{Service, ServiceError};
+use crate::domain::audit::AuditEvent;
+pub use crate::store::EventFilter;
+use crate::store::Reach;
+
+pub struct EventPage {
+    pub events: Vec<AuditEvent>,
+    pub next: Option<Uuid>,
+}
+
+impl Service {
+    pub async fn list_events(
+        &self,
+        reach: Reach<'_>,
+        filter: &EventFilter,
+        after: Option<Uuid>,
+        limit: u64,
+    ) -> Result<EventPage, ServiceError> {
+        let mut events = self.store.list_events(reach, filter, after, limit + 1).await?;
+        let more = events.len() as u64 > limit;
+        if more {
+            events.pop();
+        }
+        Ok(EventPage { next: events.last().filter(|_| more).map(|event| event.id), events })
+    }
+}

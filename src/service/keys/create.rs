@@ -1,0 +1,61 @@
+//! Create: a new key, for its owner.
+
+use chrono::{DateTime, Utc};
+
+use super::{IssuedKey, allowed_expiry, described};
+use crate::domain::audit::{Action, Deed};
+use crate::domain::caller::Owner;
+use crate::domain::key::{ApiKey, KeyRecord, new_id};
+use crate::domain::metadata::Metadata;
+use crate::domain::name::KeyName;
+use crate::domain::scope::Scopes;
+use crate::service::idempotency::NamedRequest;
+use crate::service::{Service, ServiceError};
+use crate::store::Change;
+
+/// What is said of a key to be made. Owner, organisation and issuer are not here: over HTTP they are the caller's.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    pub name: KeyName,
+    pub scopes: Scopes,
+    pub metadata: Metadata,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Service {
+    pub async fn create_key(
+        &self,
+        deed: &Deed<'_>,
+        owner: &Owner,
+        new: NewKey,
+        request: Option<NamedRequest>,
+    ) -> Result<IssuedKey, ServiceError> {
+        self.check_grant(deed.caller, &new.scopes)?;
+        let (secret, stored) = self.mint(deed.at)?;
+        let key = ApiKey {
+            id: new_id(deed.at),
+            owner: owner.clone(),
+            name: new.name,
+            scopes: new.scopes,
+            metadata: new.metadata,
+            enabled: true,
+            start: stored.start.clone(),
+            last4: stored.last4.clone(),
+            created_at: deed.at,
+            updated_at: deed.at,
+            expires_at: allowed_expiry(deed.caller, new.expires_at, deed.at)?,
+            revocation: None,
+            deleted_at: None,
+            revision: 1,
+        };
+        let events = vec![deed.event(Action::Created, &key, described(&key).into())];
+        let issued = IssuedKey { key, secret, replayed: false };
+        let remember = request.as_ref().map(|request| request.seal(&issued, deed.at)).transpose()?;
+        let record = KeyRecord { key: issued.key.clone(), secrets: vec![stored] };
+        let change = Change { record, events, remember };
+        match (self.store.create_key(change).await?, request) {
+            (Some(earlier), Some(request)) => request.open(&earlier),
+            _ => Ok(issued),
+        }
+    }
+}

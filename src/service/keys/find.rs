@@ -1,0 +1,39 @@
+//! Find: one key, or a page of them.
+
+use uuid::Uuid;
+
+use super::present;
+use crate::domain::key::{ApiKey, KeyRecord};
+use crate::service::{Service, ServiceError};
+use crate::store::{KeyFilter, Reach};
+
+#[derive(Debug, Clone, Default)]
+pub struct KeyQuery {
+    pub filter: KeyFilter,
+    pub after: Option<Uuid>,
+    /// 1 to 100.
+    pub limit: u64,
+}
+
+pub struct KeyPage {
+    pub keys: Vec<ApiKey>,
+    /// Where the next page begins, when there is one.
+    pub next: Option<Uuid>,
+}
+
+impl Service {
+    pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<KeyRecord, ServiceError> {
+        present(self.store.find_key(reach, id).await?)
+    }
+
+    pub async fn list_keys(&self, reach: Reach<'_>, query: &KeyQuery) -> Result<KeyPage, ServiceError> {
+        // One more than asked for tells whether there is a next page.
+        let limit = query.limit + 1;
+        let mut keys = self.store.list_keys(reach, &query.filter, query.after, limit, self.clock.now()).await?;
+        let more = keys.len() as u64 == limit;
+        if more {
+            keys.pop();
+        }
+        Ok(KeyPage { next: keys.last().filter(|_| more).map(|key| key.id), keys })
+    }
+}

@@ -1,0 +1,131 @@
+//! Keys: the rules by which they are made, looked after and ended. One file per operation.
+
+mod create;
+mod find;
+mod revoke;
+mod rotate;
+mod update;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+pub use crate::store::{KeyFilter, Reach};
+pub use create::NewKey;
+pub use find::{KeyPage, KeyQuery};
+pub use revoke::BulkRevocation;
+pub use rotate::MAX_GRACE;
+pub use update::{KeyPatch, Precondition};
+
+use super::{Service, ServiceError};
+use crate::domain::audit::Deed;
+use crate::domain::caller::{Caller, Credential};
+use crate::domain::key::{ApiKey, KeyRecord, StoredSecret, new_id};
+use crate::domain::scope::{Scope, Scopes};
+use crate::domain::secret::{Entropy, Secret};
+use crate::store::{Change, Unchanged};
+
+/// A key and the only copy of its secret there will ever be, outside a sealed answer.
+#[derive(Serialize, Deserialize)]
+pub struct IssuedKey {
+    pub key: ApiKey,
+    pub secret: Secret<'static>,
+    /// Given again to a request that was answered before.
+    #[serde(skip)]
+    pub replayed: bool,
+}
+
+impl Service {
+    fn mint(&self, now: DateTime<Utc>) -> Result<(Secret<'static>, StoredSecret), ServiceError> {
+        let entropy = Entropy::from_os().map_err(|error| ServiceError::Internal(format!("no randomness: {error}")))?;
+        let secret = Secret::mint(&self.prefix, &entropy);
+        let pepper = self.peppers.newest();
+        let stored = StoredSecret {
+            id: new_id(now),
+            hash: pepper.hash(&secret),
+            pepper_id: pepper.id().to_owned(),
+            start: secret.start().to_owned(),
+            last4: secret.last4().to_owned(),
+            created_at: now,
+            expires_at: None,
+            last_used_at: None,
+        };
+        Ok((secret, stored))
+    }
+
+    /// A change whose answer need not be remembered: done twice, it comes to the same.
+    async fn change_key(
+        &self,
+        deed: &Deed<'_>,
+        reach: Reach<'_>,
+        id: Uuid,
+        decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, ServiceError>,
+    ) -> Result<KeyRecord, ServiceError> {
+        match self.store.change_key(reach, id, None, deed.at, decide).await? {
+            Ok(record) => Ok(record),
+            Err(Unchanged::Decided(refusal)) => Err(refusal),
+            Err(Unchanged::AnsweredBefore(_)) => {
+                Err(ServiceError::Internal("an unnamed request was remembered".into()))
+            }
+        }
+    }
+
+    fn check_grant(&self, caller: &Caller, scopes: &Scopes) -> Result<(), ServiceError> {
+        for (index, scope) in scopes.iter().enumerate() {
+            if !caller.may_grant(scope) {
+                return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
+            }
+            let listed = self.catalogue.as_ref().is_none_or(|catalogue| catalogue.holds(scope.as_str()));
+            if !listed && !scope.is_own() {
+                return Err(ServiceError::invalid(
+                    format!("/scopes/{index}"),
+                    "is not in this deployment's catalogue of scopes",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key lives no longer than the key that made it, also when no expiry was asked for.
+fn allowed_expiry(
+    caller: &Caller,
+    asked: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, ServiceError> {
+    if asked.is_some_and(|expiry| expiry <= now) {
+        return Err(ServiceError::invalid("/expires_at", "must be in the future"));
+    }
+    let limit = match caller.credential {
+        Credential::Key { expires_at, .. } => expires_at,
+        Credential::Token | Credential::Console => None,
+    };
+    match (asked, limit) {
+        (Some(expiry), Some(limit)) if expiry > limit => Err(ServiceError::invalid(
+            "/expires_at",
+            "must not be later than the expiry of the key that makes this request",
+        )),
+        (None, limit) => Ok(limit),
+        (asked, _) => Ok(asked),
+    }
+}
+
+/// What an audit event says of a key's changeable members.
+fn described(key: &ApiKey) -> Map<String, Value> {
+    let described = json!({
+        "name": key.name.as_str(),
+        "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
+        "metadata": key.metadata.as_object(),
+        "expires_at": key.expires_at,
+    });
+    match described {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// A key that is not there, and one that is another's, are one answer.
+fn present(record: Option<KeyRecord>) -> Result<KeyRecord, ServiceError> {
+    record.ok_or(ServiceError::NotFound)
+}

@@ -1,0 +1,83 @@
+//! Revoke: the end of a key, for good. Deleting is revoking and being gone for the owner.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::present;
+use crate::domain::audit::{Action, AuditEvent, Deed};
+use crate::domain::key::{ApiKey, KeyRecord, Revocation};
+use crate::service::{Service, ServiceError};
+use crate::store::{Change, KeyFilter, Reach};
+
+pub struct BulkRevocation {
+    /// Keys that the filter matches and that were not revoked before.
+    pub matched: u64,
+    pub revoked: u64,
+}
+
+impl Service {
+    /// Revoking again changes nothing: who was first, and why, stays.
+    pub async fn revoke_key(
+        &self,
+        deed: &Deed<'_>,
+        reach: Reach<'_>,
+        id: Uuid,
+        reason: Option<String>,
+    ) -> Result<KeyRecord, ServiceError> {
+        let decide = |record| {
+            let mut record = present(record)?;
+            let events = revoke(deed, &mut record.key, reason).into_iter().collect();
+            Ok(Change { record, events, remember: None })
+        };
+        self.change_key(deed, reach, id, decide).await
+    }
+
+    pub async fn delete_key(&self, deed: &Deed<'_>, reach: Reach<'_>, id: Uuid) -> Result<(), ServiceError> {
+        let decide = |record| {
+            let mut record = present(record)?;
+            let revoked = revoke(deed, &mut record.key, None);
+            record.key.deleted_at = Some(deed.at);
+            let deleted = deed.event(Action::Deleted, &record.key, json!({}));
+            Ok(Change { record, events: revoked.into_iter().chain([deleted]).collect(), remember: None })
+        };
+        self.change_key(deed, reach, id, decide).await.map(drop)
+    }
+
+    /// Every key that the filter matches, one transaction each, so that other writers are let in between.
+    pub async fn revoke_keys(
+        &self,
+        deed: &Deed<'_>,
+        filter: &KeyFilter,
+        reason: Option<String>,
+        dry_run: bool,
+    ) -> Result<BulkRevocation, ServiceError> {
+        const PAGE: u64 = 500;
+        let mut done = BulkRevocation { matched: 0, revoked: 0 };
+        let mut after = None;
+        loop {
+            let page = self.store.list_keys(Reach::All, filter, after, PAGE, deed.at).await?;
+            for key in page.iter().filter(|key| key.revocation.is_none()) {
+                done.matched += 1;
+                if !dry_run {
+                    self.revoke_key(deed, Reach::All, key.id, reason.clone()).await?;
+                    done.revoked += 1;
+                }
+            }
+            after = page.last().map(|key| key.id);
+            if (page.len() as u64) < PAGE {
+                return Ok(done);
+            }
+        }
+    }
+}
+
+fn revoke(deed: &Deed<'_>, key: &mut ApiKey, reason: Option<String>) -> Option<AuditEvent> {
+    if key.revocation.is_some() {
+        return None;
+    }
+    let event = deed.event(Action::Revoked, key, json!({ "reason": reason }));
+    key.revocation = Some(Revocation { at: deed.at, by: deed.caller.owner.subject.clone(), reason });
+    key.updated_at = deed.at;
+    key.revision += 1;
+    Some(event)
+}

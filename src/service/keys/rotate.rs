@@ -1,0 +1,68 @@
+//! Rotate: a new secret for the same key. The old one lives on for the grace, so that its users can move.
+
+use chrono::TimeDelta;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{IssuedKey, present};
+use crate::domain::audit::{Action, Deed};
+use crate::domain::key::KeyStatus;
+use crate::service::idempotency::NamedRequest;
+use crate::service::{Service, ServiceError};
+use crate::store::{Change, Reach, Unchanged};
+
+pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
+
+impl Service {
+    /// Never lengthens a life: the key's own expiry stays, and the old secret ends at its own or the grace's, whichever
+    /// is first. While it lives, another rotation would leave three secrets, or cut a grace that was promised: refused.
+    pub async fn rotate_key(
+        &self,
+        deed: &Deed<'_>,
+        reach: Reach<'_>,
+        id: Uuid,
+        grace: TimeDelta,
+        request: Option<NamedRequest>,
+    ) -> Result<IssuedKey, ServiceError> {
+        let now = deed.at;
+        let (secret, stored) = self.mint(now)?;
+        let mut issued = None;
+        let decide = |record| {
+            let mut record = present(record)?;
+            if record.key.status(now) != KeyStatus::Active {
+                return Err(ServiceError::conflict(
+                    "key-not-active",
+                    "Only an active key can be rotated; this one is revoked, disabled or expired.",
+                ));
+            }
+            if record.live_secrets(now).count() > 1 {
+                return Err(ServiceError::conflict(
+                    "rotation-in-progress",
+                    "The key has been rotated and its old secret still lives; wait until the grace is over.",
+                ));
+            }
+            let old_ends = now + grace;
+            for old in record.secrets.iter_mut().filter(|old| old.is_live(now)) {
+                old.expires_at = Some(old.expires_at.map_or(old_ends, |end| end.min(old_ends)));
+            }
+            record.key.start.clone_from(&stored.start);
+            record.key.last4.clone_from(&stored.last4);
+            record.key.updated_at = now;
+            record.key.revision += 1;
+            record.secrets.insert(0, stored);
+            let changes =
+                json!({ "start": record.key.start, "last4": record.key.last4, "old_secret_expires_at": old_ends });
+            let events = vec![deed.event(Action::Rotated, &record.key, changes)];
+            let issued = issued.insert(IssuedKey { key: record.key.clone(), secret, replayed: false });
+            let remember = request.as_ref().map(|request| request.seal(issued, now)).transpose()?;
+            Ok(Change { record, events, remember })
+        };
+        let name = request.as_ref().map(NamedRequest::id);
+        match (self.store.change_key(reach, id, name, now, decide).await?, issued, &request) {
+            (Ok(_), Some(issued), _) => Ok(issued),
+            (Err(Unchanged::Decided(refusal)), ..) => Err(refusal),
+            (Err(Unchanged::AnsweredBefore(earlier)), _, Some(request)) => request.open(&earlier),
+            _ => Err(ServiceError::Internal("a rotation ended with neither a secret nor a reason".into())),
+        }
+    }
+}

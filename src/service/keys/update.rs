@@ -1,0 +1,159 @@
+//! Update: a JSON merge patch (RFC 7396) of what may change in a key.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{allowed_expiry, described, present};
+use crate::domain::audit::{Action, Deed};
+use crate::domain::key::{ApiKey, KeyRecord};
+use crate::domain::metadata::Metadata;
+use crate::domain::name::KeyName;
+use crate::domain::scope::{Scope, Scopes};
+use crate::service::{Service, ServiceError};
+use crate::store::{Change, Reach};
+
+/// What is to change; a member that is `None` stays. The inner `None` of an expiry clears it.
+#[derive(Debug, Clone, Default)]
+pub struct KeyPatch {
+    pub name: Option<KeyName>,
+    pub scopes: Option<Scopes>,
+    /// A merge patch of the metadata; `None` inside clears it.
+    pub metadata: Option<Option<Map<String, Value>>>,
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+    pub enabled: Option<bool>,
+}
+
+/// What the caller believes the key's revision to be (RFC 9110, section 13.1.1).
+#[derive(Debug, Clone, Default)]
+pub enum Precondition {
+    #[default]
+    None,
+    /// One of these.
+    Revision(Vec<i64>),
+}
+
+impl Precondition {
+    pub fn check(&self, key: &ApiKey) -> Result<(), ServiceError> {
+        match self {
+            Self::Revision(revisions) if !revisions.contains(&key.revision) => Err(ServiceError::Stale),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Service {
+    pub async fn update_key(
+        &self,
+        deed: &Deed<'_>,
+        reach: Reach<'_>,
+        id: Uuid,
+        patch: KeyPatch,
+        precondition: &Precondition,
+    ) -> Result<KeyRecord, ServiceError> {
+        let decide = |record| {
+            let record = present(record)?;
+            precondition.check(&record.key)?;
+            self.patched(deed, record, patch)
+        };
+        self.change_key(deed, reach, id, decide).await
+    }
+
+    fn patched(&self, deed: &Deed<'_>, record: KeyRecord, patch: KeyPatch) -> Result<Change, ServiceError> {
+        let before = &record.key;
+        if before.revocation.is_some() {
+            return Err(ServiceError::conflict(
+                "key-revoked",
+                "The key is revoked, and that is for good; make a new one.",
+            ));
+        }
+        let mut key = before.clone();
+        if let Some(name) = patch.name {
+            key.name = name;
+        }
+        if let Some(scopes) = patch.scopes {
+            // What the key has already may stay, whoever asks; only what is new has to be granted.
+            let new = Scopes::carried(scopes.iter().map(Scope::as_str).filter(|scope| !before.scopes.holds(scope)));
+            self.check_grant(deed.caller, &new)?;
+            key.scopes = scopes;
+        }
+        match patch.metadata {
+            Some(Some(members)) => {
+                let metadata = merged(Some(Value::Object(before.metadata.as_object().clone())), Value::Object(members));
+                let Value::Object(metadata) = metadata else { unreachable!("a merge with an object is an object") };
+                key.metadata = Metadata::new(metadata)
+                    .map_err(|rule| ServiceError::Invalid { pointer: "/metadata".into(), rule })?;
+            }
+            Some(None) => key.metadata = Metadata::default(),
+            None => {}
+        }
+        if let Some(expires_at) = patch.expires_at {
+            key.expires_at = allowed_expiry(deed.caller, expires_at, deed.at)?;
+        }
+        if let Some(enabled) = patch.enabled {
+            key.enabled = enabled;
+        }
+
+        let (old, mut changes) = (described(before), described(&key));
+        changes.retain(|member, value| old.get(member) != Some(value));
+        let mut events = Vec::new();
+        if !changes.is_empty() {
+            events.push(deed.event(Action::Updated, &key, changes.into()));
+        }
+        if key.enabled != before.enabled {
+            let action = if key.enabled { Action::Enabled } else { Action::Disabled };
+            events.push(deed.event(action, &key, json!({ "enabled": key.enabled })));
+        }
+        // A patch that changes nothing is no change: no event, and the `ETag` stays.
+        if !events.is_empty() {
+            key.updated_at = deed.at;
+            key.revision += 1;
+        }
+        Ok(Change { record: KeyRecord { key, ..record }, events, remember: None })
+    }
+}
+
+/// RFC 7396, section 2.
+fn merged(target: Option<Value>, patch: Value) -> Value {
+    let Value::Object(patch) = patch else { return patch };
+    let mut target = match target {
+        Some(Value::Object(target)) => target,
+        _ => Map::new(),
+    };
+    for (name, value) in patch {
+        let before = target.remove(&name);
+        if !value.is_null() {
+            target.insert(name, merged(before, value));
+        }
+    }
+    Value::Object(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_follows_the_examples_of_rfc_7396() {
+        // RFC 7396, appendix A: original, patch, result.
+        for (original, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
+            (json!({"a":"foo"}), json!(null), json!(null)),
+            (json!({"a":"foo"}), json!("bar"), json!("bar")),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            assert_eq!(merged(Some(original.clone()), patch.clone()), result, "{original} + {patch}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! List: keys by page, newest first.
+//!
+//! The id is a UUIDv7, so it alone orders a list by age and is the whole cursor: `id < cursor` is a seek in the index
+//! of the owner, as fast on the thousandth page as on the first, and keys that come or go meanwhile move nobody.
+
+use chrono::{DateTime, Utc};
+use entity::api_key::{self, Column};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect, Select};
+use uuid::Uuid;
+
+use super::{Reach, rows};
+use crate::domain::key::{ApiKey, KeyStatus};
+use crate::store::{Store, StoreError};
+
+#[derive(Debug, Clone, Default)]
+pub struct KeyFilter {
+    pub issuer: Option<String>,
+    pub subject: Option<String>,
+    pub organization: Option<String>,
+    pub status: Option<KeyStatus>,
+    /// Words, each of which begins a word of the name.
+    pub q: Option<String>,
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// At most `limit` keys older than `after`.
+    pub async fn list_keys(
+        &self,
+        reach: Reach<'_>,
+        filter: &KeyFilter,
+        after: Option<Uuid>,
+        limit: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<ApiKey>, StoreError> {
+        let rows = page(reach, filter, after, limit, now).all(&self.reader).await?;
+        Ok(rows.into_iter().map(rows::read_key).collect::<Result<_, _>>()?)
+    }
+}
+
+fn page(
+    reach: Reach<'_>,
+    filter: &KeyFilter,
+    after: Option<Uuid>,
+    limit: u64,
+    now: DateTime<Utc>,
+) -> Select<api_key::Entity> {
+    let equals = |column: Column, value: &Option<String>| value.as_ref().map(|value| column.eq(value));
+    let words = filter.q.iter().flat_map(|q| words(q)).map(|word| Column::NameWords.contains(format!(" {word}")));
+    let condition = Condition::all()
+        .add_option(equals(Column::OwnerIssuer, &filter.issuer))
+        .add_option(equals(Column::OwnerSubject, &filter.subject))
+        .add_option(equals(Column::Organization, &filter.organization))
+        .add_option(filter.created_before.map(|time| Column::CreatedAt.lt(time)))
+        .add_option(filter.status.map(|status| has_status(status, now)))
+        .add_option(after.map(|after| Column::Id.lt(after)));
+    let condition = words.fold(condition, Condition::add);
+    reach.keys().filter(condition).order_by_desc(Column::Id).limit(limit)
+}
+
+/// The same as [`ApiKey::status`], for the database.
+fn has_status(status: KeyStatus, now: DateTime<Utc>) -> Condition {
+    let expired = Expr::col(Column::ExpiresAt).is_not_null().and(Column::ExpiresAt.lte(now));
+    let alive = Condition::all().add(Column::RevokedAt.is_null());
+    match status {
+        KeyStatus::Revoked => Condition::all().add(Column::RevokedAt.is_not_null()),
+        KeyStatus::Disabled => alive.add(Column::Enabled.eq(false)),
+        KeyStatus::Expired => alive.add(Column::Enabled.eq(true)).add(expired),
+        KeyStatus::Active => alive.add(Column::Enabled.eq(true)).add(expired.not()),
+    }
+}
+
+/// Runs of letters and digits, in lower case. Nothing of `LIKE`'s own syntax is left in them.
+pub fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait, DbBackend, QueryTrait, Statement};
+
+    use super::*;
+    use crate::domain::caller::Owner;
+
+    #[test]
+    fn words_are_letters_and_digits_in_lower_case() {
+        assert_eq!(words("Build-Bot 2, 100%_ÉTÉ").collect::<Vec<_>>(), ["build", "bot", "2", "100", "été"]);
+    }
+
+    #[tokio::test]
+    async fn a_page_is_a_seek_in_the_owners_index_and_never_a_scan_or_a_sort() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", directory.path().join("mintkey.db").display())).await.unwrap();
+        let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
+        let now = DateTime::from_timestamp(1, 0).unwrap();
+        let filters = KeyStatus::ALL.map(|status| KeyFilter { status: Some(status), ..KeyFilter::default() });
+        for filter in filters.iter().chain([&KeyFilter::default()]) {
+            let statement = page(Reach::Own(&owner), filter, Some(Uuid::nil()), 20, now).build(DbBackend::Sqlite);
+            let explain = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement };
+            let plan = store.reader.query_all_raw(explain).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+            assert_eq!(
+                plan,
+                ["SEARCH api_keys USING INDEX api_keys_by_owner (owner_issuer=? AND owner_subject=? AND id<?)"]
+            );
+        }
+    }
+}

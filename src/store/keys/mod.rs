@@ -1,0 +1,160 @@
+//! Keys and their secrets: looked up, made and changed.
+
+mod list;
+mod rows;
+
+use chrono::{DateTime, Utc};
+use entity::{api_key, secret};
+pub use list::KeyFilter;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
+use uuid::Uuid;
+
+use super::audit::record;
+use super::idempotency::{self, Remembered};
+use super::{Store, StoreError};
+use crate::domain::audit::AuditEvent;
+use crate::domain::caller::Owner;
+use crate::domain::key::{ApiKey, KeyRecord, StoredSecret};
+use crate::domain::secret::SecretHash;
+
+/// Whose keys an operation may touch. Every query on keys starts here, so that the filter cannot be forgotten.
+#[derive(Debug, Clone, Copy)]
+pub enum Reach<'a> {
+    /// One owner's, without the deleted ones.
+    Own(&'a Owner),
+    /// Everybody's, for an administrator.
+    All,
+}
+
+impl Reach<'_> {
+    fn keys(self) -> Select<api_key::Entity> {
+        let keys = api_key::Entity::find();
+        match self {
+            Self::All => keys,
+            Self::Own(owner) => keys
+                .filter(api_key::Column::OwnerIssuer.eq(&owner.issuer))
+                .filter(api_key::Column::OwnerSubject.eq(&owner.subject))
+                .filter(api_key::Column::DeletedAt.is_null()),
+        }
+    }
+}
+
+/// A key as it is to be, and what is to be told of how it came so.
+pub struct Change {
+    pub record: KeyRecord,
+    pub events: Vec<AuditEvent>,
+    /// The answer, for when the same request comes again.
+    pub remember: Option<Remembered>,
+}
+
+/// Why nothing was changed.
+pub enum Unchanged<E> {
+    AnsweredBefore(Remembered),
+    Decided(E),
+}
+
+impl Store {
+    /// Returns when the key, its secrets' hashes, the events and the remembered answer are on the disk, all of them; or
+    /// the answer that was given to a request of this name before, when nothing was made.
+    pub async fn create_key(&self, created: Change) -> Result<Option<Remembered>, StoreError> {
+        let transaction = self.begin().await?;
+        let Change { record: KeyRecord { key, secrets }, events, remember, .. } = created;
+        if let Some(new) = remember {
+            if let Some(earlier) = idempotency::recall(&transaction, &new.id, key.created_at).await? {
+                return Ok(Some(earlier));
+            }
+            idempotency::remember(&transaction, new).await?;
+        }
+        api_key::Entity::insert(rows::key_row(&key)).exec_without_returning(&transaction).await?;
+        insert_secrets(&transaction, key.id, &secrets).await?;
+        record(&transaction, &events).await?;
+        transaction.commit().await?;
+        Ok(None)
+    }
+
+    /// Reads a key, lets `decide` say what becomes of it, and writes that, in one transaction which no other change of
+    /// the same key can come between. `request` is the name under which the answer is remembered, if it is.
+    pub async fn change_key<E>(
+        &self,
+        reach: Reach<'_>,
+        id: Uuid,
+        request: Option<&[u8]>,
+        now: DateTime<Utc>,
+        decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, E>,
+    ) -> Result<Result<KeyRecord, Unchanged<E>>, StoreError> {
+        let transaction = self.begin().await?;
+        if let Some(request) = request
+            && let Some(earlier) = idempotency::recall(&transaction, request, now).await?
+        {
+            return Ok(Err(Unchanged::AnsweredBefore(earlier)));
+        }
+        let before = find(&transaction, reach.keys().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await?;
+        let known: Vec<_> = before.iter().flat_map(|record| &record.secrets).cloned().collect();
+        let change = match decide(before) {
+            Ok(change) => change,
+            Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
+        };
+        api_key::Entity::update(rows::key_row(&change.record.key)).exec(&transaction).await?;
+        for secret in &change.record.secrets {
+            match known.iter().find(|known| known.id == secret.id) {
+                Some(known) if known == secret => {}
+                Some(_) => update_secret(&transaction, secret).await?,
+                None => insert_secrets(&transaction, id, std::slice::from_ref(secret)).await?,
+            }
+        }
+        record(&transaction, &change.events).await?;
+        if let Some(new) = change.remember {
+            idempotency::remember(&transaction, new).await?;
+        }
+        transaction.commit().await?;
+        Ok(Ok(change.record))
+    }
+
+    pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(find(&self.reader, reach.keys().filter(api_key::Column::Id.eq(id))).await?)
+    }
+
+    /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
+    pub async fn find_key_by_secret(
+        &self,
+        hashes: &[SecretHash],
+    ) -> Result<Option<(ApiKey, StoredSecret)>, StoreError> {
+        let hashes = hashes.iter().map(|hash| hash.0.to_vec());
+        let found = secret::Entity::find()
+            .filter(secret::Column::Hash.is_in(hashes))
+            .find_also_related(api_key::Entity)
+            .one(&self.reader)
+            .await?;
+        match found {
+            Some((secret, Some(key))) => Ok(Some((rows::read_key(key)?, rows::read_secret(secret)?))),
+            _ => Ok(None),
+        }
+    }
+}
+
+async fn find<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Entity>) -> Result<Option<KeyRecord>, DbErr> {
+    let Some(row) = keys.one(connection).await? else { return Ok(None) };
+    let secrets = secret::Entity::find()
+        .filter(secret::Column::KeyId.eq(row.id))
+        .order_by_desc(secret::Column::Id)
+        .all(connection)
+        .await?;
+    let secrets = secrets.into_iter().map(rows::read_secret).collect::<Result<_, _>>()?;
+    Ok(Some(KeyRecord { key: rows::read_key(row)?, secrets }))
+}
+
+async fn update_secret(transaction: &DatabaseTransaction, secret: &StoredSecret) -> Result<(), DbErr> {
+    let row = secret::ActiveModel { id: Set(secret.id), expires_at: Set(secret.expires_at), ..Default::default() };
+    secret::Entity::update(row).exec(transaction).await?;
+    Ok(())
+}
+
+async fn insert_secrets(transaction: &DatabaseTransaction, key: Uuid, secrets: &[StoredSecret]) -> Result<(), DbErr> {
+    for secret in secrets {
+        secret::Entity::insert(rows::secret_row(key, secret)).exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}

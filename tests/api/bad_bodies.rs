@@ -1,0 +1,111 @@
+//! Bad bodies: what cannot be read as one JSON object.
+
+use crate::support::Server;
+
+/// Each of these bodies is a 400 that says nothing of the parser and leaves nothing behind.
+async fn all_are_bad_requests<B: Into<reqwest::Body> + Clone + std::fmt::Debug>(bodies: &[B]) {
+    let server = Server::start();
+    let token = server.token("alice");
+    for body in bodies {
+        let answer = server.send(&token, body.clone()).await;
+        assert_eq!(answer.status, 400, "{body:?}: {}", answer.text);
+        let detail = answer.problem(400);
+        for word in ["serde", "expected", "EOF", "trailing", "invalid type", "recursion"] {
+            assert!(!detail.contains(word), "{body:?}: {detail}");
+        }
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_is_not_well_formed_json_is_a_bad_request() {
+    all_are_bad_requests(&[
+        "{",
+        "}",
+        "{\"name\"}",
+        "{\"name\":}",
+        "{\"name\":\"x\"",
+        "{\"name\":\"x}",
+        "{\"name\":\"x\",}",
+        "{\"name\":\"x\",\"scopes\":[\"a\",]}",
+        "{,\"name\":\"x\"}",
+        "{\"name\" \"x\"}",
+        "{'name':'x'}",
+        "{name:\"x\"}",
+        "{\"name\":\"x\"} {}",
+        "{\"name\":\"x\"}{\"name\":\"y\"}",
+        "{\"name\":\"x\"}\0",
+        "{\"name\":\"a\nb\"}",
+        "{\"name\":\"a\0b\"}",
+        "{\"name\":\"\\x41\"}",
+        "{\"name\":\"\\u12\"}",
+        "{\"name\":\"\\ud800\"}",
+        "{\"name\":\"\\udc00\\ud800\"}",
+        "{\"name\":NaN}",
+        "{\"name\":Infinity}",
+        "{\"name\":undefined}",
+        "{\"name\":01}",
+        "{\"name\":+1}",
+        "{\"name\":.5}",
+        "{\"name\":\"x\"/* so */}",
+        "// so\n{\"name\":\"x\"}",
+        "\u{feff}{\"name\":\"x\"}",
+        "name=x",
+        "<name>x</name>",
+        "--x\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nx\r\n--x--",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_body_is_a_bad_request_that_asks_for_an_object() {
+    all_are_bad_requests(&["", " ", "\r\n\t "]).await;
+    let server = Server::start();
+    let answer = server.send(&server.token("alice"), "").await;
+    assert!(answer.problem(400).contains("empty"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn json_that_is_not_an_object_is_a_bad_request() {
+    all_are_bad_requests(&["[]", "[{\"name\":\"x\"}]", "null", "true", "5", "-0.5e1", "\"\"", "\"{}\"", " [ ] "]).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_utf_8_are_a_bad_request() {
+    let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    all_are_bad_requests(&[
+        b"{\"name\":\"\xff\"}".to_vec(),
+        b"{\"name\":\"\xc3\"}".to_vec(),
+        b"{\"name\":\"\xc0\xaf\"}".to_vec(),
+        b"{\"name\":\"\xed\xa0\x80\"}".to_vec(),
+        b"{\"name\":\"x\",\"\xff\":1}".to_vec(),
+        b"\x80".to_vec(),
+        vec![0; 16],
+        utf_16("{\"name\":\"x\"}"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn json_nested_beyond_all_use_is_refused_and_the_server_lives() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let nested = |open: &str, close: &str, depth: usize| {
+        format!(r#"{{"name":"x","metadata":{{"a":{}0{}}}}}"#, open.repeat(depth), close.repeat(depth))
+    };
+    for body in [
+        nested("[", "]", 1_000),
+        nested(r#"{"a":"#, "}", 1_000),
+        nested("[", "]", 30_000),
+        "[".repeat(60_000),
+        r#"{"a":"#.repeat(10_000),
+    ] {
+        let answer = server.send(&token, body).await;
+        assert!([400, 422].contains(&answer.status.as_u16()), "{}", answer.text);
+        answer.problem(answer.status.as_u16());
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+    assert_eq!(server.send(&token, nested("[", "]", 50)).await.status, 201);
+    assert_eq!(server.counts().await, [1, 1, 1]);
+}

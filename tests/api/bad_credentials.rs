@@ -1,0 +1,260 @@
+//! Bad credentials: none, garbled, expired, forged, and what the challenge says of them.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server};
+use crate::tokens::{self, Forge, claims, header};
+use crate::wire;
+
+const NONE_CAME: &str = "Bearer";
+const INVALID: &str = r#"Bearer error="invalid_token""#;
+
+async fn with_authorization(server: &Server, value: &[u8]) -> Answer {
+    let request = server.request(Method::POST, KEYS, "").json(&json!({ "name": "x" }));
+    Answer::of(request.header("authorization", reqwest::header::HeaderValue::from_bytes(value).unwrap())).await
+}
+
+fn is_challenged(answer: &Answer, challenge: &str, what: &str) {
+    assert_eq!(answer.status, 401, "{what}: {}", answer.text);
+    answer.problem(401);
+    assert_eq!(answer.header("www-authenticate"), Some(challenge), "{what}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+async fn all_are_invalid(server: &Server, tokens: &[(&str, String)]) {
+    for (what, token) in tokens {
+        let answer = server.create(token, json!({ "name": "x" })).await;
+        is_challenged(&answer, INVALID, what);
+        assert!(token.len() < 8 || !answer.text.contains(token), "{what}");
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn without_a_bearer_credential_the_challenge_names_no_error() {
+    let server = Server::start();
+    is_challenged(&server.create("", json!({ "name": "x" })).await, NONE_CAME, "no header");
+    for value in ["Basic YWxpY2U6c2VjcmV0", "Digest username=\"alice\"", "Bearer", "Bearer ", "", "Negotiate abc"] {
+        is_challenged(&with_authorization(&server, value.as_bytes()).await, NONE_CAME, value);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_credential_elsewhere_than_in_the_header_is_none() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let bare = || server.request(Method::POST, KEYS, "").json(&json!({ "name": "x" }));
+    is_challenged(&Answer::of(bare().header("x-api-key", &token)).await, NONE_CAME, "X-API-Key");
+    is_challenged(&Answer::of(bare().header("cookie", format!("token={token}"))).await, NONE_CAME, "cookie");
+    is_challenged(
+        &Answer::of(bare().header("proxy-authorization", format!("Bearer {token}"))).await,
+        NONE_CAME,
+        "proxy",
+    );
+    let in_query = server.request(Method::POST, &format!("{KEYS}?access_token={token}"), "");
+    let answer = Answer::of(in_query.json(&json!({ "name": "x" }))).await;
+    assert!(!answer.text.contains(&token));
+    answer.problem(400);
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_garbled_credential_is_an_invalid_token() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for value in ["Bearer x", "Bearer .", "Bearer ..", "Bearer a.b.c", "Bearer ....", "Bearer mk_", "Bearer a, b"] {
+        is_challenged(&with_authorization(&server, value.as_bytes()).await, INVALID, value);
+    }
+    is_challenged(&with_authorization(&server, b"Bearer \xe9\xff").await, INVALID, "bytes beyond ASCII");
+    for value in [format!("Bearer Bearer {token}"), format!("Bearer \"{token}\""), format!("Bearer {token} {token}")] {
+        is_challenged(&with_authorization(&server, value.as_bytes()).await, INVALID, &value);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn the_scheme_is_read_in_any_case() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for scheme in ["bearer", "BEARER", "bEaReR", "Bearer "] {
+        let answer = with_authorization(&server, format!("{scheme} {token}").as_bytes()).await;
+        assert_eq!(answer.status, 201, "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_a_bad_request() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for second in [format!("Bearer {token}"), "Bearer garbled".to_owned(), "Basic YTpi".to_owned(), String::new()] {
+        let head = format!("{}Authorization: {second}\r\nContent-Length: 12\r\n\r\n", wire::head(&token));
+        let reply = wire::exchange(&server, format!("{head}{{\"name\":\"x\"}}").as_bytes());
+        assert_eq!(reply.status, 400, "{second}: {}", reply.head);
+        assert!(reply.head.contains("content-type: application/problem+json"));
+        assert!(reply.body["detail"].as_str().unwrap().contains("Authorization"));
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_token_whose_signature_does_not_hold_is_invalid() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let parts: Vec<_> = token.split('.').collect();
+    let [header, payload, signature] = parts[..] else { panic!("{token}") };
+    let others = tokens::unsigned(&tokens::header(), &claims(|claims| claims["sub"] = json!("bob")));
+    let flipped = if signature.starts_with('A') { "B" } else { "A" };
+    let elsewhere = Server::start();
+    all_are_invalid(
+        &server,
+        &[
+            ("another payload", format!("{others}.{signature}")),
+            ("another signature", format!("{header}.{payload}.{flipped}{}", &signature[1..])),
+            ("no signature", format!("{header}.{payload}.")),
+            ("two parts", format!("{header}.{payload}")),
+            ("four parts", format!("{token}.{signature}")),
+            ("signature cut short", token[..token.len() - 4].to_owned()),
+            ("half a token", token[..token.len() / 2].to_owned()),
+            ("padded", format!("{token}==")),
+            ("of another data directory", elsewhere.token("alice")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_issuers_own_algorithm_is_believed() {
+    let server = Server::start();
+    let _made = server.token("alice");
+    let forge = Forge::of(&server);
+    let good = claims(|_| ());
+    let none = |alg: &str| format!("{}.", tokens::unsigned(&json!({ "typ": "at+jwt", "alg": alg }), &good));
+    let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", forge.public()));
+    all_are_invalid(
+        &server,
+        &[
+            ("none", none("none")),
+            ("None", none("None")),
+            ("no algorithm", format!("{}.", tokens::unsigned(&json!({ "typ": "at+jwt" }), &good))),
+            ("HMAC of a guess", tokens::hs256(&good, b"secret")),
+            ("HMAC of nothing", tokens::hs256(&good, b"")),
+            ("HMAC of the public key", tokens::hs256(&good, forge.public())),
+            ("HMAC of the public key in PEM", tokens::hs256(&good, pem.as_bytes())),
+            ("a name of another algorithm", forge.sign(&json!({ "typ": "at+jwt", "alg": "ES256" }), &good)),
+            ("a key of its own", forge_with_own_key(&good)),
+        ],
+    )
+    .await;
+}
+
+/// A token signed with a key that its own header brings along.
+fn forge_with_own_key(claims: &Value) -> String {
+    let elsewhere = Server::start();
+    let _made = elsewhere.token("alice");
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+    Forge::of(&elsewhere).sign(&json!({ "typ": "at+jwt", "alg": "EdDSA", "jwk": jwk }), claims)
+}
+
+#[tokio::test]
+async fn only_an_access_token_for_this_service_is_believed() {
+    let server = Server::start();
+    let _made = server.token("alice");
+    let forge = Forge::of(&server);
+    let typ = |typ: &str| forge.sign(&json!({ "typ": typ, "alg": "EdDSA" }), &claims(|_| ()));
+    let claim = |name: &str, value: Value| forge.sign(&header(), &claims(|claims| claims[name] = value));
+    let without =
+        |name: &str| forge.sign(&header(), &claims(|claims| drop(claims.as_object_mut().unwrap().remove(name))));
+    all_are_invalid(
+        &server,
+        &[
+            ("typ JWT", typ("JWT")),
+            ("typ id+jwt", typ("id+jwt")),
+            ("no typ", forge.sign(&json!({ "alg": "EdDSA" }), &claims(|_| ()))),
+            ("another issuer", claim("iss", json!("https://issuer.example"))),
+            ("no issuer", without("iss")),
+            ("another audience", claim("aud", json!("billing"))),
+            ("other audiences", claim("aud", json!(["billing", "shop"]))),
+            ("no audience", without("aud")),
+            ("no subject", without("sub")),
+            ("an empty subject", claim("sub", json!(""))),
+            ("a subject that is a number", claim("sub", json!(5))),
+            ("a subject of 256 characters", claim("sub", json!("x".repeat(256)))),
+            ("a subject with a line break", claim("sub", json!("alice\nbob"))),
+            ("scopes that are no string", claim("scope", json!(["api-keys:write"]))),
+            ("claims that are no object", forge.sign(&header(), &json!(["alice"]))),
+        ],
+    )
+    .await;
+    for good in [
+        typ("AT+JWT"),
+        typ("application/at+jwt"),
+        claim("aud", json!(["billing", "mintkey"])),
+        claim("sub", json!("x".repeat(255))),
+        without("scope"),
+    ] {
+        assert_eq!(server.create(&good, json!({ "name": "x" })).await.status, 201);
+    }
+}
+
+/// RFC 7515, section 4.1.11: what `crit` names has to be understood, or the token is no good.
+#[tokio::test]
+async fn a_token_that_demands_an_unknown_extension_is_not_believed() {
+    let server = Server::start();
+    let _made = server.token("alice");
+    let critical = json!({ "typ": "at+jwt", "alg": "EdDSA", "crit": ["x"], "x": 1 });
+    all_are_invalid(&server, &[("crit", Forge::of(&server).sign(&critical, &claims(|_| ())))]).await;
+}
+
+#[tokio::test]
+async fn a_token_is_good_only_in_its_time() {
+    let server = Server::start();
+    let _made = server.token("alice");
+    let forge = Forge::of(&server);
+    let claim = |name: &str, value: Value| forge.sign(&header(), &claims(|claims| claims[name] = value));
+    let eternal = forge.sign(&header(), &claims(|claims| drop(claims.as_object_mut().unwrap().remove("exp"))));
+    all_are_invalid(
+        &server,
+        &[
+            ("expired", claim("exp", json!(tokens::now() - 1))),
+            ("expired long ago", claim("exp", json!(1))),
+            ("expired before time began", claim("exp", json!(-1))),
+            ("no expiry", eternal),
+            ("an expiry that is a string", claim("exp", json!((tokens::now() + 60).to_string()))),
+            ("an expiry that is null", claim("exp", Value::Null)),
+            ("not valid yet", claim("nbf", json!(tokens::now() + 600))),
+            ("a start that is a string", claim("nbf", json!("0"))),
+        ],
+    )
+    .await;
+    assert_eq!(server.create(&claim("nbf", json!(tokens::now() - 1)), json!({ "name": "x" })).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_token_of_one_second_stops_working() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--ttl", "1s"]);
+    let mut refused = None;
+    for _ in 0..100 {
+        let answer = server.create(&token, json!({ "name": "x" })).await;
+        if answer.status != 201 {
+            refused = Some(answer);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    is_challenged(&refused.expect("a token of one second still works"), INVALID, "expired");
+}
+
+#[tokio::test]
+async fn a_credential_without_end_is_refused_unread() {
+    let server = Server::start();
+    let token = server.token("alice");
+    all_are_invalid(&server, &[("17 KiB", format!("{token}{}", "A".repeat(17 * 1024)))]).await;
+    let answer = server.create(&"A".repeat(1024 * 1024), json!({ "name": "x" })).await;
+    assert!([401, 431].contains(&answer.status.as_u16()), "{}", answer.status);
+    assert_eq!(server.create(&token, json!({ "name": "x" })).await.status, 201);
+}

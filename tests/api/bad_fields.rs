@@ -1,0 +1,221 @@
+//! Bad fields: JSON that is well-formed and breaks a rule.
+
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+/// Each body is a 422 with violations at exactly these pointers, and leaves nothing behind.
+async fn all_break_rules_at(cases: &[(Value, &[&str])]) {
+    let server = Server::start();
+    let token = server.token("alice");
+    for (body, pointers) in cases {
+        let answer = server.create(&token, body.clone()).await;
+        assert_eq!(answer.status, 422, "{body}: {}", answer.text);
+        answer.problem(422);
+        let mut found = answer.pointers();
+        found.sort_unstable();
+        assert_eq!(found, *pointers, "{body}: {}", answer.text);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+fn with(member: &str, value: impl Into<Value>) -> Value {
+    let mut body = json!({ "name": "example" });
+    body[member] = value.into();
+    body
+}
+
+#[tokio::test]
+async fn a_name_is_required_and_a_string() {
+    all_break_rules_at(&[
+        (json!({}), &["/name"]),
+        (json!({ "scopes": [] }), &["/name"]),
+        (json!({ "name": 5 }), &["/name"]),
+        (json!({ "name": 5.5 }), &["/name"]),
+        (json!({ "name": true }), &["/name"]),
+        (json!({ "name": null }), &["/name"]),
+        (json!({ "name": ["example"] }), &["/name"]),
+        (json!({ "name": { "name": "example" } }), &["/name"]),
+        (json!({ "Name": "example" }), &["/Name", "/name"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_is_1_to_255_characters_that_can_be_seen() {
+    let cases: Vec<_> = ["", " ", "\u{3000}\u{a0} ", &"x".repeat(256), &"é".repeat(256), &"🔑".repeat(256)]
+        .map(|name| (json!({ "name": name }), ["/name"].as_slice()))
+        .into();
+    all_break_rules_at(&cases).await;
+}
+
+#[tokio::test]
+async fn a_name_with_an_invisible_character_anywhere_is_refused() {
+    let invisible = [
+        '\0',
+        '\u{1}',
+        '\t',
+        '\n',
+        '\r',
+        '\u{1b}',
+        '\u{7f}',
+        '\u{80}',
+        '\u{85}',
+        '\u{9f}',
+        '\u{ad}',
+        '\u{61c}',
+        '\u{180e}',
+        '\u{200b}',
+        '\u{200d}',
+        '\u{200e}',
+        '\u{200f}',
+        '\u{2028}',
+        '\u{2029}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2060}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{feff}',
+        '\u{fff9}',
+        '\u{e0001}',
+        '\u{e0041}',
+        '\u{e007f}',
+    ];
+    let cases: Vec<_> = invisible
+        .iter()
+        .flat_map(|c| [format!("{c}"), format!("{c}name"), format!("na{c}me"), format!("name{c}")])
+        .map(|name| (json!({ "name": name }), ["/name"].as_slice()))
+        .collect();
+    all_break_rules_at(&cases).await;
+}
+
+#[tokio::test]
+async fn a_name_is_kept_trimmed_and_composed_and_counted_in_characters() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let longest = ["x".repeat(255), "é".repeat(255), "🔑".repeat(255)];
+    let names =
+        [("  build bot\u{3000}", "build bot"), ("cafe\u{301}", "café"), ("ключ 鍵 🔑 \"\\/<b>", "ключ 鍵 🔑 \"\\/<b>")];
+    let composed = ("e\u{301}".repeat(255), "é".repeat(255));
+    let names = names.into_iter().chain(longest.iter().map(|name| (name.as_str(), name.as_str())));
+    for (sent, kept) in names.chain([(composed.0.as_str(), composed.1.as_str())]) {
+        let key = server.key(&token, json!({ "name": sent })).await;
+        assert_eq!(key["name"], kept);
+        let row = &server.rows("SELECT name FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
+        assert_eq!(row.try_get::<String>("", "name").unwrap(), kept);
+    }
+    assert_eq!(server.counts().await, [7, 7, 7]);
+}
+
+#[tokio::test]
+async fn members_that_are_not_known_are_refused_each_at_its_pointer() {
+    all_break_rules_at(&[
+        (with("owner", "bob"), &["/owner"]),
+        (with("owner_subject", "bob"), &["/owner_subject"]),
+        (with("organization", "acme"), &["/organization"]),
+        (with("issuer", "https://evil.example"), &["/issuer"]),
+        (with("id", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"), &["/id"]),
+        (with("key", "mine"), &["/key"]),
+        (with("enabled", true), &["/enabled"]),
+        (with("created_at", "2030-01-01T00:00:00Z"), &["/created_at"]),
+        (with("__proto__", json!({})), &["/__proto__"]),
+        (with("", 1), &[""]),
+        (json!({ "name": "x", "b": 1, "a": 2 }), &["/a", "/b"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_member_that_stands_twice_is_refused_at_any_depth() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for (body, pointer) in [
+        (r#"{"name":"a","name":"b"}"#, "/name"),
+        (r#"{"name":"a","n\u0061me":"b"}"#, "/name"),
+        (r#"{"name":"a","name":"a"}"#, "/name"),
+        (r#"{"name":"a","metadata":{},"metadata":{}}"#, "/metadata"),
+        (r#"{"name":"a","metadata":{"a":1,"a":2}}"#, "/metadata/a"),
+        (r#"{"name":"a","metadata":{"a":[{"b":{"c":1,"c":1}}]}}"#, "/metadata/a/0/b/c"),
+    ] {
+        let answer = server.send(&token, body).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), [pointer], "{body}");
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn scopes_are_an_array_of_distinct_plain_words() {
+    let many: Vec<_> = (0..101).map(|n| format!("s{n}")).collect();
+    all_break_rules_at(&[
+        (with("scopes", "projects:read"), &["/scopes"]),
+        (with("scopes", json!({})), &["/scopes"]),
+        (with("scopes", Value::Null), &["/scopes"]),
+        (with("scopes", 5), &["/scopes"]),
+        (with("scopes", many), &["/scopes"]),
+        (with("scopes", json!(["a", "b", "a"])), &["/scopes"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_scope_that_cannot_be_is_pointed_at_itself() {
+    let cases: Vec<_> = ["", " ", "Projects:read", "a b", "é", "a\"b", "a\\b", "a/b", "a\n", &"x".repeat(101)]
+        .map(|scope| (with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice()))
+        .into_iter()
+        .chain(
+            [5.into(), Value::Null, json!(["a"])]
+                .map(|scope| (with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice())),
+        )
+        .chain([(with("scopes", json!(["A", "good", "B"])), ["/scopes/0", "/scopes/2"].as_slice())])
+        .collect();
+    all_break_rules_at(&cases).await;
+}
+
+#[tokio::test]
+async fn scopes_are_kept_in_the_order_they_were_given() {
+    let server = Server::start();
+    let longest = "x".repeat(100);
+    let mut scopes: Vec<_> = (0..98).map(|n| format!("scope-{}", 98 - n)).collect();
+    scopes.extend(["*:._-a9".to_owned(), longest]);
+    let key = server.key(&server.token("alice"), with("scopes", scopes.clone())).await;
+    assert_eq!(key["scopes"], json!(scopes));
+    let row = &server.rows("SELECT scopes FROM api_keys").await[0];
+    assert_eq!(row.try_get::<String>("", "scopes").unwrap(), json!(scopes).to_string());
+}
+
+#[tokio::test]
+async fn metadata_is_an_object_of_at_most_4096_bytes() {
+    let of_size = |bytes: usize| json!({ "a": "x".repeat(bytes - r#"{"a":""}"#.len()) });
+    all_break_rules_at(&[
+        (with("metadata", json!([])), &["/metadata"]),
+        (with("metadata", "x"), &["/metadata"]),
+        (with("metadata", 5), &["/metadata"]),
+        (with("metadata", false), &["/metadata"]),
+        (with("metadata", Value::Null), &["/metadata"]),
+        (with("metadata", of_size(4097)), &["/metadata"]),
+        (with("metadata", json!({ "a": "é".repeat(2045) })), &["/metadata"]),
+    ])
+    .await;
+
+    let server = Server::start();
+    let token = server.token("alice");
+    for metadata in [of_size(4096), json!({}), json!({ "b": [1, null, { "c": "\u{0}é" }], "a": 1.5 })] {
+        let key = server.key(&token, with("metadata", metadata.clone())).await;
+        assert_eq!(key["metadata"], metadata);
+        let row = &server.rows("SELECT metadata FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
+        assert_eq!(row.try_get::<String>("", "metadata").unwrap(), metadata.to_string());
+    }
+    let spaced = format!(r#"{{"name":"x","metadata":{{"a":{}1}}}}"#, " ".repeat(5_000));
+    assert_eq!(server.send(&token, spaced).await.status, 201, "white space is not counted");
+}
+
+#[tokio::test]
+async fn every_violation_is_told_at_once() {
+    let body = json!({
+        "name": " ", "scopes": "x", "metadata": [], "expires_at": "soon", "expires_in_seconds": 0, "owner": "bob",
+    });
+    let pointers = ["/expires_at", "/expires_in_seconds", "/metadata", "/name", "/owner", "/scopes"];
+    all_break_rules_at(&[(body, &pointers)]).await;
+}

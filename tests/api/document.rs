@@ -1,0 +1,287 @@
+//! Document: the OpenAPI description, in each of its forms, against the contract, its own examples and real answers.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Server, mintkey, run};
+
+fn printed() -> String {
+    let printed = run(mintkey().arg("openapi"));
+    assert!(printed.status.success(), "{printed:?}");
+    String::from_utf8(printed.stdout).unwrap()
+}
+
+fn document() -> Value {
+    serde_norway::from_str(&printed()).unwrap()
+}
+
+fn file(path: &str) -> String {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_committed_document_is_the_one_that_the_binary_prints() {
+    assert!(file("openapi.yaml") == printed(), "openapi.yaml is not what `mintkey openapi` prints: run `make openapi`");
+}
+
+#[tokio::test]
+async fn the_served_documents_are_the_printed_one() {
+    let server = Server::start();
+    for (path, media_type) in [("/openapi.yaml", "application/yaml"), ("/openapi.json", "application/json")] {
+        for path in [path.to_owned(), format!("{path}/")] {
+            let answer = Answer::of(server.request(reqwest::Method::GET, &path, "")).await;
+            assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some(media_type)), "{path}");
+            assert_eq!(serde_norway::from_str::<Value>(&answer.text).unwrap(), document(), "{path}");
+        }
+    }
+    let yaml = Answer::of(server.request(reqwest::Method::GET, "/openapi.yaml", "")).await;
+    assert_eq!(yaml.text, printed());
+}
+
+/// What the reference is, followed to its end.
+fn resolve<'v>(root: &'v Value, value: &'v Value) -> &'v Value {
+    match value["$ref"].as_str() {
+        Some(reference) => {
+            let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} is not local"));
+            resolve(root, root.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere")))
+        }
+        None => value,
+    }
+}
+
+/// Where `whole` says less than `part`, or something else.
+fn missing(part: (&Value, &Value), whole: (&Value, &Value), at: &str) -> Vec<String> {
+    let (expected, found) = (resolve(part.0, part.1), resolve(whole.0, whole.1));
+    match (expected, found) {
+        (Value::Object(members), Value::Object(_)) => members
+            .iter()
+            .flat_map(|(name, value)| match found.get(name) {
+                Some(found) => missing((part.0, value), (whole.0, found), &format!("{at}/{name}")),
+                None => vec![format!("{at}/{name} is absent")],
+            })
+            .collect(),
+        (Value::Array(wanted), Value::Array(there)) => {
+            let stands_there =
+                |value| there.iter().any(|found| missing((part.0, value), (whole.0, found), at).is_empty());
+            wanted.iter().filter(|value| !stands_there(*value)).map(|value| format!("{at} lacks {value}")).collect()
+        }
+        _ if expected == found => Vec::new(),
+        _ => vec![format!("{at} is {found}, not {expected}")],
+    }
+}
+
+/// A response's description is prose that OpenAPI demands; the contract's are placeholders.
+fn without_prose(mut contract: Value) -> Value {
+    let responses = contract["paths"]["/auth/api-keys/"]["post"]["responses"].as_object_mut().unwrap();
+    responses.values_mut().for_each(|response| drop(response.as_object_mut().unwrap().remove("description")));
+    contract["components"]["responses"]["Problem"].as_object_mut().unwrap().remove("description");
+    contract
+}
+
+#[test]
+fn the_document_contains_the_contract() {
+    let contract = without_prose(serde_norway::from_str(&file("tests/contract/create-api-key.openapi.yaml")).unwrap());
+    let document = document();
+    let missing: Vec<_> = ["/servers", "/paths", "/components/schemas", "/components/securitySchemes"]
+        .iter()
+        .flat_map(|at| {
+            let found = document.pointer(at).unwrap_or(&Value::Null);
+            missing((&contract, contract.pointer(at).unwrap()), (&document, found), at)
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert_eq!(contract["openapi"], document["openapi"]);
+}
+
+#[test]
+fn the_document_demands_nothing_of_a_request_beyond_the_contract() {
+    let document = document();
+    assert_eq!(document["components"]["schemas"]["ApiKeyCreateRequest"]["required"], json!(["name"]));
+    let operation = &document["paths"]["/auth/api-keys/"]["post"];
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    assert_eq!(parameters.filter(|parameter| parameter["required"] == json!(true)).count(), 0);
+    assert_eq!(operation["security"], json!([{ "bearer": [] }]));
+}
+
+#[test]
+fn containment_finds_what_is_missing_or_different() {
+    let part = json!({ "a": { "$ref": "#/b" }, "b": { "c": ["x", { "d": 1 }] } });
+    let differs = |whole: Value| missing((&part, &part), (&whole, &whole), "");
+    assert!(differs(json!({ "a": { "c": [{ "d": 1, "e": 2 }, "x", "y"] }, "b": { "$ref": "#/a" } })).is_empty());
+    assert_eq!(differs(json!({ "b": { "c": ["x", { "d": 1 }] } })), ["/a is absent"]);
+    assert_eq!(differs(json!({ "a": { "c": ["x"] }, "b": { "c": ["x", { "d": 1 }] } })).len(), 1);
+    assert_eq!(differs(json!({ "a": 1, "b": { "c": ["x", { "d": 1 }] } })).len(), 1);
+}
+
+fn operations(document: &Value) -> Vec<(String, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, item)| {
+        item.as_object().unwrap().iter().map(move |(method, operation)| (format!("{method} {path}"), operation))
+    });
+    operations.collect()
+}
+
+#[test]
+fn every_operation_is_described() {
+    let document = document();
+    let mut ids = Vec::new();
+    for (name, operation) in operations(&document) {
+        for member in ["operationId", "summary", "description"] {
+            assert!(operation[member].as_str().is_some_and(|text| !text.is_empty()), "{name} has no {member}");
+        }
+        assert!(operation["tags"].as_array().is_some_and(|tags| !tags.is_empty()), "{name} has no tag");
+        ids.push(operation["operationId"].as_str().unwrap());
+    }
+    ids.sort_unstable();
+    assert!(!ids.is_empty() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+    assert!(document["components"]["securitySchemes"]["bearer"].is_object());
+}
+
+#[test]
+fn every_error_is_a_problem_detail_in_both_media_types() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        let mut errors = 0;
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = resolve(&document, response);
+            assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{name} {status}");
+            if status.as_str() < "400" {
+                continue;
+            }
+            errors += 1;
+            let content = response["content"].as_object().unwrap();
+            let mut media_types: Vec<_> = content.keys().map(String::as_str).collect();
+            media_types.sort_unstable();
+            assert_eq!(media_types, ["application/json", "application/problem+json"], "{name} {status}");
+            for media_type in content.values() {
+                let reference = media_type["schema"]["$ref"].as_str();
+                assert_eq!(reference, Some("#/components/schemas/ProblemDetail"), "{name} {status}");
+            }
+        }
+        assert!(errors > 0, "{name}");
+    }
+}
+
+#[test]
+fn create_declares_every_status_and_header_that_it_can_give() {
+    let document = document();
+    let responses = &document["paths"]["/auth/api-keys/"]["post"]["responses"];
+    for (status, headers) in [
+        ("201", ["Location", "Cache-Control"].as_slice()),
+        ("400", &[]),
+        ("401", &["WWW-Authenticate"]),
+        ("403", &["WWW-Authenticate"]),
+        ("404", &[]),
+        ("408", &[]),
+        ("413", &[]),
+        ("415", &[]),
+        ("422", &[]),
+        ("500", &[]),
+        ("503", &["Retry-After"]),
+    ] {
+        let response = resolve(&document, &responses[status]);
+        assert!(response.is_object(), "{status}");
+        for header in headers {
+            assert!(response["headers"][header].is_object(), "{status} {header}");
+        }
+    }
+}
+
+/// The schema as JSON Schema, in the dialect that OpenAPI 3.0 comes from.
+fn errors_of(document: &Value, schema: &Value, instance: &Value) -> Vec<String> {
+    let schema = json!({ "allOf": [schema], "components": document["components"] });
+    let options = jsonschema::options().with_draft(jsonschema::Draft::Draft4).should_validate_formats(true);
+    let validator = options.build(&schema).unwrap_or_else(|error| panic!("{error}"));
+    validator.iter_errors(instance).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+/// Every example below this value, with its schema and its place.
+fn examples<'v>(value: &'v Value, at: &str, found: &mut Vec<(String, &'v Value, &'v Value)>) {
+    match value {
+        Value::Object(members) => {
+            let schema = members.get("schema").unwrap_or(value);
+            if members.contains_key("type") || members.contains_key("schema") {
+                found.extend(members.get("example").map(|example| (format!("{at}/example"), schema, example)));
+                for (name, example) in members.get("examples").and_then(Value::as_object).into_iter().flatten() {
+                    found.push((format!("{at}/examples/{name}"), schema, &example["value"]));
+                }
+            }
+            let below = members.iter().filter(|(name, _)| !["example", "examples"].contains(&name.as_str()));
+            below.for_each(|(name, value)| examples(value, &format!("{at}/{name}"), found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| examples(item, &format!("{at}/{n}"), found))
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_example_validates_against_its_schema() {
+    let document = document();
+    let mut found = Vec::new();
+    examples(&document, "", &mut found);
+    assert!(found.len() >= 5, "{found:?}");
+    for (at, schema, example) in found {
+        let errors = errors_of(&document, schema, example);
+        assert!(errors.is_empty(), "{at}: {errors:?}");
+    }
+}
+
+#[tokio::test]
+async fn real_answers_validate_against_the_schemas_that_are_declared_for_them() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let document = document();
+    let responses = &document["paths"]["/auth/api-keys/"]["post"]["responses"];
+    let request = &document["components"]["schemas"]["ApiKeyCreateRequest"];
+    let full = json!({ "name": "x", "scopes": ["a"], "metadata": { "a": [1] }, "expires_at": "2040-01-01T00:00:00Z" });
+    for (credential, body, status) in [
+        (&*token, request["example"].clone(), 201),
+        (&*token, full, 201),
+        (&*token, json!([]), 400),
+        ("", json!({}), 401),
+        ("garbled", json!({}), 401),
+        (&*token, json!({ "name": "x", "scopes": ["api-keys:admin"] }), 403),
+        (&*token, json!({ "name": "", "owner": "bob" }), 422),
+    ] {
+        let answer = server.create(credential, body.clone()).await;
+        assert_eq!(answer.status, status, "{body}");
+        let media_type = answer.header("content-type").unwrap();
+        let declared = resolve(&document, &responses[status.to_string()]);
+        let schema = &declared["content"][media_type]["schema"];
+        assert!(schema.is_object(), "{status} {media_type}");
+        let errors = errors_of(&document, schema, &answer.body);
+        assert!(errors.is_empty(), "{body}: {errors:?}");
+        for header in declared["headers"].as_object().into_iter().flatten().map(|(name, _)| name) {
+            assert!(answer.header(header).is_some(), "{status} has no {header}");
+        }
+    }
+}
+
+#[test]
+fn the_request_schema_and_the_service_agree_on_what_is_bad() {
+    let document = document();
+    let schema = &document["components"]["schemas"]["ApiKeyCreateRequest"];
+    let is_bad = |body: Value| !errors_of(&document, schema, &body).is_empty();
+    assert!(!is_bad(json!({ "name": "example", "expires_in_seconds": 1 })));
+    for bad in [
+        json!({}),
+        json!({ "name": "" }),
+        json!({ "name": " " }),
+        json!({ "name": 5 }),
+        json!({ "name": "a\u{202e}b" }),
+        json!({ "name": "x".repeat(256) }),
+        json!({ "name": "x", "owner": "bob" }),
+        json!({ "name": "x", "scopes": ["A"] }),
+        json!({ "name": "x", "scopes": ["a", "a"] }),
+        json!({ "name": "x", "metadata": [] }),
+        json!({ "name": "x", "expires_in_seconds": 0 }),
+        json!({ "name": "x", "expires_at": "2020-01-01T00:00:00Z" }),
+        json!({ "name": "x", "expires_at": "2040-01-01T00:00:00Z", "expires_in_seconds": 1 }),
+    ] {
+        assert!(is_bad(bad.clone()), "{bad}");
+    }
+}

@@ -1,0 +1,247 @@
+//! Errors: one shape, whoever raised it: paths, methods, queries, media types, and what `Accept` admits.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Answer, KEYS, Server};
+use crate::wire;
+
+const GOOD: &str = r#"{"name":"example"}"#;
+
+#[tokio::test]
+async fn a_path_that_is_not_there_is_404_with_and_without_credentials() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for path in [
+        "/",
+        "/api",
+        "/api/",
+        "/api/auth",
+        "/api/auth/api-key/",
+        "/api/auth/api-keysX",
+        "/API/AUTH/API-KEYS/",
+        "/api//auth/api-keys/",
+        "/api/auth//api-keys/",
+        "/api/auth%2fapi-keys/",
+        "/auth/api-keys/",
+        "/favicon.ico",
+        "/.env",
+    ] {
+        for credential in ["", &token] {
+            for method in [Method::GET, Method::POST] {
+                let request = server.request(method.clone(), path, credential);
+                let answer = Answer::of(request.header("content-type", "application/json").body(GOOD)).await;
+                assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+                answer.problem(404);
+                assert!(!answer.text.contains(path) || path == "/", "{}", answer.text);
+            }
+        }
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn one_trailing_slash_is_forgiven_and_not_two() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for path in ["/api/auth/api-keys//", "/api/auth/api-keys///", "/docs//", "/openapi.json//"] {
+        for method in [Method::GET, Method::POST] {
+            let request = server.request(method.clone(), path, &token).header("content-type", "application/json");
+            let answer = Answer::of(request.body(GOOD)).await;
+            assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+        }
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+/// What `Allow` has to say of the collection of keys, by the document.
+async fn documented_methods(server: &Server) -> String {
+    let document = Answer::of(server.request(Method::GET, "/openapi.json", "")).await.body;
+    let path = document["paths"]["/auth/api-keys/"].as_object().unwrap();
+    let mut methods: Vec<_> = path.keys().map(|method| method.to_uppercase()).collect();
+    if methods.contains(&"GET".to_owned()) {
+        methods.push("HEAD".to_owned());
+    }
+    methods.sort_unstable();
+    methods.join(", ")
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
+    const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"];
+    let server = Server::start();
+    let token = server.token("alice");
+    let keys = documented_methods(&server).await;
+    for (path, allow) in
+        [(KEYS, &*keys), ("/api/auth/api-keys", &keys), ("/openapi.json", "GET, HEAD"), ("/docs/", "GET, HEAD")]
+    {
+        let allowed: Vec<_> = allow.split(", ").collect();
+        for method in METHODS.iter().filter(|method| !allowed.contains(method)) {
+            for credential in ["", &token] {
+                let tried = Method::from_bytes(method.as_bytes()).unwrap();
+                let answer = Answer::of(server.request(tried, path, credential)).await;
+                assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)), "{method} {path}");
+                if *method == "HEAD" {
+                    assert_eq!(answer.text, "");
+                } else {
+                    answer.problem(405);
+                }
+            }
+        }
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_query_parameter_that_is_not_declared_is_refused() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let send = async |query: &str| {
+        let request = server.request(Method::POST, &format!("{KEYS}{query}"), &token);
+        Answer::of(request.header("content-type", "application/json").body(GOOD)).await
+    };
+    for query in ["?owner=bob", "?owner", "?name=x&owner=bob", "?%6fwner=bob", "?=x", "?a[]=1", "?dry_run=true"] {
+        let answer = send(query).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+        assert!(!answer.problem(400).contains("bob"));
+    }
+    assert!(send("?owner=bob").await.problem(400).contains("owner"));
+    assert_eq!(server.counts().await, [0, 0, 0]);
+    assert_eq!(send("?").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_declared_as_json_is_415() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for declared in [
+        &[][..],
+        &[""],
+        &["text/plain"],
+        &["text/json"],
+        &["application/x-www-form-urlencoded"],
+        &["multipart/form-data; boundary=x"],
+        &["application/xml"],
+        &["application/octet-stream"],
+        &["application/problem+json"],
+        &["application/jsonp"],
+        &["application/json5"],
+        &["application/*"],
+        &["*/*"],
+        &["application/json, text/plain"],
+        &["application/json; charset=iso-8859-1"],
+        &["application/json; charset=utf-16"],
+        &["application/json; charset=utf-8; charset=utf-16"],
+        &["application/json; boundary=x"],
+        &["application/json", "application/json"],
+        &["application/json", "text/plain"],
+    ] {
+        let mut request = server.request(Method::POST, KEYS, &token).body(GOOD);
+        for value in declared {
+            request = request.header("content-type", *value);
+        }
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.status, 415, "{declared:?}: {}", answer.text);
+        assert!(answer.problem(415).contains("application/json"));
+    }
+    for encoding in ["gzip", "br", "deflate", "gzip, gzip", "x-unknown"] {
+        let request = server.request(Method::POST, KEYS, &token).header("content-type", "application/json");
+        let answer = Answer::of(request.header("content-encoding", encoding).body(GOOD)).await;
+        assert_eq!(answer.status, 415, "{encoding}: {}", answer.text);
+        assert!(answer.problem(415).contains("Content-Encoding"));
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn json_in_utf_8_is_taken_however_it_is_declared() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let declared = [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=utf-8",
+        "application/json; charset=UTF-8",
+        "application/json ; charset=\"utf-8\"",
+        "application/json;",
+    ];
+    for content_type in declared {
+        let request = server.request(Method::POST, KEYS, &token).header("content-type", content_type).body(GOOD);
+        assert_eq!(Answer::of(request).await.status, 201, "{content_type}");
+    }
+    assert_eq!(server.counts().await, [declared.len() as i64; 3]);
+}
+
+#[tokio::test]
+async fn errors_are_plain_json_when_that_is_all_that_is_accepted() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for (accept, media_type) in [
+        ("*/*", "application/problem+json"),
+        ("application/problem+json", "application/problem+json"),
+        ("application/json, application/problem+json;q=0.1", "application/problem+json"),
+        ("text/html", "application/problem+json"),
+        ("application/json", "application/json"),
+        ("text/html, application/json;q=0.9", "application/json"),
+    ] {
+        for (path, credential, status) in [(KEYS, "", 401), (KEYS, &*token, 422), ("/nothing", "", 404)] {
+            let request = server.request(Method::POST, path, credential).header("accept", accept);
+            let answer = Answer::of(request.json(&json!({}))).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.header("content-type"), Some(media_type), "{accept}: {path}");
+            assert_eq!(answer.body["status"], status);
+            assert!(["type", "title", "detail", "request_id"].iter().all(|member| answer.body[member].is_string()));
+        }
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_an_answer_accepts_does_not_keep_a_key_from_being_made() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for accept in ["application/json", "application/problem+json", "text/html", "*/*"] {
+        let request = server.request(Method::POST, KEYS, &token).header("accept", accept);
+        let answer = Answer::of(request.json(&json!({ "name": "x" }))).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (201, Some("application/json")),
+            "{accept}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_about_is_checked_in_a_fixed_order() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let send = async |method: Method, path: &str, credential: &str, content_type: &str, body: &'static str| {
+        let request = server.request(method, path, credential).header("content-type", content_type);
+        Answer::of(request.body(body)).await.status.as_u16()
+    };
+    assert_eq!(send(Method::PUT, "/nothing?x=1", "bad", "text/plain", "{").await, 404);
+    assert_eq!(send(Method::PUT, KEYS, "bad", "text/plain", "{").await, 405);
+    assert_eq!(send(Method::POST, KEYS, "bad", "text/plain", "{").await, 401);
+    assert_eq!(send(Method::POST, KEYS, &token, "text/plain", "{").await, 415);
+    assert_eq!(send(Method::POST, KEYS, &token, "application/json", "{").await, 400);
+    assert_eq!(send(Method::POST, KEYS, &token, "application/json", "{}").await, 422);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_http_is_refused_and_the_server_lives() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for request in [
+        "\0\0\0\0\r\n\r\n".to_owned(),
+        "POST / HTTP/9.9\r\n\r\n".to_owned(),
+        format!("{}Content-Length: -1\r\n\r\n{GOOD}", wire::head(&token)),
+        format!("{}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{GOOD}", wire::head(&token)),
+        format!("{}Transfer-Encoding: chunked\r\n\r\nzz\r\n{GOOD}", wire::head(&token)),
+        format!("{}Content-Length: 18\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", wire::head(&token)),
+    ] {
+        let reply = wire::exchange(&server, request.as_bytes());
+        assert_eq!(reply.status, 400, "{request}: {}", reply.head);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+    assert_eq!(server.send(&token, GOOD).await.status, 201);
+}

@@ -1,0 +1,121 @@
+//! Expiry: when a key ends, as it is asked for.
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+async fn all_are_refused_at(pointer: &str, bodies: &[Value]) {
+    let server = Server::start();
+    let token = server.token("alice");
+    for body in bodies {
+        let answer = server.create(&token, body.clone()).await;
+        assert_eq!(answer.status, 422, "{body}: {}", answer.text);
+        answer.problem(422);
+        assert_eq!(answer.pointers(), [pointer], "{body}");
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn expires_at_is_a_time_to_come_by_rfc_3339() {
+    let body = |value: Value| json!({ "name": "x", "expires_at": value });
+    let bad = [
+        json!("2020-01-01T00:00:00Z"),
+        json!("1969-12-31T23:59:59Z"),
+        json!("0001-01-01T00:00:00Z"),
+        json!("tomorrow"),
+        json!(""),
+        json!("2030-01-01"),
+        json!("2030-01-01T00:00:00"),
+        json!("2030-02-30T00:00:00Z"),
+        json!("2030-01-01T25:00:00Z"),
+        json!("2030-01-01T00:00:00+25:00"),
+        json!("Tue, 01 Jan 2030 00:00:00 GMT"),
+        json!("10000-01-01T00:00:00Z"),
+        json!("+10000-01-01T00:00:00Z"),
+        json!("9999-12-31T23:59:59-01:00"),
+        json!(1_900_000_000),
+        json!(true),
+        json!(null),
+        json!([]),
+        json!({}),
+    ];
+    all_are_refused_at("/expires_at", &bad.map(body)).await;
+}
+
+#[tokio::test]
+async fn expires_in_seconds_is_a_whole_positive_number() {
+    let body = |value: Value| json!({ "name": "x", "expires_in_seconds": value });
+    let bad = [
+        json!(0),
+        json!(-1),
+        json!(0.5),
+        json!(1.5),
+        json!("60"),
+        json!(3_153_600_001_i64),
+        json!(9_223_372_036_854_775_807_i64),
+        json!(18_446_744_073_709_551_615_u64),
+        json!(1e300),
+        json!(true),
+        json!(null),
+        json!([60]),
+    ];
+    all_are_refused_at("/expires_in_seconds", &bad.map(body)).await;
+}
+
+#[tokio::test]
+async fn the_two_ways_to_say_it_exclude_each_other() {
+    let body = json!({ "name": "x", "expires_at": "2040-01-01T00:00:00Z", "expires_in_seconds": 60 });
+    all_are_refused_at("/expires_in_seconds", &[body]).await;
+}
+
+#[tokio::test]
+async fn expires_at_is_kept_in_utc_to_the_microsecond() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for (asked, kept) in [
+        ("2040-01-01T00:00:00Z", "2040-01-01T00:00:00Z"),
+        ("2040-01-01T02:00:00+02:00", "2040-01-01T00:00:00Z"),
+        ("2040-01-01t00:00:00z", "2040-01-01T00:00:00Z"),
+        ("2040-01-01T00:00:00.5Z", "2040-01-01T00:00:00.500Z"),
+        ("2040-01-01T00:00:00.123456789Z", "2040-01-01T00:00:00.123456Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ] {
+        let key = server.key(&token, json!({ "name": "x", "expires_at": asked })).await;
+        assert_eq!(key["expires_at"], kept, "{asked}");
+        let row = &server.rows("SELECT expires_at FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
+        let stored: DateTime<chrono::Utc> = row.try_get("", "expires_at").unwrap();
+        assert_eq!(stored, DateTime::parse_from_rfc3339(kept).unwrap());
+    }
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    assert!(key.get("expires_at").is_none(), "{key}");
+}
+
+#[tokio::test]
+async fn a_leap_second_is_a_time_like_any_other() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
+    let body = json!({ "name": "x", "scopes": ["api-keys:write"], "expires_at": "2040-06-30T23:59:60Z" });
+    let answer = server.create(&token, body).await;
+    if answer.status == 201 {
+        let key = answer.body["key"].as_str().unwrap();
+        assert_eq!(server.create(key, json!({ "name": "made by it" })).await.status, 201);
+    } else {
+        answer.problem(422);
+        assert_eq!(answer.pointers(), ["/expires_at"]);
+    }
+}
+
+#[tokio::test]
+async fn expires_in_seconds_counts_from_the_creation() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for (asked, seconds) in [("1", 1), ("5.0", 5), ("6e1", 60), ("3153600000", 3_153_600_000)] {
+        let answer = server.send(&token, format!(r#"{{"name":"x","expires_in_seconds":{asked}}}"#)).await;
+        assert_eq!(answer.status, 201, "{asked}: {}", answer.text);
+        let time = |member: &str| DateTime::parse_from_rfc3339(answer.body[member].as_str().unwrap()).unwrap();
+        assert_eq!((time("expires_at") - time("created_at")).num_seconds(), seconds, "{asked}: {}", answer.text);
+    }
+    assert_eq!(server.counts().await, [4, 4, 4]);
+}

@@ -1,0 +1,176 @@
+//! Key callers: an API key that makes API keys.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use mintkey::domain::secret::{Entropy, Secret, SecretPrefix};
+use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Server};
+
+const WRITE: &str = "api-keys:write";
+
+/// A server and a key of alice's, made with this body.
+async fn caller(body: Value) -> (Server, Value) {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write api-keys:read", "--organization", "acme"]);
+    let key = server.key(&token, body).await;
+    (server, key)
+}
+
+fn secret(key: &Value) -> &str {
+    key["key"].as_str().unwrap()
+}
+
+fn lacks(answer: &Answer, scope: &str) {
+    assert_eq!(answer.status, 403, "{}", answer.text);
+    assert!(answer.problem(403).contains(scope));
+    let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
+    assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+}
+
+fn is_invalid(answer: &Answer) {
+    answer.problem(401);
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+}
+
+#[tokio::test]
+async fn a_key_with_the_scope_makes_keys_of_its_owner() {
+    let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
+    let child = server.key(secret(&parent), json!({ "name": "child", "scopes": ["projects:read"] })).await;
+
+    let row = &server.rows("SELECT * FROM api_keys WHERE name = 'child'").await[0];
+    assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");
+    assert_eq!(row.try_get::<String>("", "owner_subject").unwrap(), "alice");
+    assert_eq!(row.try_get::<String>("", "organization").unwrap(), "acme");
+    let event = &server.rows("SELECT * FROM audit_events ORDER BY id DESC LIMIT 1").await[0];
+    assert_eq!(event.try_get::<String>("", "actor_kind").unwrap(), "key");
+    assert_eq!(event.try_get::<uuid::Uuid>("", "actor_key_id").unwrap().to_string(), parent["id"].as_str().unwrap());
+    assert_eq!(event.try_get::<uuid::Uuid>("", "key_id").unwrap().to_string(), child["id"].as_str().unwrap());
+    assert_eq!(server.counts().await, [2, 2, 2]);
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_makes_none() {
+    for scopes in [json!([]), json!(["projects:read"]), json!(["api-keys:read"]), json!(["api-keys:*", "*"])] {
+        let token_scopes = &["--scopes", "api-keys:write api-keys:read api-keys:*"];
+        let server = Server::start();
+        let body = json!({ "name": "reader", "scopes": scopes });
+        let reader = server.key(&server.token_with("alice", token_scopes), body).await;
+        lacks(&server.create(secret(&reader), json!({ "name": "x" })).await, WRITE);
+        lacks(&server.send(secret(&reader), "not even JSON").await, WRITE);
+        assert_eq!(server.counts().await, [1, 1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_grants_only_what_it_holds() {
+    let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
+    for scope in ["projects:write", "projects:*", "projects", "api-keys:read", "api-keys:admin"] {
+        let body = json!({ "name": "x", "scopes": ["projects:read", scope] });
+        lacks(&server.create(secret(&parent), body).await, scope);
+    }
+    assert_eq!(server.counts().await, [1, 1, 1]);
+    server.key(secret(&parent), json!({ "name": "x", "scopes": ["projects:read", WRITE] })).await;
+}
+
+#[tokio::test]
+async fn a_user_grants_the_services_own_scopes_only_when_they_hold_them() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for scope in ["api-keys:verify", "api-keys:admin", "api-keys:read", WRITE, "api-keys:to-come"] {
+        let body = json!({ "name": "x", "scopes": ["projects:read", scope] });
+        lacks(&server.create(&token, body.clone()).await, scope);
+        assert_eq!(server.count("api_keys").await, 0);
+        assert_eq!(server.count("audit_events").await, 0);
+    }
+    let holder = server.token_with("alice", &["--scopes", "api-keys:verify"]);
+    let key = server.key(&holder, json!({ "name": "x", "scopes": ["api-keys:verify", "anything:else"] })).await;
+    assert_eq!(key["scopes"], json!(["api-keys:verify", "anything:else"]));
+    lacks(&server.create(&holder, json!({ "name": "x", "scopes": ["api-keys:admin"] })).await, "api-keys:admin");
+}
+
+#[tokio::test]
+async fn a_key_made_by_a_key_does_not_outlive_it() {
+    let body = json!({ "name": "parent", "scopes": [WRITE], "expires_at": "2040-01-01T00:00:00Z" });
+    let (server, parent) = caller(body).await;
+    for expiry in ["2040-01-01T00:00:01Z", "2040-01-01T00:00:00.000001Z", "9999-01-01T00:00:00Z"] {
+        let answer = server.create(secret(&parent), json!({ "name": "x", "expires_at": expiry })).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), ["/expires_at"]);
+    }
+    assert_eq!(server.counts().await, [1, 1, 1]);
+
+    let inherited = server.key(secret(&parent), json!({ "name": "x" })).await;
+    assert_eq!(inherited["expires_at"], "2040-01-01T00:00:00Z");
+    for expiry in ["2040-01-01T00:00:00Z", "2039-12-31T23:59:59Z"] {
+        let key = server.key(secret(&parent), json!({ "name": "x", "expires_at": expiry })).await;
+        assert_eq!(key["expires_at"], expiry);
+    }
+    let stored: DateTime<chrono::Utc> =
+        server.rows("SELECT expires_at FROM api_keys ORDER BY id LIMIT 1 OFFSET 1").await[0]
+            .try_get("", "expires_at")
+            .unwrap();
+    assert_eq!(stored, DateTime::parse_from_rfc3339("2040-01-01T00:00:00Z").unwrap());
+}
+
+#[tokio::test]
+async fn a_lifetime_beyond_the_callers_is_refused_at_the_member_that_was_sent() {
+    let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE], "expires_in_seconds": 3600 })).await;
+    let answer = server.create(secret(&parent), json!({ "name": "x", "expires_in_seconds": 7200 })).await;
+    answer.problem(422);
+    assert_eq!(answer.pointers(), ["/expires_in_seconds"]);
+    assert_eq!(server.counts().await, [1, 1, 1]);
+    server.key(secret(&parent), json!({ "name": "x", "expires_in_seconds": 60 })).await;
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_made_is_an_invalid_token() {
+    let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
+    let prefix: SecretPrefix = "mk".parse().unwrap();
+    let unknown = Secret::mint(&prefix, &Entropy::fixed([7; 32])).expose().to_owned();
+    let good = secret(&key);
+    let last = if good.ends_with('0') { '1' } else { '0' };
+    let swapped = good.replacen("mk_", "mk2_", 1);
+    for bad in [
+        unknown,
+        format!("{}{last}", &good[..good.len() - 1]),
+        swapped,
+        good[1..].to_owned(),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}0"),
+        good.to_uppercase(),
+        format!("mk_{}", "0".repeat(49)),
+        format!("mk_{}", "x".repeat(100_000)),
+    ] {
+        let answer = server.create(&bad, json!({ "name": "x" })).await;
+        is_invalid(&answer);
+        assert!(!answer.text.contains(&bad));
+    }
+    assert_eq!(server.counts().await, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_key_that_was_disabled_or_revoked_is_an_invalid_token() {
+    for change in ["enabled = 0", "revoked_at = created_at", "expires_at = created_at"] {
+        let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
+        let database = server.database().await;
+        database.execute_unprepared(&format!("UPDATE api_keys SET {change}")).await.unwrap();
+        is_invalid(&server.create(secret(&key), json!({ "name": "x" })).await);
+        assert_eq!(server.counts().await, [1, 1, 1], "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_one_second_stops_working() {
+    let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE], "expires_in_seconds": 1 })).await;
+    for _ in 0..100 {
+        let answer = server.create(secret(&key), json!({ "name": "x" })).await;
+        if answer.status != 201 {
+            return is_invalid(&answer);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("a key of one second still works");
+}

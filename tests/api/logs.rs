@@ -1,0 +1,179 @@
+//! Logs: one line a request, in two forms, and what is not in it.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server};
+use crate::wire;
+
+/// The lines of requests, as members, whatever the form.
+fn requests(server: &Server) -> Vec<BTreeMap<String, String>> {
+    server.log().lines().filter(|line| line.contains("answered")).map(members).collect()
+}
+
+fn members(line: &str) -> BTreeMap<String, String> {
+    match serde_json::from_str::<Value>(line) {
+        Ok(Value::Object(object)) => {
+            let span = object["span"].as_object().cloned().unwrap_or_default();
+            let members = object.into_iter().chain(span);
+            members.map(|(name, value)| (name, value.as_str().map_or(value.to_string(), str::to_owned))).collect()
+        }
+        _ => {
+            let words = line.split([' ', '{', '}']).filter_map(|word| word.trim_end_matches(':').split_once('='));
+            words.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+        }
+    }
+}
+
+/// The one line of this request, once it is there.
+fn line_of(server: &Server, request_id: &str) -> BTreeMap<String, String> {
+    server.log_line(&["answered", request_id]);
+    let mut lines: Vec<_> = requests(server).into_iter().filter(|line| line["request_id"] == request_id).collect();
+    assert_eq!(lines.len(), 1, "{}", server.log());
+    lines.remove(0)
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_with_what_an_operator_needs() {
+    for format in ["text", "json"] {
+        let server = Server::with(&["--log-format", format]);
+        let token = server.token("alice");
+        for (method, path, credential, route, status, subject) in [
+            (Method::POST, KEYS, &*token, KEYS, "201", Some("alice")),
+            (Method::POST, "/api/auth/api-keys", &*token, KEYS, "201", Some("alice")),
+            (Method::POST, KEYS, "garbled", KEYS, "401", None),
+            (Method::PUT, KEYS, &*token, KEYS, "405", None),
+            (Method::GET, "/openapi.json", "", "/openapi.json", "200", None),
+            (Method::GET, "/nothing/at/all", "", "-", "404", None),
+        ] {
+            let request = server.request(method.clone(), path, credential).json(&json!({ "name": "x" }));
+            let answer = Answer::of(request).await;
+            let line = line_of(&server, answer.header("x-request-id").unwrap());
+            assert_eq!(line["method"], method.as_str(), "{format}: {line:?}");
+            assert_eq!(line["route"], route, "{format}: {line:?}");
+            assert_eq!(line["status"], status, "{format}: {line:?}");
+            assert_eq!(line.get("subject").map(String::as_str), subject, "{format}: {line:?}");
+            assert!(line["duration_ms"].parse::<f64>().unwrap() > 0.0, "{format}: {line:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn json_lines_are_each_one_object_with_time_level_and_target() {
+    let mut server = Server::with(&["--log-format", "json", "--log-level", "debug"]);
+    server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.create("garbled", json!({})).await.problem(401);
+    server.terminate();
+    server.log_line(&["stopped"]);
+    let lines: Vec<Value> = server.log().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.len() >= 4);
+    for line in lines {
+        let text = |member: &str| line[member].as_str().unwrap_or_else(|| panic!("no {member}: {line}"));
+        assert!(chrono::DateTime::parse_from_rfc3339(text("timestamp")).is_ok(), "{line}");
+        assert!(["INFO", "WARN", "ERROR", "DEBUG"].contains(&text("level")), "{line}");
+        assert!(text("target").starts_with("mintkey"), "{line}");
+        assert!(!text("message").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_taken_returned_and_kept() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for id in ["abc-123", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "A.b_c-9", &"x".repeat(48)] {
+        let request = server.request(Method::POST, KEYS, &token).header("x-request-id", id);
+        let answer = Answer::of(request.json(&json!({ "name": "x" }))).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-request-id")), (201, Some(id)));
+        line_of(&server, id);
+        let event = &server.rows("SELECT request_id FROM audit_events ORDER BY id DESC LIMIT 1").await[0];
+        assert_eq!(event.try_get::<String>("", "request_id").unwrap(), id);
+    }
+    let request = server.request(Method::POST, KEYS, "").header("x-request-id", "on-an-error");
+    let answer = Answer::of(request).await;
+    answer.problem(401);
+    assert_eq!(answer.body["request_id"], "on-an-error");
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_no_plain_word_is_replaced() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let long = "x".repeat(49);
+    for bad in ["", "a b", "a\"b", "a=b", "a/b", "a\tb", "<script>", "é", &long, &token] {
+        let value = reqwest::header::HeaderValue::from_bytes(bad.as_bytes()).unwrap();
+        let request = server.request(Method::POST, KEYS, &token).header("x-request-id", value);
+        let answer = Answer::of(request.json(&json!({ "name": "x" }))).await;
+        let id = answer.header("x-request-id").unwrap();
+        assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7, "{bad:?}");
+        line_of(&server, id);
+    }
+    assert!(!server.log().contains(&long) && !server.log().contains(&token));
+}
+
+#[tokio::test]
+async fn two_requests_never_share_an_id_of_ours() {
+    let server = Server::start();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let answer = Answer::of(server.request(Method::GET, "/nothing", "")).await;
+        assert!(ids.insert(answer.header("x-request-id").unwrap().to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn the_trace_id_of_a_traceparent_is_in_the_line() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for format in ["text", "json"] {
+        let server = Server::with(&["--log-format", format]);
+        for (traceparent, expected) in [
+            (format!("00-{TRACE}-00f067aa0ba902b7-01"), Some(TRACE)),
+            (format!("00-{TRACE}-00f067aa0ba902b7-01-more"), None),
+            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), None),
+            ("garbled".to_owned(), None),
+        ] {
+            let request = server.request(Method::GET, "/nothing", "").header("traceparent", &traceparent);
+            let answer = Answer::of(request).await;
+            let line = line_of(&server, answer.header("x-request-id").unwrap());
+            assert_eq!(line.get("trace_id").map(String::as_str), expected, "{format} {traceparent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_a_client_made_up_is_in_the_line() {
+    for format in ["text", "json"] {
+        let server = Server::with(&["--log-format", format, "--log-level", "debug"]);
+        let token = server.token("alice");
+        let made_up = "madeup77";
+        for (path, body) in [
+            (format!("/{made_up}"), json!({ "name": "x" })),
+            (format!("/api/auth/api-keys/{made_up}"), json!({ "name": "x" })),
+            (format!("{KEYS}?{made_up}={made_up}"), json!({ "name": "x" })),
+            (KEYS.to_owned(), json!({ "name": made_up, "metadata": { made_up: made_up } })),
+            (KEYS.to_owned(), json!({ "name": "x", made_up: made_up })),
+            (KEYS.to_owned(), json!({ "name": "x", "expires_at": made_up })),
+            (KEYS.to_owned(), json!(made_up)),
+        ] {
+            let request = server.request(Method::POST, &path, &token).header("user-agent", made_up);
+            let request = request.header("x-forwarded-for", made_up).header("cookie", made_up);
+            let answer = Answer::of(request.header("referer", made_up).json(&body)).await;
+            line_of(&server, answer.header("x-request-id").unwrap());
+        }
+        assert!(!server.log().contains(made_up), "{}", server.log());
+    }
+}
+
+#[tokio::test]
+async fn a_line_cannot_be_forged() {
+    let server = Server::start();
+    let token = server.token("alice\u{2028}INFO answered status=200\u{202e}");
+    server.key(&token, json!({ "name": "x" })).await;
+    let request =
+        "GET /%0aINFO%20answered HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\tstatus=200\r\nConnection: close\r\n\r\n";
+    assert_eq!(wire::exchange(&server, request.as_bytes()).status, 404);
+    server.log_line(&["status=404"]);
+    assert_eq!(server.log().lines().filter(|line| line.contains("answered")).count(), 2);
+    assert!(!server.log().contains(['\u{2028}', '\u{202e}', '\t']), "{}", server.log());
+}

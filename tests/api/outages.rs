@@ -1,0 +1,103 @@
+//! Outages: the database cannot be asked, and then it can again.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use serde_json::json;
+
+use crate::support::{Answer, Server};
+
+/// Another process that takes SQLite's write lock and keeps it.
+async fn lock(server: &Server) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(format!("sqlite://{}", server.data.join("mintkey.db").display()));
+    options.max_connections(1);
+    let other = Database::connect(options).await.unwrap();
+    other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+    other
+}
+
+fn is_unavailable(answer: &Answer) {
+    let detail = answer.problem(503);
+    for word in ["sqlite", "SQLite", "locked", "mintkey.db", "code:"] {
+        assert!(!detail.contains(word), "{detail}");
+    }
+    let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!(seconds >= 1);
+}
+
+#[tokio::test]
+async fn a_locked_database_is_503_and_works_again_once_released() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let other = lock(&server).await;
+    let started = Instant::now();
+    is_unavailable(&server.create(&token, json!({ "name": "x" })).await);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    server.log_line(&["WARN", "status=503", "cause="]);
+
+    other.execute_unprepared("ROLLBACK").await.unwrap();
+    assert_eq!(server.counts().await, [0, 0, 0]);
+    assert_eq!(server.create(&token, json!({ "name": "x" })).await.status, 201);
+    assert_eq!(server.counts().await, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn many_requests_at_a_locked_database_are_all_answered_in_time() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let other = lock(&server).await;
+    let started = Instant::now();
+    let requests = (0..16).map(|_| server.create(&token, json!({ "name": "x" })));
+    for answer in futures_util::future::join_all(requests).await {
+        is_unavailable(&answer);
+    }
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    other.execute_unprepared("ROLLBACK").await.unwrap();
+    let requests = (0..16).map(|_| server.create(&token, json!({ "name": "x" })));
+    assert!(futures_util::future::join_all(requests).await.iter().all(|answer| answer.status == 201));
+    assert_eq!(server.counts().await, [16, 16, 16]);
+}
+
+#[tokio::test]
+async fn a_database_file_that_went_away_is_503_until_it_is_back() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
+
+    fs::rename(&here, &away).unwrap();
+    for credential in [&*token, key["key"].as_str().unwrap()] {
+        is_unavailable(&server.create(credential, json!({ "name": "y" })).await);
+    }
+    assert!(!here.exists(), "no second database is begun");
+
+    fs::rename(&away, &here).unwrap();
+    for credential in [&*token, key["key"].as_str().unwrap()] {
+        assert_eq!(server.create(credential, json!({ "name": "z" })).await.status, 201);
+    }
+    assert_eq!(server.counts().await, [3, 3, 3]);
+    assert_eq!(server.rows("SELECT 1 FROM api_keys WHERE name = 'y'").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_database_replaced_by_another_is_not_written_into() {
+    let server = Server::start();
+    let token = server.token("alice");
+    server.key(&token, json!({ "name": "x" })).await;
+    let here = server.data.join("mintkey.db");
+    fs::rename(&here, server.data.join("away.db")).unwrap();
+    fs::write(&here, "").unwrap();
+    is_unavailable(&server.create(&token, json!({ "name": "y" })).await);
+    assert_eq!(fs::metadata(&here).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_bad_request_is_told_so_also_while_the_database_is_away() {
+    let server = Server::start();
+    let token = server.token("alice");
+    fs::rename(server.data.join("mintkey.db"), server.data.join("away.db")).unwrap();
+    server.create(&token, json!({})).await.problem(422);
+    server.create("garbled", json!({})).await.problem(401);
+    assert_eq!(reqwest::get(format!("{}/openapi.json", server.url)).await.unwrap().status(), 200);
+}

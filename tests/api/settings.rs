@@ -1,0 +1,253 @@
+//! Settings: each a flag and a variable, checked once at the start.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Server, mintkey, run};
+
+/// Runs `serve` to its end, which has to be an error, and gives what it said.
+pub fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = mintkey();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path()).args(arguments);
+    ends_with_an_error(command.envs(variables.iter().copied()))
+}
+
+pub fn ends_with_an_error(command: &mut Command) -> String {
+    let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while process.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            process.kill().unwrap();
+            panic!("{command:?} was not refused");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = process.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    let errors = said.lines().filter(|line| line.starts_with("error:") || line.starts_with("mintkey:")).count();
+    assert_eq!(errors, 1, "one error, not: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+pub fn names(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+}
+
+#[test]
+fn every_flag_has_a_variable_and_help_shows_it() {
+    let help = String::from_utf8(run(mintkey().args(["serve", "--help"])).stdout).unwrap();
+    let flags: BTreeSet<_> = help
+        .lines()
+        .filter_map(|line| line.trim_start().trim_start_matches("-h, ").strip_prefix("--"))
+        .map(|rest| rest.split([' ', '=']).next().unwrap().to_owned())
+        .filter(|flag| flag != "help")
+        .collect();
+    assert!(flags.len() >= 12, "{flags:?}");
+    for flag in &flags {
+        let variable = format!("[env: MINTKEY_{}", flag.replace('-', "_").to_uppercase());
+        assert!(help.contains(&variable), "no {variable} in:\n{help}");
+    }
+    for command in ["serve", "migrate", "token", "openapi"] {
+        let output = run(mintkey().args([command, "--help"]));
+        assert!(output.status.success() && !output.stdout.is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_is_refused_as_a_flag_and_as_a_variable() {
+    for (flag, bad, words) in [
+        ("listen", "8080", ["ADDRESS:PORT"].as_slice()),
+        ("listen", "localhost", &["ADDRESS:PORT"]),
+        ("key-prefix", "Acme", &["lower-case"]),
+        ("key-prefix", "a__b", &["single underscores"]),
+        ("key-prefix", "_a", &["underscores"]),
+        ("key-prefix", "", &[]),
+        ("key-prefix", "abcdefghijklmnopqrstu", &["20"]),
+        ("scope-catalogue", "Projects", &["a-z"]),
+        ("max-connections", "0", &["1"]),
+        ("request-timeout", "soon", &["30s"]),
+        ("request-timeout", "0s", &["30s"]),
+        ("shutdown-timeout", "-1s", &["30s"]),
+        ("log-format", "xml", &["text", "json"]),
+        ("log-level", "loud", &["info", "debug"]),
+        ("database-url", "postgres://mint:canary@db/mint", &["sqlite:"]),
+        ("database-url", "mintkey.db", &["sqlite:"]),
+        ("master-secret", "short-canary", &["32", "openssl rand"]),
+        ("master-secret", "", &["32"]),
+        ("master-secret", "0123456789abcdef0123456789abcdef\nshort", &["32"]),
+        ("signing-key", "garbage-canary", &["Ed25519", "openssl genpkey"]),
+        ("master-secret-file", "/nonexistent/canary-file", &["/nonexistent/canary-file", "can be read"]),
+        ("signing-key-file", "/nonexistent", &["/nonexistent", "can be read"]),
+        ("database-url-file", "/nonexistent", &["/nonexistent", "can be read"]),
+    ] {
+        let (flag, variable) = (format!("--{flag}"), format!("MINTKEY_{}", flag.replace('-', "_").to_uppercase()));
+        let by_flag = refused_flag(&flag, bad);
+        let by_variable = refused_variable(&variable, bad);
+        for said in [by_flag, by_variable] {
+            assert!(said.contains(&flag) || said.contains(&variable), "{flag} is not named: {said}");
+            names(&said, words);
+            assert!(!bad.contains("canary") || bad.starts_with('/') || !said.contains("canary"), "{said}");
+        }
+    }
+}
+
+fn refused_flag(flag: &str, value: &str) -> String {
+    let joined = format!("{flag}={value}");
+    if flag == "--listen" {
+        return ends_with_an_error(mintkey().args(["serve", &joined]));
+    }
+    refused(&[&joined], &[])
+}
+
+fn refused_variable(variable: &str, value: &str) -> String {
+    if variable == "MINTKEY_LISTEN" {
+        return ends_with_an_error(mintkey().arg("serve").env(variable, value));
+    }
+    refused(&[], &[(variable, value)])
+}
+
+#[test]
+fn a_port_in_use_is_refused_with_the_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = mintkey();
+    let said = ends_with_an_error(command.args(["serve", "--listen", &address, "--data-dir"]).arg(directory.path()));
+    names(&said, &["--listen", "MINTKEY_LISTEN", &address, "free"]);
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_one_is_refused_with_the_setting() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.clone(), file.join("below"), "/proc/data".into()] {
+        for subcommand in ["serve", "migrate", "token"] {
+            let mut command = mintkey();
+            command.arg(subcommand).arg("--data-dir").arg(&path);
+            match subcommand {
+                "serve" => drop(command.args(["--listen", "127.0.0.1:0"])),
+                "token" => drop(command.args(["--subject", "alice"])),
+                _ => {}
+            }
+            let said = ends_with_an_error(&mut command);
+            names(&said, &["--data-dir", "MINTKEY_DATA_DIR", path.to_str().unwrap(), "give a directory"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_setting_of_serve_can_be_a_variable() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut command = mintkey();
+    command.arg("serve").env("MINTKEY_DATA_DIR", &data).envs([
+        ("MINTKEY_LISTEN", "127.0.0.1:0"),
+        ("MINTKEY_KEY_PREFIX", "acme_live"),
+        ("MINTKEY_SCOPE_CATALOGUE", "projects:read"),
+        ("MINTKEY_MAX_CONNECTIONS", "10"),
+        ("MINTKEY_REQUEST_TIMEOUT", "5s"),
+        ("MINTKEY_SHUTDOWN_TIMEOUT", "1s"),
+        ("MINTKEY_LOG_FORMAT", "json"),
+        ("MINTKEY_LOG_LEVEL", "debug"),
+        ("MINTKEY_WELCOME", "false"),
+    ]);
+    let server = Server::of(&mut command, &data);
+    let token = server.token("alice");
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["projects:read"] })).await;
+    assert!(key["key"].as_str().unwrap().starts_with("acme_live_"), "{key}");
+    server.create(&token, json!({ "name": "x", "scopes": ["other"] })).await.problem(422);
+    server.log_line(&["\"status\":201"]);
+}
+
+#[tokio::test]
+async fn scopes_outside_the_catalogue_are_refused_where_they_stand() {
+    let server = Server::with(&["--scope-catalogue", "projects:read projects:list"]);
+    let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
+    for (scopes, pointers) in [
+        (json!(["projects:write"]), ["/scopes/0"].as_slice()),
+        (json!(["projects:*"]), &["/scopes/0"]),
+        (json!(["projects:read", "other"]), &["/scopes/1"]),
+        (json!(["other", "projects:read", "another"]), &["/scopes/0", "/scopes/2"]),
+    ] {
+        let answer = server.create(&token, json!({ "name": "x", "scopes": scopes })).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), pointers, "{scopes}");
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+    for scopes in [json!([]), json!(["projects:list", "projects:read"]), json!(["api-keys:verify"])] {
+        server.key(&token, json!({ "name": "x", "scopes": scopes })).await;
+    }
+}
+
+#[tokio::test]
+async fn migrate_alone_makes_the_schema_and_may_be_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for _ in 0..2 {
+        let output = run(mintkey().args(["migrate", "--data-dir"]).arg(&data));
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    }
+    let server = Server::at(&data, &[]);
+    assert_eq!(server.counts().await, [0, 0, 0]);
+    let tables = server.rows("SELECT name FROM sqlite_master WHERE type = 'table'").await;
+    let tables: BTreeSet<String> = tables.iter().map(|row| row.try_get("", "name").unwrap()).collect();
+    assert!(
+        ["api_keys", "audit_events", "peppers", "secrets"].iter().all(|table| tables.contains(*table)),
+        "{tables:?}"
+    );
+}
+
+#[test]
+fn token_prints_the_token_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let output = run(mintkey().args(["token", "--subject", "alice", "--data-dir"]).arg(&data));
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.ends_with('\n') && text.trim().split('.').count() == 3, "{text}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_token_that_could_not_be_used_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = "x".repeat(256);
+    for (flag, value) in [
+        ("--ttl", "soon"),
+        ("--ttl", "0s"),
+        ("--subject", ""),
+        ("--subject", "a\nb"),
+        ("--subject", &long),
+        ("--organization", ""),
+        ("--organization", &long),
+    ] {
+        let mut command = mintkey();
+        command.args(["token", "--data-dir"]).arg(directory.path()).args([flag, value]);
+        if flag != "--subject" {
+            command.args(["--subject", "alice"]);
+        }
+        names(&ends_with_an_error(&mut command), &[flag]);
+    }
+}
+
+#[tokio::test]
+async fn the_database_is_one_that_keeps_what_it_commits() {
+    let server = Server::start();
+    let row = &server.rows("SELECT sqlite_version() AS version").await[0];
+    let version: String = row.try_get("", "version").unwrap();
+    let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+    assert!(parts >= vec![3, 51, 3], "{version}");
+    let mode = server.rows("PRAGMA journal_mode").await;
+    assert_eq!(mode[0].try_get_by_index::<String>(0).unwrap(), "wal");
+}

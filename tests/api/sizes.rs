@@ -1,0 +1,117 @@
+//! Sizes: bodies at the limit and beyond, however their length is told.
+
+use reqwest::Method;
+
+use crate::support::{KEYS, Server};
+use crate::wire;
+
+const LIMIT: usize = 64 * 1024;
+
+/// A good body, padded with white space.
+fn padded(length: usize) -> String {
+    let body = r#"{"name":"example"}"#;
+    body.to_owned() + &" ".repeat(length - body.len())
+}
+
+#[tokio::test]
+async fn a_body_of_64_kib_is_read() {
+    let server = Server::start();
+    let token = server.token("alice");
+    assert_eq!(server.send(&token, padded(LIMIT)).await.status, 201);
+    for size in [1_000, LIMIT] {
+        let request = wire::chunked(&wire::head(&token), padded(LIMIT).as_bytes(), size);
+        assert_eq!(wire::exchange(&server, &request).status, 201);
+    }
+    let name = format!(r#"{{"name":"{}"}}"#, "x".repeat(LIMIT - 11));
+    assert_eq!(name.len(), LIMIT);
+    server.send(&token, name).await.problem(422);
+    assert_eq!(server.counts().await, [3, 3, 3]);
+}
+
+#[tokio::test]
+async fn one_byte_more_is_413_with_and_without_a_length() {
+    let server = Server::start();
+    let token = server.token("alice");
+    assert!(server.send(&token, padded(LIMIT + 1)).await.problem(413).contains("64 KiB"));
+    for size in [1, 1_000, LIMIT + 1] {
+        let request = wire::chunked(&wire::head(&token), padded(LIMIT + 1).as_bytes(), size);
+        let reply = wire::exchange(&server, &request);
+        assert_eq!(reply.status, 413, "{}", reply.head);
+        assert!(reply.head.contains("content-type: application/problem+json"));
+        assert_eq!(reply.body["status"], 413);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_upload_of_5_mib_still_receives_its_answer() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = padded(5 * 1024 * 1024);
+    for _ in 0..5 {
+        let declared = format!("{}Content-Length: {}\r\n\r\n{body}", wire::head(&token), body.len());
+        assert_eq!(wire::exchange(&server, declared.as_bytes()).status, 413);
+        let chunked = wire::chunked(&wire::head(&token), body.as_bytes(), 8_000);
+        assert_eq!(wire::exchange(&server, &chunked).status, 413);
+        server.send(&token, body.clone()).await.problem(413);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_upload_of_5_mib_receives_also_the_answers_that_need_no_body() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = padded(5 * 1024 * 1024);
+    let head = wire::head(&token);
+    for (head, status) in [
+        (wire::head("garbled"), 401),
+        (head.replacen("POST", "PUT", 1), 405),
+        (head.replacen("/api/", "/nothing/", 1), 404),
+        (head.replacen("application/json", "text/plain", 1), 415),
+    ] {
+        for _ in 0..5 {
+            let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            assert_eq!(wire::exchange(&server, request.as_bytes()).status, status);
+        }
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_client_library_that_uploads_5_mib_is_not_cut_off_before_its_401() {
+    let server = Server::start();
+    let body = padded(5 * 1024 * 1024);
+    for _ in 0..5 {
+        for credential in ["", "garbled"] {
+            let request = server.request(Method::POST, KEYS, credential).header("content-type", "application/json");
+            let answer = request.body(body.clone()).send().await;
+            assert_eq!(answer.expect("an answer").status(), 401);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_before_its_declared_length_makes_no_key() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = r#"{"name":"example"}"#;
+    let mut stream = wire::connect(&server);
+    let request = format!("{}Content-Length: {}\r\n\r\n{body}", wire::head(&token), body.len() + 1);
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    let _closed = std::io::Read::read_to_string(&mut stream, &mut answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_in_time_is_408() {
+    let server = Server::with(&["--request-timeout", "300ms"]);
+    let token = server.token("alice");
+    let request = format!("{}Content-Length: 18\r\n\r\n{{\"name\"", wire::head(&token));
+    let reply = wire::exchange(&server, request.as_bytes());
+    assert_eq!((reply.status, &reply.body["status"]), (408, &serde_json::json!(408)));
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}

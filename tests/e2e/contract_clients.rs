@@ -1,0 +1,57 @@
+//! Contract clients: the two calls of the reference contract as they stand, and a client generated from its document.
+
+use serde_json::Value;
+
+use crate::support::{KEYS, Server};
+use crate::tools::{project, python, script, succeed, system};
+
+fn assert_is_the_new_key(answer: &str) {
+    let body: Value = serde_json::from_str(answer).unwrap();
+    assert!(uuid::Uuid::parse_str(body["id"].as_str().unwrap()).is_ok(), "{body}");
+    assert!(body["key"].as_str().unwrap().starts_with("mk_"), "{body}");
+    assert_eq!(body["name"], "example");
+    assert!(chrono::DateTime::parse_from_rfc3339(body["created_at"].as_str().unwrap()).is_ok(), "{body}");
+}
+
+#[test]
+fn the_curl_call_makes_a_key() {
+    let server = Server::start();
+    let answer = succeed(
+        system("curl")
+            .args(["--silent", "--fail-with-body"])
+            .args(["--request", "POST", "--url", &format!("{}{KEYS}", server.url)])
+            .args(["--header", &format!("Authorization: Bearer {}", server.token("alice"))])
+            .args(["--header", "Content-Type: application/json", "--data", r#"{ "name": "example" }"#]),
+    );
+    assert_is_the_new_key(&answer);
+}
+
+#[test]
+fn the_javascript_call_makes_a_key() {
+    let server = Server::start();
+    let answer = succeed(script("contract_fetch.mjs").args([&server.url, &server.token("alice")]));
+    assert_is_the_new_key(&answer);
+}
+
+#[test]
+fn a_generated_python_client_makes_a_key_and_reads_problems() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, "package_name_override: contract_client\npost_hooks: []\n").unwrap();
+    succeed(
+        python("openapi-python-client")
+            .args(["generate", "--meta", "none", "--fail-on-warning", "--path"])
+            .arg(project().join("tests/contract/create-api-key.openapi.yaml"))
+            .arg("--config")
+            .arg(&config)
+            .current_dir(directory.path()),
+    );
+    let answer = succeed(
+        python("python")
+            .arg(project().join("tests/e2e/contract_generated.py"))
+            .args([format!("{}/api", server.url), server.token("alice")])
+            .env("PYTHONPATH", directory.path()),
+    );
+    assert_is_the_new_key(&answer);
+}

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { chromium } from 'playwright-core';
+
+const [executablePath, origin, token, name, screenshot] = process.argv.slice(2);
+
+const browser = await chromium.launch({
+  executablePath,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'],
+});
+const page = await browser.newPage({ viewport: { width: 1280, height: 1600 } });
+page.setDefaultTimeout(20_000);
+
+const requests = [];
+const complaints = [];
+page.on('request', (request) => requests.push(request.url()));
+page.on('requestfailed', (request) => complaints.push(`failed: ${request.url()}`));
+page.on('pageerror', (error) => complaints.push(`${error}`));
+page.on('console', (message) => {
+  if (['error', 'warning'].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
+});
+await page.exposeFunction('reportViolation', (violation) => complaints.push(violation));
+await page.addInitScript(() => {
+  document.addEventListener('securitypolicyviolation', (event) => window.reportViolation(
+    `policy: ${event.violatedDirective} refuses ${event.blockedURI} ${event.sample} at ${event.sourceFile}:${event.lineNumber}`,
+  ));
+});
+
+try {
+  await page.goto(`${origin}/docs`);
+  await page.getByRole('button', { name: 'Authorize' }).click();
+  const dialog = page.locator('.dialog-ux');
+  await dialog.getByRole('textbox').fill(token);
+  await dialog.getByRole('button', { name: 'Apply credentials' }).click();
+  await dialog.getByRole('button', { name: 'Close' }).last().click();
+
+  const create = page.locator('.opblock', { hasText: 'Create My Api Key' });
+  await create.locator('.opblock-summary').click();
+  await create.getByRole('button', { name: 'Try it out' }).click();
+  await create.locator('textarea').fill(JSON.stringify({ name }));
+  await create.getByRole('button', { name: 'Execute' }).click();
+
+  const answer = create.locator('.live-responses-table');
+  await answer.waitFor();
+  assert.equal((await answer.locator('.response-col_status').last().innerText()).trim(), '201');
+  assert.match(await answer.locator('.highlight-code').last().innerText(), /"key": "mk_[0-9A-Za-z]{49}"/);
+
+  const elsewhere = requests.filter((url) => new URL(url).origin !== origin && !url.startsWith('data:'));
+  assert.deepEqual(elsewhere, []);
+  assert.deepEqual(complaints, []);
+} catch (error) {
+  await page.screenshot({ path: screenshot, fullPage: true });
+  console.error(error, complaints, `see ${screenshot}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}

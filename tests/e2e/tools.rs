@@ -1,0 +1,65 @@
+//! Tools: the programs that `tools.sh` installs, each bounded in time.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The project's top.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A place for what a failed test leaves to look at.
+pub fn leftovers() -> PathBuf {
+    let directory = project().join("target/e2e");
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+pub fn npm(name: &str) -> Command {
+    bounded(&project().join("tests/e2e/node_modules/.bin").join(name))
+}
+
+pub fn python(name: &str) -> Command {
+    bounded(&project().join("target/tools/venv/bin").join(name))
+}
+
+/// A script of this directory, in Node.
+pub fn script(name: &str) -> Command {
+    let mut command = system("node");
+    command.arg(project().join("tests/e2e").join(name));
+    command
+}
+
+pub fn system(name: &str) -> Command {
+    bounded(&installed(name))
+}
+
+/// Where the machine has this program.
+pub fn installed(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.exists());
+    program.unwrap_or_else(|| panic!("{name} is missing: run make tools"))
+}
+
+/// Ends the tool and what it started when it takes too long.
+fn bounded(program: &Path) -> Command {
+    assert!(program.exists(), "{} is missing: run make tools", program.display());
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "120"]).arg(program);
+    // The tools talk to this machine only.
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a tool that succeeded wrote to standard output.
+pub fn succeed(command: &mut Command) -> String {
+    let output = crate::support::run(command);
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, both(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn both(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).join("\n")
+}

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Installs what the end-to-end tests drive: Debian's Chromium, the npm tools and the Python tools.
+set -eu
+cd "$(dirname "$0")"
+
+e2e=$PWD
+tools=$e2e/../../target/tools
+venv=$tools/venv
+log=$tools/install.log
+mkdir -p "$tools"
+
+quietly() {
+    "$@" >"$log" 2>&1 || {
+        cat "$log" >&2
+        echo "tools.sh: this failed: $*" >&2
+        exit 1
+    }
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+command -v npm >/dev/null || {
+    echo "tools.sh: npm is missing: install Node 20 or later" >&2
+    exit 1
+}
+
+missing=
+command -v chromium >/dev/null || missing="$missing chromium"
+command -v curl >/dev/null || missing="$missing curl"
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+if [ -n "$missing" ]; then
+    echo "tools.sh: installing$missing" >&2
+    quietly as_root apt-get update
+    # shellcheck disable=SC2086
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
+fi
+
+if ! cmp -s package-lock.json node_modules/.installed; then
+    echo "tools.sh: installing the npm tools" >&2
+    quietly npm ci --ignore-scripts --no-audit --no-fund
+    cp package-lock.json node_modules/.installed
+fi
+
+if ! cmp -s requirements.txt "$venv/.installed" || ! "$venv/bin/python" -V >/dev/null 2>&1; then
+    echo "tools.sh: installing the Python tools" >&2
+    rm -rf "$venv"
+    quietly python3 -m venv "$venv"
+    quietly "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps --requirement requirements.txt
+    quietly "$venv/bin/python" -m pip check
+    cp requirements.txt "$venv/.installed"
+fi
