@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
 
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::{Entropy, Peppers, SecretPrefix};
 use crate::files;
+use crate::service::keys::MAX_GRACE;
 use crate::service::standalone::SigningKey;
 
 /// A setting that cannot be used. The text names the setting and the cure.
@@ -27,24 +29,36 @@ impl std::error::Error for ConfigError {}
 #[derive(Args, Debug)]
 pub struct DataSettings {
     /// Directory of the database, the master secret and the signing key; made, for its owner alone, when absent.
-    #[arg(long, env = "MINTKEY_DATA_DIR", default_value = "./data", value_name = "DIRECTORY")]
+    #[arg(long, global = true, env = "MINTKEY_DATA_DIR", default_value = "./data", value_name = "DIRECTORY")]
     pub data_dir: PathBuf,
 
     /// Database, as sqlite:PATH [default: mintkey.db in the data directory]
-    #[arg(long, env = "MINTKEY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, global = true, env = "MINTKEY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 
     /// File that holds the database URL.
-    #[arg(long, env = "MINTKEY_DATABASE_URL_FILE", value_name = "FILE", conflicts_with = "database_url")]
+    #[arg(
+        long,
+        global = true,
+        env = "MINTKEY_DATABASE_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "database_url"
+    )]
     pub database_url_file: Option<PathBuf>,
 
     /// Master secret for hashing keys, 32 characters or more; several, one a line, newest first, while one replaces
     /// another [default: master.secret in the data directory, made when absent]
-    #[arg(long, env = "MINTKEY_MASTER_SECRET", hide_env_values = true, value_name = "SECRET")]
+    #[arg(long, global = true, env = "MINTKEY_MASTER_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub master_secret: Option<String>,
 
     /// File that holds the master secret.
-    #[arg(long, env = "MINTKEY_MASTER_SECRET_FILE", value_name = "FILE", conflicts_with = "master_secret")]
+    #[arg(
+        long,
+        global = true,
+        env = "MINTKEY_MASTER_SECRET_FILE",
+        value_name = "FILE",
+        conflicts_with = "master_secret"
+    )]
     pub master_secret_file: Option<PathBuf>,
 }
 
@@ -61,20 +75,24 @@ pub struct SigningSettings {
     pub signing_key_file: Option<PathBuf>,
 }
 
-/// What `serve` needs beside the data.
+/// What new keys are like.
+#[derive(Args, Debug)]
+pub struct KeySettings {
+    /// What new keys begin with: lower-case letters and digits, with single underscores between them.
+    #[arg(long, global = true, env = "MINTKEY_KEY_PREFIX", default_value = "mk", value_name = "PREFIX")]
+    pub key_prefix: SecretPrefix,
+
+    /// The scopes that keys may carry, separated by spaces [default: any]
+    #[arg(long, global = true, env = "MINTKEY_SCOPE_CATALOGUE", value_name = "SCOPES", value_parser = scopes)]
+    pub scope_catalogue: Option<Scopes>,
+}
+
+/// What `serve` needs beside.
 #[derive(Args, Debug)]
 pub struct ServeSettings {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "MINTKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-
-    /// What new keys begin with: lower-case letters and digits, with single underscores between them.
-    #[arg(long, env = "MINTKEY_KEY_PREFIX", default_value = "mk", value_name = "PREFIX")]
-    pub key_prefix: SecretPrefix,
-
-    /// The scopes that keys may carry, separated by spaces [default: any]
-    #[arg(long, env = "MINTKEY_SCOPE_CATALOGUE", value_name = "SCOPES", value_parser = catalogue)]
-    pub scope_catalogue: Option<Scopes>,
 
     /// Connections served at a time; more wait to be accepted.
     #[arg(long, env = "MINTKEY_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -192,7 +210,8 @@ fn unusable(setting: &str, path: &Path, error: &std::io::Error, cure: &str) -> C
     ConfigError(format!("{setting}: {}: {error}; {cure}", path.display()))
 }
 
-fn catalogue(text: &str) -> Result<Scopes, String> {
+/// Scopes, separated by white space.
+pub fn scopes(text: &str) -> Result<Scopes, String> {
     let scopes: Result<Vec<_>, _> = text.split_whitespace().map(Scope::new).collect();
     scopes.and_then(Scopes::new).map_err(|rule| rule.to_string())
 }
@@ -201,5 +220,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration > Duration::ZERO => Ok(duration),
         _ => Err("give a duration such as 500ms, 30s or 1h".to_owned()),
+    }
+}
+
+/// How long an old secret may stay good.
+pub fn grace(text: &str) -> Result<Duration, String> {
+    let grace = duration(text)?;
+    match TimeDelta::from_std(grace) {
+        Ok(delta) if delta <= MAX_GRACE => Ok(grace),
+        _ => Err("give at most 30d".to_owned()),
     }
 }

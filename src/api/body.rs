@@ -1,12 +1,12 @@
 //! Body: JSON in and JSON out.
 //!
 //! poem-openapi's own `Json` has no size limit, coerces numbers to strings, lets unknown and duplicate members pass and
-//! answers everything with 400 in its own words. This one reads at most 64 KiB, takes each member by name, collects every
-//! violation with its pointer, and says the rule instead of the parser's state.
+//! answers everything with 400 in its own words. This one takes each member by name, collects every violation with its
+//! pointer, and says the rule instead of the parser's state.
 
-use futures_util::TryStreamExt;
+use bytes::Bytes;
 use poem::http::{StatusCode, header};
-use poem::{Body, IntoResponse, Request, RequestBody, Response};
+use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
@@ -14,21 +14,16 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
 use super::problem::{JSON, Problem, Violation};
-use super::values::FromJson;
+use super::values::{Flaw, FromJson};
 use crate::domain::Broken;
 
+pub mod received;
 mod strict;
-
-pub const MAX_BYTES: usize = 64 * 1024;
-
-/// How much of an over-long body is read and thrown away. A connection that is closed with data unread is reset, and the
-/// client would lose the answer that says why.
-const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 /// The body of a request.
 pub struct JsonBody<T> {
     pub value: T,
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// The body of an answer.
@@ -91,7 +86,8 @@ impl Members {
     }
 
     fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
-        T::from_json(value).map_err(|rule| self.break_rule(name, &rule)).ok()
+        let flaw = |Flaw { below, rule }| Violation::new(format!("/{name}{below}"), rule.to_string());
+        T::from_json(value).map_err(|flaws| self.violations.extend(flaws.into_iter().map(flaw))).ok()
     }
 
     fn finish(self) -> Vec<Violation> {
@@ -110,14 +106,13 @@ pub fn is_plain(name: &str) -> bool {
 
 impl<T: FromMembers> JsonBody<T> {
     async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
-        let taken = body.take().map_err(|_| Problem::internal("the body was taken twice"))?;
-        let bytes = read_limited(request, taken).await?;
-        let (object, mut violations) = if T::OPTIONAL && bytes.is_empty() {
-            Default::default()
-        } else {
+        let bytes = received::whole(request, body).await;
+        let absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
+        if !absent {
             check_media_type(request, T::MEDIA_TYPES)?;
-            strict::object(&bytes)?
-        };
+        }
+        let bytes = bytes?;
+        let (object, mut violations) = if absent { Default::default() } else { strict::object(&bytes)? };
         let mut members = Members { object, violations: Vec::new() };
         let value = T::from_members(&mut members);
         violations.extend(members.finish());
@@ -150,29 +145,6 @@ fn is_one_of(content_type: &str, taken: &[&str]) -> bool {
                     name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
                 })
         })
-}
-
-/// The declared length is looked at first, and the bytes themselves in any case: a chunked body declares none.
-async fn read_limited(request: &Request, body: Body) -> Result<Vec<u8>, Problem> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    let mut chunks = std::pin::pin!(body.into_bytes_stream());
-    let cut_off = |error: std::io::Error| {
-        Problem::bad_request("The body ended before its time; send it whole.").because(error.to_string())
-    };
-    while let Some(chunk) = chunks.try_next().await.map_err(cut_off)? {
-        length += chunk.len();
-        if length <= MAX_BYTES {
-            bytes.extend_from_slice(&chunk);
-        } else if length > MAX_DISCARDED {
-            break;
-        }
-    }
-    if length > MAX_BYTES || declared.is_some_and(|declared: usize| declared > MAX_BYTES) {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Send a body of at most 64 KiB (65536 bytes)."));
-    }
-    Ok(bytes)
 }
 
 impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {

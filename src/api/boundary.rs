@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::uri::PathAndQuery;
-use poem::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use poem::http::{HeaderName, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, error, error_span, info, warn};
 
 use super::body::is_plain;
+use super::body::received::receive;
 use super::origin::RequestContext;
 use super::problem::{JSON, PROBLEM_JSON, Problem};
 use super::routes::{Route, RouteTable, canonical};
@@ -59,7 +60,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Boundary<E> {
         macro_rules! line {
             ($level:ident) => {
                 $level!(
-                    method = %method,
+                    method = known_method(&method),
                     route = route.map_or("-", |route| &route.template),
                     status = status.as_u16(),
                     duration_ms = started.elapsed().as_secs_f64() * 1e3,
@@ -79,21 +80,26 @@ impl<E: Endpoint<Output = Response>> Endpoint for Boundary<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Boundary<E> {
-    async fn answer(&self, request: Request, route: Option<&Route>) -> Result<Response, Problem> {
+    async fn answer(&self, mut request: Request, route: Option<&Route>) -> Result<Response, Problem> {
+        match tokio::time::timeout(self.request_timeout, receive(&mut request)).await {
+            Ok(received) => received?,
+            Err(_elapsed) => return Err(Problem::too_slow()),
+        }
         let route = route.ok_or_else(Problem::not_found)?;
         let query = route.query(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
         check_query(&request, query)?;
-        let inner = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        match tokio::time::timeout(self.request_timeout, inner).await {
-            Ok(Ok(Ok(response))) => Ok(response),
-            Ok(Ok(Err(error))) => Err(translate(error, route)),
-            Ok(Err(_panic)) => Err(Problem::internal("a handler panicked; the line before says where")),
-            Err(_elapsed) => Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "The request took too long to arrive; send its body at once.",
-            )),
+        match AssertUnwindSafe(self.inner.call(request)).catch_unwind().await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(translate(error, route)),
+            Err(_panic) => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
+}
+
+/// Any word is a method by RFC 9110, a credential too; only those that are registered and in use are logged.
+fn known_method(method: &Method) -> &str {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    if known.contains(method) { method.as_str() } else { "-" }
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.

@@ -1,8 +1,10 @@
 //! Document: the OpenAPI description. The code's doc comments are its only source; what poem-openapi cannot say is
 //! added here, once, for every form in which it is served.
 
+use poem::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::problem::Problem;
 use super::service;
 
 pub struct Document(Value);
@@ -24,7 +26,8 @@ impl Document {
     }
 
     pub fn yaml(&self) -> String {
-        serde_norway::to_string(&self.0).expect("a JSON value can always be written as YAML")
+        let yaml = serde_norway::to_string(&self.0).expect("a JSON value can always be written as YAML");
+        yaml.lines().map(|line| quote_time(line) + "\n").collect()
     }
 }
 
@@ -44,21 +47,22 @@ fn name_problem_responses(document: &mut Value) {
     for (_, path) in objects(document, "paths") {
         for operation in path.as_object_mut().into_iter().flat_map(Map::values_mut) {
             for (status, response) in objects(operation, "responses").filter(|(status, _)| status.as_str() >= "4") {
-                let status: u16 = status.parse().expect("responses are listed by status");
-                let name = poem::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-                let name = name.expect("we answer with registered statuses only").replace(' ', "");
+                let status = status.parse().expect("responses are listed by status");
+                let name = status_name(status).replace(' ', "");
                 let reference = json!({ "$ref": format!("#/components/responses/{name}") });
-                named.entry(name).or_insert(std::mem::replace(response, reference));
+                let mut response = std::mem::replace(response, reference);
+                objects(&mut response, "content")
+                    .for_each(|(_, content)| content["example"] = Problem::example(status));
+                named.entry(name).or_insert(response);
             }
         }
     }
-    for (_, response) in &mut named {
-        // The example that the schema carries is that of a 422 and would mislead beside another status.
-        let examples = response["content"].as_object_mut().into_iter().flat_map(Map::values_mut);
-        examples.for_each(|content| content["schema"] = json!({ "$ref": "#/components/schemas/ProblemDetail" }));
-    }
     named.sort_keys();
     document["components"]["responses"] = Value::Object(named);
+}
+
+fn status_name(status: StatusCode) -> &'static str {
+    status.canonical_reason().expect("we answer with registered statuses only")
 }
 
 /// Members that a request schema does not name are refused, and the document says so.
@@ -109,6 +113,10 @@ fn tidy(value: &mut Value) {
                 *headers =
                     std::mem::take(headers).into_iter().map(|(name, header)| (capitalized(&name), header)).collect();
             }
+            // A description beside a reference is written twice: once is enough.
+            if let Some(Value::Array(all)) = object.get_mut("allOf") {
+                all.retain(|schema| schema.as_object().is_none_or(|schema| !schema.keys().eq(["description"])));
+            }
             object.values_mut().for_each(tidy);
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
@@ -118,6 +126,16 @@ fn tidy(value: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// A bare date and time is a string in YAML 1.2 and a timestamp in YAML 1.1, which many still read.
+fn quote_time(line: &str) -> String {
+    match line.split_once("example: ") {
+        Some((indent, text)) if chrono::DateTime::parse_from_rfc3339(text).is_ok() => {
+            format!("{indent}example: '{text}'")
+        }
+        _ => line.to_owned(),
     }
 }
 

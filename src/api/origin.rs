@@ -8,6 +8,7 @@ use poem::{Addr, FromRequest, Request, RequestBody};
 use crate::domain::audit::Origin;
 use crate::domain::clock::Clock;
 use crate::domain::key::new_id;
+use crate::domain::secret::Secret;
 
 /// What is known of a request while it runs: given to it at the boundary, read there again for the log line.
 #[derive(Clone, Default)]
@@ -83,7 +84,10 @@ impl<'a> FromRequest<'a> for RequestOrigin {
             Addr::SocketAddr(address) => Some(address.ip()),
             _ => None,
         };
+        // A credential that strayed into this header is not kept.
+        let clean = |text: &&str| !text.contains("eyJ") && !Secret::is_in(text);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = user_agent.filter(clean);
         Ok(Self(Origin {
             request_id: RequestContext::of(request).request_id().to_owned(),
             client_address,

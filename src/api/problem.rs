@@ -16,7 +16,7 @@ pub const JSON: &str = "application/json";
 
 /// What went wrong, and what to change (RFC 9457).
 #[derive(Object)]
-#[oai(skip_serializing_if_is_none, example)]
+#[oai(skip_serializing_if_is_none)]
 pub struct ProblemDetail {
     /// What kind of problem it is: `about:blank` where the status says all, else a `urn:mintkey:problem:` name that a
     /// client can act on.
@@ -33,19 +33,6 @@ pub struct ProblemDetail {
     errors: Option<Vec<Violation>>,
     /// The id of the request in the service's log.
     request_id: Option<String>,
-}
-
-impl poem_openapi::types::Example for ProblemDetail {
-    fn example() -> Self {
-        Self {
-            kind: Some("about:blank".into()),
-            title: "Unprocessable Entity".into(),
-            status: 422,
-            detail: "The body breaks a rule: /name must hold at least one character that is not a space.".into(),
-            errors: Some(vec![Violation::new("/name", "must hold at least one character that is not a space")]),
-            request_id: Some("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11".into()),
-        }
-    }
 }
 
 /// A rule that a member of the body breaks.
@@ -148,18 +135,55 @@ impl Problem {
         self
     }
 
-    pub fn into_response(self, media_type: &'static str, request_id: &str) -> Response {
-        let detail = ProblemDetail {
+    /// Such a problem as the document shows it.
+    pub fn example(status: StatusCode) -> serde_json::Value {
+        let problem = match status {
+            StatusCode::BAD_REQUEST => Self::bad_request("The body is not well-formed JSON: look at line 1, column 9."),
+            StatusCode::UNAUTHORIZED => Self::unauthorized(true),
+            StatusCode::FORBIDDEN => Self::insufficient_scope("api-keys:write"),
+            StatusCode::NOT_FOUND => Self::not_found(),
+            StatusCode::REQUEST_TIMEOUT => Self::too_slow(),
+            StatusCode::CONFLICT => ServiceError::Conflict {
+                kind: "rotation-in-progress",
+                detail: "The key has been rotated and its old secret still lives; wait until the grace is over.",
+            }
+            .into(),
+            StatusCode::PRECONDITION_FAILED => ServiceError::Stale.into(),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
+            StatusCode::UNPROCESSABLE_ENTITY => Self::unprocessable(vec![Violation::new("/name", "is required")]),
+            StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(""),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                Self::new(status, "Send the body as JSON, with `Content-Type: application/json`.")
+            }
+            _ => Self::internal(""),
+        };
+        problem.body("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11").to_json().unwrap_or_default()
+    }
+
+    pub fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Send the body at once; it took too long.")
+    }
+
+    pub fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Send a body of at most 64 KiB (65536 bytes).")
+    }
+
+    fn body(self, request_id: &str) -> ProblemDetail {
+        ProblemDetail {
             kind: Some(self.slug.map_or("about:blank".into(), |slug| format!("urn:mintkey:problem:{slug}"))),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
             detail: self.detail,
             errors: (!self.errors.is_empty()).then_some(self.errors),
             request_id: Some(request_id.to_owned()),
-        };
-        let mut response =
-            Response::builder().status(self.status).content_type(media_type).body(Body::from(detail.to_json_string()));
-        response.headers_mut().extend(self.headers);
+        }
+    }
+
+    pub fn into_response(mut self, media_type: &'static str, request_id: &str) -> Response {
+        let (status, headers) = (self.status, std::mem::take(&mut self.headers));
+        let body = Body::from(self.body(request_id).to_json_string());
+        let mut response = Response::builder().status(status).content_type(media_type).body(body);
+        response.headers_mut().extend(headers);
         response
     }
 }
@@ -181,9 +205,9 @@ impl ResponseError for Problem {
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
-            ServiceError::Invalid { pointer, rule } => {
-                Self::unprocessable(vec![Violation::new(pointer, rule.to_string())])
-            }
+            ServiceError::Invalid(broken) => Self::unprocessable(
+                broken.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
+            ),
             ServiceError::NotFound => Self::not_found(),
             ServiceError::Stale => Self::new(
                 StatusCode::PRECONDITION_FAILED,

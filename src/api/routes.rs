@@ -87,6 +87,7 @@ pub fn canonical(path: &str) -> Option<String> {
     }
     match path.strip_suffix('/') {
         Some("" | COLLECTION) | None => None,
+        Some(shorter) if shorter.ends_with('/') => None,
         Some(shorter) => Some(shorter.to_owned()),
     }
 }
@@ -101,6 +102,7 @@ mod tests {
         assert_eq!(canonical("/api/auth/api-keys/"), None);
         assert_eq!(canonical("/docs/"), Some("/docs".into()));
         assert_eq!(canonical("/docs"), None);
+        assert_eq!(canonical("/docs//"), None, "one slash is forgiven, not two");
         assert_eq!(canonical("/"), None);
     }
 

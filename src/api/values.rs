@@ -16,7 +16,17 @@ use crate::service::keys::MAX_GRACE;
 
 /// A value that a member of a request body can hold.
 pub trait FromJson: Sized {
-    fn from_json(value: Value) -> Result<Self, Broken>;
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>>;
+}
+
+/// What is wrong with a value, and where below it, as the rest of a JSON pointer.
+pub struct Flaw {
+    pub below: String,
+    pub rule: Broken,
+}
+
+fn flaw(rule: Broken) -> Vec<Flaw> {
+    vec![Flaw { below: String::new(), rule }]
 }
 
 /// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
@@ -47,7 +57,9 @@ macro_rules! json_value {
 
         impl ParseFromJSON for $type {
             fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-                Self::from_json(value.unwrap_or_default()).map_err(ParseError::custom)
+                Self::from_json(value.unwrap_or_default()).map_err(|flaws| {
+                    ParseError::custom(flaws.into_iter().map(|flaw| flaw.rule.to_string()).collect::<String>())
+                })
             }
         }
 
@@ -83,9 +95,9 @@ json_value!(
 );
 
 impl FromJson for KeyName {
-    fn from_json(value: Value) -> Result<Self, Broken> {
-        let text = value.as_str().ok_or(Broken::rule("must be a string"))?;
-        Self::new(text)
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+        let text = value.as_str().ok_or(Broken::rule("must be a string"));
+        text.and_then(Self::new).map_err(flaw)
     }
 }
 
@@ -108,10 +120,17 @@ json_value!(
 );
 
 impl FromJson for Scopes {
-    fn from_json(value: Value) -> Result<Self, Broken> {
-        let Value::Array(items) = value else { return Err(Broken::rule("must be an array of strings")) };
-        let scope = |item: Value| Scope::new(item.as_str().ok_or(Broken::rule("must be an array of strings"))?);
-        Self::new(items.into_iter().map(scope).collect::<Result<_, _>>()?)
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+        let not_strings = Broken::rule("must be an array of strings");
+        let Value::Array(items) = value else { return Err(flaw(not_strings)) };
+        let (mut scopes, mut flaws) = (Vec::new(), Vec::new());
+        for (index, item) in items.iter().enumerate() {
+            match item.as_str().ok_or(Broken::rule("must be a string")).and_then(Scope::new) {
+                Ok(scope) => scopes.push(scope),
+                Err(rule) => flaws.push(Flaw { below: format!("/{index}"), rule }),
+            }
+        }
+        if flaws.is_empty() { Self::new(scopes).map_err(flaw) } else { Err(flaws) }
     }
 }
 
@@ -127,10 +146,10 @@ json_value!(
 );
 
 impl FromJson for Metadata {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         match value {
-            Value::Object(object) => Self::new(object),
-            _ => Err(Broken::rule("must be an object")),
+            Value::Object(object) => Self::new(object).map_err(flaw),
+            _ => Err(flaw(Broken::rule("must be an object"))),
         }
     }
 }
@@ -147,9 +166,9 @@ json_value!(
 );
 
 impl FromJson for Time {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         let rule = Broken::rule("must be a date and time by RFC 3339, such as 2030-01-01T00:00:00Z");
-        let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or(rule)?;
+        let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or_else(|| flaw(rule))?;
         Ok(Self(time.to_utc().trunc_subsecs(6)))
     }
 }
@@ -171,10 +190,10 @@ json_value!(
 );
 
 impl FromJson for Expiry {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         let Time(time) = Time::from_json(value)?;
         let last = DateTime::from_timestamp(253_402_300_799, 999_999_000).expect("the end of the year 9999 exists");
-        if time > last { Err(Broken::rule("must be before the year 10000 in UTC")) } else { Ok(Self(time)) }
+        if time > last { Err(flaw(Broken::rule("must be before the year 10000 in UTC"))) } else { Ok(Self(time)) }
     }
 }
 
@@ -198,12 +217,12 @@ json_value!(
 );
 
 impl FromJson for Lifetime {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         let rule = Broken::rule("must be a whole number of seconds from 1 to 3153600000");
         whole(&value)
             .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
             .map(|n| Self(TimeDelta::seconds(n)))
-            .ok_or(rule)
+            .ok_or_else(|| flaw(rule))
     }
 }
 
@@ -225,10 +244,10 @@ json_value!(
 );
 
 impl FromJson for Grace {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         let rule = Broken::rule("must be a whole number of seconds from 0 to 2592000");
         let seconds = whole(&value).filter(|seconds| (0..=MAX_GRACE.num_seconds()).contains(seconds));
-        seconds.map(|seconds| Self(TimeDelta::seconds(seconds))).ok_or(rule)
+        seconds.map(|seconds| Self(TimeDelta::seconds(seconds))).ok_or_else(|| flaw(rule))
     }
 }
 
@@ -250,7 +269,7 @@ json_value!(
 );
 
 impl FromJson for Reason {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         KeyName::from_json(value).map(|text| Self(text.as_str().to_owned()))
     }
 }
@@ -272,16 +291,16 @@ json_value!(
 );
 
 impl FromJson for Identifier {
-    fn from_json(value: Value) -> Result<Self, Broken> {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
         let rule = Broken::rule("must be a string of 1 to 255 characters");
         let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
-        text.map(|text| Self(text.to_owned())).ok_or(rule)
+        text.map(|text| Self(text.to_owned())).ok_or_else(|| flaw(rule))
     }
 }
 
 impl FromJson for bool {
-    fn from_json(value: Value) -> Result<Self, Broken> {
-        value.as_bool().ok_or(Broken::rule("must be true or false"))
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+        value.as_bool().ok_or_else(|| flaw(Broken::rule("must be true or false")))
     }
 }
 

@@ -15,7 +15,7 @@ impl Scope {
         if (1..=Self::MAX).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Broken::rule("a scope is 1 to 100 characters of a-z, 0-9, ':', '.', '_', '-' and '*'"))
+            Err(Broken::rule("must be 1 to 100 characters of a-z, 0-9, ':', '.', '_', '-' and '*'"))
         }
     }
 

@@ -73,7 +73,7 @@ fn is_prefix(text: &str) -> bool {
 
 /// A secret in the clear. Its `Debug` shows nothing, and there is no `Display`: showing it takes [`Secret::expose`].
 /// It is serialized only to be sealed.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Secret<'a>(Cow<'a, str>);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -101,6 +101,11 @@ impl<'a> Secret<'a> {
         let mut expected = String::with_capacity(CHECKSUM);
         push_base62(&mut expected, &crc32fast::hash(covered.as_bytes()).to_be_bytes(), CHECKSUM);
         if checksum == expected { Ok(Self(Cow::Borrowed(text))) } else { Err(Malformed) }
+    }
+
+    /// Whether a secret stands anywhere in a text.
+    pub fn is_in(text: &str) -> bool {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| Secret::parse(word).is_ok())
     }
 
     pub fn expose(&self) -> &str {

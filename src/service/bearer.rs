@@ -19,7 +19,9 @@ impl Service {
     pub async fn authenticate(&self, credential: &str) -> Result<Caller, BearerError> {
         // A JWT has dots and a secret has none, so nothing can be both.
         if credential.contains('.') {
-            return self.issuer.verify(credential, self.clock.now());
+            let now = self.clock.now();
+            let verdicts = self.issuers.iter().map(|issuer| issuer.verify(credential, now));
+            return verdicts.reduce(Result::or).unwrap_or(Err(BearerError::Rejected("no issuer is trusted")));
         }
         let secret = Secret::parse(credential).map_err(|_malformed| BearerError::Rejected("malformed"))?;
         self.caller_of_secret(&secret).await

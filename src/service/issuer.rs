@@ -18,6 +18,11 @@ pub struct TrustedIssuer {
     validation: Validation,
 }
 
+/// Whether a subject or an organisation can own a key.
+pub fn is_nameable(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
+}
+
 /// The claims that are read; the rest of a token is ignored. Types are strict: an `exp` that is a string is no `exp`.
 #[derive(Deserialize)]
 struct Claims {
@@ -50,6 +55,10 @@ impl TrustedIssuer {
         if !is_access_token {
             return Err(BearerError::Rejected("the header's typ is not at+jwt"));
         }
+        // RFC 7515, section 4.1.11: an extension that is not understood must not be passed over, and none is.
+        if header.crit.is_some() {
+            return Err(BearerError::Rejected("the header demands an extension"));
+        }
         let claims = decode::<Claims>(token, &self.key, &self.validation)
             .map_err(|_| BearerError::Rejected("wrong signature, algorithm, issuer, audience or claim type"))?
             .claims;
@@ -60,8 +69,7 @@ impl TrustedIssuer {
         if claims.nbf.is_some_and(|nbf| now < nbf) {
             return Err(BearerError::Rejected("not valid yet"));
         }
-        let nameable = |name: &str| (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control);
-        if !nameable(&claims.sub) || !claims.org.as_deref().is_none_or(nameable) {
+        if !is_nameable(&claims.sub) || !claims.org.as_deref().is_none_or(is_nameable) {
             return Err(BearerError::Rejected("a subject or organisation that cannot own a key"));
         }
         Ok(Caller {

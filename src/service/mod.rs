@@ -24,14 +24,15 @@ pub struct Service {
     pub prefix: SecretPrefix,
     /// The scopes that keys may carry, when the deployment has a list of them.
     pub catalogue: Option<Arc<Scopes>>,
-    pub issuer: Arc<issuer::TrustedIssuer>,
+    /// Whose access tokens are believed.
+    pub issuers: Arc<[issuer::TrustedIssuer]>,
 }
 
 /// Why the service did not do what it was asked.
 #[derive(Debug)]
 pub enum ServiceError {
-    /// A member of the request breaks a rule; `pointer` is its JSON pointer (RFC 6901).
-    Invalid { pointer: String, rule: Broken },
+    /// Members of the request break rules; each with its JSON pointer (RFC 6901).
+    Invalid(Vec<(String, Broken)>),
     /// The caller is known and lacks this scope.
     MissingScope(String),
     /// There is no such key within the caller's reach.
@@ -54,14 +55,16 @@ impl ServiceError {
     }
 
     fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
-        Self::Invalid { pointer: pointer.into(), rule: Broken::rule(rule) }
+        Self::Invalid(vec![(pointer.into(), Broken::rule(rule))])
     }
 }
 
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid { pointer, rule } => write!(f, "{pointer}: {rule}"),
+            Self::Invalid(broken) => {
+                broken.iter().try_for_each(|(pointer, rule)| write!(f, "{} {rule}; ", pointer.trim_start_matches('/')))
+            }
             Self::NotFound => f.write_str("there is no such key"),
             Self::Stale => f.write_str("the key has changed meanwhile"),
             Self::Conflict { detail, .. } => f.write_str(detail),

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use pem::Pem;
 use serde_json::json;
 
-use super::issuer::TrustedIssuer;
+use super::issuer::{TrustedIssuer, is_nameable};
 use crate::domain::Broken;
 use crate::domain::key::new_id;
 
@@ -52,6 +52,11 @@ impl SigningKey {
 
     pub fn token(&self, of: &Subject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, Broken> {
         let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
+        if !is_nameable(of.subject) || !of.organization.is_none_or(is_nameable) {
+            return Err(Broken::rule(
+                "--subject and --organization are 1 to 255 bytes long and hold no control character",
+            ));
+        }
         let issued = now.timestamp();
         let lifetime = i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=100 * 365 * 86_400).contains(seconds));
         let lifetime =

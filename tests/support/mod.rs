@@ -108,6 +108,64 @@ impl Server {
         answer.body
     }
 
+    /// The answer to a request with this JSON body; with none, when it is `null`.
+    pub async fn ask(&self, method: Method, path: &str, credential: &str, body: Value) -> Answer {
+        let request = self.request(method, path, credential);
+        Answer::of(if body.is_null() { request } else { request.json(&body) }).await
+    }
+
+    pub async fn get(&self, path: &str, credential: &str) -> Answer {
+        self.ask(Method::GET, path, credential, Value::Null).await
+    }
+
+    pub async fn patch(&self, id: &str, credential: &str, body: Value) -> Answer {
+        self.ask(Method::PATCH, &format!("{KEYS}{id}"), credential, body).await
+    }
+
+    pub async fn rotate(&self, id: &str, credential: &str, body: Value) -> Answer {
+        self.ask(Method::POST, &format!("{KEYS}{id}/rotate"), credential, body).await
+    }
+
+    pub async fn revoke(&self, id: &str, credential: &str, body: Value) -> Answer {
+        self.ask(Method::POST, &format!("{KEYS}{id}/revoke"), credential, body).await
+    }
+
+    pub async fn delete(&self, id: &str, credential: &str) -> Answer {
+        self.ask(Method::DELETE, &format!("{KEYS}{id}"), credential, Value::Null).await
+    }
+
+    /// The actions of a key's audit events, oldest first.
+    pub async fn actions(&self, id: &str) -> Vec<String> {
+        let id = id.replace('-', "");
+        let rows = self.rows(&format!("SELECT action FROM audit_events WHERE key_id = x'{id}' ORDER BY id")).await;
+        rows.iter().map(|row| row.try_get("", "action").unwrap()).collect()
+    }
+
+    /// Every row of the tables that a request could change, as text; when a secret was last used is left out.
+    pub async fn dump(&self) -> String {
+        let mut dump = String::new();
+        for table in ["api_keys", "secrets", "audit_events", "idempotent_requests"] {
+            let columns = format!("SELECT name FROM pragma_table_info('{table}') WHERE name <> 'last_used_at'");
+            let columns = self.rows(&columns).await;
+            let quoted: Vec<_> = columns
+                .iter()
+                .map(|column| format!("quote({})", column.try_get::<String>("", "name").unwrap()))
+                .collect();
+            let rows = format!("SELECT {} AS line FROM {table} ORDER BY 1", quoted.join(" || ' ' || "));
+            for row in self.rows(&rows).await {
+                dump.push_str(&format!("{table} {}\n", row.try_get::<String>("", "line").unwrap()));
+            }
+        }
+        dump
+    }
+
+    /// Changes the database behind the server's back.
+    pub async fn execute(&self, sql: &str) {
+        let database = self.database().await;
+        database.execute_unprepared(sql).await.unwrap();
+        database.close().await.unwrap();
+    }
+
     pub async fn database(&self) -> DatabaseConnection {
         Database::connect(format!("sqlite://{}", self.data.join("mintkey.db").display())).await.unwrap()
     }
@@ -226,6 +284,18 @@ impl Answer {
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
 
+    /// Checks that this is a problem with this status and of this kind (what follows `urn:mintkey:problem:`).
+    pub fn problem_of_kind(&self, status: u16, kind: &str) {
+        self.problem(status);
+        assert_eq!(self.body["type"], format!("urn:mintkey:problem:{kind}"), "{}", self.text);
+    }
+
+    pub fn etag(&self) -> &str {
+        let tag = self.header("etag").unwrap_or_else(|| panic!("no ETag: {}", self.text));
+        assert!(tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'), "a strong ETag: {tag}");
+        tag
+    }
+
     /// Checks that this is a whole problem with this status, and gives its `detail`.
     pub fn problem(&self, status: u16) -> &str {
         assert_eq!(self.status, status, "{}", self.text);
@@ -237,4 +307,17 @@ impl Answer {
         assert!(!detail.is_empty());
         detail
     }
+}
+
+pub fn id(key: &Value) -> &str {
+    key["id"].as_str().unwrap_or_else(|| panic!("no id: {key}"))
+}
+
+pub fn secret(key: &Value) -> &str {
+    key["key"].as_str().unwrap_or_else(|| panic!("no secret: {key}"))
+}
+
+/// An id that never was.
+pub fn nobodys() -> String {
+    mintkey::domain::key::new_id(chrono::Utc::now()).to_string()
 }

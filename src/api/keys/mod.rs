@@ -55,7 +55,7 @@ impl KeyOperations {
     ) -> Result<Issued, Failure<ISSUE>> {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let request = name.0.map(|name| service.named_request(&caller.0, "create", &name, &body.bytes));
-        let new = NewKey::from_request(body.value, deed.at);
+        let new = NewKey::from(body.value);
         let issued = service.create_key(&deed, &caller.0.owner, new, request).await?;
         Ok(issued_answer(issued))
     }
@@ -178,7 +178,6 @@ impl KeyOperations {
     ///
     /// An `Idempotency-Key` header works as it does when a key is created.
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
-    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn rotate(
         &self,
         caller: Authorized<Write>,

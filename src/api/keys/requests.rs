@@ -1,6 +1,6 @@
 //! Requests: what the operations on keys take.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
@@ -11,14 +11,14 @@ use crate::domain::Broken;
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
-use crate::service::keys::{KeyPatch, NewKey};
+use crate::service::keys::{Ending, KeyPatch, NewKey};
 
-/// A key to be made.
+/// A key to be made. Its name is 1 to 255 characters after trimming, none of them a control or format character, and is
+/// stored in Unicode normalization form C.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateRequest {
-    /// Human-readable label for the API key: 1 to 255 characters after trimming, none of them a control or format
-    /// character. It is stored in Unicode normalization form C.
+    /// Human-readable label for the API key
     name: KeyName,
     /// What the key may be used for: at most 100 scopes, each 1 to 100 of `a-z 0-9 : . _ - *`, matched exactly. Scopes
     /// that begin with `api-keys:` are this service's own and can be granted only by a caller who holds them.
@@ -63,14 +63,14 @@ impl Example for ApiKeyCreateRequest {
     }
 }
 
-impl NewKey {
-    pub fn from_request(request: ApiKeyCreateRequest, now: DateTime<Utc>) -> Self {
-        let from_now = request.expires_in_seconds.map(|Lifetime(lifetime)| now + lifetime);
+impl From<ApiKeyCreateRequest> for NewKey {
+    fn from(request: ApiKeyCreateRequest) -> Self {
+        let after = request.expires_in_seconds.map(|Lifetime(lifetime)| Ending::After(lifetime));
         Self {
             name: request.name,
             scopes: request.scopes.unwrap_or_default(),
             metadata: request.metadata.unwrap_or_default(),
-            expires_at: request.expires_at.map(|Expiry(at)| at).or(from_now),
+            ending: request.expires_at.map(|Expiry(at)| Ending::At(at)).or(after),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Schemas: what the operations on keys answer.
 
 use chrono::{DateTime, Utc};
+use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object};
 use uuid::Uuid;
 
@@ -9,16 +10,18 @@ use super::super::values::Time;
 use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
 use crate::domain::metadata::Metadata;
+use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
+use crate::domain::secret::{Entropy, Secret};
 use crate::service::keys::IssuedKey;
 
-/// A key with a new secret.
+/// A key with a new secret: the deployment's prefix, 43 random base62 characters and a checksum of 6.
 #[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
+#[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateResponse {
     /// The key's id (a UUID of version 7), which never changes.
     id: Uuid,
-    /// The API key secret (shown only once): the deployment's prefix, 43 random base62 characters and a checksum of 6.
+    /// The API key secret (shown only once)
     #[oai(validator(pattern = "^[a-z0-9]+(_[a-z0-9]+)*_[0-9A-Za-z]{49}$"))]
     key: String,
     /// The label, as it is stored.
@@ -51,6 +54,42 @@ impl From<IssuedKey> for ApiKeyCreateResponse {
             metadata: key.metadata,
             expires_at: key.expires_at.map(Time),
         }
+    }
+}
+
+impl Example for ApiKeyCreateResponse {
+    fn example() -> Self {
+        let secret = Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]));
+        IssuedKey { key: example_key(&secret), secret, replayed: false }.into()
+    }
+}
+
+impl Example for ApiKey {
+    fn example() -> Self {
+        let secret = Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]));
+        let key = example_key(&secret);
+        let now = key.created_at;
+        Self::new(key, now)
+    }
+}
+
+fn example_key(secret: &Secret<'_>) -> DomainKey {
+    let time = |text| DateTime::parse_from_rfc3339(text).expect("the example is a time").to_utc();
+    DomainKey {
+        id: Uuid::from_u128(0x0199_b3a0_5c1e_7cc2_9d5e_2f6f_7c1b_8f11),
+        owner: DomainOwner { issuer: "https://id.example.com".into(), subject: "alice".into(), organization: None },
+        name: KeyName::stored("example".into()),
+        scopes: Scopes::carried(["projects:read"]),
+        metadata: Metadata::default(),
+        enabled: true,
+        start: secret.start().to_owned(),
+        last4: secret.last4().to_owned(),
+        created_at: time("2026-04-15T12:00:00Z"),
+        updated_at: time("2026-04-15T12:00:00Z"),
+        expires_at: Some(time("2030-01-01T00:00:00Z")),
+        revocation: None,
+        deleted_at: None,
+        revision: 1,
     }
 }
 
@@ -134,7 +173,7 @@ impl From<&StoredSecret> for SecretSummary {
 
 /// A key, as its owner sees it.
 #[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
+#[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKey {
     /// The key's id, which never changes.
     id: Uuid,
@@ -225,7 +264,7 @@ pub struct ApiKeyList {
 
 #[derive(ApiResponse)]
 pub enum Issued {
-    /// The new secret is on the disk, and in this answer only.
+    /// Created
     #[oai(status = 201)]
     Issued(
         JsonAnswer<ApiKeyCreateResponse>,

@@ -1,8 +1,6 @@
 //! Create: a new key, for its owner.
 
-use chrono::{DateTime, Utc};
-
-use super::{IssuedKey, allowed_expiry, described};
+use super::{Ending, IssuedKey, allowed_expiry, described};
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, KeyRecord, new_id};
@@ -19,7 +17,7 @@ pub struct NewKey {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
-    pub expires_at: Option<DateTime<Utc>>,
+    pub ending: Option<Ending>,
 }
 
 impl Service {
@@ -43,7 +41,7 @@ impl Service {
             last4: stored.last4.clone(),
             created_at: deed.at,
             updated_at: deed.at,
-            expires_at: allowed_expiry(deed.caller, new.expires_at, deed.at)?,
+            expires_at: allowed_expiry(deed.caller, new.ending, deed.at)?,
             revocation: None,
             deleted_at: None,
             revision: 1,

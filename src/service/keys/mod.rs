@@ -6,7 +6,7 @@ mod revoke;
 mod rotate;
 mod update;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ pub use rotate::MAX_GRACE;
 pub use update::{KeyPatch, Precondition};
 
 use super::{Service, ServiceError};
+use crate::domain::Broken;
 use crate::domain::audit::Deed;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::key::{ApiKey, KeyRecord, StoredSecret, new_id};
@@ -72,40 +73,50 @@ impl Service {
     }
 
     fn check_grant(&self, caller: &Caller, scopes: &Scopes) -> Result<(), ServiceError> {
+        let mut outside = Vec::new();
         for (index, scope) in scopes.iter().enumerate() {
             if !caller.may_grant(scope) {
                 return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
             }
             let listed = self.catalogue.as_ref().is_none_or(|catalogue| catalogue.holds(scope.as_str()));
             if !listed && !scope.is_own() {
-                return Err(ServiceError::invalid(
-                    format!("/scopes/{index}"),
-                    "is not in this deployment's catalogue of scopes",
-                ));
+                let rule = Broken::rule("is not in this deployment's catalogue of scopes");
+                outside.push((format!("/scopes/{index}"), rule));
             }
         }
-        Ok(())
+        if outside.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(outside)) }
     }
+}
+
+/// When a key is to end, as the caller says it.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending {
+    At(DateTime<Utc>),
+    After(TimeDelta),
 }
 
 /// A key lives no longer than the key that made it, also when no expiry was asked for.
 fn allowed_expiry(
     caller: &Caller,
-    asked: Option<DateTime<Utc>>,
+    asked: Option<Ending>,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, ServiceError> {
+    let (pointer, asked) = match asked {
+        Some(Ending::At(time)) => ("/expires_at", Some(time)),
+        Some(Ending::After(lifetime)) => ("/expires_in_seconds", Some(now + lifetime)),
+        None => ("/expires_at", None),
+    };
     if asked.is_some_and(|expiry| expiry <= now) {
-        return Err(ServiceError::invalid("/expires_at", "must be in the future"));
+        return Err(ServiceError::invalid(pointer, "must be in the future"));
     }
     let limit = match caller.credential {
         Credential::Key { expires_at, .. } => expires_at,
         Credential::Token | Credential::Console => None,
     };
     match (asked, limit) {
-        (Some(expiry), Some(limit)) if expiry > limit => Err(ServiceError::invalid(
-            "/expires_at",
-            "must not be later than the expiry of the key that makes this request",
-        )),
+        (Some(expiry), Some(limit)) if expiry > limit => {
+            Err(ServiceError::invalid(pointer, "must not be later than the expiry of the key that makes this request"))
+        }
         (None, limit) => Ok(limit),
         (asked, _) => Ok(asked),
     }

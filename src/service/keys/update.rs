@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{allowed_expiry, described, present};
+use super::{Ending, allowed_expiry, described, present};
 use crate::domain::audit::{Action, Deed};
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::metadata::Metadata;
@@ -81,14 +81,14 @@ impl Service {
             Some(Some(members)) => {
                 let metadata = merged(Some(Value::Object(before.metadata.as_object().clone())), Value::Object(members));
                 let Value::Object(metadata) = metadata else { unreachable!("a merge with an object is an object") };
-                key.metadata = Metadata::new(metadata)
-                    .map_err(|rule| ServiceError::Invalid { pointer: "/metadata".into(), rule })?;
+                key.metadata =
+                    Metadata::new(metadata).map_err(|rule| ServiceError::Invalid(vec![("/metadata".into(), rule)]))?;
             }
             Some(None) => key.metadata = Metadata::default(),
             None => {}
         }
         if let Some(expires_at) = patch.expires_at {
-            key.expires_at = allowed_expiry(deed.caller, expires_at, deed.at)?;
+            key.expires_at = allowed_expiry(deed.caller, expires_at.map(Ending::At), deed.at)?;
         }
         if let Some(enabled) = patch.enabled {
             key.enabled = enabled;

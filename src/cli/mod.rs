@@ -1,4 +1,6 @@
-//! Command line: `serve | migrate | token | openapi`.
+//! Command line: `serve | migrate | token | keys | openapi`.
+
+mod keys;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::document::Document;
-use crate::config::{self, DataSettings, ServeSettings, SigningSettings};
+use crate::config::{self, DataSettings, KeySettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
 use crate::server::{Limits, Server};
 use crate::service::Service;
@@ -31,6 +33,8 @@ enum Command {
     Migrate(DataSettings),
     /// Print an access token of the standalone issuer, and nothing else, on standard output.
     Token(TokenCommand),
+    /// Make, list, show, revoke and rotate keys on the store itself, with or without a running server.
+    Keys(keys::KeysCommand),
     /// Print the OpenAPI document as YAML.
     Openapi,
 }
@@ -39,6 +43,8 @@ enum Command {
 struct ServeCommand {
     #[command(flatten)]
     data: DataSettings,
+    #[command(flatten)]
+    keys: KeySettings,
     #[command(flatten)]
     signing: SigningSettings,
     #[command(flatten)]
@@ -72,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => block_on(serve(command)),
         Command::Migrate(data) => block_on(migrate(data)),
         Command::Token(command) => token(&command),
+        Command::Keys(command) => block_on(keys::run(command)),
         Command::Openapi => {
             print!("{}", Document::new().yaml());
             Ok(())
@@ -90,34 +97,33 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-async fn serve(ServeCommand { data, signing, serve }: ServeCommand) -> Result<(), Failure> {
+async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Result<(), Failure> {
     telemetry::start(serve.log_format, serve.log_level);
-    let clock = Clock::System;
-    let url = data.database_url()?;
-    let peppers = data.peppers()?;
     let signing = data.signing_key(&signing)?;
     let server = Server::bind(serve.listen).await.map_err(|error| {
         format!("--listen (MINTKEY_LISTEN): {}: {error}; give an address and port that are free", serve.listen)
     })?;
-    let store = Store::open(&url).await?;
-    store.adopt_peppers(&peppers, clock.now()).await?;
+    let service = service(&data, &keys).await?;
     if serve.welcome {
-        welcome(&server, &signing, &clock)?;
+        welcome(&server, &signing, &service.clock)?;
     }
-    let service = Service {
-        store,
-        clock,
-        peppers,
-        prefix: serve.key_prefix,
-        catalogue: serve.scope_catalogue.map(Arc::new),
-        issuer: Arc::new(signing.trusted()),
-    };
     let limits = Limits {
         connections: serve.max_connections as usize,
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    Ok(server.run(service, &limits).await?)
+    Ok(server.run(Service { issuers: [signing.trusted()].into(), ..service }, &limits).await?)
+}
+
+/// The store, opened and brought up to date, with the secrets that belong to it.
+async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Failure> {
+    let clock = Clock::System;
+    let url = data.database_url()?;
+    let peppers = data.peppers()?;
+    let store = Store::open(&url).await?;
+    store.adopt_peppers(&peppers, clock.now()).await?;
+    let catalogue = keys.scope_catalogue.clone().map(Arc::new);
+    Ok(Service { store, clock, peppers, prefix: keys.key_prefix.clone(), catalogue, issuers: Vec::new().into() })
 }
 
 /// The socket is bound by now, so a command pasted at once is answered, if only after the start is done.

@@ -1,0 +1,87 @@
+//! Rotate, by a key: what comes out of a rotation is a credential, and nobody may get more of one than they have.
+
+use serde_json::{Value, json};
+
+use crate::support::{KEYS, Server, id, secret};
+
+const ALL: &str = "api-keys:read api-keys:write api-keys:admin";
+
+async fn server_and_token() -> (Server, String) {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", ALL]);
+    (server, token)
+}
+
+#[tokio::test]
+async fn a_key_rotates_itself() {
+    let (server, token) = server_and_token().await;
+    let body = json!({ "name": "k", "scopes": ["api-keys:write", "api-keys:read"], "expires_in_seconds": 3600 });
+    let key = server.key(&token, body).await;
+    let new = server.rotate(id(&key), secret(&key), Value::Null).await;
+    assert_eq!(new.status, 201, "{}", new.text);
+    assert_eq!(new.body["expires_at"], key["expires_at"]);
+    server.get(KEYS, secret(&key)).await.problem(401);
+    assert_eq!(server.get(KEYS, secret(&new.body)).await.status, 200);
+
+    let event = &server.rows("SELECT * FROM audit_events WHERE action = 'rotated'").await[0];
+    assert_eq!(event.try_get::<String>("", "actor_kind").unwrap(), "key");
+    assert_eq!(event.try_get::<uuid::Uuid>("", "actor_key_id").unwrap().to_string(), id(&key));
+}
+
+#[tokio::test]
+async fn a_key_with_less_than_write_rotates_nothing() {
+    let (server, token) = server_and_token().await;
+    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let before = server.dump().await;
+    let answer = server.rotate(id(&reader), secret(&reader), Value::Null).await;
+    answer.problem(403);
+    let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:write""#;
+    assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_key_gets_no_secret_with_a_scope_that_it_lacks() {
+    let (server, token) = server_and_token().await;
+    let writer = server.key(&token, json!({ "name": "w", "scopes": ["api-keys:write", "a:read"] })).await;
+    for scope in ["api-keys:admin", "payments:write"] {
+        let strong = server.key(&token, json!({ "name": "s", "scopes": ["a:read", scope] })).await;
+        let before = server.dump().await;
+        let answer = server.rotate(id(&strong), secret(&writer), Value::Null).await;
+        assert_eq!(answer.status, 403, "a secret that carries {scope}: {}", answer.body["scopes"]);
+        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
+        assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+        assert_eq!(server.dump().await, before);
+    }
+    let equal = server.key(&token, json!({ "name": "e", "scopes": ["a:read"] })).await;
+    assert_eq!(server.rotate(id(&equal), secret(&writer), Value::Null).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_user_gets_no_secret_with_a_scope_of_this_service_that_the_token_lacks() {
+    let (server, token) = server_and_token().await;
+    let strong = server.key(&token, json!({ "name": "s", "scopes": ["api-keys:admin", "a:read"] })).await;
+    let plain = server.key(&token, json!({ "name": "p", "scopes": ["a:read"] })).await;
+    let weaker = server.token("alice");
+    let before = server.dump().await;
+    let answer = server.rotate(id(&strong), &weaker, Value::Null).await;
+    assert_eq!(answer.status, 403, "{}", answer.body["scopes"]);
+    assert_eq!(server.dump().await, before);
+    assert_eq!(server.rotate(id(&plain), &weaker, Value::Null).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_key_gets_no_secret_that_outlives_it() {
+    let (server, token) = server_and_token().await;
+    let body = json!({ "name": "w", "scopes": ["api-keys:write"], "expires_in_seconds": 60 });
+    let writer = server.key(&token, body).await;
+    for lifetime in [json!({ "name": "longer", "expires_in_seconds": 3600 }), json!({ "name": "endless" })] {
+        let lasting = server.key(&token, lifetime).await;
+        let before = server.dump().await;
+        let answer = server.rotate(id(&lasting), secret(&writer), Value::Null).await;
+        assert!([403, 409, 422].contains(&answer.status.as_u16()), "a secret until {:?}", answer.body["expires_at"]);
+        assert_eq!(server.dump().await, before);
+    }
+    let shorter = server.key(&token, json!({ "name": "shorter", "expires_in_seconds": 30 })).await;
+    assert_eq!(server.rotate(id(&shorter), secret(&writer), Value::Null).await.status, 201);
+}

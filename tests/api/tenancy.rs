@@ -1,0 +1,315 @@
+//! Tenancy: what one owner has does not exist for another, by any operation and any id. The operations are those of the
+//! served document; one that is new there fails here until it is in the table.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
+
+/// A request for an operation, about the key with the given id where the operation is about one.
+struct Case {
+    operation: &'static str,
+    request: fn(&Server, &str, &str) -> RequestBuilder,
+}
+
+const fn case(operation: &'static str, request: fn(&Server, &str, &str) -> RequestBuilder) -> Case {
+    Case { operation, request }
+}
+
+fn own(server: &Server, method: Method, credential: &str, tail: &str) -> RequestBuilder {
+    server.request(method, &format!("{KEYS}{tail}"), credential)
+}
+
+fn admin(server: &Server, method: Method, credential: &str, tail: &str) -> RequestBuilder {
+    server.request(method, &format!("/api/admin/{tail}"), credential)
+}
+
+const CASES: &[Case] = &[
+    case("create_my_api_key", |server, credential, _| {
+        own(server, Method::POST, credential, "").json(&json!({ "name": "x" }))
+    }),
+    case("list_my_api_keys", |server, credential, _| own(server, Method::GET, credential, "")),
+    case("get_my_api_key", |server, credential, id| own(server, Method::GET, credential, id)),
+    case("get_my_api_key", |server, credential, id| {
+        own(server, Method::GET, credential, id).header("if-match", "\"1\"")
+    }),
+    case("get_my_api_key", |server, credential, id| {
+        own(server, Method::GET, credential, id).header("if-match", "\"x\"")
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own(server, Method::PATCH, credential, id).json(&json!({ "name": "stolen" }))
+    }),
+    case("update_my_api_key", |server, credential, id| own(server, Method::PATCH, credential, id).json(&json!({}))),
+    case("update_my_api_key", |server, credential, id| {
+        own(server, Method::PATCH, credential, id).header("if-match", "\"1\"").json(&json!({ "enabled": false }))
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own(server, Method::PATCH, credential, id).header("if-match", "\"9\"").json(&json!({ "enabled": true }))
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own(server, Method::PATCH, credential, id).json(&json!({ "scopes": ["api-keys:admin"] }))
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own(server, Method::PATCH, credential, id).json(&json!({ "expires_at": "2030-01-01T00:00:00Z" }))
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own(server, Method::PATCH, credential, id).json(&json!({ "name": 5 }))
+    }),
+    case("revoke_my_api_key", |server, credential, id| {
+        own(server, Method::POST, credential, &format!("{id}/revoke")).json(&json!({ "reason": "because" }))
+    }),
+    case("revoke_my_api_key", |server, credential, id| own(server, Method::POST, credential, &format!("{id}/revoke"))),
+    case("delete_my_api_key", |server, credential, id| own(server, Method::DELETE, credential, id)),
+    case("rotate_my_api_key", |server, credential, id| own(server, Method::POST, credential, &format!("{id}/rotate"))),
+    case("rotate_my_api_key", |server, credential, id| {
+        own(server, Method::POST, credential, &format!("{id}/rotate"))
+            .header("idempotency-key", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
+            .json(&json!({ "grace_seconds": 60 }))
+    }),
+    case("list_my_audit_events", |server, credential, id| {
+        server.request(Method::GET, &format!("/api/auth/audit-events?key_id={id}"), credential)
+    }),
+    case("list_all_audit_events", |server, credential, id| {
+        admin(server, Method::GET, credential, &format!("audit-events?key_id={id}"))
+    }),
+    case("list_api_keys", |server, credential, _| admin(server, Method::GET, credential, "api-keys")),
+    case("list_api_keys", |server, credential, _| admin(server, Method::GET, credential, "api-keys?subject=alice")),
+    case("get_api_key", |server, credential, id| admin(server, Method::GET, credential, &format!("api-keys/{id}"))),
+    case("revoke_api_key", |server, credential, id| {
+        admin(server, Method::POST, credential, &format!("api-keys/{id}/revoke"))
+    }),
+    case("revoke_api_keys", |server, credential, _| {
+        admin(server, Method::POST, credential, "api-keys/revoke").json(&json!({ "subject": "alice" }))
+    }),
+];
+
+struct Documented {
+    operation: String,
+    method: String,
+    path: String,
+    takes_an_id: bool,
+}
+
+async fn documented(server: &Server) -> Vec<Documented> {
+    let document = server.get("/openapi.json", "").await.body;
+    let base = document["servers"][0]["url"].as_str().unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array();
+            let takes_an_id = parameters.into_iter().flatten().any(|parameter| parameter["schema"]["format"] == "uuid");
+            operations.push(Documented {
+                operation: operation["operationId"].as_str().unwrap().to_owned(),
+                method: method.to_uppercase(),
+                path: format!("{base}{path}"),
+                takes_an_id,
+            });
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn every_operation_of_the_document_has_its_cases_and_no_other() {
+    let server = Server::start();
+    let documented = documented(&server).await;
+    let names: BTreeSet<_> = documented.iter().map(|operation| operation.operation.as_str()).collect();
+    let tested: BTreeSet<_> = CASES.iter().map(|case| case.operation).collect();
+    assert_eq!(names, tested, "the document on the left, the cases of this file on the right");
+
+    let some_id = nobodys();
+    for case in CASES {
+        let operation = documented.iter().find(|operation| operation.operation == case.operation).unwrap();
+        let request = (case.request)(&server, "", &some_id).build().unwrap();
+        assert_eq!(request.method().as_str(), operation.method, "{}", case.operation);
+        let path = operation.path.replace("{id}", &some_id);
+        assert_eq!(request.url().path().trim_end_matches('/'), path.trim_end_matches('/'), "{}", case.operation);
+        assert_eq!(request.url().as_str().contains(&some_id), operation.takes_an_id, "{}", case.operation);
+    }
+}
+
+#[tokio::test]
+async fn every_operation_refuses_a_caller_without_a_good_credential() {
+    let server = Server::start();
+    let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
+    let body = json!({ "name": "x", "scopes": ["api-keys:read", "api-keys:write", "api-keys:admin"] });
+    let key = server.key(&alice, body.clone()).await;
+    let (revoked, disabled) = (server.key(&alice, body.clone()).await, server.key(&alice, body).await);
+    assert_eq!(server.revoke(id(&revoked), &alice, Value::Null).await.status, 200);
+    assert_eq!(server.patch(id(&disabled), &alice, json!({ "enabled": false })).await.status, 200);
+    let unknown = "mk_0000000000000000000000000000000000000000000000000";
+    let forged = format!("{}A.{}", &alice[..alice.rfind('.').unwrap()], &alice[alice.rfind('.').unwrap() + 1..]);
+    let cut = &secret(&key)[..51];
+    let before = server.dump().await;
+
+    for case in CASES {
+        let nobody = Answer::of((case.request)(&server, "", id(&key))).await;
+        nobody.problem(401);
+        assert_eq!(nobody.header("www-authenticate"), Some("Bearer"), "{}", case.operation);
+        for garbage in ["garbage", unknown, &forged, "a.b.c", cut, secret(&revoked), secret(&disabled)] {
+            let answer = Answer::of((case.request)(&server, garbage, id(&key))).await;
+            answer.problem(401);
+            let challenge = Some(r#"Bearer error="invalid_token""#);
+            assert_eq!(answer.header("www-authenticate"), challenge, "{} {garbage}", case.operation);
+        }
+    }
+    assert_eq!(server.dump().await, before);
+}
+
+/// A key of alice's in each state that a key can be in.
+async fn victims(server: &Server, alice: &str) -> Vec<(&'static str, String)> {
+    let mut victims = Vec::new();
+    for state in ["active", "in its grace", "revoked", "disabled", "expired", "deleted"] {
+        let lifetime = if state == "expired" { 1 } else { 3600 };
+        let key = server.key(alice, json!({ "name": state, "expires_in_seconds": lifetime })).await;
+        let changed = match state {
+            "in its grace" => server.rotate(id(&key), alice, json!({ "grace_seconds": 3600 })).await.status.as_u16(),
+            "revoked" => server.revoke(id(&key), alice, Value::Null).await.status.as_u16(),
+            "disabled" => server.patch(id(&key), alice, json!({ "enabled": false })).await.status.as_u16(),
+            "deleted" => server.delete(id(&key), alice).await.status.as_u16(),
+            _ => 200,
+        };
+        assert!((200..300).contains(&changed), "{state}: {changed}");
+        victims.push((state, id(&key).to_owned()));
+    }
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    victims
+}
+
+/// All that a client can tell two answers to the same request apart by.
+fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    (answer.status.as_u16(), headers, answer.text.clone())
+}
+
+/// The log's lines of a request, without the time and the duration.
+fn logged(server: &Server, request_id: &str, count: usize) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let lines: Vec<_> = server.log().lines().filter(|line| line.contains(request_id)).map(str::to_owned).collect();
+        if lines.len() >= count {
+            return lines.iter().map(|line| without_times(serde_json::from_str(line).unwrap())).collect();
+        }
+        assert!(Instant::now() < deadline, "{request_id} is not in the log {count} times");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn without_times(mut line: Value) -> Value {
+    line.as_object_mut().unwrap().remove("timestamp");
+    if let Some(fields) = line["fields"].as_object_mut() {
+        fields.remove("duration_ms");
+    }
+    line.as_object_mut().unwrap().remove("duration_ms");
+    line
+}
+
+#[tokio::test]
+async fn another_owners_id_is_answered_and_logged_as_one_that_never_was_and_nothing_changes() {
+    let server = Server::with(&["--log-format", "json"]);
+    let alice = server.token("alice");
+    let bob = server.token_with("bob", &["--scopes", "api-keys:read api-keys:write"]);
+    let bobs_key = server.key(&bob, json!({ "name": "b", "scopes": ["api-keys:read", "api-keys:write"] })).await;
+    let weak_key = server.key(&bob, json!({ "name": "w" })).await;
+    let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
+    let victims = victims(&server, &alice).await;
+    let with_an_id: Vec<_> = documented(&server).await.into_iter().filter(|operation| operation.takes_an_id).collect();
+    let before = server.dump().await;
+
+    let mut twins = 0;
+    for case in CASES.iter().filter(|case| with_an_id.iter().any(|operation| operation.operation == case.operation)) {
+        let administration = with_an_id.iter().any(|o| o.operation == case.operation && o.path.contains("/admin/"));
+        let callers = [("bob", &*bob), ("bob's key", secret(&bobs_key)), ("bob's weak key", secret(&weak_key))];
+        // For an administrator the ids of all owners are there, and that is what the operation is for.
+        let callers = callers.into_iter().chain((!administration).then_some(("carol", &*carol)));
+        for (who, credential) in callers {
+            for (state, victim) in &victims {
+                twins += 1;
+                let request_id = format!("twin-{twins}-");
+                let ask = |id: &str| (case.request)(&server, credential, id).header("x-request-id", &request_id);
+                let (foreign, absent) = (Answer::of(ask(victim)).await, Answer::of(ask(&nobodys())).await);
+                let told = format!("{} by {who} of a key that is {state}", case.operation);
+                assert_eq!(seen(&foreign), seen(&absent), "{told}");
+                let lines = logged(&server, &request_id, 2);
+                assert!(lines.windows(2).all(|pair| pair[0] == pair[1]), "{told}: {lines:#?}");
+                let expected: &[u16] = match case.operation {
+                    "list_my_audit_events" => &[200, 403],
+                    _ if administration || who == "bob's weak key" => &[403],
+                    _ if case.operation == "update_my_api_key" => &[404, 422],
+                    _ => &[404],
+                };
+                assert!(expected.contains(&foreign.status.as_u16()), "{told}: {}", foreign.text);
+                assert!(!foreign.text.contains("alice") && !foreign.text.contains(victim), "{told}: {}", foreign.text);
+                if foreign.status == 200 {
+                    assert_eq!(foreign.body, json!({ "items": [] }), "{told}");
+                }
+            }
+        }
+    }
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn what_takes_no_id_shows_and_makes_only_the_callers_own() {
+    let server = Server::start();
+    let (alice, bob) = (server.token("alice"), server.token("bob"));
+    let theirs = server.key(&alice, json!({ "name": "theirs" })).await;
+    let mine = server.key(&bob, json!({ "name": "mine" })).await;
+
+    let list = server.get(KEYS, &bob).await;
+    assert_eq!(list.status, 200);
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "{}", list.text);
+    assert_eq!(list.body["items"][0]["id"], mine["id"]);
+    let events = server.get("/api/auth/audit-events", &bob).await;
+    assert_eq!(events.status, 200);
+    assert_eq!(events.body["items"].as_array().unwrap().len(), 1, "{}", events.text);
+    assert_eq!(events.body["items"][0]["key_id"], mine["id"]);
+
+    let before = server.dump().await;
+    for member in ["owner", "owner_subject", "issuer", "subject", "organization", "id"] {
+        let mut body = json!({ "name": "x" });
+        body[member] = "alice".into();
+        let answer = server.create(&bob, body).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), [format!("/{member}")]);
+    }
+    for parameter in ["owner", "issuer", "subject", "organization"] {
+        for path in [KEYS, "/api/auth/audit-events"] {
+            server.get(&format!("{path}?{parameter}=alice"), &bob).await.problem(400);
+        }
+    }
+    for (method, path) in [
+        (Method::GET, "/api/admin/api-keys"),
+        (Method::GET, "/api/admin/audit-events"),
+        (Method::POST, "/api/admin/api-keys/revoke"),
+    ] {
+        let body = if method == Method::POST { json!({ "subject": "alice" }) } else { Value::Null };
+        let answer = server.ask(method, path, &bob, body).await;
+        answer.problem(403);
+        let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:admin""#;
+        assert_eq!(answer.header("www-authenticate"), Some(challenge), "{path}");
+    }
+    assert_eq!(server.dump().await, before);
+    assert_eq!(server.get(&format!("{KEYS}{}", id(&theirs)), &alice).await.body["status"], "active");
+}
+
+/// A cursor is a place in the order of all keys, and gives nothing away of whose keys stand there.
+#[tokio::test]
+async fn another_owners_cursor_shows_only_ones_own() {
+    let server = Server::start();
+    let (alice, bob) = (server.token("alice"), server.token("bob"));
+    let mut mine = Vec::new();
+    for name in ["1", "2", "3"] {
+        mine.push(server.key(&bob, json!({ "name": name })).await["id"].clone());
+        server.key(&alice, json!({ "name": name })).await;
+    }
+    let page = server.get(&format!("{KEYS}?limit=1"), &alice).await;
+    let cursor = page.body["next_cursor"].as_str().unwrap();
+    let answer = server.get(&format!("{KEYS}?cursor={cursor}"), &bob).await;
+    let ids: Vec<_> = answer.body["items"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
+    assert_eq!(ids, [mine[2].clone(), mine[1].clone(), mine[0].clone()]);
+}
