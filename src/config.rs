@@ -85,6 +85,14 @@ pub struct KeySettings {
     /// The scopes that keys may carry, separated by spaces [default: any]
     #[arg(long, global = true, env = "MINTKEY_SCOPE_CATALOGUE", value_name = "SCOPES", value_parser = scopes)]
     pub scope_catalogue: Option<Scopes>,
+
+    /// Keys that are held in memory.
+    #[arg(long, global = true, env = "MINTKEY_CACHE_ENTRIES", default_value_t = 1_000_000, value_name = "NUMBER")]
+    pub cache_entries: usize,
+
+    /// How long a key is held in memory before it is read again.
+    #[arg(long, global = true, env = "MINTKEY_CACHE_TTL", default_value = "60s", value_name = "DURATION", value_parser = duration)]
+    pub cache_ttl: Duration,
 }
 
 /// What `serve` needs beside.

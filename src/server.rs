@@ -1,15 +1,17 @@
 //! Server: the routes put together, and the process around them.
 
 mod listener;
+mod tasks;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::{Endpoint, EndpointExt, Response, Route};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::boundary::Boundary;
 use crate::api::routes::RouteTable;
@@ -43,22 +45,26 @@ impl Server {
                 _ = interrupt.recv() => info!("SIGINT: finishing the requests in flight"),
             }
         };
-        let store = service.store.clone();
+        let service = Arc::new(service);
+        let mut background = tasks::start(&service);
         info!(address = %self.address, "listening");
-        listener::serve(self.listener, endpoint(service, limits), limits, stop).await;
-        store.close().await.map_err(io::Error::other)?;
+        listener::serve(self.listener, endpoint(service.clone(), limits), limits, stop).await;
+        background.abort_all();
+        if let Err(error) = service.write_usage(true).await {
+            warn!(%error, "the last counts of use could not be written");
+        }
+        service.store.clone().close().await.map_err(io::Error::other)?;
         info!("stopped");
         Ok(())
     }
 }
 
-fn endpoint(service: Service, limits: &Limits) -> impl Endpoint<Output = Response> + use<> {
-    let clock = service.clock.clone();
-    let routes = docs::add_to(Route::new()).nest(api::BASE, api::service().data(service));
+fn endpoint(service: Arc<Service>, limits: &Limits) -> impl Endpoint<Output = Response> + use<> {
+    let routes = docs::add_to(Route::new()).nest(api::BASE, api::service());
     Boundary {
-        inner: routes.map_to_response(),
+        inner: Arc::new(routes.map_to_response()),
         routes: RouteTable::new(&docs::PAGES),
-        clock,
+        service,
         request_timeout: limits.request_timeout,
     }
 }

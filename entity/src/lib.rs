@@ -3,5 +3,6 @@
 pub mod api_key;
 pub mod audit_event;
 pub mod idempotent_request;
+pub mod key_usage;
 pub mod pepper;
 pub mod secret;

@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_api_keys;
 mod m0002_audit_events;
 mod m0003_idempotent_requests;
+mod m0004_key_usage;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_api_keys::Migration),
             Box::new(m0002_audit_events::Migration),
             Box::new(m0003_idempotent_requests::Migration),
+            Box::new(m0004_key_usage::Migration),
         ]
     }
 }

@@ -1,5 +1,7 @@
 //! Administration: keys of all owners.
 
+use std::sync::Arc;
+
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -93,7 +95,7 @@ impl AdminOperations {
     async fn list(
         &self,
         _caller: Authorized<Admin>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         request: &Request,
         /// At most how many keys to answer.
         limit: Query<Option<Limit>>,
@@ -138,7 +140,7 @@ impl AdminOperations {
     async fn get(
         &self,
         _caller: Authorized<Admin>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
@@ -152,7 +154,7 @@ impl AdminOperations {
     async fn revoke(
         &self,
         caller: Authorized<Admin>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         /// The key's id.
         id: Path<Uuid>,
@@ -170,7 +172,7 @@ impl AdminOperations {
     async fn revoke_all(
         &self,
         caller: Authorized<Admin>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         body: JsonBody<ApiKeyBulkRevokeRequest>,
     ) -> Result<Revoked, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {

@@ -1,5 +1,7 @@
 //! Audit: what was changed in keys, read back by page.
 
+use std::sync::Arc;
+
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::Query;
@@ -144,7 +146,7 @@ impl AuditOperations {
     async fn mine(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         request: &Request,
         /// At most how many events to answer.
         limit: Query<Option<Limit>>,
@@ -169,7 +171,7 @@ impl AuditOperations {
     async fn all(
         &self,
         _caller: Authorized<Admin>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         request: &Request,
         /// At most how many events to answer.
         limit: Query<Option<Limit>>,

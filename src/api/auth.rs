@@ -2,6 +2,7 @@
 //! naming the scope it needs, and cannot reach a caller in any other way.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use poem::http::header;
 use poem::{Request, RequestBody};
@@ -10,35 +11,51 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::origin::RequestContext;
 use super::problem::Problem;
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::own;
 use crate::service::Service;
 use crate::service::bearer::BearerError;
 
 /// A caller who may do what `G` guards.
-pub struct Authorized<G: Guard>(pub Caller, PhantomData<G>);
+pub struct Authorized<G: Guard>(pub Arc<Caller>, PhantomData<G>);
 
-/// One of this service's own scopes, as a type.
+/// What a caller must be or hold, as a type.
 pub trait Guard: Send + Sync {
-    const SCOPE: &'static str;
+    fn admit(caller: &Caller) -> Result<(), Problem>;
 }
 
-pub struct Read;
+/// Guards that ask for one of this service's own scopes.
+macro_rules! scope_guards {
+    ($($guard:ident => $scope:expr),* $(,)?) => {
+        $(
+            pub struct $guard;
 
-impl Guard for Read {
-    const SCOPE: &'static str = own::READ;
+            impl Guard for $guard {
+                fn admit(caller: &Caller) -> Result<(), Problem> {
+                    if caller.may($scope) { Ok(()) } else { Err(Problem::insufficient_scope($scope)) }
+                }
+            }
+        )*
+    };
 }
 
-pub struct Write;
-
-impl Guard for Write {
-    const SCOPE: &'static str = own::WRITE;
+scope_guards! {
+    Read => own::READ,
+    Write => own::WRITE,
+    Verify => own::VERIFY,
+    Admin => own::ADMIN,
 }
 
-pub struct Admin;
+/// A key, which may always ask about itself.
+pub struct Itself;
 
-impl Guard for Admin {
-    const SCOPE: &'static str = own::ADMIN;
+impl Guard for Itself {
+    fn admit(caller: &Caller) -> Result<(), Problem> {
+        match caller.credential {
+            Credential::Key { .. } => Ok(()),
+            Credential::Token | Credential::Console => Err(Problem::not_a_key()),
+        }
+    }
 }
 
 /// Longer than any access token in use, and short enough to be looked at without care.
@@ -50,21 +67,7 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        registry.create_security_scheme(
-            "bearer",
-            MetaSecurityScheme {
-                ty: "http",
-                description: Some(
-                    "An access token of a trusted issuer (a JWT by RFC 9068), or an API key of this service.",
-                ),
-                name: None,
-                key_in: None,
-                scheme: Some("bearer"),
-                bearer_format: Some("JWT or API key"),
-                flows: None,
-                openid_connect_url: None,
-            },
-        );
+        registry.create_security_scheme("bearer", bearer_scheme());
     }
 
     fn security_schemes() -> Vec<&'static str> {
@@ -77,19 +80,31 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let caller = authenticate(request).await?;
-        if !caller.may(G::SCOPE) {
-            return Err(Problem::insufficient_scope(G::SCOPE).into());
-        }
+        G::admit(&caller)?;
         Ok(Self(caller, PhantomData))
     }
 }
 
-async fn authenticate(request: &Request) -> Result<Caller, Problem> {
+pub fn bearer_scheme() -> MetaSecurityScheme {
+    MetaSecurityScheme {
+        ty: "http",
+        description: Some("An access token of a trusted issuer (a JWT by RFC 9068), or an API key of this service."),
+        name: None,
+        key_in: None,
+        scheme: Some("bearer"),
+        bearer_format: Some("JWT or API key"),
+        flows: None,
+        openid_connect_url: None,
+    }
+}
+
+async fn authenticate(request: &Request) -> Result<Arc<Caller>, Problem> {
     let credential = credential(request)?;
-    let service = request.data::<Service>().ok_or_else(|| Problem::internal("no service is attached to the routes"))?;
+    let service =
+        request.data::<Arc<Service>>().ok_or_else(|| Problem::internal("no service is attached to the routes"))?;
     match service.authenticate(credential).await {
         Ok(caller) => {
-            RequestContext::of(request).set_subject(&caller.owner.subject);
+            RequestContext::note_caller(request, &caller);
             Ok(caller)
         }
         Err(BearerError::Rejected(reason)) => Err(Problem::unauthorized(true).because(reason)),

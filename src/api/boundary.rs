@@ -2,6 +2,7 @@
 //! in the log.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -10,32 +11,37 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderName, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
-use tracing::{Instrument, error, error_span, info, warn};
+use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use super::body::is_plain;
 use super::body::received::receive;
 use super::origin::RequestContext;
 use super::problem::{JSON, PROBLEM_JSON, Problem};
-use super::routes::{Route, RouteTable, canonical};
-use crate::domain::clock::Clock;
+use super::routes::{FORWARD, Operation, Route, RouteTable, canonical};
+use crate::service::Service;
 
 pub struct Boundary<E> {
-    pub inner: E,
+    pub inner: Arc<E>,
     pub routes: RouteTable,
-    pub clock: Clock,
+    pub service: Arc<Service>,
     pub request_timeout: Duration,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-impl<E: Endpoint<Output = Response>> Endpoint for Boundary<E> {
+impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let context = RequestContext::new(&request, &self.clock);
+        let context = RequestContext::new(&request, &self.service.clock);
         request.extensions_mut().insert(context.clone());
+        request.set_data(self.service.clone());
         route_by_canonical_path(&mut request);
+        if request.uri().path() == FORWARD {
+            // A proxy asks with its client's method, which means nothing here.
+            request.set_method(Method::GET);
+        }
         let route = self.routes.find(request.uri().path());
         let method = request.method().clone();
         let media_type = problem_media_type(&request);
@@ -73,25 +79,38 @@ impl<E: Endpoint<Output = Response>> Endpoint for Boundary<E> {
         match status.as_u16() {
             503 => line!(warn),
             500.. => line!(error),
+            // What gateways ask on every request would be a log of all their traffic, and half the work of answering it.
+            200 if route.is_some_and(Route::is_asked_often) => line!(debug),
             _ => line!(info),
         }
         Ok(response)
     }
 }
 
-impl<E: Endpoint<Output = Response>> Boundary<E> {
+impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
     async fn answer(&self, mut request: Request, route: Option<&Route>) -> Result<Response, Problem> {
         match tokio::time::timeout(self.request_timeout, receive(&mut request)).await {
             Ok(received) => received?,
             Err(_elapsed) => return Err(Problem::too_slow()),
         }
         let route = route.ok_or_else(Problem::not_found)?;
-        let query = route.query(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
-        check_query(&request, query)?;
-        match AssertUnwindSafe(self.inner.call(request)).catch_unwind().await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(translate(error, route)),
-            Err(_panic) => Err(Problem::internal("a handler panicked; the line before says where")),
+        let operation = route.operation(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
+        if route.template != FORWARD {
+            check_query(&request, operation)?;
+        }
+        let answered = match &operation.direct {
+            Some(endpoint) => AssertUnwindSafe(endpoint.call(request)).catch_unwind().await.ok(),
+            None => {
+                // A task of its own: a client that goes away must not stop a change between its commit and the moment
+                // the cache hears of it.
+                let inner = self.inner.clone();
+                tokio::spawn(async move { inner.call(request).await }.in_current_span()).await.ok()
+            }
+        };
+        match answered {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(error)) => Err(translate(error, route)),
+            None => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
 }
@@ -123,12 +142,12 @@ fn translate(error: poem::Error, route: &Route) -> Problem {
     }
 }
 
-fn check_query(request: &Request, declared: &[String]) -> Result<(), Problem> {
+fn check_query(request: &Request, operation: &Operation) -> Result<(), Problem> {
     let Some(query) = request.uri().query() else { return Ok(()) };
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split('=').next().unwrap_or_default();
-        if !declared.iter().any(|declared| declared == name) {
+        if !operation.takes(name) {
             let named =
                 if is_plain(name) { format!("parameter {name}") } else { "parameter that is not known".to_owned() };
             return Err(Problem::bad_request(format!(
@@ -190,20 +209,23 @@ fn admits(ranges: &[&str], media_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use poem::endpoint::make;
+    use poem::http::StatusCode;
 
     use super::*;
 
-    fn boundary<F: Fn() -> poem::Result<Response> + Send + Sync + 'static>(
-        handler: F,
-    ) -> impl Endpoint<Output = Response> {
-        let handler = std::sync::Arc::new(handler);
+    async fn boundary<F>(handler: F) -> impl Endpoint<Output = Response>
+    where
+        F: Fn() -> poem::Result<Response> + Send + Sync + 'static,
+    {
+        let handler = Arc::new(handler);
+        let inner = make(move |_| {
+            let handler = handler.clone();
+            async move { handler() }
+        });
         Boundary {
-            inner: make(move |_| {
-                let handler = handler.clone();
-                async move { handler() }
-            }),
+            inner: Arc::new(inner),
             routes: RouteTable::new(&["/page"]),
-            clock: Clock::System,
+            service: Arc::new(crate::service::tests::service().await),
             request_timeout: Duration::from_secs(5),
         }
     }
@@ -215,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_500_that_tells_nothing_of_the_inside() {
         let request = Request::builder().uri_str("/page").finish();
-        let response = boundary(|| panic!("the inside")).call(request).await.unwrap();
+        let response = boundary(|| panic!("the inside")).await.call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.content_type(), Some(PROBLEM_JSON));
         let body = body(response).await;
@@ -227,7 +249,7 @@ mod tests {
     async fn an_error_that_nobody_foresaw_is_a_500_that_tells_nothing_of_the_inside() {
         let request = Request::builder().uri_str("/page").finish();
         let unforeseen = || Err(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST));
-        let response = boundary(unforeseen).call(request).await.unwrap();
+        let response = boundary(unforeseen).await.call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert!(!body(response).await.to_string().contains("the inside"));
     }

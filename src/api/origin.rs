@@ -6,6 +6,7 @@ use poem::http::header;
 use poem::{Addr, FromRequest, Request, RequestBody};
 
 use crate::domain::audit::Origin;
+use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::key::new_id;
 use crate::domain::secret::Secret;
@@ -18,7 +19,7 @@ pub struct RequestContext(Arc<Inner>);
 struct Inner {
     request_id: String,
     trace_id: Option<String>,
-    subject: OnceLock<String>,
+    caller: OnceLock<Arc<Caller>>,
 }
 
 /// Shorter than any secret of ours and any JWT, so that a credential put there by mistake is not logged.
@@ -32,7 +33,7 @@ impl RequestContext {
             _ => new_id(clock.now()).to_string(),
         };
         let trace_id = header("traceparent").and_then(trace_id).map(str::to_owned);
-        Self(Arc::new(Inner { request_id, trace_id, subject: OnceLock::new() }))
+        Self(Arc::new(Inner { request_id, trace_id, caller: OnceLock::new() }))
     }
 
     pub fn of(request: &Request) -> Self {
@@ -48,11 +49,13 @@ impl RequestContext {
     }
 
     pub fn subject(&self) -> Option<&str> {
-        self.0.subject.get().map(String::as_str)
+        self.0.caller.get().map(|caller| caller.owner.subject.as_str())
     }
 
-    pub fn set_subject(&self, subject: &str) {
-        let _already_set = self.0.subject.set(subject.to_owned());
+    pub fn note_caller(request: &Request, caller: &Arc<Caller>) {
+        if let Some(Self(context)) = request.extensions().get() {
+            let _already_noted = context.caller.set(caller.clone());
+        }
     }
 }
 

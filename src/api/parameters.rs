@@ -11,6 +11,8 @@ use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, Type};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::domain::scope::{Scope, Scopes};
+
 macro_rules! parameter {
     ($type:ty, $name:literal, $schema:expr) => {
         impl Type for $type {
@@ -96,6 +98,29 @@ impl ParseFromParameter for Cursor {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
         let bytes = BASE64URL.decode(text).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
         bytes.map(Self).ok_or_else(|| ParseError::custom("not a cursor of this service"))
+    }
+}
+
+/// Scopes, separated by spaces.
+#[derive(Debug, Clone)]
+pub struct ScopeList(pub Scopes);
+
+parameter!(
+    ScopeList,
+    "ScopeList",
+    MetaSchema {
+        pattern: Some("^[a-z0-9:._*-]{1,100}( [a-z0-9:._*-]{1,100}){0,99}$".to_owned()),
+        ..MetaSchema::new("string")
+    }
+);
+
+impl ParseFromParameter for ScopeList {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        let mut names: Vec<_> = text.split(' ').collect();
+        names.sort_unstable();
+        names.dedup();
+        let scopes: Result<Vec<_>, _> = names.into_iter().map(Scope::new).collect();
+        Ok(Self(Scopes::new(scopes?)?))
     }
 }
 

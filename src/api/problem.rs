@@ -90,6 +90,15 @@ impl Problem {
             .with(header::WWW_AUTHENTICATE, &format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
     }
 
+    pub fn not_a_key() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Only an API key can ask about itself; send one as the bearer credential.")
+            .with(header::WWW_AUTHENTICATE, r#"Bearer error="insufficient_scope""#)
+    }
+
+    pub fn unsupported_media_type(detail: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
     pub fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -2,11 +2,14 @@
 //! themselves, for what poem's router does not tell: the template of a path for the log, `Allow` for a 405, and which
 //! query parameters were never declared.
 
+use std::collections::HashMap;
+
+use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
 use poem_openapi::OpenApi;
-use poem_openapi::registry::MetaParamIn;
+use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
-use super::{BASE, Operations};
+use super::{BASE, Operations, operations};
 
 pub struct RouteTable(Vec<Route>);
 
@@ -15,17 +18,29 @@ pub struct Route {
     operations: Vec<Operation>,
 }
 
-struct Operation {
+pub struct Operation {
     method: Method,
     query: Vec<String>,
+    /// The endpoint itself, for what gateways ask on every request: poem's nested routers would cost a tenth of it.
+    pub direct: Option<BoxEndpoint<'static>>,
 }
+
+/// The operations that gateways call on every request.
+const ASKED_OFTEN: [&str; 3] = ["verify_api_key", "check_forwarded_request", "introspect_token"];
 
 impl RouteTable {
     /// The operations of the API, and the given paths that take a plain GET.
     pub fn new(pages: &[&str]) -> Self {
+        let mut endpoints = HashMap::new();
+        operations().add_routes(&mut endpoints);
         let mut routes = Vec::new();
         for path in Operations::meta().into_iter().flat_map(|api| api.paths) {
-            let operation = |operation: poem_openapi::registry::MetaOperation| Operation {
+            let mut direct = |operation: &MetaOperation| {
+                let asked_often = operation.operation_id.is_some_and(|id| ASKED_OFTEN.contains(&id));
+                asked_often.then(|| endpoints.get_mut(&path.path)?.remove(&operation.method)).flatten()
+            };
+            let operation = |operation: MetaOperation| Operation {
+                direct: direct(&operation),
                 method: operation.method,
                 query: operation
                     .params
@@ -39,7 +54,7 @@ impl RouteTable {
         }
         let page = |path: &&str| Route {
             template: (*path).to_owned(),
-            operations: vec![Operation { method: Method::GET, query: Vec::new() }],
+            operations: vec![Operation { method: Method::GET, query: Vec::new(), direct: None }],
         };
         routes.extend(pages.iter().map(page));
         // A literal path is found before a template that would match it too.
@@ -63,10 +78,20 @@ impl Route {
         methods.join(", ")
     }
 
-    /// The query parameters of the operation with this method; `None` where there is no such operation.
-    pub fn query(&self, method: &Method) -> Option<&[String]> {
+    pub fn is_asked_often(&self) -> bool {
+        self.operations.iter().any(|operation| operation.direct.is_some())
+    }
+
+    pub fn operation(&self, method: &Method) -> Option<&Operation> {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
-        self.operations.iter().find(|operation| operation.method == wanted).map(|operation| operation.query.as_slice())
+        self.operations.iter().find(|operation| operation.method == wanted)
+    }
+}
+
+impl Operation {
+    /// Whether the operation has a query parameter of this name.
+    pub fn takes(&self, parameter: &str) -> bool {
+        self.query.iter().any(|declared| declared == parameter)
     }
 }
 
@@ -78,12 +103,19 @@ fn matches(template: &str, path: &str) -> bool {
         && segments.next().is_none()
 }
 
+/// Where proxies ask, with their clients' methods and queries.
+pub const FORWARD: &str = "/api/auth/forward";
+
 /// The one spelling of a path by which it is routed: without a trailing slash, except the collection of keys, whose
 /// contract has one.
 pub fn canonical(path: &str) -> Option<String> {
     const COLLECTION: &str = "/api/auth/api-keys";
     if path == COLLECTION {
         return Some(format!("{COLLECTION}/"));
+    }
+    // Envoy puts its client's path behind this one.
+    if path.starts_with(FORWARD) && path.as_bytes().get(FORWARD.len()) == Some(&b'/') {
+        return Some(FORWARD.to_owned());
     }
     match path.strip_suffix('/') {
         Some("" | COLLECTION) | None => None,
@@ -104,6 +136,8 @@ mod tests {
         assert_eq!(canonical("/docs"), None);
         assert_eq!(canonical("/docs//"), None, "one slash is forgiven, not two");
         assert_eq!(canonical("/"), None);
+        assert_eq!(canonical("/api/auth/forward/any/path/"), Some(FORWARD.into()));
+        assert_eq!(canonical("/api/auth/forwarder"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::domain::Broken;
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
+use crate::domain::secret::{Entropy, Secret};
 use crate::service::keys::MAX_GRACE;
 
 /// A value that a member of a request body can hold.
@@ -295,6 +296,33 @@ impl FromJson for Identifier {
         let rule = Broken::rule("must be a string of 1 to 255 characters");
         let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
         text.map(|text| Self(text.to_owned())).ok_or_else(|| flaw(rule))
+    }
+}
+
+/// What a client presented as a key. It is not shown: it may be one.
+pub struct Presented(pub String);
+
+json_value!(
+    Presented,
+    "Presented",
+    MetaSchema { example: Some(Presented::example().0.into()), ..MetaSchema::new("string") },
+    |presented| presented.0.clone().into()
+);
+
+impl Presented {
+    /// The secret of 32 zero bytes, which no random source will ever give.
+    pub fn example() -> Self {
+        let prefix = "mk".parse().expect("mk is a prefix");
+        Self(Secret::mint(&prefix, &Entropy::fixed([0; 32])).expose().to_owned())
+    }
+}
+
+impl FromJson for Presented {
+    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            _ => Err(flaw(Broken::rule("must be a string"))),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::{self, DataSettings, KeySettings, ServeSettings, SigningSetti
 use crate::domain::clock::Clock;
 use crate::server::{Limits, Server};
 use crate::service::Service;
+use crate::service::cache::KeyCache;
 use crate::service::standalone::{SigningKey, Subject};
 use crate::store::Store;
 use crate::telemetry;
@@ -123,7 +124,17 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
     let store = Store::open(&url).await?;
     store.adopt_peppers(&peppers, clock.now()).await?;
     let catalogue = keys.scope_catalogue.clone().map(Arc::new);
-    Ok(Service { store, clock, peppers, prefix: keys.key_prefix.clone(), catalogue, issuers: Vec::new().into() })
+    Ok(Service {
+        store,
+        clock,
+        peppers,
+        prefix: keys.key_prefix.clone(),
+        catalogue,
+        issuers: Vec::new().into(),
+        tokens: Arc::default(),
+        cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl)),
+        usage: Arc::default(),
+    })
 }
 
 /// The socket is bound by now, so a command pasted at once is answered, if only after the start is done.

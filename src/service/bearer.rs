@@ -3,10 +3,15 @@
 //! A credential is a token of a trusted issuer or a secret of this service. The outcome has three sides, kept apart
 //! on purpose: a caller, a credential that is no good, and an outage that kept the service from knowing.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use quick_cache::sync::Cache;
+
 use super::{Service, ServiceError};
-use crate::domain::caller::{Caller, Credential};
-use crate::domain::key::KeyStatus;
-use crate::domain::secret::Secret;
+use crate::domain::caller::Caller;
+use crate::domain::scope::Scopes;
+use crate::domain::verdict::Verdict;
 
 #[derive(Debug)]
 pub enum BearerError {
@@ -15,30 +20,50 @@ pub enum BearerError {
     Failed(ServiceError),
 }
 
+/// Tokens that were verified, by a hash of them, until they expire: a signature takes longer to check than all the
+/// rest of a request.
+pub struct VerifiedTokens(Cache<[u8; 32], VerifiedToken>);
+
+#[derive(Clone)]
+pub struct VerifiedToken {
+    pub caller: Arc<Caller>,
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Default for VerifiedTokens {
+    fn default() -> Self {
+        Self(Cache::new(100_000))
+    }
+}
+
 impl Service {
-    pub async fn authenticate(&self, credential: &str) -> Result<Caller, BearerError> {
+    pub async fn authenticate(&self, credential: &str) -> Result<Arc<Caller>, BearerError> {
         // A JWT has dots and a secret has none, so nothing can be both.
         if credential.contains('.') {
-            let now = self.clock.now();
-            let verdicts = self.issuers.iter().map(|issuer| issuer.verify(credential, now));
-            return verdicts.reduce(Result::or).unwrap_or(Err(BearerError::Rejected("no issuer is trusted")));
+            return self.caller_of_token(credential);
         }
-        let secret = Secret::parse(credential).map_err(|_malformed| BearerError::Rejected("malformed"))?;
-        self.caller_of_secret(&secret).await
+        let decision = self.verify(credential, &Scopes::default()).await.map_err(BearerError::Failed)?;
+        match (decision.verdict, decision.known) {
+            (Verdict::Valid, Some(known)) => Ok(known.caller.clone()),
+            (verdict, _) => Err(BearerError::Rejected(verdict.as_str())),
+        }
     }
 
-    async fn caller_of_secret(&self, secret: &Secret<'_>) -> Result<Caller, BearerError> {
-        let hashes: Vec<_> = self.peppers.all().iter().map(|pepper| pepper.hash(secret)).collect();
-        let found = self.store.find_key_by_secret(&hashes).await.map_err(|error| BearerError::Failed(error.into()))?;
-        let (key, stored) = found.ok_or(BearerError::Rejected("unknown key"))?;
+    fn caller_of_token(&self, token: &str) -> Result<Arc<Caller>, BearerError> {
         let now = self.clock.now();
-        if key.status(now) != KeyStatus::Active || !stored.is_live(now) {
-            return Err(BearerError::Rejected("revoked, disabled or expired key"));
+        let VerifiedTokens(tokens) = &*self.tokens;
+        // Keyed, so that nobody outside can choose where in the map a token falls.
+        let hash = *blake3::keyed_hash(&self.peppers.newest().subkey("mintkey 2026 verified tokens"), token.as_bytes())
+            .as_bytes();
+        if let Some(verified) = tokens.get(&hash)
+            && now < verified.expires_at
+        {
+            return Ok(verified.caller);
         }
-        Ok(Caller {
-            credential: Credential::Key { id: key.id, expires_at: key.expires_at },
-            owner: key.owner,
-            scopes: key.scopes,
-        })
+        let verdicts = self.issuers.iter().map(|issuer| issuer.verify(token, now));
+        let verified = verdicts.reduce(Result::or).unwrap_or(Err(BearerError::Rejected("no issuer is trusted")))?;
+        let caller = verified.caller.clone();
+        tokens.insert(hash, verified);
+        Ok(caller)
     }
 }

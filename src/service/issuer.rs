@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 
-use super::bearer::BearerError;
+use super::bearer::{BearerError, VerifiedToken};
 use crate::domain::caller::{Caller, Credential, Owner};
 use crate::domain::scope::Scopes;
 
@@ -46,7 +46,7 @@ impl TrustedIssuer {
     }
 
     /// RFC 9068, section 4.
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, BearerError> {
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
         let header = decode_header(token).map_err(|_| BearerError::Rejected("not a JWT"))?;
         let is_access_token = header
             .typ
@@ -62,20 +62,27 @@ impl TrustedIssuer {
         let claims = decode::<Claims>(token, &self.key, &self.validation)
             .map_err(|_| BearerError::Rejected("wrong signature, algorithm, issuer, audience or claim type"))?
             .claims;
-        let now = now.timestamp_micros() as f64 / 1e6;
-        if claims.exp <= now {
+        let expires_at = numeric_date(claims.exp).ok_or(BearerError::Rejected("an exp that is no time"))?;
+        if expires_at <= now {
             return Err(BearerError::Rejected("expired"));
         }
-        if claims.nbf.is_some_and(|nbf| now < nbf) {
+        if claims.nbf.is_some_and(|nbf| numeric_date(nbf).is_none_or(|nbf| now < nbf)) {
             return Err(BearerError::Rejected("not valid yet"));
         }
         if !is_nameable(&claims.sub) || !claims.org.as_deref().is_none_or(is_nameable) {
             return Err(BearerError::Rejected("a subject or organisation that cannot own a key"));
         }
-        Ok(Caller {
+        let caller = Caller {
             owner: Owner { issuer: claims.iss, subject: claims.sub, organization: claims.org },
             scopes: Scopes::carried(claims.scope.as_deref().unwrap_or_default().split_ascii_whitespace()),
             credential: Credential::Token,
-        })
+        };
+        Ok(VerifiedToken { caller: caller.into(), expires_at })
     }
+}
+
+/// Seconds since the epoch, which may have a fraction (RFC 7519, section 2).
+fn numeric_date(seconds: f64) -> Option<DateTime<Utc>> {
+    let micros = seconds * 1e6;
+    (micros.abs() < 1e18).then_some(micros as i64).and_then(DateTime::from_timestamp_micros)
 }

@@ -2,10 +2,13 @@
 
 pub mod audit;
 pub mod bearer;
+pub mod cache;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
 pub mod standalone;
+pub mod usage;
+pub mod verify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +29,9 @@ pub struct Service {
     pub catalogue: Option<Arc<Scopes>>,
     /// Whose access tokens are believed.
     pub issuers: Arc<[issuer::TrustedIssuer]>,
+    pub tokens: Arc<bearer::VerifiedTokens>,
+    pub cache: Arc<cache::KeyCache<verify::KnownKey>>,
+    pub usage: Arc<usage::Usage>,
 }
 
 /// Why the service did not do what it was asked.
@@ -82,6 +88,26 @@ impl From<StoreError> for ServiceError {
         match error {
             StoreError::Unavailable(reason) | StoreError::Refused(reason) => Self::Unavailable(reason),
             StoreError::Bug(error) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A service on a database in memory, for what does not touch the cache.
+    pub async fn service() -> Service {
+        Service {
+            store: Store::open("sqlite::memory:").await.unwrap(),
+            clock: Clock::System,
+            peppers: Peppers::derive(&"m".repeat(32)).unwrap(),
+            prefix: "mk".parse().unwrap(),
+            catalogue: None,
+            issuers: Vec::new().into(),
+            tokens: Arc::default(),
+            cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO)),
+            usage: Arc::default(),
         }
     }
 }

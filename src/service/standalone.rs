@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_token_names_its_user_until_it_expires() {
         let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
-        let caller = key.trusted().verify(&token(&key), at(1_059)).unwrap();
+        let caller = key.trusted().verify(&token(&key), at(1_059)).unwrap().caller;
         assert_eq!(caller.owner.issuer, ISSUER);
         assert_eq!(caller.owner.subject, "alice");
         assert_eq!(caller.owner.organization.as_deref(), Some("acme"));

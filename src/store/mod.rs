@@ -9,6 +9,7 @@ mod idempotency;
 mod keys;
 mod peppers;
 mod sqlite;
+mod usage;
 
 pub use audit::EventFilter;
 pub use errors::StoreError;
@@ -16,6 +17,7 @@ pub use idempotency::Remembered;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+pub use usage::KeyUse;
 
 #[derive(Clone)]
 pub struct Store {
@@ -50,6 +52,12 @@ impl Store {
             ..TransactionOptions::default()
         };
         Ok(self.writer.begin_with_options(immediate).await?)
+    }
+
+    /// A number that is another whenever another process has changed the database. It is the writer's own: a connection
+    /// is told of every change but its own, and all of ours are its own.
+    pub async fn version_of_others(&self) -> Result<i64, StoreError> {
+        sqlite::data_version(&self.writer).await
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

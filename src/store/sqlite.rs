@@ -53,6 +53,13 @@ async fn version(connection: &DatabaseConnection) -> Result<String, StoreError> 
     Ok(row.try_get("", "version")?)
 }
 
+pub async fn data_version(connection: &DatabaseConnection) -> Result<i64, StoreError> {
+    let pragma = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, "PRAGMA data_version");
+    let row = connection.query_one_raw(pragma).await?;
+    let row = row.ok_or_else(|| StoreError::Unavailable("SQLite did not say its data version".into()))?;
+    Ok(row.try_get("", "data_version")?)
+}
+
 fn refuse_unsafe_version(version: &str) -> Result<(), StoreError> {
     let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     if parts.as_slice() < OLDEST_SAFE.as_slice() {

@@ -3,6 +3,8 @@
 pub mod requests;
 pub mod schemas;
 
+use std::sync::Arc;
+
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::OpenApi;
@@ -48,7 +50,7 @@ impl KeyOperations {
     async fn create(
         &self,
         caller: Authorized<Write>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         name: IdempotencyKey,
         body: JsonBody<ApiKeyCreateRequest>,
@@ -69,7 +71,7 @@ impl KeyOperations {
     async fn list(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         request: &Request,
         /// At most how many keys to answer.
         limit: Query<Option<Limit>>,
@@ -100,7 +102,7 @@ impl KeyOperations {
     async fn get(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         /// The key's id.
         id: Path<Uuid>,
         if_match: IfMatch,
@@ -121,7 +123,7 @@ impl KeyOperations {
     async fn update(
         &self,
         caller: Authorized<Write>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         /// The key's id.
         id: Path<Uuid>,
@@ -142,7 +144,7 @@ impl KeyOperations {
     async fn revoke(
         &self,
         caller: Authorized<Write>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         /// The key's id.
         id: Path<Uuid>,
@@ -160,7 +162,7 @@ impl KeyOperations {
     async fn delete(
         &self,
         caller: Authorized<Write>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         /// The key's id.
         id: Path<Uuid>,
@@ -181,7 +183,7 @@ impl KeyOperations {
     async fn rotate(
         &self,
         caller: Authorized<Write>,
-        Data(service): Data<&Service>,
+        Data(service): Data<&Arc<Service>>,
         origin: RequestOrigin,
         /// The key's id.
         id: Path<Uuid>,

@@ -59,18 +59,21 @@ impl From<IssuedKey> for ApiKeyCreateResponse {
 
 impl Example for ApiKeyCreateResponse {
     fn example() -> Self {
-        let secret = Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]));
+        let secret = example_secret();
         IssuedKey { key: example_key(&secret), secret, replayed: false }.into()
     }
 }
 
 impl Example for ApiKey {
     fn example() -> Self {
-        let secret = Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]));
-        let key = example_key(&secret);
+        let key = example_key(&example_secret());
         let now = key.created_at;
         Self::new(key, now)
     }
+}
+
+fn example_secret() -> Secret<'static> {
+    Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]))
 }
 
 fn example_key(secret: &Secret<'_>) -> DomainKey {

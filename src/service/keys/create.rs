@@ -50,10 +50,15 @@ impl Service {
         let issued = IssuedKey { key, secret, replayed: false };
         let remember = request.as_ref().map(|request| request.seal(&issued, deed.at)).transpose()?;
         let record = KeyRecord { key: issued.key.clone(), secrets: vec![stored] };
+        let hash = record.secrets[0].hash;
         let change = Change { record, events, remember };
         match (self.store.create_key(change).await?, request) {
             (Some(earlier), Some(request)) => request.open(&earlier),
-            _ => Ok(issued),
+            _ => {
+                // Whoever asked before there was such a key was told so, and that is over.
+                self.cache.changed(&hash);
+                Ok(issued)
+            }
         }
     }
 }

@@ -64,12 +64,20 @@ impl Service {
         decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
         match self.store.change_key(reach, id, None, deed.at, decide).await? {
-            Ok(record) => Ok(record),
+            Ok(record) => {
+                self.forget(&record);
+                Ok(record)
+            }
             Err(Unchanged::Decided(refusal)) => Err(refusal),
             Err(Unchanged::AnsweredBefore(_)) => {
                 Err(ServiceError::Internal("an unnamed request was remembered".into()))
             }
         }
+    }
+
+    /// A change is in force on this node from here on, before its answer is sent.
+    fn forget(&self, record: &KeyRecord) {
+        record.secrets.iter().for_each(|secret| self.cache.changed(&secret.hash));
     }
 
     fn check_grant(&self, caller: &Caller, scopes: &Scopes) -> Result<(), ServiceError> {

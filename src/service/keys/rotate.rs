@@ -59,7 +59,10 @@ impl Service {
         };
         let name = request.as_ref().map(NamedRequest::id);
         match (self.store.change_key(reach, id, name, now, decide).await?, issued, &request) {
-            (Ok(_), Some(issued), _) => Ok(issued),
+            (Ok(record), Some(issued), _) => {
+                self.forget(&record);
+                Ok(issued)
+            }
             (Err(Unchanged::Decided(refusal)), ..) => Err(refusal),
             (Err(Unchanged::AnsweredBefore(earlier)), _, Some(request)) => request.open(&earlier),
             _ => Err(ServiceError::Internal("a rotation ended with neither a secret nor a reason".into())),

@@ -113,6 +113,19 @@ impl Store {
         Ok(Ok(change.record))
     }
 
+    /// A secret that was hashed with an old pepper, hashed with the newest.
+    pub async fn rehash_secret(&self, id: Uuid, hash: SecretHash, pepper_id: &str) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        let row = secret::ActiveModel {
+            id: Set(id),
+            hash: Set(hash.0.to_vec()),
+            pepper_id: Set(pepper_id.to_owned()),
+            ..Default::default()
+        };
+        secret::Entity::update(row).exec(&transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
     pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
         Ok(find(&self.reader, reach.keys().filter(api_key::Column::Id.eq(id))).await?)
     }

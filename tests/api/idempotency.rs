@@ -1,0 +1,202 @@
+//! Idempotency: a request with a name of the client's choosing is done once, however often it is sent.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, id, secret};
+
+const NAME: &str = "a-name-that-nobody-guesses-7b1d";
+
+fn named(server: &Server, path: &str, credential: &str, name: &str, body: &Value) -> RequestBuilder {
+    let request = server.request(Method::POST, path, credential).header("idempotency-key", name);
+    if body.is_null() { request } else { request.json(body) }
+}
+
+async fn create(server: &Server, credential: &str, name: &str, body: &Value) -> Answer {
+    Answer::of(named(server, KEYS, credential, name, body)).await
+}
+
+async fn rotate(server: &Server, credential: &str, key: &Value, name: &str, body: &Value) -> Answer {
+    Answer::of(named(server, &format!("{KEYS}{}/rotate", id(key)), credential, name, body)).await
+}
+
+fn is_new(answer: &Answer) {
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert_eq!(answer.header("idempotency-replayed"), None);
+}
+
+fn is_replay_of(again: &Answer, first: &Answer) {
+    assert_eq!(again.status, 201, "{}", again.text);
+    assert_eq!(again.text, first.text);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    for name in ["location", "cache-control", "content-type", "content-length"] {
+        assert_eq!(again.headers.get(name), first.headers.get(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_is_sent_again_gets_the_same_answer_secret_included() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = json!({
+        "name": "é", "scopes": ["b", "a"], "metadata": { "z": [1, null], "a": "x" }, "expires_in_seconds": 3600,
+    });
+    let first = create(&server, &token, NAME, &body).await;
+    is_new(&first);
+    let before = server.dump().await;
+    for name in [NAME, &format!("\"{NAME}\""), &format!("  {NAME} ")] {
+        is_replay_of(&create(&server, &token, name, &body).await, &first);
+    }
+    assert_eq!(server.dump().await, before);
+    assert_eq!(server.counts().await, [1, 1, 1]);
+    let another_token = server.token("alice");
+    is_replay_of(&create(&server, &another_token, NAME, &body).await, &first);
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_sent_again_gets_the_same_answer_secret_included() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let key = server.key(&token, json!({ "name": "k" })).await;
+    for (name, body, secrets) in
+        [(NAME, Value::Null, 2), ("another-name-of-22-chars", json!({ "grace_seconds": 60 }), 3)]
+    {
+        let first = rotate(&server, &token, &key, name, &body).await;
+        is_new(&first);
+        let before = server.dump().await;
+        for _ in 0..2 {
+            is_replay_of(&rotate(&server, &token, &key, name, &body).await, &first);
+        }
+        assert_eq!(server.dump().await, before);
+        assert_eq!(server.count("secrets").await, secrets);
+    }
+    let refused = rotate(&server, &token, &key, "a-third-name-of-22-chars", &Value::Null).await;
+    refused.problem_of_kind(409, "rotation-in-progress");
+}
+
+#[tokio::test]
+async fn an_answer_is_replayed_though_it_could_not_be_given_anew() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let soon = mintkey::domain::clock::Clock::System.now() + chrono::TimeDelta::seconds(2);
+    let body = json!({ "name": "k", "expires_at": soon.to_rfc3339() });
+    let (first, revoked) = (create(&server, &token, NAME, &body).await, json!({ "name": "revoked" }));
+    is_new(&first);
+    let ended = create(&server, &token, "another-name-of-22-chars", &revoked).await;
+    assert_eq!(server.delete(id(&ended.body), &token).await.status, 204);
+    is_replay_of(&create(&server, &token, "another-name-of-22-chars", &revoked).await, &ended);
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    is_replay_of(&create(&server, &token, NAME, &body).await, &first);
+    assert_eq!(server.counts().await[..2], [2, 2]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_refused_leaves_its_name_free() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for refused in [json!({ "name": "" }), json!({ "name": "x", "scopes": ["api-keys:admin"] }), json!({})] {
+        let answer = create(&server, &token, NAME, &refused).await;
+        assert!([403, 422].contains(&answer.status.as_u16()), "{}", answer.text);
+        assert_eq!(answer.body["type"], "about:blank");
+    }
+    assert_eq!(server.count("idempotent_requests").await, 0);
+    is_new(&create(&server, &token, NAME, &json!({ "name": "x" })).await);
+}
+
+#[tokio::test]
+async fn the_same_name_with_another_body_is_refused() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let key = create(&server, &token, NAME, &json!({ "name": "x" })).await.body;
+    is_new(&rotate(&server, &token, &key, NAME, &json!({ "grace_seconds": 0 })).await);
+    let before = server.dump().await;
+    for body in [json!({ "name": "y" }), json!({ "name": "x", "scopes": [] })] {
+        let answer = create(&server, &token, NAME, &body).await;
+        answer.problem_of_kind(422, "idempotency-key-reused");
+        assert!(!answer.text.contains(secret(&key)));
+    }
+    let answer = rotate(&server, &token, &key, NAME, &json!({ "grace_seconds": 5 })).await;
+    answer.problem_of_kind(422, "idempotency-key-reused");
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_name_is_22_to_255_visible_characters_and_one() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = json!({ "name": "x" });
+    let key = server.key(&token, body.clone()).await;
+    let before = server.dump().await;
+    let bad = ["", "\"\"", "short", &"x".repeat(21), &format!("\"{}\"", "x".repeat(21)), &"x".repeat(256)];
+    for name in bad.into_iter().chain(["a name with spaces in it that is long", "tab\tin-a-name-that-is-long-enough"]) {
+        create(&server, &token, name, &body).await.problem(400);
+        rotate(&server, &token, &key, name, &Value::Null).await.problem(400);
+    }
+    let obscure = reqwest::header::HeaderValue::from_bytes("é-in-a-name-that-is-long-enough".as_bytes()).unwrap();
+    let request = server.request(Method::POST, KEYS, &token).header("idempotency-key", obscure).json(&body);
+    Answer::of(request).await.problem(400);
+    let twice = named(&server, KEYS, &token, NAME, &body).header("idempotency-key", NAME);
+    Answer::of(twice).await.problem(400);
+    assert_eq!(server.dump().await, before);
+
+    for name in ["x".repeat(22), "~!\"#$%&'()*+,-./:;<=>?@".to_owned(), "x".repeat(255)] {
+        is_new(&create(&server, &token, &name, &body).await);
+    }
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_its_caller_and_operation_and_key() {
+    let server = Server::start();
+    let scopes = &["--scopes", "api-keys:write"];
+    let (alice, bob) = (server.token_with("alice", scopes), server.token_with("bob", scopes));
+    let body = json!({ "name": "x", "scopes": ["api-keys:write"] });
+    let first = create(&server, &alice, NAME, &body).await;
+    let others = create(&server, &bob, NAME, &body).await;
+    let by_key = create(&server, secret(&first.body), NAME, &body).await;
+    let by_other_key = create(&server, secret(&by_key.body), NAME, &body).await;
+    let mut answers = vec![first, others, by_key, by_other_key];
+    for index in [0, 2] {
+        answers.push(rotate(&server, &alice, &answers[index].body, NAME, &Value::Null).await);
+    }
+    let mut secrets: Vec<_> = answers.iter().map(|answer| secret(&answer.body)).collect();
+    answers.iter().for_each(is_new);
+    secrets.sort_unstable();
+    assert!(secrets.windows(2).all(|pair| pair[0] != pair[1]));
+    assert_eq!(server.counts().await, [4, 6, 6]);
+}
+
+#[tokio::test]
+async fn another_operation_takes_no_notice_of_a_name() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    for name in [NAME, "short"] {
+        let patch = server.request(Method::PATCH, &format!("{KEYS}{}", id(&key)), &token);
+        let answer = Answer::of(patch.header("idempotency-key", name).json(&json!({ "name": name }))).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["name"]), (200, &json!(name)));
+    }
+    assert_eq!(server.count("idempotent_requests").await, 0);
+}
+
+#[tokio::test]
+async fn after_its_time_a_name_is_free_again() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = json!({ "name": "x" });
+    let first = create(&server, &token, NAME, &body).await;
+    let rotated = rotate(&server, &token, &first.body, NAME, &Value::Null).await;
+    let kept = "SELECT 1 FROM idempotent_requests r, api_keys k \
+                WHERE abs(julianday(r.expires_at) - julianday(k.created_at) - 1) < 1e-3";
+    assert_eq!(server.rows(kept).await.len(), 2, "24 hours");
+    server.execute("UPDATE idempotent_requests SET expires_at = (SELECT created_at FROM api_keys)").await;
+
+    let again = rotate(&server, &token, &first.body, NAME, &json!({ "grace_seconds": 60 })).await;
+    is_new(&again);
+    assert_ne!(secret(&again.body), secret(&rotated.body));
+    let second = create(&server, &token, NAME, &json!({ "name": "y" })).await;
+    is_new(&second);
+    assert_ne!(second.body["id"], first.body["id"]);
+    is_replay_of(&create(&server, &token, NAME, &json!({ "name": "y" })).await, &second);
+    assert_eq!(server.counts().await, [2, 4, 4]);
+    assert_eq!(server.count("idempotent_requests").await, 2);
+}

@@ -1,0 +1,324 @@
+//! List: the caller's keys, newest first, page by page, while keys come and go.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, id, secret};
+
+async fn list(server: &Server, credential: &str, query: &str) -> Answer {
+    let answer = server.get(&format!("{KEYS}?{query}"), credential).await;
+    assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+    answer
+}
+
+fn ids(page: &Answer) -> Vec<String> {
+    page.body["items"].as_array().unwrap().iter().map(|key| id(key).to_owned()).collect()
+}
+
+fn names(page: &Answer) -> Vec<&str> {
+    page.body["items"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect()
+}
+
+async fn keys(server: &Server, token: &str, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        ids.push(id(&server.key(token, json!({ "name": format!("key {number}") })).await).to_owned());
+    }
+    ids
+}
+
+fn newest_first(made: &[String]) -> Vec<String> {
+    made.iter().rev().cloned().collect()
+}
+
+/// What is in the angle brackets of the `Link` to the next page.
+fn link(page: &Answer) -> Option<&str> {
+    let link = page.header("link")?;
+    Some(
+        link.strip_prefix('<')
+            .and_then(|link| link.strip_suffix(">; rel=\"next\""))
+            .unwrap_or_else(|| panic!("{link}")),
+    )
+}
+
+#[tokio::test]
+async fn keys_are_listed_newest_first_20_at_a_time_and_100_at_most() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let empty = list(&server, &token, "").await;
+    assert_eq!((&*empty.text, empty.header("link")), (r#"{"items":[]}"#, None));
+
+    let made = keys(&server, &token, 102).await;
+    let expected = newest_first(&made);
+    for (query, count) in [("", 20), ("limit=20", 20), ("limit=1", 1), ("limit=100", 100), ("limit=007", 7)] {
+        let page = list(&server, &token, query).await;
+        assert_eq!(ids(&page), expected[..count], "{query}");
+        assert!(page.body["next_cursor"].is_string() && page.header("link").is_some(), "{query}");
+        assert_eq!(page.header("content-type"), Some("application/json"));
+        assert_eq!(page.header("cache-control"), Some("no-store"));
+    }
+    let cursor = list(&server, &token, "limit=100").await.body["next_cursor"].as_str().unwrap().to_owned();
+    let last = list(&server, &token, &format!("limit=2&cursor={cursor}")).await;
+    assert_eq!(ids(&last), expected[100..]);
+    assert!(last.body.get("next_cursor").is_none() && last.header("link").is_none(), "{}", last.text);
+}
+
+#[tokio::test]
+async fn an_item_is_the_key_without_secrets() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--organization", "acme"]);
+    let body = json!({ "name": "é", "scopes": ["b", "a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
+    let key = server.key(&token, body).await;
+    assert_eq!(server.rotate(id(&key), &token, json!({ "grace_seconds": 60 })).await.status, 201);
+    let page = list(&server, &token, "").await;
+    let mut whole = server.get(&format!("{KEYS}{}", id(&key)), &token).await.body;
+    let item = &page.body["items"][0];
+    for absent in ["secrets", "safe_to_retire"] {
+        whole.as_object_mut().unwrap().remove(absent);
+        assert!(item.get(absent).is_none(), "{absent}");
+    }
+    assert_eq!(item, &whole);
+    assert!(item.get("key").is_none() && !page.text.contains(&secret(&key)[7..48]));
+}
+
+#[tokio::test]
+async fn a_walk_visits_each_key_once_while_keys_come_and_go() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let made = keys(&server, &token, 25).await;
+    for by_link in [false, true] {
+        let mut seen = Vec::new();
+        let mut next = Some(format!("{KEYS}?limit=4"));
+        while let Some(path) = next {
+            let page = server.get(&path, &token).await;
+            assert_eq!(page.status, 200, "{}", page.text);
+            seen.extend(ids(&page));
+            let cursor = page.body["next_cursor"].as_str();
+            next = match by_link {
+                true => link(&page).map(str::to_owned),
+                false => cursor.map(|cursor| format!("{KEYS}?cursor={cursor}&limit=4")),
+            };
+            assert_eq!(next.is_some(), cursor.is_some());
+
+            let added = server.key(&token, json!({ "name": "later" })).await;
+            assert_eq!(server.delete(id(&added), &token).await.status, 204);
+            let added = server.key(&token, json!({ "name": "later too" })).await;
+            assert_eq!(server.revoke(id(&added), &token, Value::Null).await.status, 200);
+            assert_eq!(server.revoke(seen.last().unwrap(), &token, Value::Null).await.status, 200);
+            if let Some(ahead) = made.iter().find(|id| !seen.contains(id)) {
+                assert_eq!(server.revoke(ahead, &token, Value::Null).await.status, 200);
+            }
+        }
+        let seen_of_old: Vec<_> = seen.iter().filter(|id| made.contains(id)).cloned().collect();
+        assert_eq!(seen_of_old, newest_first(&made));
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), seen.len(), "none twice");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_deleted_under_the_cursor_moves_nobody() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let made = keys(&server, &token, 6).await;
+    let first = list(&server, &token, "limit=2").await;
+    assert_eq!(server.delete(&made[4], &token).await.status, 204);
+    assert_eq!(server.delete(&made[3], &token).await.status, 204);
+    let cursor = first.body["next_cursor"].as_str().unwrap();
+    let rest = list(&server, &token, &format!("cursor={cursor}")).await;
+    assert_eq!(ids(&rest), newest_first(&made[..3]));
+    assert_eq!(ids(&list(&server, &token, "").await), [&made[5], &made[2], &made[1], &made[0]].map(String::clone));
+}
+
+#[tokio::test]
+async fn the_link_keeps_the_rest_of_the_query() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for name in ["über a", "other", "über b", "über c"] {
+        server.key(&token, json!({ "name": name })).await;
+    }
+    let first = list(&server, &token, "q=%C3%BCber&limit=2&status=active").await;
+    assert_eq!(names(&first), ["über c", "über b"]);
+    let next = link(&first).unwrap();
+    assert!(next.starts_with(KEYS), "{next}");
+    let second = server.get(next, &token).await;
+    assert_eq!((names(&second), second.header("link")), (vec!["über a"], None));
+}
+
+#[tokio::test]
+async fn status_tells_what_a_key_is_now() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let mut made = std::collections::BTreeMap::new();
+    for name in ["active", "expired", "disabled", "revoked", "disabled expired", "revoked disabled expired", "deleted"]
+    {
+        let lifetime = if name.contains("expired") { 1 } else { 3600 };
+        let key = server.key(&token, json!({ "name": name, "expires_in_seconds": lifetime })).await;
+        made.insert(name, id(&key).to_owned());
+        if name.contains("disabled") {
+            assert_eq!(server.patch(id(&key), &token, json!({ "enabled": false })).await.status, 200);
+        }
+        if name.contains("revoked") {
+            assert_eq!(server.revoke(id(&key), &token, Value::Null).await.status, 200);
+        }
+        if name == "deleted" {
+            assert_eq!(server.delete(id(&key), &token).await.status, 204);
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    for (status, expected) in [
+        ("active", vec!["active"]),
+        ("expired", vec!["expired"]),
+        ("disabled", vec!["disabled expired", "disabled"]),
+        ("revoked", vec!["revoked disabled expired", "revoked"]),
+    ] {
+        let page = list(&server, &token, &format!("status={status}")).await;
+        assert_eq!(names(&page), expected, "{status}");
+        assert!(page.body["items"].as_array().unwrap().iter().all(|key| key["status"] == status), "{}", page.text);
+    }
+    assert_eq!(
+        list(&server, &token, "").await.body["items"].as_array().unwrap().len(),
+        6,
+        "the deleted one is not listed"
+    );
+    let expired = list(&server, &token, "status=expired&limit=1").await;
+    assert!(expired.body.get("next_cursor").is_none(), "no page follows that would be empty: {}", expired.text);
+}
+
+#[tokio::test]
+async fn words_of_the_name_are_found_by_how_they_begin() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let made = ["Build-Bot 2", "rebuild", "Éclair CAFÉ", "Ключ сборки", "鍵 one", "100%_sure", "ΟΔΥΣΣΕΑΣ"];
+    for name in made {
+        server.key(&token, json!({ "name": name })).await;
+    }
+    for (query, expected) in [
+        ("build", vec!["Build-Bot 2"]),
+        ("BUI", vec!["Build-Bot 2"]),
+        ("bot buil", vec!["Build-Bot 2"]),
+        ("bot-build 2", vec!["Build-Bot 2"]),
+        ("bot 3", vec![]),
+        ("uild", vec![]),
+        ("re", vec!["rebuild"]),
+        ("éclair", vec!["Éclair CAFÉ"]),
+        ("ÉC", vec!["Éclair CAFÉ"]),
+        ("café", vec!["Éclair CAFÉ"]),
+        ("eclair", vec![]),
+        ("КЛЮ", vec!["Ключ сборки"]),
+        ("сбор", vec!["Ключ сборки"]),
+        ("鍵", vec!["鍵 one"]),
+        ("οδυσ", vec!["ΟΔΥΣΣΕΑΣ"]),
+        ("1%", vec!["100%_sure"]),
+        ("s_re", vec![]),
+        ("%", made.iter().rev().copied().collect()),
+        ("", made.iter().rev().copied().collect()),
+        ("' OR 1=1 --", vec![]),
+        ("one\\", vec!["鍵 one"]),
+    ] {
+        let answer = server.get(&q(query), &token).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        assert_eq!(names(&answer), expected, "{query}");
+    }
+    let renamed = list(&server, &token, "q=rebuild").await;
+    assert_eq!(server.patch(&ids(&renamed)[0], &token, json!({ "name": "tear down" })).await.status, 200);
+    assert_eq!(names(&list(&server, &token, "q=tear").await), ["tear down"]);
+    assert_eq!(names(&list(&server, &token, "q=rebuild").await), [""; 0]);
+}
+
+#[tokio::test]
+async fn words_are_found_in_whatever_form_they_are_typed() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for name in ["Éclair CAFÉ", "ΟΔΥΣΣΕΑΣ"] {
+        server.key(&token, json!({ "name": name })).await;
+    }
+    for (query, expected) in [
+        ("cafe\u{301}", "Éclair CAFÉ"),
+        ("E\u{301}clair", "Éclair CAFÉ"),
+        ("οδυσ", "ΟΔΥΣΣΕΑΣ"),
+        ("ΟΔΥΣ", "ΟΔΥΣΣΕΑΣ"),
+        ("οδυσσεασ", "ΟΔΥΣΣΕΑΣ"),
+    ] {
+        let answer = server.get(&q(query), &token).await;
+        assert_eq!(names(&answer), [expected], "{query:?}");
+    }
+}
+
+fn q(words: &str) -> String {
+    let escaped: String = words.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("{KEYS}?q={escaped}")
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_is_refused() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let long = format!("q={}", "x".repeat(256));
+    for query in [
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "limit=1.5",
+        "limit=x",
+        "limit=",
+        "limit",
+        "limit=+5",
+        "limit=1e1",
+        "limit=18446744073709551617",
+        "limit=%EF%BC%95",
+        "cursor=",
+        "cursor=x",
+        "cursor=!!!!!!!!!!!!!!!!!!!!!!",
+        "cursor=AAAAAAAAAAAAAAAAAAAAAAA",
+        "cursor=AAAAAAAAAAAAAAAAAAAAA",
+        "cursor=AAAAAAAAAAAAAAAAAAAAAA%3D%3D",
+        "status=",
+        "status=Active",
+        "status=gone",
+        "status=active,revoked",
+        "offset=5",
+        "page=2",
+        "Limit=5",
+        "owner=alice",
+        "limit=5&limit=5",
+        "status=active&status=revoked",
+        "q=a&q=b",
+        "cursor=x&cursor=y",
+        "a",
+        "=",
+        "%6Cimit=5",
+        "limit[]=5",
+        &long,
+    ] {
+        let answer = server.get(&format!("{KEYS}?{query}"), &token).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+        answer.problem(400);
+    }
+    for query in
+        ["", "&", "limit=5&", "&limit=5", "limit=%35", "cursor=AAAAAAAAAAAAAAAAAAAAAA", "cursor=_________-________-___"]
+    {
+        list(&server, &token, query).await;
+    }
+    for (method, path) in [(reqwest::Method::POST, KEYS), (reqwest::Method::GET, "/api/auth/audit-events")] {
+        let body = if method == reqwest::Method::POST { json!({ "name": "x" }) } else { Value::Null };
+        let unknown = server.ask(method, &format!("{path}?q=x"), &token, body).await;
+        unknown.problem(400);
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_key_lists_its_owners_keys_with_the_scope_to_read() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
+    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let writer = server.key(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
+    server.key(&server.token("bob"), json!({ "name": "b" })).await;
+    assert_eq!(names(&list(&server, secret(&reader), "").await), ["w", "r"]);
+    let answer = server.get(KEYS, secret(&writer)).await;
+    answer.problem(403);
+    let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:read""#;
+    assert_eq!(answer.header("www-authenticate"), Some(challenge));
+}

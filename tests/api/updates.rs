@@ -1,0 +1,199 @@
+//! Updates: who may change what in which key, and what becomes of two who do so at once.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, id, secret};
+
+async fn status(server: &Server, token: &str, key: &Value) -> String {
+    server.get(&format!("{KEYS}{}", id(key)), token).await.body["status"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn of_two_changes_with_the_same_etag_one_is_made() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for round in 0..20 {
+        let key = server.key(&token, json!({ "name": "x" })).await;
+        let tag = server.get(&format!("{KEYS}{}", id(&key)), &token).await.etag().to_owned();
+        let change = |name: &'static str| {
+            let request = server.request(Method::PATCH, &format!("{KEYS}{}", id(&key)), &token);
+            Answer::of(request.header("if-match", &tag).json(&json!({ "name": name })))
+        };
+        let (one, other) = tokio::join!(change("one"), change("other"));
+        let (winner, loser) = if one.status == 200 { (one, other) } else { (other, one) };
+        assert_eq!(winner.status, 200, "round {round}: {}", winner.text);
+        loser.problem(412);
+        let now = server.get(&format!("{KEYS}{}", id(&key)), &token).await;
+        assert_eq!((now.etag(), &now.text), (winner.etag(), &winner.text));
+        assert_eq!(server.actions(id(&key)).await, ["created", "updated"]);
+    }
+}
+
+#[tokio::test]
+async fn changes_at_once_of_different_members_are_all_made() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    let change = |body: Value| server.patch(id(&key), &token, body);
+    let answers: [Answer; 5] = tokio::join!(
+        change(json!({ "name": "y" })),
+        change(json!({ "scopes": ["a"] })),
+        change(json!({ "metadata": { "a": 1 } })),
+        change(json!({ "metadata": { "b": 2 } })),
+        change(json!({ "expires_at": "2040-01-01T00:00:00Z" })),
+    )
+    .into();
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let now = server.get(&format!("{KEYS}{}", id(&key)), &token).await.body;
+    assert_eq!(
+        (&now["name"], &now["scopes"], &now["expires_at"]),
+        (&json!("y"), &json!(["a"]), &json!("2040-01-01T00:00:00Z"))
+    );
+    assert_eq!((&now["metadata"]["a"], &now["metadata"]["b"]), (&json!(1), &json!(2)));
+    assert_eq!(server.actions(id(&key)).await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_disabled_key_is_refused_until_it_is_enabled_again() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:read"] })).await;
+    for (enabled, is, answered) in [(false, "disabled", 401), (true, "active", 200), (false, "disabled", 401)] {
+        let answer = server.patch(id(&key), &token, json!({ "enabled": enabled })).await;
+        assert_eq!((&answer.body["enabled"], &answer.body["status"]), (&json!(enabled), &json!(is)));
+        assert_eq!(server.get(KEYS, secret(&key)).await.status, answered);
+    }
+    let again = server.patch(id(&key), &token, json!({ "enabled": false })).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(server.actions(id(&key)).await, ["created", "disabled", "enabled", "disabled"]);
+    let both = server.patch(id(&key), &token, json!({ "enabled": true, "name": "y" })).await;
+    assert_eq!(both.status, 200);
+    assert_eq!(server.actions(id(&key)).await[4..], ["updated", "enabled"]);
+}
+
+#[tokio::test]
+async fn a_scope_that_is_taken_away_is_gone_at_the_next_request() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:read"] })).await;
+    assert_eq!(server.get(KEYS, secret(&key)).await.status, 200);
+    assert_eq!(server.patch(id(&key), &token, json!({ "scopes": null })).await.status, 200);
+    server.get(KEYS, secret(&key)).await.problem(403);
+}
+
+#[tokio::test]
+async fn an_expired_key_comes_back_with_a_later_expiry() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
+    let body = json!({ "name": "x", "scopes": ["api-keys:read"], "expires_in_seconds": 1 });
+    let key = server.key(&token, body).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    server.get(KEYS, secret(&key)).await.problem(401);
+    assert_eq!(status(&server, &token, &key).await, "expired");
+    assert_eq!(server.patch(id(&key), &token, json!({ "name": "y" })).await.status, 200);
+    let answer = server.patch(id(&key), &token, json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
+    assert_eq!(answer.body["status"], "active");
+    assert_eq!(server.get(KEYS, secret(&key)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_revoked_key_cannot_be_changed() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    let tag = server.revoke(id(&key), &token, Value::Null).await.etag().to_owned();
+    let before = server.dump().await;
+    for body in [json!({ "name": "y" }), json!({ "enabled": true }), json!({})] {
+        server.patch(id(&key), &token, body).await.problem_of_kind(409, "key-revoked");
+    }
+    for (if_match, expected) in [(&*tag, 409), ("\"1\"", 412)] {
+        let request = server.request(Method::PATCH, &format!("{KEYS}{}", id(&key)), &token);
+        Answer::of(request.header("if-match", if_match).json(&json!({ "name": "y" }))).await.problem(expected);
+    }
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_key_adds_no_scope_that_it_lacks_and_leaves_those_that_are_there() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
+    let caller = server.key(&token, json!({ "name": "c", "scopes": ["api-keys:write", "a"] })).await;
+    let target = server.key(&token, json!({ "name": "t", "scopes": ["b", "api-keys:admin"] })).await;
+    for (key, scopes, lacks) in [
+        (&caller, json!(["api-keys:write", "a", "c"]), "c"),
+        (&caller, json!(["api-keys:write", "api-keys:read"]), "api-keys:read"),
+        (&target, json!(["b", "api-keys:admin", "c"]), "c"),
+        (&target, json!(["api-keys:read"]), "api-keys:read"),
+    ] {
+        let before = server.dump().await;
+        let answer = server.patch(id(key), secret(&caller), json!({ "name": "no", "scopes": scopes })).await;
+        answer.problem(403);
+        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{lacks}""#);
+        assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+        assert_eq!(server.dump().await, before);
+    }
+    let kept = server.patch(id(&target), secret(&caller), json!({ "scopes": ["api-keys:admin", "b", "a"] })).await;
+    assert_eq!(kept.body["scopes"], json!(["api-keys:admin", "b", "a"]), "{}", kept.text);
+}
+
+#[tokio::test]
+async fn a_user_adds_a_scope_of_this_service_only_with_a_token_that_holds_it() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    let answer = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:admin"] })).await;
+    answer.problem(403);
+    let answer = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:read", "anything"] })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn scopes_outside_the_catalogue_are_not_added() {
+    let server = Server::with(&["--scope-catalogue", "a b"]);
+    let token = server.token("alice");
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["a"] })).await;
+    let before = server.dump().await;
+    for (scopes, pointer) in [(json!(["c"]), "/scopes/0"), (json!(["a", "b", "c"]), "/scopes/2")] {
+        let answer = server.patch(id(&key), &token, json!({ "scopes": scopes })).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), [pointer]);
+    }
+    assert_eq!(server.dump().await, before);
+    assert_eq!(server.patch(id(&key), &token, json!({ "scopes": ["b", "a"] })).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_gives_no_key_a_life_beyond_its_own() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
+    let body = json!({ "name": "c", "scopes": ["api-keys:write"], "expires_in_seconds": 3600 });
+    let caller = server.key(&token, body).await;
+    let target = server.key(&token, json!({ "name": "t", "expires_in_seconds": 60 })).await;
+    for key in [&caller, &target] {
+        let before = server.dump().await;
+        let answer = server.patch(id(key), secret(&caller), json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), ["/expires_at"]);
+        assert_eq!(server.dump().await, before);
+        let endless = server.patch(id(key), secret(&caller), json!({ "expires_at": null })).await;
+        let end = endless.body["expires_at"].as_str();
+        assert!(endless.status == 422 || end == caller["expires_at"].as_str(), "{}", endless.text);
+    }
+    let lasting = server.key(&token, json!({ "name": "l" })).await;
+    let renamed = server.patch(id(&lasting), secret(&caller), json!({ "name": "renamed" })).await;
+    assert_eq!(renamed.status, 200, "what is not touched may stay: {}", renamed.text);
+    assert!(renamed.body.get("expires_at").is_none());
+}
+
+#[tokio::test]
+async fn a_key_disables_itself_and_cannot_enable_itself_again() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    assert_eq!(server.patch(id(&key), secret(&key), json!({ "enabled": false })).await.body["status"], "disabled");
+    server.patch(id(&key), secret(&key), json!({ "enabled": true })).await.problem(401);
+    assert_eq!(server.actions(id(&key)).await, ["created", "disabled"]);
+}
