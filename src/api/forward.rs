@@ -5,8 +5,8 @@ use std::sync::Arc;
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::web::Data;
 use poem::{Request, RequestBody};
-use poem_openapi::param::Query;
-use poem_openapi::registry::{MetaSecurityScheme, Registry};
+use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Registry};
+use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
 use super::Tag;
@@ -76,6 +76,43 @@ impl<'a> ApiExtractor<'a> for ForwardedKey {
     }
 }
 
+/// The query parameter `required_scope`, read from the query itself: this operation is reached without the router that
+/// takes queries apart. What else is in the query is the proxied client's.
+struct RequiredScope(Scopes);
+
+impl<'a> ApiExtractor<'a> for RequiredScope {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    type ParamType = ScopeList;
+    type ParamRawType = ScopeList;
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Query)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(ScopeList::schema_ref())
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        options: ExtractParamOptions<ScopeList>,
+    ) -> poem::Result<Self> {
+        let query = request.uri().query().unwrap_or_default();
+        let mut required = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == options.name);
+        match (required.next(), required.next()) {
+            (None, _) => Ok(Self(Scopes::default())),
+            (Some((_, text)), None) => match ScopeList::parse_from_parameter(&text) {
+                Ok(ScopeList(scopes)) => Ok(Self(scopes)),
+                Err(_) => {
+                    Err(Problem::bad_request("Send `required_scope` as scopes separated by single spaces.").into())
+                }
+            },
+            (Some(_), Some(_)) => Err(Problem::bad_request("Send `required_scope` once.").into()),
+        }
+    }
+}
+
 /// Every header is always there, empty where there is nothing to say: a proxy that copies them overwrites whatever the
 /// client sent under the same name.
 #[derive(ApiResponse)]
@@ -139,9 +176,9 @@ impl ForwardOperations {
         key: ForwardedKey,
         Data(service): Data<&Arc<Service>>,
         /// Scopes that the key must hold, separated by spaces; set in the proxy's configuration.
-        required_scope: Query<Option<ScopeList>>,
+        required_scope: RequiredScope,
     ) -> Result<Allowed, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
-        let required = required_scope.0.map(|ScopeList(scopes)| scopes).unwrap_or_default();
+        let RequiredScope(required) = required_scope;
         let decision = service.verify(&key.0, &required).await?;
         match (decision.verdict, decision.known) {
             (Verdict::Valid, Some(known)) => Ok(Allowed::from(&*known)),

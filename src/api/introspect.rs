@@ -25,7 +25,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A token to look into (RFC 7662, section 2.1).
 #[derive(Object)]
-struct IntrospectionRequest {
+struct IntrospectionForm {
     /// The API key.
     token: String,
     /// Accepted as the RFC asks, and not looked at.
@@ -92,11 +92,11 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        IntrospectionRequest::register(registry);
+        IntrospectionForm::register(registry);
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: FORM, schema: IntrospectionRequest::schema_ref() }];
+        let content = vec![MetaMediaType { content_type: FORM, schema: IntrospectionForm::schema_ref() }];
         Some(MetaRequest { description: None, content, required: true })
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use chrono::NaiveDate;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, Type};
 use serde_json::json;
@@ -98,6 +99,25 @@ impl ParseFromParameter for Cursor {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
         let bytes = BASE64URL.decode(text).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
         bytes.map(Self).ok_or_else(|| ParseError::custom("not a cursor of this service"))
+    }
+}
+
+/// A day, as `2026-11-23`.
+#[derive(Debug, Clone, Copy)]
+pub struct Day(pub NaiveDate);
+
+parameter!(
+    Day,
+    "Day",
+    MetaSchema {
+        pattern: Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}$".to_owned()),
+        ..MetaSchema::new_with_format("string", "date")
+    }
+);
+
+impl ParseFromParameter for Day {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        Ok(Self(text.parse()?))
     }
 }
 

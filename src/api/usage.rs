@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Tag;
 use super::auth::{Authorized, Read};
 use super::body::JsonAnswer;
+use super::parameters::Day;
 use super::problem::{Failure, may_fail};
 use crate::domain::verdict::Verdict;
 use crate::service::Service;
@@ -95,12 +96,12 @@ impl UsageOperations {
         /// The key's id.
         id: Path<Uuid>,
         /// The first day (UTC); 29 days before the last if absent.
-        from: Query<Option<NaiveDate>>,
+        from: Query<Option<Day>>,
         /// The last day (UTC); today if absent. At most the 366 days that end with it are looked at.
-        to: Query<Option<NaiveDate>>,
+        to: Query<Option<Day>>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
-        let to = to.0.unwrap_or_else(|| service.clock.now().date_naive());
-        let from = from.0.or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
+        let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);
+        let from = from.0.map(|Day(day)| day).or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));
         let days = service.key_usage(Reach::Own(&caller.0.owner), id.0, from, to).await?;
         let days = days.into_iter().map(UsageDay::from).collect();
