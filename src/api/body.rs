@@ -110,8 +110,8 @@ pub fn is_plain(name: &str) -> bool {
 }
 
 impl<T: FromMembers> JsonBody<T> {
-    async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
-        let bytes = received::whole(request, body).await;
+    fn read(request: &Request) -> Result<Self, Problem> {
+        let bytes = received::whole(request);
         let absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
         if !absent {
             check_media_type(request, T::MEDIA_TYPES)?;
@@ -172,10 +172,10 @@ impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
 
     async fn from_request(
         request: &'a Request,
-        body: &mut RequestBody,
+        _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::read(request, body).await?)
+        Ok(Self::read(request)?)
     }
 }
 

@@ -11,7 +11,8 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderName, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
-use tracing::{Instrument, debug, error, error_span, info, warn};
+use tokio::task::JoinHandle;
+use tracing::{Instrument, Span, debug, error, info, warn};
 
 use super::body::is_plain;
 use super::body::received::receive;
@@ -46,8 +47,15 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
         let method = request.method().clone();
         let media_type = problem_media_type(&request);
 
-        let span = error_span!("request", request_id = context.request_id(), trace_id = context.trace_id());
-        let outcome = self.answer(request, route).instrument(span.clone()).await;
+        // A span costs as much as a verdict, and nothing on that way writes a line of its own.
+        let span = match route {
+            Some(route) if route.is_asked_often() => Span::none(),
+            _ => context.span(),
+        };
+        let outcome = match span.is_none() {
+            true => self.answer(request, route).await,
+            false => self.answer(request, route).instrument(span.clone()).await,
+        };
         let (mut response, cause) = match outcome {
             Ok(response) => (response, None),
             Err(mut problem) => {
@@ -62,6 +70,8 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
         let status = response.status();
+        let logged = status != 200 || tracing::enabled!(tracing::Level::DEBUG);
+        let span = if span.is_none() && logged { context.span() } else { span };
         let _in_request = span.enter();
         macro_rules! line {
             ($level:ident) => {
@@ -88,6 +98,13 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
+    /// Runs the operation in a task of its own: a client that goes away must not stop a change between its commit and
+    /// the moment the cache hears of it.
+    fn detached(&self, request: Request) -> JoinHandle<poem::Result<Response>> {
+        let inner = self.inner.clone();
+        tokio::spawn(async move { inner.call(request).await }.in_current_span())
+    }
+
     async fn answer(&self, mut request: Request, route: Option<&Route>) -> Result<Response, Problem> {
         match tokio::time::timeout(self.request_timeout, receive(&mut request)).await {
             Ok(received) => received?,
@@ -100,12 +117,7 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
         }
         let answered = match &operation.direct {
             Some(endpoint) => AssertUnwindSafe(endpoint.call(request)).catch_unwind().await.ok(),
-            None => {
-                // A task of its own: a client that goes away must not stop a change between its commit and the moment
-                // the cache hears of it.
-                let inner = self.inner.clone();
-                tokio::spawn(async move { inner.call(request).await }.in_current_span()).await.ok()
-            }
+            None => self.detached(request).await.ok(),
         };
         match answered {
             Some(Ok(response)) => Ok(response),

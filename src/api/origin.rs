@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use poem::http::header;
 use poem::{Addr, FromRequest, Request, RequestBody};
+use tracing::{Span, error_span};
 
 use crate::domain::audit::Origin;
 use crate::domain::caller::Caller;
@@ -50,6 +51,11 @@ impl RequestContext {
 
     pub fn subject(&self) -> Option<&str> {
         self.0.caller.get().map(|caller| caller.owner.subject.as_str())
+    }
+
+    /// Around all that is logged while the request runs.
+    pub fn span(&self) -> Span {
+        error_span!("request", request_id = self.request_id(), trace_id = self.trace_id())
     }
 
     pub fn note_caller(request: &Request, caller: &Arc<Caller>) {

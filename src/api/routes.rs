@@ -11,7 +11,11 @@ use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
 use super::{BASE, Operations, operations};
 
-pub struct RouteTable(Vec<Route>);
+pub struct RouteTable {
+    /// Paths without parameters, which are found before a template that would match them too.
+    literal: HashMap<String, Route>,
+    templates: Vec<Route>,
+}
 
 pub struct Route {
     pub template: String,
@@ -57,13 +61,13 @@ impl RouteTable {
             operations: vec![Operation { method: Method::GET, query: Vec::new(), direct: None }],
         };
         routes.extend(pages.iter().map(page));
-        // A literal path is found before a template that would match it too.
-        routes.sort_by_key(|route| route.template.contains('{'));
-        Self(routes)
+        let (templates, literal) = routes.into_iter().partition(|route: &Route| route.template.contains('{'));
+        let literal: Vec<Route> = literal;
+        Self { literal: literal.into_iter().map(|route| (route.template.clone(), route)).collect(), templates }
     }
 
     pub fn find(&self, path: &str) -> Option<&Route> {
-        self.0.iter().find(|route| matches(&route.template, path))
+        self.literal.get(path).or_else(|| self.templates.iter().find(|route| matches(&route.template, path)))
     }
 }
 

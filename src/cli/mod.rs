@@ -13,6 +13,7 @@ use crate::config::{self, DataSettings, KeySettings, ServeSettings, SigningSetti
 use crate::domain::clock::Clock;
 use crate::server::{Limits, Server};
 use crate::service::Service;
+use crate::service::bearer::VerifiedTokens;
 use crate::service::cache::KeyCache;
 use crate::service::standalone::{SigningKey, Subject};
 use crate::store::Store;
@@ -124,6 +125,7 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
     let store = Store::open(&url).await?;
     store.adopt_peppers(&peppers, clock.now()).await?;
     let catalogue = keys.scope_catalogue.clone().map(Arc::new);
+    let tokens = VerifiedTokens::new(&peppers).into();
     Ok(Service {
         store,
         clock,
@@ -131,7 +133,7 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
         prefix: keys.key_prefix.clone(),
         catalogue,
         issuers: Vec::new().into(),
-        tokens: Arc::default(),
+        tokens,
         cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl)),
         usage: Arc::default(),
     })

@@ -83,8 +83,8 @@ impl Secret<'static> {
     pub fn mint(prefix: &SecretPrefix, Entropy(bytes): &Entropy) -> Self {
         let mut text = format!("{prefix}_");
         push_base62(&mut text, bytes, BODY);
-        let checksum = crc32fast::hash(text.as_bytes());
-        push_base62(&mut text, &checksum.to_be_bytes(), CHECKSUM);
+        let checksum = checksum(&text);
+        text.extend(checksum.map(char::from));
         Self(Cow::Owned(text))
     }
 }
@@ -97,10 +97,8 @@ impl<'a> Secret<'a> {
         if random.len() != BODY + CHECKSUM || !base62 || !is_prefix(prefix) {
             return Err(Malformed);
         }
-        let (covered, checksum) = text.split_at(text.len() - CHECKSUM);
-        let mut expected = String::with_capacity(CHECKSUM);
-        push_base62(&mut expected, &crc32fast::hash(covered.as_bytes()).to_be_bytes(), CHECKSUM);
-        if checksum == expected { Ok(Self(Cow::Borrowed(text))) } else { Err(Malformed) }
+        let (covered, sent) = text.split_at(text.len() - CHECKSUM);
+        if sent.as_bytes() == checksum(covered) { Ok(Self(Cow::Borrowed(text))) } else { Err(Malformed) }
     }
 
     /// Whether a secret stands anywhere in a text.
@@ -127,6 +125,16 @@ impl fmt::Debug for Secret<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
+}
+
+fn checksum(covered: &str) -> [u8; CHECKSUM] {
+    let mut rest = crc32fast::hash(covered.as_bytes()) as usize;
+    let mut digits = [0; CHECKSUM];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[rest % 62];
+        rest /= 62;
+    }
+    digits
 }
 
 /// Writes a big-endian number as `digits` base62 digits, zero-padded, by repeated long division.

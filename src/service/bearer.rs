@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use super::{Service, ServiceError};
 use crate::domain::caller::Caller;
 use crate::domain::scope::Scopes;
+use crate::domain::secret::Peppers;
 use crate::domain::verdict::Verdict;
 
 #[derive(Debug)]
@@ -22,7 +23,11 @@ pub enum BearerError {
 
 /// Tokens that were verified, by a hash of them, until they expire: a signature takes longer to check than all the
 /// rest of a request.
-pub struct VerifiedTokens(Cache<[u8; 32], VerifiedToken>);
+pub struct VerifiedTokens {
+    tokens: Cache<[u8; 32], VerifiedToken>,
+    /// Of the hash, so that nobody outside can choose where in the map a token falls.
+    key: [u8; 32],
+}
 
 #[derive(Clone)]
 pub struct VerifiedToken {
@@ -30,9 +35,9 @@ pub struct VerifiedToken {
     pub expires_at: DateTime<Utc>,
 }
 
-impl Default for VerifiedTokens {
-    fn default() -> Self {
-        Self(Cache::new(100_000))
+impl VerifiedTokens {
+    pub fn new(peppers: &Peppers) -> Self {
+        Self { tokens: Cache::new(100_000), key: peppers.newest().subkey("mintkey 2026 verified tokens") }
     }
 }
 
@@ -51,10 +56,8 @@ impl Service {
 
     fn caller_of_token(&self, token: &str) -> Result<Arc<Caller>, BearerError> {
         let now = self.clock.now();
-        let VerifiedTokens(tokens) = &*self.tokens;
-        // Keyed, so that nobody outside can choose where in the map a token falls.
-        let hash = *blake3::keyed_hash(&self.peppers.newest().subkey("mintkey 2026 verified tokens"), token.as_bytes())
-            .as_bytes();
+        let VerifiedTokens { tokens, key } = &*self.tokens;
+        let hash = *blake3::keyed_hash(key, token.as_bytes()).as_bytes();
         if let Some(verified) = tokens.get(&hash)
             && now < verified.expires_at
         {

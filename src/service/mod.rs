@@ -98,14 +98,15 @@ pub mod tests {
 
     /// A service on a database in memory, for what does not touch the cache.
     pub async fn service() -> Service {
+        let peppers = Peppers::derive(&"m".repeat(32)).unwrap();
         Service {
             store: Store::open("sqlite::memory:").await.unwrap(),
             clock: Clock::System,
-            peppers: Peppers::derive(&"m".repeat(32)).unwrap(),
+            tokens: bearer::VerifiedTokens::new(&peppers).into(),
+            peppers,
             prefix: "mk".parse().unwrap(),
             catalogue: None,
             issuers: Vec::new().into(),
-            tokens: Arc::default(),
             cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO)),
             usage: Arc::default(),
         }

@@ -49,7 +49,11 @@ impl Service {
     /// The key that a secret is of, good or not.
     async fn known_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<KnownKey>>, ServiceError> {
         let hash = self.peppers.newest().hash(secret);
-        self.cache.get_or_read(&hash, self.read_key(secret, hash)).await
+        match self.cache.get(&hash) {
+            Some(remembered) => Ok(remembered),
+            // Boxed, so that an answer from memory does not carry the room that a reading needs.
+            None => Box::pin(self.cache.get_or_read(&hash, self.read_key(secret, hash))).await,
+        }
     }
 
     /// Looks the secret up under every pepper in force. One that was hashed with an old pepper is hashed anew: the cache

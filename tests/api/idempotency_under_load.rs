@@ -99,6 +99,11 @@ async fn the_disk_and_the_log_hold_neither_the_secret_nor_the_name() {
     }
 }
 
+fn answered_with_a_key(status: u16) -> bool {
+    assert!([201, 503].contains(&status), "{status}");
+    status == 201
+}
+
 /// Sends one named request until it is answered, wherever the server is by then.
 async fn until_answered(url: Arc<RwLock<String>>, token: String, name: String) -> Value {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
@@ -106,13 +111,10 @@ async fn until_answered(url: Arc<RwLock<String>>, token: String, name: String) -
         let request = client.post(format!("{}{KEYS}", url.read().unwrap())).bearer_auth(&token);
         let sent = request.header("idempotency-key", &name).json(&json!({ "name": name })).send().await;
         if let Ok(response) = sent
-            && [201, 503].contains(&response.status().as_u16())
+            && answered_with_a_key(response.status().as_u16())
+            && let Ok(key) = response.json().await
         {
-            if response.status() == 201
-                && let Ok(key) = response.json::<Value>().await
-            {
-                return key;
-            }
+            return key;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

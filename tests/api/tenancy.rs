@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use mintkey::domain::secret::Secret;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -26,6 +27,9 @@ fn own(server: &Server, method: Method, credential: &str, tail: &str) -> Request
 fn admin(server: &Server, method: Method, credential: &str, tail: &str) -> RequestBuilder {
     server.request(method, &format!("/api/admin/{tail}"), credential)
 }
+
+/// A secret with nothing wrong but that nobody made it.
+const UNKNOWN: &str = "mk_00000000000000000000000000000000000000000004NvClr";
 
 const CASES: &[Case] = &[
     case("create_my_api_key", |server, credential, _| {
@@ -68,6 +72,19 @@ const CASES: &[Case] = &[
         own(server, Method::POST, credential, &format!("{id}/rotate"))
             .header("idempotency-key", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
             .json(&json!({ "grace_seconds": 60 }))
+    }),
+    case("get_my_api_key_usage", |server, credential, id| own(server, Method::GET, credential, &format!("{id}/usage"))),
+    case("get_this_api_key", |server, credential, _| own(server, Method::GET, credential, "self")),
+    case("revoke_this_api_key", |server, credential, _| own(server, Method::DELETE, credential, "self")),
+    case("verify_api_key", |server, credential, _| {
+        own(server, Method::POST, credential, "verify").json(&json!({ "key": UNKNOWN }))
+    }),
+    case("introspect_token", |server, credential, _| {
+        let request = server.request(Method::POST, "/api/oauth/introspect", credential);
+        request.header("content-type", "application/x-www-form-urlencoded").body(format!("token={UNKNOWN}"))
+    }),
+    case("check_forwarded_request", |server, credential, _| {
+        server.request(Method::GET, "/api/auth/forward", credential)
     }),
     case("list_my_audit_events", |server, credential, id| {
         server.request(Method::GET, &format!("/api/auth/audit-events?key_id={id}"), credential)
@@ -140,7 +157,7 @@ async fn every_operation_refuses_a_caller_without_a_good_credential() {
     let (revoked, disabled) = (server.key(&alice, body.clone()).await, server.key(&alice, body).await);
     assert_eq!(server.revoke(id(&revoked), &alice, Value::Null).await.status, 200);
     assert_eq!(server.patch(id(&disabled), &alice, json!({ "enabled": false })).await.status, 200);
-    let unknown = "mk_0000000000000000000000000000000000000000000000000";
+    assert!(Secret::parse(UNKNOWN).is_ok());
     let forged = format!("{}A.{}", &alice[..alice.rfind('.').unwrap()], &alice[alice.rfind('.').unwrap() + 1..]);
     let cut = &secret(&key)[..51];
     let before = server.dump().await;
@@ -149,7 +166,7 @@ async fn every_operation_refuses_a_caller_without_a_good_credential() {
         let nobody = Answer::of((case.request)(&server, "", id(&key))).await;
         nobody.problem(401);
         assert_eq!(nobody.header("www-authenticate"), Some("Bearer"), "{}", case.operation);
-        for garbage in ["garbage", unknown, &forged, "a.b.c", cut, secret(&revoked), secret(&disabled)] {
+        for garbage in ["garbage", UNKNOWN, &forged, "a.b.c", cut, secret(&revoked), secret(&disabled)] {
             let answer = Answer::of((case.request)(&server, garbage, id(&key))).await;
             answer.problem(401);
             let challenge = Some(r#"Bearer error="invalid_token""#);
@@ -292,6 +309,10 @@ async fn what_takes_no_id_shows_and_makes_only_the_callers_own() {
         answer.problem(403);
         let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:admin""#;
         assert_eq!(answer.header("www-authenticate"), Some(challenge), "{path}");
+    }
+    for operation in ["verify_api_key", "introspect_token", "get_this_api_key", "revoke_this_api_key"] {
+        let case = CASES.iter().find(|case| case.operation == operation).unwrap();
+        Answer::of((case.request)(&server, &bob, "")).await.problem(403);
     }
     assert_eq!(server.dump().await, before);
     assert_eq!(server.get(&format!("{KEYS}{}", id(&theirs)), &alice).await.body["status"], "active");

@@ -319,5 +319,5 @@ pub fn secret(key: &Value) -> &str {
 
 /// An id that never was.
 pub fn nobodys() -> String {
-    mintkey::domain::key::new_id(chrono::Utc::now()).to_string()
+    mintkey::domain::key::new_id(mintkey::domain::clock::Clock::System.now()).to_string()
 }

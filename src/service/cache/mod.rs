@@ -50,8 +50,14 @@ impl<T> KeyCache<T> {
         Self { known: pool(capacity), unknown: pool(UNKNOWN), stamps: Stamps::new(STAMPS), ttl }
     }
 
-    /// What the hash stands for: from memory, or by `read`, of which one is polled for all who ask at the same time. An error
-    /// is remembered by nobody.
+    /// What the hash stands for, if that is in memory; the inner `None` is a hash that stands for nothing.
+    pub fn get(&self, hash: &SecretHash) -> Option<Option<Arc<T>>> {
+        let asked = self.stamps.now(&hash.0);
+        self.remembered(&hash.0, asked)
+    }
+
+    /// The same, read by `read` if need be: one such future is polled for all who ask at the same time. An error is
+    /// remembered by nobody.
     pub async fn get_or_read<E>(
         &self,
         hash: &SecretHash,
@@ -59,15 +65,8 @@ impl<T> KeyCache<T> {
     ) -> Result<Option<Arc<T>>, E> {
         let SecretHash(hash) = hash;
         let asked = self.stamps.now(hash);
-        if let Some(entry) = self.known.get(hash)
-            && self.is_good(&entry, asked)
-        {
-            return Ok(Some(entry.value));
-        }
-        if let Some(entry) = self.unknown.get(hash)
-            && self.is_good(&entry, asked)
-        {
-            return Ok(None);
+        if let Some(remembered) = self.remembered(hash, asked) {
+            return Ok(remembered);
         }
         loop {
             self.known.remove_if(hash, |entry| !self.is_good(entry, asked));
@@ -104,6 +103,15 @@ impl<T> KeyCache<T> {
     /// The same, when somebody else made the change and did not say which.
     pub fn changed_somewhere(&self) {
         self.stamps.raise_all();
+    }
+
+    fn remembered(&self, hash: &[u8; 32], asked: Stamp) -> Option<Option<Arc<T>>> {
+        if let Some(entry) = self.known.get(hash)
+            && self.is_good(&entry, asked)
+        {
+            return Some(Some(entry.value));
+        }
+        self.unknown.get(hash).filter(|entry| self.is_good(entry, asked)).map(|_| None)
     }
 
     fn is_good<V>(&self, entry: &Entry<V>, asked: Stamp) -> bool {
