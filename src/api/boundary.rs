@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::uri::PathAndQuery;
-use poem::http::{HeaderName, HeaderValue, Method, Uri, header};
+use poem::http::{HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use tracing::{Instrument, Span, debug, error, info, warn};
 
 use super::body::is_plain;
 use super::body::received::receive;
-use super::origin::RequestContext;
+use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
 use super::routes::{FORWARD, Operation, Route, RouteTable, canonical};
 use crate::service::Service;
@@ -27,8 +27,6 @@ pub struct Boundary<E> {
     pub service: Arc<Service>,
     pub request_timeout: Duration,
 }
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
     type Output = Response;
@@ -106,10 +104,7 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
     }
 
     async fn answer(&self, mut request: Request, route: Option<&Route>) -> Result<Response, Problem> {
-        match tokio::time::timeout(self.request_timeout, receive(&mut request)).await {
-            Ok(received) => received?,
-            Err(_elapsed) => return Err(Problem::too_slow()),
-        }
+        receive(&mut request, self.request_timeout).await?;
         let route = route.ok_or_else(Problem::not_found)?;
         let operation = route.operation(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
         if route.template != FORWARD {
@@ -144,7 +139,7 @@ fn translate(error: poem::Error, route: &Route) -> Problem {
             "The parameter {} has a value that it cannot have; see the document.",
             parameter.name
         ))
-    } else if error.is::<ParsePathError>() || error.is::<NotFoundError>() {
+    } else if error.is::<ParsePathError>() || error.is::<poem::error::ParsePathError>() || error.is::<NotFoundError>() {
         // An id that cannot be is answered like one that is not.
         Problem::not_found()
     } else if error.is::<MethodNotAllowedError>() {

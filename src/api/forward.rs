@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::web::Data;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Registry};
@@ -20,6 +20,8 @@ use crate::service::verify::KnownKey;
 
 pub struct ForwardOperations;
 
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// The key that the proxy's client sent, as `Authorization: Bearer` or as `X-API-Key`, once.
 struct ForwardedKey(String);
 
@@ -30,7 +32,7 @@ impl ForwardedKey {
             scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim_matches(' ').to_owned())
         };
         let bearers = headers.get_all(header::AUTHORIZATION).iter().map(bearer);
-        let plain = headers.get_all("x-api-key").iter().map(|value| value.to_str().ok().map(str::to_owned));
+        let plain = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().ok().map(str::to_owned));
         let mut credentials = bearers.chain(plain);
         // Of two credentials the upstream may believe the other one, so that two are as bad as none.
         match (credentials.next(), credentials.next()) {

@@ -22,7 +22,10 @@ impl<'a> FromRequest<'a> for IfMatch {
                 return Ok(Self(Precondition::None));
             }
             // A tag that is weak, or not ours, matches nothing.
-            let tag = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse::<i64>().ok();
+            let tag = |tag: &str| {
+                let text = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
+                text.parse::<i64>().ok().filter(|revision| revision.to_string() == text)
+            };
             revisions.extend(tags.split(',').filter_map(tag));
         }
         Ok(Self(if came { Precondition::Revision(revisions) } else { Precondition::None }))

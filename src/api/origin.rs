@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use poem::http::header;
+use poem::http::{HeaderName, header};
 use poem::{Addr, FromRequest, Request, RequestBody};
 use tracing::{Span, error_span};
 
@@ -11,6 +11,9 @@ use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::key::new_id;
 use crate::domain::secret::Secret;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is known of a request while it runs: given to it at the boundary, read there again for the log line.
 #[derive(Clone, Default)]
@@ -28,12 +31,12 @@ const MAX_REQUEST_ID: usize = 48;
 
 impl RequestContext {
     pub fn new(request: &Request, clock: &Clock) -> Self {
-        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let request_id = match header("x-request-id") {
+        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let request_id = match header(REQUEST_ID) {
             Some(id) if is_request_id(id) => id.to_owned(),
             _ => new_id(clock.now()).to_string(),
         };
-        let trace_id = header("traceparent").and_then(trace_id).map(str::to_owned);
+        let trace_id = header(TRACEPARENT).and_then(trace_id).map(str::to_owned);
         Self(Arc::new(Inner { request_id, trace_id, caller: OnceLock::new() }))
     }
 

@@ -13,7 +13,7 @@ use super::{BASE, Operations, operations};
 
 pub struct RouteTable {
     /// Paths without parameters, which are found before a template that would match them too.
-    literal: HashMap<String, Route>,
+    literal: Vec<Route>,
     templates: Vec<Route>,
 }
 
@@ -62,12 +62,12 @@ impl RouteTable {
         };
         routes.extend(pages.iter().map(page));
         let (templates, literal) = routes.into_iter().partition(|route: &Route| route.template.contains('{'));
-        let literal: Vec<Route> = literal;
-        Self { literal: literal.into_iter().map(|route| (route.template.clone(), route)).collect(), templates }
+        Self { literal, templates }
     }
 
     pub fn find(&self, path: &str) -> Option<&Route> {
-        self.literal.get(path).or_else(|| self.templates.iter().find(|route| matches(&route.template, path)))
+        let literal = self.literal.iter().find(|route| route.template == path);
+        literal.or_else(|| self.templates.iter().find(|route| matches(&route.template, path)))
     }
 }
 

@@ -48,7 +48,7 @@ impl FromStr for SecretPrefix {
     type Err = Broken;
 
     fn from_str(text: &str) -> Result<Self, Broken> {
-        if is_prefix(text) {
+        if is_prefix(text.as_bytes()) {
             Ok(Self(text.to_owned()))
         } else {
             Err(Broken::rule(
@@ -64,11 +64,9 @@ impl fmt::Display for SecretPrefix {
     }
 }
 
-fn is_prefix(text: &str) -> bool {
-    text.len() <= 20
-        && text
-            .split('_')
-            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+fn is_prefix(text: &[u8]) -> bool {
+    let is_word = |word: &[u8]| !word.is_empty() && word.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    text.len() <= 20 && text.split(|b| *b == b'_').all(is_word)
 }
 
 /// A secret in the clear. Its `Debug` shows nothing, and there is no `Display`: showing it takes [`Secret::expose`].
@@ -92,9 +90,10 @@ impl Secret<'static> {
 impl<'a> Secret<'a> {
     /// Checks shape and checksum. Any well-formed prefix is taken, so that keys outlive a change of the setting.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
-        let (prefix, random) = text.rsplit_once('_').ok_or(Malformed)?;
-        let base62 = random.bytes().all(|b| b.is_ascii_alphanumeric());
-        if random.len() != BODY + CHECKSUM || !base62 || !is_prefix(prefix) {
+        const TAIL: usize = BODY + CHECKSUM;
+        let (prefix, tail) = text.as_bytes().split_at_checked(text.len().saturating_sub(TAIL + 1)).ok_or(Malformed)?;
+        let base62 = tail.len() == TAIL + 1 && tail[0] == b'_' && tail[1..].iter().all(u8::is_ascii_alphanumeric);
+        if !base62 || !is_prefix(prefix) {
             return Err(Malformed);
         }
         let (covered, sent) = text.split_at(text.len() - CHECKSUM);

@@ -2,10 +2,12 @@
 //! be: a connection that is closed with data unread is reset, and the client would lose the answer that says why.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStream, TryStreamExt};
 use poem::Request;
+use tokio::time::{Instant, timeout_at};
 
 use super::Problem;
 
@@ -21,21 +23,18 @@ enum Received {
     TooLarge,
 }
 
-/// Takes the body off the wire. The bytes themselves are counted: a chunked body declares no length.
-pub async fn receive(request: &mut Request) -> Result<(), Problem> {
+/// Takes the body off the wire, within the time given. The bytes themselves are counted: a chunked body declares no
+/// length.
+pub async fn receive(request: &mut Request, within: Duration) -> Result<(), Problem> {
     let body = request.take_body();
     if body.is_empty() {
         return Ok(());
     }
-    let mut chunks = pin!(body.into_bytes_stream());
-    let cut_off = |error: std::io::Error| {
-        Problem::bad_request("The body ended before its time; send it whole.").because(error.to_string())
-    };
-    let mut next = async || chunks.try_next().await.map_err(cut_off);
-    let first = next().await?.unwrap_or_default();
+    let mut chunks = Chunks { stream: pin!(body.into_bytes_stream()), within, deadline: None };
+    let first = chunks.next().await?.unwrap_or_default();
     let mut length = first.len();
     let mut rest = BytesMut::new();
-    while let Some(chunk) = next().await? {
+    while let Some(chunk) = chunks.next().await? {
         length += chunk.len();
         if length <= MAX_BYTES {
             rest.extend_from_slice(&chunk);
@@ -51,6 +50,29 @@ pub async fn receive(request: &mut Request) -> Result<(), Problem> {
     };
     request.extensions_mut().insert(received);
     Ok(())
+}
+
+/// What comes of a body, until a deadline that is set by the first chunk that has to be waited for: most bodies have
+/// arrived with their head, and a timer would cost them more than the reading.
+struct Chunks<S> {
+    stream: S,
+    within: Duration,
+    deadline: Option<Instant>,
+}
+
+impl<S: TryStream<Ok = Bytes, Error = std::io::Error> + Unpin> Chunks<S> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let arrived = match self.stream.try_next().now_or_never() {
+            Some(arrived) => arrived,
+            None => {
+                let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.within);
+                timeout_at(deadline, self.stream.try_next()).await.map_err(|_elapsed| Problem::too_slow())?
+            }
+        };
+        arrived.map_err(|error| {
+            Problem::bad_request("The body ended before its time; send it whole.").because(error.to_string())
+        })
+    }
 }
 
 /// The body, which is empty when there was none.

@@ -80,9 +80,9 @@ impl Service {
         record.secrets.iter().for_each(|secret| self.cache.changed(&secret.hash));
     }
 
-    fn check_grant(&self, caller: &Caller, scopes: &Scopes) -> Result<(), ServiceError> {
+    fn check_grant(&self, caller: &Caller, scopes: &Scopes, held: &Scopes) -> Result<(), ServiceError> {
         let mut outside = Vec::new();
-        for (index, scope) in scopes.iter().enumerate() {
+        for (index, scope) in scopes.iter().enumerate().filter(|(_, scope)| !held.holds(scope.as_str())) {
             if !caller.may_grant(scope) {
                 return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
             }

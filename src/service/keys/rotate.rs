@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{IssuedKey, present};
 use crate::domain::audit::{Action, Deed};
+use crate::domain::caller::Credential;
 use crate::domain::key::KeyStatus;
 use crate::service::idempotency::NamedRequest;
 use crate::service::{Service, ServiceError};
@@ -26,6 +27,9 @@ impl Service {
     ) -> Result<IssuedKey, ServiceError> {
         let now = deed.at;
         let (secret, stored) = self.mint(now)?;
+        // Of rotations at once the first takes the secret that all of them saw; to the others it is gone.
+        let seen =
+            self.store.find_key(reach, id).await?.and_then(|record| record.secrets.first().map(|newest| newest.id));
         let mut issued = None;
         let decide = |record| {
             let mut record = present(record)?;
@@ -35,13 +39,25 @@ impl Service {
                     "Only an active key can be rotated; this one is revoked, disabled or expired.",
                 ));
             }
-            if record.live_secrets(now).count() > 1 {
+            if record.live_secrets(now).count() > 1 || record.secrets.first().map(|newest| newest.id) != seen {
                 return Err(ServiceError::conflict(
                     "rotation-in-progress",
-                    "The key has been rotated and its old secret still lives; wait until the grace is over.",
+                    "The key is being rotated: another request was first, or the old secret still lives; wait until the grace is over.",
                 ));
             }
-            let old_ends = now + grace;
+            // A secret is a grant: nobody gets more by it than they could have given.
+            if let Some(scope) = record.key.scopes.iter().find(|scope| !deed.caller.may_grant(scope)) {
+                return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
+            }
+            if let Credential::Key { expires_at: Some(limit), .. } = deed.caller.credential
+                && record.key.expires_at.is_none_or(|end| end > limit)
+            {
+                return Err(ServiceError::conflict(
+                    "key-outlives-caller",
+                    "The key lives longer than the key that makes this request, which cannot have its secret.",
+                ));
+            }
+            let old_ends = record.key.expires_at.map_or(now + grace, |end| end.min(now + grace));
             for old in record.secrets.iter_mut().filter(|old| old.is_live(now)) {
                 old.expires_at = Some(old.expires_at.map_or(old_ends, |end| end.min(old_ends)));
             }

@@ -9,7 +9,7 @@ use crate::domain::audit::{Action, Deed};
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
-use crate::domain::scope::{Scope, Scopes};
+use crate::domain::scope::Scopes;
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, Reach};
 
@@ -73,8 +73,7 @@ impl Service {
         }
         if let Some(scopes) = patch.scopes {
             // What the key has already may stay, whoever asks; only what is new has to be granted.
-            let new = Scopes::carried(scopes.iter().map(Scope::as_str).filter(|scope| !before.scopes.holds(scope)));
-            self.check_grant(deed.caller, &new)?;
+            self.check_grant(deed.caller, &scopes, &before.scopes)?;
             key.scopes = scopes;
         }
         match patch.metadata {

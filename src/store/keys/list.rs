@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use entity::api_key::{self, Column};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect, Select};
+use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use super::{Reach, rows};
@@ -73,7 +74,10 @@ fn has_status(status: KeyStatus, now: DateTime<Utc>) -> Condition {
 
 /// Runs of letters and digits, in lower case. Nothing of `LIKE`'s own syntax is left in them.
 pub fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+    let folded: String =
+        text.nfc().flat_map(char::to_lowercase).nfc().map(|c| if c == 'ς' { 'σ' } else { c }).collect();
+    let words = folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned);
+    words.collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]
