@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const KEYS: &str = "/api/auth/api-keys/";
+pub const VERIFY: &str = "/api/auth/api-keys/verify";
 
 pub fn mintkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
@@ -132,6 +133,17 @@ impl Server {
 
     pub async fn delete(&self, id: &str, credential: &str) -> Answer {
         self.ask(Method::DELETE, &format!("{KEYS}{id}"), credential, Value::Null).await
+    }
+
+    pub async fn verify(&self, credential: &str, body: Value) -> Answer {
+        self.ask(Method::POST, VERIFY, credential, body).await
+    }
+
+    /// What verify says of this secret.
+    pub async fn code(&self, credential: &str, secret: &str) -> String {
+        let answer = self.verify(credential, json!({ "key": secret })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.body["code"].as_str().unwrap().to_owned()
     }
 
     /// The actions of a key's audit events, oldest first.
@@ -315,6 +327,18 @@ pub fn id(key: &Value) -> &str {
 
 pub fn secret(key: &Value) -> &str {
     key["key"].as_str().unwrap_or_else(|| panic!("no secret: {key}"))
+}
+
+/// Asks until there is an answer.
+pub async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// An id that never was.

@@ -43,7 +43,7 @@ impl Service {
         self.change_key(deed, reach, id, decide).await.map(drop)
     }
 
-    /// Every key that the filter matches, one transaction each, so that other writers are let in between.
+    /// Every key that the filter matches, a page a transaction, so that other writers are let in between.
     pub async fn revoke_keys(
         &self,
         deed: &Deed<'_>,
@@ -56,12 +56,16 @@ impl Service {
         let mut after = None;
         loop {
             let page = self.store.list_keys(Reach::All, filter, after, PAGE, deed.at).await?;
-            for key in page.iter().filter(|key| key.revocation.is_none()) {
-                done.matched += 1;
-                if !dry_run {
-                    self.revoke_key(deed, Reach::All, key.id, reason.clone()).await?;
-                    done.revoked += 1;
-                }
+            let ids: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
+            done.matched += ids.len() as u64;
+            if !dry_run {
+                let decide = |mut record: KeyRecord| {
+                    let events = revoke(deed, &mut record.key, reason.clone()).into_iter().collect();
+                    Change { record, events, remember: None }
+                };
+                let revoked = self.store.change_keys(&ids, decide).await?;
+                revoked.iter().for_each(|record| self.forget(record));
+                done.revoked += revoked.len() as u64;
             }
             after = page.last().map(|key| key.id);
             if (page.len() as u64) < PAGE {

@@ -12,9 +12,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::audit::record;
 use super::idempotency::{self, Remembered};
-use super::{Store, StoreError};
+use super::{Store, StoreError, audit};
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, KeyRecord, StoredSecret};
@@ -70,7 +69,7 @@ impl Store {
         }
         api_key::Entity::insert(rows::key_row(&key)).exec_without_returning(&transaction).await?;
         insert_secrets(&transaction, key.id, &secrets).await?;
-        record(&transaction, &events).await?;
+        audit::record(&transaction, &events).await?;
         transaction.commit().await?;
         Ok(None)
     }
@@ -92,25 +91,31 @@ impl Store {
             return Ok(Err(Unchanged::AnsweredBefore(earlier)));
         }
         let before = find(&transaction, reach.keys().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await?;
-        let known: Vec<_> = before.iter().flat_map(|record| &record.secrets).cloned().collect();
-        let change = match decide(before) {
+        let change = match decide(before.clone()) {
             Ok(change) => change,
             Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
         };
-        api_key::Entity::update(rows::key_row(&change.record.key)).exec(&transaction).await?;
-        for secret in &change.record.secrets {
-            match known.iter().find(|known| known.id == secret.id) {
-                Some(known) if known == secret => {}
-                Some(_) => update_secret(&transaction, secret).await?,
-                None => insert_secrets(&transaction, id, std::slice::from_ref(secret)).await?,
+        let record = write(&transaction, before.as_ref(), change).await?;
+        transaction.commit().await?;
+        Ok(Ok(record))
+    }
+
+    /// The same for many keys in one transaction, those among them that are there.
+    pub async fn change_keys(
+        &self,
+        ids: &[Uuid],
+        decide: impl Fn(KeyRecord) -> Change,
+    ) -> Result<Vec<KeyRecord>, StoreError> {
+        let transaction = self.begin().await?;
+        let mut changed = Vec::new();
+        for id in ids {
+            let keys = Reach::All.keys().filter(api_key::Column::Id.eq(*id)).lock_exclusive();
+            if let Some(before) = find(&transaction, keys).await? {
+                changed.push(write(&transaction, Some(&before), decide(before.clone())).await?);
             }
         }
-        record(&transaction, &change.events).await?;
-        if let Some(new) = change.remember {
-            idempotency::remember(&transaction, new).await?;
-        }
         transaction.commit().await?;
-        Ok(Ok(change.record))
+        Ok(changed)
     }
 
     /// A secret that was hashed with an old pepper, hashed with the newest.
@@ -157,6 +162,28 @@ async fn find<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Entity>)
         .await?;
     let secrets = secrets.into_iter().map(rows::read_secret).collect::<Result<_, _>>()?;
     Ok(Some(KeyRecord { key: rows::read_key(row)?, secrets }))
+}
+
+/// Writes what a change made of a key that was there before.
+async fn write(
+    transaction: &DatabaseTransaction,
+    before: Option<&KeyRecord>,
+    change: Change,
+) -> Result<KeyRecord, DbErr> {
+    let Change { record, events, remember } = change;
+    api_key::Entity::update(rows::key_row(&record.key)).exec(transaction).await?;
+    for secret in &record.secrets {
+        match before.into_iter().flat_map(|before| &before.secrets).find(|known| known.id == secret.id) {
+            Some(known) if known == secret => {}
+            Some(_) => update_secret(transaction, secret).await?,
+            None => insert_secrets(transaction, record.key.id, std::slice::from_ref(secret)).await?,
+        }
+    }
+    audit::record(transaction, &events).await?;
+    if let Some(new) = remember {
+        idempotency::remember(transaction, new).await?;
+    }
+    Ok(record)
 }
 
 async fn update_secret(transaction: &DatabaseTransaction, secret: &StoredSecret) -> Result<(), DbErr> {

@@ -1,0 +1,87 @@
+//! Console: the operator's `mintkey keys` on the store itself, with and without a running server.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, mintkey, run};
+
+fn keys(data: &std::path::Path, arguments: &[&str]) -> Output {
+    run(mintkey().arg("keys").args(arguments).arg("--data-dir").arg(data).env("USER", "root"))
+}
+
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_first_service_key_is_made_with_no_server_running() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = keys(
+        directory.path(),
+        &["create", "--owner", "gateway", "--name", "first", "--scopes", "api-keys:verify", "--json"],
+    );
+    let secret = json_of(&made)["key"].as_str().unwrap().to_owned();
+
+    let server = Server::at(directory.path(), &[]);
+    let verified = server.verify(&secret, json!({ "key": secret })).await;
+    assert_eq!(verified.body["valid"], true);
+    assert_eq!(verified.body["owner"]["subject"], "gateway");
+    let event = &server.rows("SELECT actor_kind, actor_subject, client_address FROM audit_events").await[0];
+    assert_eq!(event.try_get::<String>("", "actor_kind").unwrap(), "operator");
+    assert_eq!(event.try_get::<String>("", "actor_subject").unwrap(), "root");
+    assert_eq!(event.try_get::<Option<String>>("", "client_address").unwrap(), None);
+}
+
+#[test]
+fn people_get_text_and_scripts_get_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = keys(directory.path(), &["create", "--owner", "alice", "--name", "build bot"]);
+    let text = String::from_utf8(made.stdout).unwrap();
+    assert!(text.contains("name       build bot") && text.contains("secret     mk_"), "{text}");
+
+    let listed = String::from_utf8(keys(directory.path(), &["list"]).stdout).unwrap();
+    let lines: Vec<_> = listed.lines().collect();
+    assert!(lines[0].starts_with("ID") && lines[1].contains("active") && lines[1].ends_with("build bot"), "{listed}");
+    assert!(!listed.contains(text.split("secret     ").nth(1).unwrap().lines().next().unwrap()));
+
+    let one = json_of(&keys(directory.path(), &["list", "--owner", "alice", "--json"]));
+    assert_eq!(one["name"], "build bot");
+    assert!(one.get("key").is_none());
+    assert!(keys(directory.path(), &["list", "--owner", "bob", "--json"]).stdout.is_empty());
+}
+
+#[test]
+fn a_key_is_shown_rotated_and_revoked_by_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = json_of(&keys(directory.path(), &["create", "--owner", "alice", "--name", "n", "--json"]));
+    let id = made["id"].as_str().unwrap();
+
+    let rotated = json_of(&keys(directory.path(), &["rotate", id, "--grace", "1h", "--json"]));
+    assert_ne!(rotated["key"], made["key"]);
+    let shown = json_of(&keys(directory.path(), &["show", id, "--json"]));
+    assert_eq!(shown["secrets"].as_array().unwrap().len(), 2);
+
+    let revoked = json_of(&keys(directory.path(), &["revoke", id, "--reason", "leaked", "--json"]));
+    assert_eq!((&revoked["status"], &revoked["revoke_reason"]), (&json!("revoked"), &json!("leaked")));
+    assert_eq!(revoked["revoked_by"], "root");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_on_standard_error_with_a_failing_status() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, said) in [
+        (&["show", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"][..], "no such key"),
+        (&["show", "5"], "invalid value '5'"),
+        (&["create", "--owner", "a", "--name", " "], "at least one character"),
+        (&["create", "--owner", "a", "--name", "n", "--scopes", "Bad"], "a-z"),
+        (&["create", "--owner", "a", "--name", "n", "--expires-in", "soon"], "give a duration"),
+        (&["rotate", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "--grace", "31d"], "at most 30d"),
+    ] {
+        let output = keys(directory.path(), arguments);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+}

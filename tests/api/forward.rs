@@ -1,0 +1,224 @@
+//! Forward auth: what a proxy is told about its client's request.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, id, secret};
+use crate::wire::exchange;
+
+const FORWARD: &str = "/api/auth/forward";
+const IDENTITY: [&str; 5] = ["x-auth-key-id", "x-auth-subject", "x-auth-issuer", "x-auth-org", "x-auth-scopes"];
+
+/// The identity headers in the order of [`IDENTITY`], each of which is there once.
+fn identity(answer: &Answer) -> [&str; 5] {
+    IDENTITY.map(|name| {
+        let mut values = answer.headers.get_all(name).iter();
+        let value = values.next().unwrap_or_else(|| panic!("no {name}: {:?}", answer.headers));
+        assert!(values.next().is_none(), "{name} twice");
+        value.to_str().unwrap()
+    })
+}
+
+fn is_allowed(answer: &Answer, key: &Value) {
+    assert_eq!((answer.status.as_u16(), &*answer.text), (200, ""));
+    assert_eq!(identity(answer)[0], id(key));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+fn is_refused(answer: &Answer, challenge: &str) {
+    answer.problem(401);
+    assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()), "{:?}", answer.headers);
+}
+
+const NOTHING_CAME: &str = "Bearer";
+const NO_GOOD: &str = r#"Bearer error="invalid_token""#;
+
+fn ask(server: &Server, path: &str) -> RequestBuilder {
+    server.request(Method::GET, path, "")
+}
+
+#[tokio::test]
+async fn a_good_key_is_let_through_with_every_identity_header() {
+    let server = Server::start();
+    let alice = server.token_with("alice", &["--organization", "acme"]);
+    let key = server.key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*"] })).await;
+    let before = server.dump().await;
+    for request in [
+        ask(&server, FORWARD).bearer_auth(secret(&key)),
+        ask(&server, FORWARD).header("authorization", format!("bearer   {}  ", secret(&key))),
+        ask(&server, FORWARD).header("x-api-key", secret(&key)),
+    ] {
+        let answer = Answer::of(request).await;
+        is_allowed(&answer, &key);
+        let expected = [id(&key), "alice", "urn:mintkey:standalone", "acme", "projects:read files:*"];
+        assert_eq!(identity(&answer), expected);
+    }
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_header_with_nothing_to_say_is_there_and_empty() {
+    let server = Server::start();
+    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    // Whatever the client claims to be.
+    let claimed = IDENTITY.iter().fold(ask(&server, FORWARD), |request, name| request.header(*name, "mallory"));
+    let answer = Answer::of(claimed.bearer_auth(secret(&key))).await;
+    is_allowed(&answer, &key);
+    assert_eq!(identity(&answer)[1..], ["alice", "urn:mintkey:standalone", "", ""]);
+}
+
+#[tokio::test]
+async fn what_is_not_visible_ascii_is_percent_encoded() {
+    let server = Server::start();
+    for (subject, shown) in [
+        ("zoë", "zo%C3%AB"),
+        ("a b", "a%20b"),
+        ("100%", "100%25"),
+        ("%C3%AB", "%25C3%25AB"),
+        ("日本", "%E6%97%A5%E6%9C%AC"),
+        ("a\"b,c;d=e", "a\"b,c;d=e"),
+    ] {
+        let token = server.token_with(subject, &["--organization", subject]);
+        let key = server.key(&token, json!({ "name": "k" })).await;
+        let answer = Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await;
+        is_allowed(&answer, &key);
+        assert_eq!(identity(&answer)[1..4], [shown, "urn:mintkey:standalone", shown]);
+    }
+}
+
+#[tokio::test]
+async fn no_credential_is_challenged() {
+    let server = Server::start();
+    is_refused(&Answer::of(ask(&server, FORWARD)).await, NOTHING_CAME);
+    let others = ask(&server, FORWARD).header("x-apikey", "x").header("cookie", "key=x");
+    is_refused(&Answer::of(others).await, NOTHING_CAME);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_no_good_is_refused() {
+    let server = Server::start();
+    let alice = server.token_with("alice", &["--scopes", "api-keys:verify"]);
+    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let good = secret(&key);
+    let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
+    // A user's token is no key.
+    for bad in ["garbage", unknown, &good[..51], &good[1..], &alice, "a.b.c", &format!("{good} {good}")] {
+        is_refused(&Answer::of(ask(&server, FORWARD).bearer_auth(bad)).await, NO_GOOD);
+        is_refused(&Answer::of(ask(&server, FORWARD).header("x-api-key", bad)).await, NO_GOOD);
+    }
+    for bad in ["Bearer", "Bearer ", good, "Basic YTpi", &format!("Basic {good}"), &format!("Bearer\t{good}")] {
+        is_refused(&Answer::of(ask(&server, FORWARD).header("authorization", bad)).await, NO_GOOD);
+    }
+    is_refused(&Answer::of(ask(&server, FORWARD).header("x-api-key", "")).await, NO_GOOD);
+    let latin1 = reqwest::header::HeaderValue::from_bytes(b"Bearer \xeb").unwrap();
+    is_refused(&Answer::of(ask(&server, FORWARD).header("authorization", latin1)).await, NO_GOOD);
+    is_allowed(&Answer::of(ask(&server, FORWARD).bearer_auth(good)).await, &key);
+}
+
+#[tokio::test]
+async fn two_credentials_are_as_bad_as_none() {
+    let server = Server::start();
+    let alice = server.token("alice");
+    let (key, other) =
+        (server.key(&alice, json!({ "name": "k" })).await, server.key(&alice, json!({ "name": "l" })).await);
+    for second in [secret(&key), secret(&other), "", "garbage"] {
+        let first = || ask(&server, FORWARD).bearer_auth(secret(&key));
+        is_refused(&Answer::of(first().header("x-api-key", second)).await, NO_GOOD);
+        is_refused(&Answer::of(first().bearer_auth(second)).await, NO_GOOD);
+        let first = || ask(&server, FORWARD).header("x-api-key", secret(&key));
+        is_refused(&Answer::of(first().header("x-api-key", second)).await, NO_GOOD);
+        is_refused(&Answer::of(first().header("authorization", format!("Basic {second}"))).await, NO_GOOD);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_ended_is_refused_at_the_next_request() {
+    let server = Server::start();
+    let alice = server.token("alice");
+    for end in ["revoked", "disabled", "deleted", "rotated"] {
+        let key = server.key(&alice, json!({ "name": end })).await;
+        for _ in 0..2 {
+            is_allowed(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
+        }
+        let status = match end {
+            "revoked" => server.revoke(id(&key), &alice, Value::Null).await.status,
+            "disabled" => server.patch(id(&key), &alice, json!({ "enabled": false })).await.status,
+            "deleted" => server.delete(id(&key), &alice).await.status,
+            _ => server.rotate(id(&key), &alice, Value::Null).await.status,
+        };
+        assert!(status.is_success(), "{end}");
+        is_refused(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, NO_GOOD);
+        is_refused(&Answer::of(ask(&server, FORWARD).header("x-api-key", secret(&key))).await, NO_GOOD);
+    }
+    let key = server.key(&alice, json!({ "name": "expires", "expires_in_seconds": 1 })).await;
+    is_allowed(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
+    tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
+    is_refused(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, NO_GOOD);
+}
+
+#[tokio::test]
+async fn a_key_without_the_required_scopes_is_forbidden() {
+    let server = Server::start();
+    let key = server.key(&server.token("alice"), json!({ "name": "k", "scopes": ["a", "b:c", "x"] })).await;
+    let forward = |required: &str| {
+        let path = format!("{FORWARD}?required_scope={required}");
+        Answer::of(ask(&server, &path).bearer_auth(secret(&key)))
+    };
+    for held in ["a", "a%20x", "b:c+a", "b%3Ac"] {
+        is_allowed(&forward(held).await, &key);
+    }
+    for (required, missing) in [("d", "d"), ("a%20d", "d"), ("d+a+e", "d e"), ("b", "b"), ("b:*", "b:*")] {
+        let answer = forward(required).await;
+        answer.problem(403);
+        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{missing}""#);
+        assert_eq!(answer.header("www-authenticate"), Some(&*challenge), "{required}");
+        assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()));
+    }
+    for bad in ["a&required_scope=a", "A", "a,b", "a%0Ad", "a%FF"] {
+        let answer = forward(bad).await;
+        answer.problem(400);
+        assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()));
+    }
+    // The key comes first: nothing is told of scopes to one who has none.
+    let nobody = ask(&server, &format!("{FORWARD}?required_scope=d")).bearer_auth("garbage");
+    is_refused(&Answer::of(nobody).await, NO_GOOD);
+}
+
+#[tokio::test]
+async fn the_method_the_path_below_and_the_query_are_the_clients_and_mean_nothing() {
+    let server = Server::start();
+    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PURGE"] {
+        for path in ["", "/", "/any/path/", "/a%2Fb/../%00", "//x", "/self", "?q=1&q=2&%ZZ", "/x?limit=0&scope=d"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let path = format!("{FORWARD}{path}");
+            let good = server.request(method.clone(), &path, secret(&key));
+            is_allowed(&Answer::of(good).await, &key);
+            let bad = Answer::of(server.request(method.clone(), &path, "garbage")).await;
+            assert_eq!(bad.status, 401, "{method} {path}");
+            assert_eq!(bad.header("www-authenticate"), Some(NO_GOOD));
+            assert_eq!(bad.text.is_empty(), method == Method::HEAD);
+        }
+    }
+    let raw = format!(
+        "GET {FORWARD}/a/../../../api-keys HTTP/1.1\r\nHost: m\r\nConnection: close\r\nX-API-Key: {}\r\n\r\n",
+        secret(&key)
+    );
+    let reply = exchange(&server, raw.as_bytes());
+    assert!(reply.status == 200 && reply.head.contains(&format!("x-auth-key-id: {}", id(&key))), "{}", reply.head);
+    for elsewhere in ["/api/auth/forwarded", "/api/auth/forward%2F", "/api/auth/Forward", "/auth/forward"] {
+        Answer::of(ask(&server, elsewhere).bearer_auth(secret(&key))).await.problem(404);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_the_proxy_sends_along_is_not_looked_at() {
+    let server = Server::start();
+    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    for body in ["not JSON".to_owned(), json!({ "key": "other" }).to_string(), "x".repeat(200_000)] {
+        let request = server.request(Method::POST, FORWARD, secret(&key)).header("content-type", "image/png");
+        is_allowed(&Answer::of(request.body(body)).await, &key);
+    }
+    assert_eq!(server.get(KEYS, &server.token("alice")).await.body["items"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,271 @@
+//! Counts of use: how often a key was asked about, by day and by what was answered, and when its secrets were last used.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Days, Utc};
+use mintkey::domain::clock::Clock;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, eventually, id, nobodys, secret};
+
+const SOON: Duration = Duration::from_secs(10);
+/// The reasons for a denial, as a day of usage names them.
+const REASONS: [&str; 4] = ["revoked", "disabled", "expired", "insufficient_scope"];
+
+async fn usage(server: &Server, credential: &str, id: &str, query: &str) -> Answer {
+    server.get(&format!("{KEYS}{id}/usage{query}"), credential).await
+}
+
+/// Allowed, and denied in the order of [`REASONS`], over all days: a test may run through midnight.
+async fn counts(server: &Server, owner: &str, id: &str) -> [u64; 5] {
+    let answer = usage(server, owner, id, "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let mut counts = [0; 5];
+    for day in answer.body["days"].as_array().unwrap() {
+        counts[0] += day["allowed"].as_u64().unwrap();
+        for (reason, count) in REASONS.iter().zip(&mut counts[1..]) {
+            *count += day["denied"][reason].as_u64().unwrap();
+        }
+    }
+    counts
+}
+
+async fn shows(server: &Server, owner: &str, key: &Value, expected: [u64; 5]) {
+    eventually(SOON, &format!("{expected:?}"), async || {
+        (counts(server, owner, id(key)).await == expected).then_some(())
+    })
+    .await;
+}
+
+async fn secrets(server: &Server, owner: &str, key: &Value) -> (Vec<Option<DateTime<Utc>>>, Value) {
+    let shown = server.get(&format!("{KEYS}{}", id(key)), owner).await.body;
+    let used = |secret: &Value| secret.get("last_used_at").map(|time| time.as_str().unwrap().parse().unwrap());
+    let used = shown["secrets"].as_array().unwrap().iter().map(used).collect();
+    (used, shown.get("safe_to_retire").cloned().unwrap_or_default())
+}
+
+struct Scene {
+    server: Server,
+    gateway: String,
+    alice: String,
+}
+
+fn scene(server: Server) -> Scene {
+    let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let alice = server.token("alice");
+    Scene { server, gateway, alice }
+}
+
+#[tokio::test]
+async fn each_answer_is_counted_and_shown_within_seconds() {
+    let Scene { server, gateway, alice } = scene(Server::start());
+    let mut keys = Vec::new();
+    for name in ["allowed", "revoked", "disabled", "expired", "insufficient"] {
+        let lifetime = if name == "expired" { 1 } else { 3600 };
+        keys.push(server.key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await);
+    }
+    assert_eq!(counts(&server, &alice, id(&keys[0])).await, [0; 5]);
+    assert_eq!(usage(&server, &alice, id(&keys[0]), "").await.body["days"], json!([]));
+    assert_eq!(server.revoke(id(&keys[1]), &alice, Value::Null).await.status, 200);
+    assert_eq!(server.patch(id(&keys[2]), &alice, json!({ "enabled": false })).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    let before = server.dump().await;
+    for (nth, code) in ["VALID", "REVOKED", "DISABLED", "EXPIRED", "INSUFFICIENT_SCOPE"].into_iter().enumerate() {
+        let scopes = if code == "INSUFFICIENT_SCOPE" { json!(["a"]) } else { json!([]) };
+        let answer = server.verify(&gateway, json!({ "key": secret(&keys[nth]), "scopes": scopes })).await;
+        assert_eq!(answer.body["code"], code);
+    }
+    for (nth, key) in keys.iter().enumerate() {
+        let mut expected = [0; 5];
+        expected[nth] = 1;
+        shows(&server, &alice, key, expected).await;
+        let (used, _) = secrets(&server, &alice, key).await;
+        assert_eq!(used.iter().any(Option::is_some), nth == 0, "a denied use is none");
+    }
+    assert_eq!(server.dump().await, before, "no key, secret or event is changed by it");
+}
+
+#[tokio::test]
+async fn a_day_of_usage_has_its_date_and_every_count() {
+    let Scene { server, gateway, alice } = scene(Server::start());
+    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let day = || Clock::System.now().date_naive();
+    let before = day();
+    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    shows(&server, &alice, &key, [1, 0, 0, 0, 0]).await;
+    let answer = usage(&server, &alice, id(&key), "").await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let date: chrono::NaiveDate = answer.body["days"][0]["date"].as_str().unwrap().parse().unwrap();
+    assert!(before <= date && date <= day());
+    let denied = json!({ "revoked": 0, "disabled": 0, "expired": 0, "insufficient_scope": 0 });
+    let expected = json!([{ "date": date.to_string(), "allowed": 1, "denied": denied }]);
+    assert_eq!(answer.body["days"], expected);
+    let (from, to) = (answer.body["from"].as_str().unwrap(), answer.body["to"].as_str().unwrap());
+    let (from, to): (chrono::NaiveDate, chrono::NaiveDate) = (from.parse().unwrap(), to.parse().unwrap());
+    assert!(before <= to && to <= day());
+    assert_eq!(from + Days::new(29), to, "the last 30 days");
+}
+
+#[tokio::test]
+async fn what_was_counted_until_the_end_is_written_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let Scene { mut server, gateway, alice } = scene(Server::at(directory.path(), &[]));
+    let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+    for n in 0..30 {
+        let scopes = if n % 3 == 0 { json!(["b"]) } else { json!(["a"]) };
+        assert_eq!(server.verify(&gateway, json!({ "key": secret(&key), "scopes": scopes })).await.status, 200);
+    }
+    assert_eq!(server.patch(id(&key), &alice, json!({ "enabled": false })).await.status, 200);
+    for _ in 0..3 {
+        assert_eq!(server.code(&gateway, secret(&key)).await, "DISABLED");
+    }
+    assert_eq!(server.revoke(id(&key), &alice, Value::Null).await.status, 200);
+    for _ in 0..4 {
+        assert_eq!(server.code(&gateway, secret(&key)).await, "REVOKED");
+    }
+    let last = server.key(&alice, json!({ "name": "last" })).await;
+    let before = Clock::System.now();
+    assert_eq!(server.code(&gateway, secret(&last)).await, "VALID");
+    assert!(server.terminate().success(), "{}", server.log());
+
+    let server = Server::at(directory.path(), &[]);
+    assert_eq!(counts(&server, &alice, id(&key)).await, [20, 4, 3, 0, 10]);
+    assert_eq!(counts(&server, &alice, id(&last)).await, [1, 0, 0, 0, 0]);
+    let used = secrets(&server, &alice, &last).await.0[0].unwrap();
+    assert!(before <= used && used <= Clock::System.now(), "{used}");
+}
+
+#[tokio::test]
+async fn every_face_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let Scene { mut server, gateway, alice } = scene(Server::at(directory.path(), &[]));
+    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let forward = |path| server.get(path, secret(&key));
+    assert_eq!(forward("/api/auth/forward").await.status, 200);
+    assert_eq!(forward("/api/auth/forward?required_scope=a").await.status, 403);
+    let introspect = server.request(Method::POST, "/api/oauth/introspect", &gateway);
+    let introspect = introspect.header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(Answer::of(introspect.body(format!("token={}", secret(&key)))).await.body["active"], true);
+    assert_eq!(forward("/api/auth/api-keys/self").await.status, 200);
+    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    assert_eq!(server.code(&gateway, "garbage").await, "NOT_FOUND");
+    assert!(server.terminate().success());
+    let server = Server::at(directory.path(), &[]);
+    assert_eq!(counts(&server, &alice, id(&key)).await, [4, 0, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn the_use_of_each_secret_tells_when_the_old_one_is_safe_to_retire() {
+    let Scene { server, gateway, alice } = scene(Server::start());
+    for old_is_used in [false, true] {
+        let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+        let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 3600 })).await.body;
+        assert_eq!(secrets(&server, &alice, &key).await, (vec![None, None], json!(false)));
+        let before = Clock::System.now();
+        if old_is_used {
+            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        } else {
+            // Not what was asked for, so that nobody depends on it.
+            let answer = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["b"] })).await;
+            assert_eq!(answer.body["code"], "INSUFFICIENT_SCOPE");
+        }
+        assert_eq!(server.code(&gateway, secret(&new)).await, "VALID");
+        let after = Clock::System.now();
+        let written = async || {
+            let (used, safe) = secrets(&server, &alice, &key).await;
+            (used[0].is_some() && used[1].is_some() == old_is_used).then_some((used, safe))
+        };
+        let (used, safe) = eventually(SOON, "the secrets' last uses", written).await;
+        assert!(used.iter().flatten().all(|used| before <= *used && *used <= after), "{used:?}");
+        assert_eq!(safe, json!(!old_is_used));
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_days_has_both_its_ends() {
+    let Scene { server, alice, .. } = scene(Server::start());
+    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let today = Clock::System.now().date_naive();
+    let row = |day: &str, verdict: &str, count: u32| {
+        format!("INSERT INTO key_usage VALUES (x'{}', '{day}', '{verdict}', {count});", id(&key).replace('-', ""))
+    };
+    let mut rows = row("2025-01-31", "VALID", 1) + &row("2025-02-01", "VALID", 2) + &row("2025-02-01", "REVOKED", 3);
+    rows += &(row("2025-02-02", "EXPIRED", 4) + &row("2023-01-01", "VALID", 5));
+    for ago in [0, 29, 30] {
+        rows += &row(&(today - Days::new(ago)).to_string(), "VALID", 1000);
+    }
+    server.execute(&rows).await;
+    let days = async |query: &str| {
+        let answer = usage(&server, &alice, id(&key), query).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
+        let days = answer.body["days"].as_array().unwrap().clone();
+        let days: Vec<_> = days.iter().map(|day| day["date"].as_str().unwrap().to_owned()).collect();
+        (days, answer.body)
+    };
+    let february = days("?from=2025-02-01&to=2025-02-01").await;
+    assert_eq!(february.0, ["2025-02-01"]);
+    assert_eq!((&february.1["from"], &february.1["to"]), (&json!("2025-02-01"), &json!("2025-02-01")));
+    assert_eq!(february.1["days"][0]["allowed"], 2);
+    assert_eq!(february.1["days"][0]["denied"]["revoked"], 3);
+    let all_three = ["2025-01-31", "2025-02-01", "2025-02-02"];
+    assert_eq!(days("?from=2025-01-31&to=2025-02-02").await.0, all_three);
+    assert_eq!(days("?to=2025-02-02").await.0, all_three, "30 days that end there");
+    assert!(days("?from=2025-02-03&to=2025-02-28").await.0.is_empty());
+    assert!(days("?from=2025-02-02&to=2025-01-31").await.0.is_empty());
+    assert_eq!(days("").await.0, [(today - Days::new(29)).to_string(), today.to_string()]);
+    let (shown, body) = days("?from=0001-01-01&to=2025-02-02").await;
+    assert_eq!((&*shown, &body["from"]), (&all_three.map(String::from)[..], &json!("2024-02-03")), "366 days");
+    assert_eq!(days(&format!("?from={}", today - Days::new(30))).await.0.len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_not_a_day_is_a_bad_request() {
+    let Scene { server, alice, .. } = scene(Server::start());
+    let key = server.key(&alice, json!({ "name": "k" })).await;
+    for query in [
+        "from=yesterday",
+        "from=",
+        "to=2025-02-29",
+        "to=2025-13-01",
+        "to=2025-02-01T00:00:00Z",
+        "to=20250201",
+        "to=2025-2-1",
+        "to=%2B2025-02-01",
+        "to=-2025-02-01",
+        "to=%202025-02-01",
+        "to=12025-02-01",
+        "from=2025-02-01&from=2025-02-01",
+        "day=2025-02-01",
+        "limit=1",
+    ] {
+        let answer = usage(&server, &alice, id(&key), &format!("?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
+        answer.problem(400);
+    }
+    for good in ["from=0001-01-01&to=9999-12-31", "to=0001-01-01", "to=0000-01-01"] {
+        assert_eq!(usage(&server, &alice, id(&key), &format!("?{good}")).await.status, 200, "{good}");
+    }
+}
+
+#[tokio::test]
+async fn usage_is_for_the_owner_and_keys_that_may_read() {
+    let Scene { server, gateway, .. } = scene(Server::start());
+    let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
+    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let reader = server.key(&alice, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    assert_eq!(usage(&server, secret(&reader), id(&key), "").await.status, 200);
+    for stranger in ["bob", "gateway"] {
+        let stranger = server.token(stranger);
+        let (foreign, absent) =
+            (usage(&server, &stranger, id(&key), "").await, usage(&server, &stranger, &nobodys(), "").await);
+        assert_eq!(foreign.problem(404), absent.problem(404));
+    }
+    usage(&server, secret(&key), id(&key), "").await.problem(403);
+    usage(&server, "", id(&key), "").await.problem(401);
+    usage(&server, &alice, "not-an-id", "").await.problem(404);
+    assert_eq!(server.delete(id(&key), &alice).await.status, 204);
+    usage(&server, &alice, id(&key), "").await.problem(404);
+}
