@@ -79,6 +79,12 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
+        Ok(Self::check(request).await?)
+    }
+}
+
+impl<G: Guard> Authorized<G> {
+    pub async fn check(request: &Request) -> Result<Self, Problem> {
         let caller = authenticate(request).await?;
         G::admit(&caller)?;
         Ok(Self(caller, PhantomData))

@@ -110,7 +110,7 @@ pub fn is_plain(name: &str) -> bool {
 }
 
 impl<T: FromMembers> JsonBody<T> {
-    fn read(request: &Request) -> Result<Self, Problem> {
+    pub fn read(request: &Request) -> Result<Self, Problem> {
         let bytes = received::whole(request);
         let absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
         if !absent {

@@ -18,7 +18,8 @@ use super::body::is_plain;
 use super::body::received::receive;
 use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
-use super::routes::{FORWARD, Operation, Route, RouteTable, canonical};
+use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical};
+use super::verify;
 use crate::service::Service;
 
 pub struct Boundary<E> {
@@ -110,9 +111,10 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
         if route.template != FORWARD {
             check_query(&request, operation)?;
         }
-        let answered = match &operation.direct {
-            Some(endpoint) => AssertUnwindSafe(endpoint.call(request)).catch_unwind().await.ok(),
-            None => self.detached(request).await.ok(),
+        let answered = match &operation.way {
+            Way::Verify => AssertUnwindSafe(verify::direct(&request, &self.service)).catch_unwind().await.ok(),
+            Way::Direct(endpoint) => AssertUnwindSafe(endpoint.call(request)).catch_unwind().await.ok(),
+            Way::Routed => self.detached(request).await.ok(),
         };
         match answered {
             Some(Ok(response)) => Ok(response),

@@ -25,12 +25,18 @@ pub struct Route {
 pub struct Operation {
     method: Method,
     query: Vec<String>,
-    /// The endpoint itself, for what gateways ask on every request: poem's nested routers would cost a tenth of it.
-    pub direct: Option<BoxEndpoint<'static>>,
+    pub way: Way,
 }
 
-/// The operations that gateways call on every request.
-const ASKED_OFTEN: [&str; 3] = ["verify_api_key", "check_forwarded_request", "introspect_token"];
+/// How an operation is reached. poem's nested routers cost a tenth of what gateways ask on every request, so that is
+/// reached without them.
+pub enum Way {
+    /// By [`super::verify::direct`].
+    Verify,
+    /// By the operation's own endpoint.
+    Direct(BoxEndpoint<'static>),
+    Routed,
+}
 
 impl RouteTable {
     /// The operations of the API, and the given paths that take a plain GET.
@@ -39,12 +45,16 @@ impl RouteTable {
         operations().add_routes(&mut endpoints);
         let mut routes = Vec::new();
         for path in Operations::meta().into_iter().flat_map(|api| api.paths) {
-            let mut direct = |operation: &MetaOperation| {
-                let asked_often = operation.operation_id.is_some_and(|id| ASKED_OFTEN.contains(&id));
-                asked_often.then(|| endpoints.get_mut(&path.path)?.remove(&operation.method)).flatten()
+            let mut way = |operation: &MetaOperation| match operation.operation_id {
+                Some("verify_api_key") => Way::Verify,
+                Some("check_forwarded_request" | "introspect_token") => {
+                    let endpoint = endpoints.get_mut(&path.path).and_then(|methods| methods.remove(&operation.method));
+                    endpoint.map_or(Way::Routed, Way::Direct)
+                }
+                _ => Way::Routed,
             };
             let operation = |operation: MetaOperation| Operation {
-                direct: direct(&operation),
+                way: way(&operation),
                 method: operation.method,
                 query: operation
                     .params
@@ -58,7 +68,7 @@ impl RouteTable {
         }
         let page = |path: &&str| Route {
             template: (*path).to_owned(),
-            operations: vec![Operation { method: Method::GET, query: Vec::new(), direct: None }],
+            operations: vec![Operation { method: Method::GET, query: Vec::new(), way: Way::Routed }],
         };
         routes.extend(pages.iter().map(page));
         let (templates, literal) = routes.into_iter().partition(|route: &Route| route.template.contains('{'));
@@ -83,7 +93,7 @@ impl Route {
     }
 
     pub fn is_asked_often(&self) -> bool {
-        self.operations.iter().any(|operation| operation.direct.is_some())
+        self.operations.iter().any(|operation| !matches!(operation.way, Way::Routed))
     }
 
     pub fn operation(&self, method: &Method) -> Option<&Operation> {
