@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::service::Service;
+use crate::store::StoreError;
 
 /// How often another process's changes are looked for, so that they are seen within a second.
 const LOOK: Duration = Duration::from_millis(500);
@@ -35,6 +36,10 @@ async fn notice_other_processes(service: Arc<Service>) {
             Ok(version) if seen.replace(version) != Some(version) => service.cache.changed_somewhere(),
             Ok(_) => {}
             Err(error) => {
+                // A database that is another one now says nothing of the keys in memory.
+                if matches!(error, StoreError::Refused(_)) {
+                    service.cache.changed_somewhere();
+                }
                 // Until it can be asked again, nothing in memory can be trusted to be the latest.
                 warn!(%error, "the store does not say whether another process changed it");
                 seen = None;

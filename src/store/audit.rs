@@ -41,7 +41,7 @@ impl Store {
             )
             .order_by_desc(Column::Id)
             .limit(limit)
-            .all(&self.reader)
+            .all(self.reader()?)
             .await?;
         Ok(rows.into_iter().map(read_event).collect::<Result<_, _>>()?)
     }

@@ -46,7 +46,7 @@ pub async fn remember(transaction: &DatabaseTransaction, new: Remembered) -> Res
 
 impl Store {
     pub async fn answered_before(&self, id: &[u8], now: DateTime<Utc>) -> Result<Option<Remembered>, StoreError> {
-        let row = idempotent_request::Entity::find_by_id(id).one(&self.reader).await?;
+        let row = idempotent_request::Entity::find_by_id(id).one(self.reader()?).await?;
         let row = row.filter(|row| now < row.expires_at);
         Ok(row.map(|idempotent_request::Model { id, fingerprint, answer, expires_at }| Remembered {
             id,

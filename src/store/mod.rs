@@ -54,9 +54,16 @@ impl Store {
         Ok(self.writer.begin_with_options(immediate).await?)
     }
 
+    /// Where questions go. SQLite would answer them from a file that is no longer the database.
+    fn reader(&self) -> Result<&DatabaseConnection, StoreError> {
+        self.file.check_in_place()?;
+        Ok(&self.reader)
+    }
+
     /// A number that is another whenever another process has changed the database. It is the writer's own: a connection
     /// is told of every change but its own, and all of ours are its own.
     pub async fn version_of_others(&self) -> Result<i64, StoreError> {
+        self.file.check_in_place()?;
         sqlite::data_version(&self.writer).await
     }
 

@@ -91,9 +91,7 @@ impl File {
         let (path, device, inode) = opened.as_ref();
         match std::fs::metadata(path) {
             Ok(file) if (file.dev(), file.ino()) == (*device, *inode) => Ok(()),
-            Ok(_) => {
-                Err(StoreError::Unavailable("the database file was replaced by another; restart to use it".into()))
-            }
+            Ok(_) => Err(StoreError::refused("the database file was replaced by another; restart to use it")),
             Err(error) => Err(StoreError::Unavailable(format!("the database file is gone: {error}"))),
         }
     }

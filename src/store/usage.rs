@@ -61,7 +61,7 @@ impl Store {
             .filter(key_usage::Column::KeyId.eq(key))
             .filter(key_usage::Column::Day.between(from, to))
             .order_by_asc(key_usage::Column::Day)
-            .all(&self.reader)
+            .all(self.reader()?)
             .await?;
         let known = |name: &str| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == name);
         let counted =

@@ -40,8 +40,9 @@ async fn stored(server: &Server, key: &Value) -> (String, Vec<u8>) {
 
 #[tokio::test]
 async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secret() {
-    let (Scene { directory, gateway, alice, keys }, mut both) = scene(2).await;
-    let new_key = both.key(&alice, json!({ "name": "new" })).await;
+    let (scene, mut both) = scene(2).await;
+    let Scene { directory, gateway, alice, keys } = &scene;
+    let new_key = both.key(alice, json!({ "name": "new" })).await;
     let before = stored(&both, &keys[0]).await;
     let (new_pepper, _) = stored(&both, &new_key).await;
     assert_ne!(before.0, new_pepper);
@@ -49,12 +50,12 @@ async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secr
     let rest: Vec<String> = rest.iter().map(|row| row.try_get("", "rest").unwrap()).collect();
     let events = both.count("audit_events").await;
 
-    let first = both.verify(&gateway, json!({ "key": secret(&keys[0]) })).await;
+    let first = both.verify(gateway, json!({ "key": secret(&keys[0]) })).await;
     assert_eq!((first.status.as_u16(), &first.body["code"]), (200, &json!("VALID")));
     let after = stored(&both, &keys[0]).await;
     assert_eq!(after.0, new_pepper);
     assert_ne!(after.1, before.1);
-    let again = both.verify(&gateway, json!({ "key": secret(&keys[0]) })).await;
+    let again = both.verify(gateway, json!({ "key": secret(&keys[0]) })).await;
     assert_eq!(again.text, first.text);
     assert_eq!(stored(&both, &keys[0]).await, after, "once");
     assert_eq!(stored(&both, &keys[1]).await.0, before.0, "who was not asked about stays");
@@ -64,63 +65,67 @@ async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secr
     assert!(both.terminate().success());
 
     let new = Server::at(directory.path(), &["--master-secret", NEW]);
-    assert_eq!(new.code(&gateway, secret(&keys[0])).await, "VALID");
-    assert_eq!(new.code(&gateway, secret(&keys[1])).await, "NOT_FOUND");
+    assert_eq!(new.code(gateway, secret(&keys[0])).await, "VALID");
+    assert_eq!(new.code(gateway, secret(&keys[1])).await, "NOT_FOUND");
 }
 
 #[tokio::test]
 async fn a_change_of_a_key_that_was_just_hashed_anew_is_in_force_at_the_next_verify() {
-    let (Scene { gateway, alice, keys, .. }, server) = scene(4).await;
-    for key in &keys {
-        assert_eq!(server.code(&gateway, secret(key)).await, "VALID");
+    let (scene, server) = scene(4).await;
+    let Scene { gateway, alice, keys, .. } = &scene;
+    for key in keys {
+        assert_eq!(server.code(gateway, secret(key)).await, "VALID");
     }
-    assert_eq!(server.revoke(id(&keys[0]), &alice, Value::Null).await.status, 200);
-    assert_eq!(server.delete(id(&keys[1]), &alice).await.status, 204);
-    assert_eq!(server.patch(id(&keys[2]), &alice, json!({ "enabled": false })).await.status, 200);
-    let new = server.rotate(id(&keys[3]), &alice, Value::Null).await.body;
+    assert_eq!(server.revoke(id(&keys[0]), alice, Value::Null).await.status, 200);
+    assert_eq!(server.delete(id(&keys[1]), alice).await.status, 204);
+    assert_eq!(server.patch(id(&keys[2]), alice, json!({ "enabled": false })).await.status, 200);
+    let new = server.rotate(id(&keys[3]), alice, Value::Null).await.body;
     for (key, code) in keys.iter().zip(["REVOKED", "REVOKED", "DISABLED", "EXPIRED"]) {
-        assert_eq!(server.code(&gateway, secret(key)).await, code);
+        assert_eq!(server.code(gateway, secret(key)).await, code);
     }
-    assert_eq!(server.code(&gateway, secret(&new)).await, "VALID");
+    assert_eq!(server.code(gateway, secret(&new)).await, "VALID");
 }
 
 #[tokio::test]
 async fn a_key_that_ended_before_it_was_hashed_anew_stays_ended() {
-    let (Scene { gateway, alice, keys, .. }, server) = scene(2).await;
-    assert_eq!(server.revoke(id(&keys[0]), &alice, Value::Null).await.status, 200);
-    let new = server.rotate(id(&keys[1]), &alice, json!({ "grace_seconds": 3600 })).await.body;
+    let (scene, server) = scene(2).await;
+    let Scene { gateway, alice, keys, .. } = &scene;
+    assert_eq!(server.revoke(id(&keys[0]), alice, Value::Null).await.status, 200);
+    let new = server.rotate(id(&keys[1]), alice, json!({ "grace_seconds": 3600 })).await.body;
     for _ in 0..2 {
-        assert_eq!(server.code(&gateway, secret(&keys[0])).await, "REVOKED");
-        assert_eq!(server.code(&gateway, secret(&keys[1])).await, "VALID", "in its grace");
-        assert_eq!(server.code(&gateway, secret(&new)).await, "VALID");
+        assert_eq!(server.code(gateway, secret(&keys[0])).await, "REVOKED");
+        assert_eq!(server.code(gateway, secret(&keys[1])).await, "VALID", "in its grace");
+        assert_eq!(server.code(gateway, secret(&new)).await, "VALID");
     }
-    assert_eq!(server.revoke(id(&keys[1]), &alice, Value::Null).await.status, 200);
+    assert_eq!(server.revoke(id(&keys[1]), alice, Value::Null).await.status, 200);
     for key in [&keys[1], &new] {
-        assert_eq!(server.code(&gateway, secret(key)).await, "REVOKED");
+        assert_eq!(server.code(gateway, secret(key)).await, "REVOKED");
     }
 }
 
 /// The hash under which the cache knows the key is made while the change, which knows only the old one, is committed.
 #[tokio::test]
 async fn a_change_while_a_key_is_hashed_anew_is_in_force_at_the_next_verify() {
-    let (Scene { gateway, alice, keys, .. }, server) = scene(60).await;
+    let (scene, server) = scene(60).await;
+    let Scene { gateway, alice, keys, .. } = &scene;
     for (round, key) in keys.iter().enumerate() {
         let revoke = async {
             tokio::time::sleep(std::time::Duration::from_micros(round as u64 % 12 * 250)).await;
-            server.revoke(id(key), &alice, Value::Null).await
+            server.revoke(id(key), alice, Value::Null).await
         };
-        let (code, revoked) = tokio::join!(server.code(&gateway, secret(key)), revoke);
+        let (code, revoked) = tokio::join!(server.code(gateway, secret(key)), revoke);
         assert!(["VALID", "REVOKED"].contains(&&*code), "{code}");
         assert_eq!(revoked.status, 200);
-        assert_eq!(server.code(&gateway, secret(key)).await, "REVOKED", "round {round}");
+        assert_eq!(server.code(gateway, secret(key)).await, "REVOKED", "round {round}");
     }
 }
 
 #[tokio::test]
 async fn many_who_ask_at_once_find_the_old_key_good() {
-    let (Scene { gateway, keys, .. }, server) = scene(5).await;
-    for key in &keys {
-        let codes = (0..40).map(|_| server.code(&gateway, secret(key)));
+    let (scene, server) = scene(5).await;
+    let Scene { gateway, keys, .. } = &scene;
+    for key in keys {
+        let codes = (0..40).map(|_| server.code(gateway, secret(key)));
         assert!(futures_util::future::join_all(codes).await.iter().all(|code| code == "VALID"));
     }
     assert_eq!(server.rows("SELECT DISTINCT pepper_id FROM secrets").await.len(), 1);

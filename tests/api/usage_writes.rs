@@ -2,130 +2,144 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{Server, eventually, id, secret};
-
-/// Another process that takes SQLite's write lock and keeps it.
-async fn lock(server: &Server) -> DatabaseConnection {
-    let mut options = ConnectOptions::new(format!("sqlite://{}", server.data.join("mintkey.db").display()));
-    options.max_connections(1);
-    let other = Database::connect(options).await.unwrap();
-    other.execute_unprepared("PRAGMA busy_timeout = 10000").await.unwrap();
-    other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
-    other
-}
+use crate::support::{Answer, Server, VERIFY, eventually, id, secret};
 
 const WAITS: &str = "counts of use wait to be written";
 
-/// Waits until this many more writes have failed.
-async fn writes_failed(server: &Server, more: usize) {
-    let failed = || server.log().matches(WAITS).count();
-    let enough = failed() + more;
-    eventually(Duration::from_secs(30), "writes that fail", async || (failed() >= enough).then_some(())).await;
+/// Waits until a write has failed.
+async fn a_write_failed(server: &Server) {
+    let failed = async || server.log().contains(WAITS).then_some(());
+    eventually(Duration::from_secs(30), "a write that fails", failed).await;
 }
 
-/// All that was ever counted for these keys, once the server has ended.
-async fn counted(mut server: Server) -> i64 {
-    assert!(server.terminate().success(), "{}", server.log());
+async fn sum(server: &Server) -> i64 {
     server.rows("SELECT coalesce(sum(count), 0) AS n FROM key_usage").await[0].try_get("", "n").unwrap()
 }
 
-async fn scene() -> (Server, String, String) {
+/// All that was ever counted, once the server has ended.
+async fn sum_at_the_end(mut server: Server) -> i64 {
+    assert!(server.terminate().success(), "{}", server.log());
+    sum(&server).await
+}
+
+struct Scene {
+    server: Server,
+    gateway: String,
+    alice: String,
+}
+
+async fn scene() -> Scene {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let alice = server.token("alice");
-    (server, gateway, alice)
+    Scene { server, gateway, alice }
+}
+
+impl Scene {
+    async fn key(&self) -> Value {
+        self.server.key(&self.alice, json!({ "name": "k" })).await
+    }
+
+    async fn ask(&self, key: &Value) {
+        assert_eq!(self.server.code(&self.gateway, secret(key)).await, "VALID");
+    }
+
+    /// Waits for a write to be over: the next one comes after two seconds. One is counted by it.
+    async fn just_written(&self) {
+        let (decoy, before) = (self.key().await, sum(&self.server).await);
+        self.ask(&decoy).await;
+        let written = async || (sum(&self.server).await > before).then_some(());
+        eventually(Duration::from_secs(10), "a first use that is written", written).await;
+    }
 }
 
 #[tokio::test]
 async fn what_could_not_be_written_is_written_later_and_once() {
-    let (server, gateway, alice) = scene().await;
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    let other = lock(&server).await;
+    let scene = scene().await;
+    let key = scene.key().await;
+    let other = scene.server.lock().await;
     for _ in 0..5 {
-        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        scene.ask(&key).await;
     }
-    writes_failed(&server, 2).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    a_write_failed(&scene.server).await;
+    scene.ask(&key).await;
     other.execute_unprepared("ROLLBACK").await.unwrap();
-    assert_eq!(counted(server).await, 6);
+    assert_eq!(sum_at_the_end(scene.server).await, 6);
 }
 
 /// A change makes a second entry of the same key in memory, and both wait to be written.
 #[tokio::test]
 async fn counts_of_a_key_before_and_after_a_change_are_not_mixed_up() {
-    let (server, gateway, alice) = scene().await;
-    let key = server.key(&alice, json!({ "name": "old" })).await;
-    let other = lock(&server).await;
-    let mut asked = 1;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-    other.execute_unprepared("UPDATE api_keys SET name = 'new'; COMMIT; BEGIN IMMEDIATE").await.unwrap();
-    loop {
-        asked += 1;
-        if server.verify(&gateway, json!({ "key": secret(&key) })).await.body["name"] == "new" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(asked < 200, "the change is not seen");
+    let scene = scene().await;
+    let key = scene.key().await;
+    scene.just_written().await;
+    for name in ["one", "two", "three"] {
+        scene.ask(&key).await;
+        let patch = json!({ "name": name });
+        assert_eq!(scene.server.patch(id(&key), &scene.alice, patch).await.status, 200);
     }
-    writes_failed(&server, 3).await;
+    scene.ask(&key).await;
+    let other = scene.server.lock().await;
+    a_write_failed(&scene.server).await;
     other.execute_unprepared("ROLLBACK").await.unwrap();
-    assert_eq!(counted(server).await, asked);
+    assert_eq!(sum_at_the_end(scene.server).await, 1 + 4);
 }
 
 #[tokio::test]
 async fn counts_of_more_keys_than_are_written_at_once_survive_a_write_that_fails() {
     const KEYS: i64 = 1100;
-    let (server, gateway, alice) = scene().await;
+    let scene = scene().await;
+    let (client, url) = (reqwest::Client::new(), format!("{}{VERIFY}", scene.server.url));
     let mut keys = Vec::new();
     for _ in 0..KEYS / 50 {
-        let made = (0..50).map(|_| server.key(&alice, json!({ "name": "k" })));
-        keys.extend(futures_util::future::join_all(made).await);
+        keys.extend(join_all((0..50).map(|_| scene.key())).await);
     }
-    let other = lock(&server).await;
+    scene.just_written().await;
+    let other = scene.server.lock().await;
     for some in keys.chunks(50) {
-        let codes = some.iter().map(|key| server.code(&gateway, secret(key)));
-        assert!(futures_util::future::join_all(codes).await.iter().all(|code| code == "VALID"));
+        // Over connections that are kept, so that all are asked about before the next write.
+        let ask = |key: &Value| client.post(&url).bearer_auth(&scene.gateway).json(&json!({ "key": secret(key) }));
+        let answers = join_all(some.iter().map(|key| Answer::of(ask(key)))).await;
+        assert!(answers.iter().all(|answer| answer.body["code"] == "VALID"));
     }
-    writes_failed(&server, 2).await;
+    a_write_failed(&scene.server).await;
     other.execute_unprepared("ROLLBACK").await.unwrap();
-    assert_eq!(counted(server).await, KEYS);
+    assert_eq!(sum_at_the_end(scene.server).await, 1 + KEYS);
 }
 
 /// The write waits for the lock when the end comes.
 #[tokio::test]
 async fn a_write_in_hand_at_the_end_is_not_lost() {
-    let (mut server, gateway, alice) = scene().await;
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    let other = lock(&server).await;
+    let mut scene = scene().await;
+    let key = scene.key().await;
+    scene.just_written().await;
+    let other = scene.server.lock().await;
     for _ in 0..7 {
-        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        scene.ask(&key).await;
     }
-    // The next write begins within two seconds of the one that failed, and waits for 1.5.
-    writes_failed(&server, 1).await;
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    server.sigterm();
-    server.log_line(&["SIGTERM"]);
+    // The next write begins two seconds after the last, and waits for one and a half.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    scene.server.sigterm();
+    scene.server.log_line(&["SIGTERM"]);
     tokio::time::sleep(Duration::from_millis(200)).await;
     other.execute_unprepared("ROLLBACK").await.unwrap();
-    let status = server.exit_within(Duration::from_secs(15)).expect("the server ends");
-    assert!(status.success(), "{}", server.log());
-    let rows = server.rows("SELECT coalesce(sum(count), 0) AS n FROM key_usage").await;
-    assert_eq!(rows[0].try_get::<i64>("", "n").unwrap(), 7);
+    let status = scene.server.exit_within(Duration::from_secs(15)).expect("the server ends");
+    assert!(status.success(), "{}", scene.server.log());
+    assert_eq!(sum(&scene.server).await, 1 + 7);
 }
 
 #[tokio::test]
 async fn a_key_that_is_deleted_before_its_counts_are_written_takes_no_other_counts_with_it() {
-    let (server, gateway, alice) = scene().await;
-    let (gone, stays) =
-        (server.key(&alice, json!({ "name": "gone" })).await, server.key(&alice, json!({ "name": "stays" })).await);
+    let scene = scene().await;
+    let (gone, stays) = (scene.key().await, scene.key().await);
     for key in [&gone, &stays] {
-        assert_eq!(server.code(&gateway, secret(key)).await, "VALID");
+        scene.ask(key).await;
     }
-    assert_eq!(server.delete(id(&gone), &alice).await.status, 204);
-    let answer = server.verify(&gateway, json!({ "key": secret(&gone) })).await;
-    assert_eq!(answer.body["code"], Value::from("REVOKED"));
-    assert_eq!(counted(server).await, 3);
+    assert_eq!(scene.server.delete(id(&gone), &scene.alice).await.status, 204);
+    assert_eq!(scene.server.code(&scene.gateway, secret(&gone)).await, "REVOKED");
+    assert_eq!(sum_at_the_end(scene.server).await, 3);
 }

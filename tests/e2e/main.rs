@@ -3,6 +3,7 @@
 mod contract_clients;
 mod docs_page;
 mod document_lint;
+mod proxies;
 mod quickstart;
 mod schemathesis;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]

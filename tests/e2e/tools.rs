@@ -34,10 +34,11 @@ pub fn system(name: &str) -> Command {
     bounded(&installed(name))
 }
 
-/// Where the machine has this program.
+/// Where the machine has this program. Debian puts servers where a user's path does not lead.
 pub fn installed(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let program = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.exists());
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let program = directories.map(|directory| directory.join(name)).find(|program| program.exists());
     program.unwrap_or_else(|| panic!("{name} is missing: run make tools"))
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the end-to-end tests drive: Debian's Chromium, the npm tools and the Python tools.
+# Installs what the end-to-end tests drive: Debian's Chromium and proxies, the npm tools and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -30,11 +30,34 @@ missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v curl >/dev/null || missing="$missing curl"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+proxies=
+for proxy in nginx caddy haproxy; do
+    PATH=$PATH:/usr/sbin command -v "$proxy" >/dev/null || proxies="$proxies $proxy"
+done
+missing=$missing$proxies
+
+# The tests run the proxies themselves: Debian's packages must not start them now, nor at the next boot.
+policy=/usr/sbin/policy-rc.d
+forbid_starts() {
+    [ -n "$proxies" ] && ! [ -e "$policy" ] || return 0
+    trap 'as_root rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+}
+keep_disabled() {
+    [ -n "$proxies" ] && command -v systemctl >/dev/null || return 0
+    # shellcheck disable=SC2086
+    quietly as_root systemctl disable $proxies
+}
+
 if [ -n "$missing" ]; then
     echo "tools.sh: installing$missing" >&2
     quietly as_root apt-get update
+    forbid_starts
     # shellcheck disable=SC2086
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
+    keep_disabled
 fi
 
 if ! cmp -s package-lock.json node_modules/.installed; then

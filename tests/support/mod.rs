@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -180,6 +180,15 @@ impl Server {
 
     pub async fn database(&self) -> DatabaseConnection {
         Database::connect(format!("sqlite://{}", self.data.join("mintkey.db").display())).await.unwrap()
+    }
+
+    /// Another process that has taken SQLite's write lock, and keeps it until it says `ROLLBACK`.
+    pub async fn lock(&self) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(format!("sqlite://{}", self.data.join("mintkey.db").display()));
+        options.max_connections(1);
+        let other = Database::connect(options).await.unwrap();
+        other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+        other
     }
 
     pub async fn rows(&self, sql: &str) -> Vec<QueryResult> {

@@ -35,7 +35,7 @@ impl Store {
         limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        let rows = page(reach, filter, after, limit, now).all(&self.reader).await?;
+        let rows = page(reach, filter, after, limit, now).all(self.reader()?).await?;
         Ok(rows.into_iter().map(rows::read_key).collect::<Result<_, _>>()?)
     }
 }

@@ -132,7 +132,7 @@ impl Store {
     }
 
     pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
-        Ok(find(&self.reader, reach.keys().filter(api_key::Column::Id.eq(id))).await?)
+        Ok(find(self.reader()?, reach.keys().filter(api_key::Column::Id.eq(id))).await?)
     }
 
     /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
@@ -144,7 +144,7 @@ impl Store {
         let found = secret::Entity::find()
             .filter(secret::Column::Hash.is_in(hashes))
             .find_also_related(api_key::Entity)
-            .one(&self.reader)
+            .one(self.reader()?)
             .await?;
         match found {
             Some((secret, Some(key))) => Ok(Some((rows::read_key(key)?, rows::read_secret(secret)?))),

@@ -1,0 +1,178 @@
+//! Proxies: nginx, Caddy and HAProxy with the configurations that the README shows, and what gets past them.
+
+mod outages;
+mod paths;
+mod site;
+mod spoofing;
+mod wire;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use site::{Kind, Site};
+
+use crate::support::{id, secret};
+use crate::tools::project;
+
+const KINDS: [Kind; 3] = [Kind::Nginx, Kind::Caddy, Kind::HaProxy];
+const IDENTITY: [&str; 5] = ["X-Auth-Key-Id", "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Org", "X-Auth-Scopes"];
+
+#[test]
+fn the_readme_shows_the_configurations_that_are_tested() {
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    for name in ["nginx.conf", "Caddyfile", "haproxy.cfg", "mintkey.lua"] {
+        let tested = fs::read_to_string(project().join("tests/e2e/proxies").join(name)).unwrap();
+        assert!(readme.contains(&tested), "README.md shows another {name} than tests/e2e/proxies has");
+    }
+}
+
+#[tokio::test]
+async fn a_good_key_passes_and_the_upstream_learns_whose_it_is() {
+    for kind in KINDS {
+        let site = Site::start(kind);
+        let key = site.key(&["projects:read", "projects:write"]).await;
+        let bobs = site.mintkey.key(&site.mintkey.token("bob"), json!({ "name": "x" })).await;
+        let bearer = format!("Bearer {}", secret(&key));
+        let issuer = "urn:mintkey:standalone";
+        let alice = [id(&key), "alice", issuer, "acme", "projects:read projects:write"];
+        let bob = [id(&bobs), "bob", issuer, "", ""];
+        for (credential, expected) in [
+            (("Authorization", &*bearer), alice),
+            (("authorization", &bearer.replace("Bearer", "bearer")), alice),
+            (("X-API-Key", secret(&key)), alice),
+            (("x-api-key", secret(&bobs)), bob),
+        ] {
+            let seen = site.passes("/any", &[credential]);
+            for (name, value) in IDENTITY.into_iter().zip(expected) {
+                // nginx leaves an empty header out.
+                let expected = if value.is_empty() && kind == Kind::Nginx { vec![] } else { vec![value] };
+                assert_eq!(seen.all_as_in_cgi(name), expected, "{kind:?}: {name} of {credential:?}: {seen:?}");
+                assert_eq!(seen.all(name), expected, "{kind:?}: {name} of {credential:?}: {seen:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subject_that_means_something_to_a_proxy_arrives_as_text() {
+    let subject = r#"{env.HOME} $host %[src] ${HOME} "é", x"#;
+    for kind in KINDS {
+        let site = Site::start(kind);
+        let key = site.mintkey.key(&site.mintkey.token(subject), json!({ "name": "x" })).await;
+        let seen = site.passes("/", &[("X-API-Key", secret(&key))]);
+        let expected = r#"{env.HOME}%20$host%20%25[src]%20${HOME}%20"%C3%A9",%20x"#;
+        assert_eq!(seen.all("X-Auth-Subject"), [expected], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_good_key_it_is_401_with_the_challenge_and_the_upstream_is_left_alone() {
+    for kind in KINDS {
+        let site = Site::start(kind);
+        let key = site.key(&[]).await;
+        let unknown = another_with_the_shape_of(&key);
+        let bearers =
+            [&unknown, "garbled", "mk_short", ""].map(|credential| ("Authorization", format!("Bearer {credential}")));
+        let plain = [&unknown, "garbled", ""].map(|credential| ("X-API-Key", credential.to_owned()));
+        let basic = [("Authorization", "Basic YWxpY2U6eA==".to_owned()), ("Authorization", secret(&key).to_owned())];
+        let cookie = [("Cookie", format!("Authorization={0}; key={0}", secret(&key)))];
+        for (name, value) in bearers.into_iter().chain(plain).chain(basic).chain(cookie) {
+            let answer = site.is_refused("/any", &[(name, &value)]);
+            assert_eq!(answer.status(), 401, "{kind:?}: {name}: {value}");
+            let direct = site.mintkey.request(reqwest::Method::GET, "/api/auth/forward", "").header(name, &value);
+            let direct = direct.send().await.unwrap();
+            assert_eq!(
+                answer.all("WWW-Authenticate"),
+                [direct.headers()["www-authenticate"].to_str().unwrap()],
+                "{kind:?}: {name}: {value}"
+            );
+        }
+        let answer = site.is_refused("/any", &[]);
+        assert_eq!((answer.status(), answer.all("WWW-Authenticate")), (401, vec!["Bearer"]), "{kind:?}");
+        let in_query = format!("/any?key={0}&api_key={0}&access_token={0}", secret(&key));
+        assert_eq!(site.is_refused(&in_query, &[]).status(), 401, "{kind:?}");
+    }
+}
+
+/// A secret whose checksum is right, and which nobody has.
+fn another_with_the_shape_of(key: &Value) -> String {
+    let (body, _) = secret(key).split_at(secret(key).len() - 6);
+    let (head, last) = body.split_at(body.len() - 1);
+    let body = format!("{head}{}", if last == "0" { "1" } else { "0" });
+    format!("{body}{}", base62(crc32fast::hash(body.as_bytes())))
+}
+
+/// Six digits, as a secret ends with.
+fn base62(mut number: u32) -> String {
+    let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = [b'0'; 6];
+    for place in text.iter_mut().rev() {
+        *place = digits[number as usize % digits.len()];
+        number /= 62;
+    }
+    String::from_utf8(text.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_at_the_next_request() {
+    for kind in KINDS {
+        let site = Site::start(kind);
+        let key = site.key(&[]).await;
+        let bearer = format!("Bearer {}", secret(&key));
+        for _ in 0..3 {
+            site.passes("/any", &[("Authorization", &bearer)]);
+        }
+        assert_eq!(site.mintkey.revoke(id(&key), &site.alice, json!({})).await.status, 200);
+        assert_eq!(site.is_refused("/any", &[("Authorization", &bearer)]).status(), 401, "{kind:?}");
+        assert_eq!(site.is_refused("/any", &[("X-API-Key", secret(&key))]).status(), 401, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_credentials_are_refused_even_if_both_are_good() {
+    for kind in KINDS {
+        let site = Site::start(kind);
+        let key = site.key(&[]).await;
+        let (good, bearer) = (secret(&key), format!("Bearer {}", secret(&key)));
+        for headers in [
+            [("Authorization", &*bearer), ("Authorization", &*bearer)],
+            [("Authorization", &*bearer), ("Authorization", "Bearer garbled")],
+            [("Authorization", "Basic YWxpY2U6eA=="), ("authorization", &*bearer)],
+            [("Authorization", &*bearer), ("X-API-Key", good)],
+            [("X-API-Key", good), ("Authorization", "Bearer garbled")],
+            [("X-API-Key", good), ("Authorization", "Basic YWxpY2U6eA==")],
+            [("X-API-Key", good), ("x-api-key", good)],
+            [("X-API-Key", "garbled"), ("X-API-Key", good)],
+        ] {
+            let answer = site.is_refused("/any", &headers);
+            assert!([400, 401, 500, 503].contains(&answer.status()), "{kind:?}: {headers:?}: {answer:?}");
+        }
+        let together = format!("{bearer}, {bearer}");
+        site.is_refused("/any", &[("Authorization", &together)]);
+    }
+}
+
+#[tokio::test]
+async fn methods_and_bodies_pass_as_they_are() {
+    for kind in KINDS {
+        let site = Site::start(kind);
+        let bearer = site.bearer().await;
+        for (method, size) in [("POST", 10_000), ("PUT", 10_000), ("PATCH", 1), ("DELETE", 0), ("POST", 300_000)] {
+            let body = json!({ "text": "x".repeat(size) }).to_string();
+            let length = body.len().to_string();
+            let chunked = format!("{:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", 3, &body[..3], body.len() - 3, &body[3..]);
+            for (framing, sent) in [(("Content-Length", &*length), &body), (("Transfer-Encoding", "chunked"), &chunked)]
+            {
+                let line = format!("{method} /things?a=b");
+                let headers = [("Authorization", &*bearer), ("Content-Type", "application/json"), framing];
+                let (answer, seen) = site.send(&line, &headers, sent.as_bytes());
+                assert_eq!((answer.status(), seen.len()), (200, 1), "{kind:?}: {line} {framing:?}: {answer:?}");
+                assert!(seen[0].first_line.starts_with(&format!("{line} HTTP/")), "{kind:?}: {}", seen[0].first_line);
+                assert_eq!(seen[0].all("Content-Type"), ["application/json"], "{kind:?}");
+                assert!(seen[0].body == body.as_bytes(), "{kind:?}: {line} {framing:?}: another body");
+            }
+            let (answer, seen) = site.send(&format!("{method} /"), &[("Content-Length", &length)], body.as_bytes());
+            assert_eq!((answer.status(), seen.len()), (401, 0), "{kind:?}: {method} without a key");
+        }
+    }
+}
