@@ -46,10 +46,10 @@ impl Server {
             }
         };
         let service = Arc::new(service);
-        let mut background = tasks::start(&service);
+        let background = tasks::start(&service);
         info!(address = %self.address, "listening");
         listener::serve(self.listener, endpoint(service.clone(), limits), limits, stop).await;
-        background.abort_all();
+        background.end().await;
         if let Err(error) = service.write_usage(true).await {
             warn!(%error, "the last counts of use could not be written");
         }

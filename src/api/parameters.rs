@@ -117,7 +117,11 @@ parameter!(
 
 impl ParseFromParameter for Day {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        Ok(Self(text.parse()?))
+        // chrono takes signs, spaces and single digits as well.
+        let is_shaped = text.len() == 10
+            && text.bytes().enumerate().all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() });
+        let day = text.parse().ok().filter(|_| is_shaped);
+        day.map(Self).ok_or_else(|| ParseError::custom("a day such as 2026-11-23"))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -17,12 +18,29 @@ const WRITE: Duration = Duration::from_secs(2);
 /// How often remembered answers that nobody may ask for any more are forgotten.
 const FORGET: Duration = Duration::from_secs(3600);
 
-pub fn start(service: &Arc<Service>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(notice_other_processes(service.clone()));
-    tasks.spawn(write_usage(service.clone()));
-    tasks.spawn(forget_answers(service.clone()));
-    tasks
+pub struct Tasks {
+    /// Those that can be ended anywhere.
+    lookouts: JoinSet<()>,
+    /// Ends between two writes: what was taken to be written must not be lost.
+    writer: JoinHandle<()>,
+    stop: Arc<Notify>,
+}
+
+pub fn start(service: &Arc<Service>) -> Tasks {
+    let mut lookouts = JoinSet::new();
+    lookouts.spawn(notice_other_processes(service.clone()));
+    lookouts.spawn(forget_answers(service.clone()));
+    let stop = Arc::new(Notify::new());
+    Tasks { lookouts, writer: tokio::spawn(write_usage(service.clone(), stop.clone())), stop }
+}
+
+impl Tasks {
+    pub async fn end(mut self) {
+        self.lookouts.abort_all();
+        self.stop.notify_one();
+        // A panic was logged where it happened.
+        let _ = self.writer.await;
+    }
 }
 
 /// The command line, or an operator with a database shell, changes keys behind this process's back. What changed is not
@@ -48,10 +66,13 @@ async fn notice_other_processes(service: Arc<Service>) {
     }
 }
 
-async fn write_usage(service: Arc<Service>) {
+async fn write_usage(service: Arc<Service>, stop: Arc<Notify>) {
     let mut tick = ticks(WRITE);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.notified() => return,
+        }
         if let Err(error) = service.write_usage(false).await {
             warn!(%error, "counts of use wait to be written");
         }

@@ -99,28 +99,29 @@ impl Service {
         let is_due = |known: &Arc<KnownKey>| everything || known.tally.written_at.load(Ordering::Relaxed) <= last;
         let due: Vec<_> = self.usage.waiting().extract_if(.., |known| is_due(known)).collect();
         const BATCH: usize = 1000;
-        for batch in due.chunks(BATCH) {
-            let uses: Vec<_> = batch.iter().filter_map(|known| known.tally.take(now)).collect();
+        let mut batches = due.chunks(BATCH);
+        while let Some(batch) = batches.next() {
+            let (known, uses): (Vec<_>, Vec<_>) =
+                batch.iter().filter_map(|known| Some((known, known.tally.take(now)?))).unzip();
             if let Err(error) = self.store.add_usage(&uses).await {
-                self.give_back(batch, &uses);
+                known.into_iter().zip(&uses).for_each(|(known, usage)| self.give_back(known, usage));
+                // Those that were not tried are still marked as waiting, so that nobody else will put them back.
+                self.usage.waiting().extend(batches.flatten().cloned());
                 return Err(error.into());
             }
         }
         Ok(())
     }
 
-    fn give_back(&self, batch: &[Arc<KnownKey>], uses: &[KeyUse]) {
-        for known in batch {
-            for usage in uses.iter().filter(|usage| usage.secret_id == known.tally.secret_id) {
-                for (verdict, count) in &usage.counts {
-                    known.tally.counts[*verdict as usize].fetch_add(*count, Ordering::AcqRel);
-                }
-                let used_at = usage.used_at.map_or(0, |time| time.timestamp_micros());
-                known.tally.used_at.fetch_max(used_at, Ordering::AcqRel);
-            }
-            if !known.tally.waiting.swap(true, Ordering::AcqRel) {
-                self.usage.waiting().push(known.clone());
-            }
+    fn give_back(&self, known: &Arc<KnownKey>, usage: &KeyUse) {
+        let tally = &known.tally;
+        for (verdict, count) in &usage.counts {
+            tally.counts[*verdict as usize].fetch_add(*count, Ordering::AcqRel);
+        }
+        tally.used_at.fetch_max(usage.used_at.map_or(0, |time| time.timestamp_micros()), Ordering::AcqRel);
+        tally.written_at.store(0, Ordering::Relaxed);
+        if !tally.waiting.swap(true, Ordering::AcqRel) {
+            self.usage.waiting().push(known.clone());
         }
     }
 

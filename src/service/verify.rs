@@ -61,9 +61,13 @@ impl Service {
     async fn read_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<KnownKey>, ServiceError> {
         let older = self.peppers.all().iter().skip(1).map(|pepper| pepper.hash(secret));
         let hashes: Vec<_> = [newest].into_iter().chain(older).collect();
-        let Some((key, stored)) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
+        let Some((mut key, mut stored)) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
         if stored.hash != newest {
             self.store.rehash_secret(stored.id, newest, self.peppers.newest().id()).await?;
+            // A change until then was told under the old hash, which the cache does not listen to: only what is read from
+            // here on is told under the newest.
+            let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };
+            (key, stored) = again;
         }
         let credential = Credential::Key { id: key.id, expires_at: key.expires_at };
         Ok(Some(KnownKey {
