@@ -30,8 +30,9 @@ try {
   await page.goto(`${origin}/docs`);
   await page.getByRole('button', { name: 'Authorize' }).click();
   const dialog = page.locator('.dialog-ux');
-  await dialog.getByRole('textbox').fill(token);
-  await dialog.getByRole('button', { name: 'Apply credentials' }).click();
+  const bearer = dialog.locator('form', { hasText: 'bearer (http' });
+  await bearer.getByRole('textbox').fill(token);
+  await bearer.getByRole('button', { name: 'Apply credentials' }).click();
   await dialog.getByRole('button', { name: 'Close' }).last().click();
 
   const create = page.locator('.opblock', { hasText: 'Create My Api Key' });
