@@ -11,10 +11,9 @@ use uuid::Uuid;
 use super::Tag;
 use super::auth::{Admin, Authorized};
 use super::body::{FromMembers, JsonAnswer, JsonBody, Members};
-use super::headers::next_link;
-use super::keys::found;
 use super::keys::requests::ApiKeyRevokeRequest;
-use super::keys::schemas::{ApiKey, ApiKeyList, Found, Listed, Status};
+use super::keys::schemas::{Found, Listed, Status};
+use super::keys::{found, listed};
 use super::origin::RequestOrigin;
 use super::parameters::{Cursor, Limit};
 use super::problem::{Failure, may_fail};
@@ -126,11 +125,7 @@ impl AdminOperations {
         };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
         let page = service.list_keys(Reach::All, &query).await?;
-        let next = page.next.map(|id| Cursor(id).to_string());
-        let link = next.as_deref().map(|cursor| next_link(request, cursor));
-        let now = service.clock.now();
-        let items = page.keys.into_iter().map(|key| ApiKey::new(key, now)).collect();
-        Ok(Listed::Listed(JsonAnswer(ApiKeyList { items, next_cursor: next }), link))
+        Ok(listed(request, page, service))
     }
 
     /// Get a key of any owner

@@ -1,44 +1,18 @@
 //! Parameters: how values look in a query.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::NaiveDate;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, Type};
+use poem_openapi::registry::MetaSchema;
+use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::values::schema_type;
 use crate::domain::scope::{Scope, Scopes};
-
-macro_rules! parameter {
-    ($type:ty, $name:literal, $schema:expr) => {
-        impl Type for $type {
-            const IS_REQUIRED: bool = true;
-            type RawValueType = Self;
-            type RawElementValueType = Self;
-
-            fn name() -> Cow<'static, str> {
-                $name.into()
-            }
-
-            fn schema_ref() -> MetaSchemaRef {
-                MetaSchemaRef::Inline(Box::new($schema))
-            }
-
-            fn as_raw_value(&self) -> Option<&Self> {
-                Some(self)
-            }
-
-            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-                Box::new(std::iter::once(self))
-            }
-        }
-    };
-}
 
 /// How many items a page has.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +24,7 @@ impl Default for Limit {
     }
 }
 
-parameter!(
+schema_type!(
     Limit,
     "Limit",
     MetaSchema {
@@ -83,7 +57,7 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-parameter!(
+schema_type!(
     Cursor,
     "Cursor",
     MetaSchema { pattern: Some("^[A-Za-z0-9_-]{22}$".to_owned()), ..MetaSchema::new("string") }
@@ -106,7 +80,7 @@ impl ParseFromParameter for Cursor {
 #[derive(Debug, Clone, Copy)]
 pub struct Day(pub NaiveDate);
 
-parameter!(
+schema_type!(
     Day,
     "Day",
     MetaSchema {
@@ -129,7 +103,7 @@ impl ParseFromParameter for Day {
 #[derive(Debug, Clone)]
 pub struct ScopeList(pub Scopes);
 
-parameter!(
+schema_type!(
     ScopeList,
     "ScopeList",
     MetaSchema {

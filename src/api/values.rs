@@ -1,11 +1,9 @@
 //! Values: how the domain's words look in JSON. Each carries its own check and its own schema, so that the document
 //! cannot promise what the code does not do.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON};
 use serde_json::{Value, json};
 
 use crate::domain::Broken;
@@ -30,21 +28,20 @@ fn flaw(rule: Broken) -> Vec<Flaw> {
     vec![Flaw { below: String::new(), rule }]
 }
 
-/// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
-/// answers with the same rule, though bodies are read by [`super::body::Members`].
-macro_rules! json_value {
-    ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
-        impl Type for $type {
+/// A type that stands in the document by a schema of its own.
+macro_rules! schema_type {
+    ($type:ty, $name:literal, $schema:expr) => {
+        impl poem_openapi::types::Type for $type {
             const IS_REQUIRED: bool = true;
             type RawValueType = Self;
             type RawElementValueType = Self;
 
-            fn name() -> Cow<'static, str> {
+            fn name() -> std::borrow::Cow<'static, str> {
                 $name.into()
             }
 
-            fn schema_ref() -> MetaSchemaRef {
-                MetaSchemaRef::Inline(Box::new($schema))
+            fn schema_ref() -> poem_openapi::registry::MetaSchemaRef {
+                poem_openapi::registry::MetaSchemaRef::Inline(Box::new($schema))
             }
 
             fn as_raw_value(&self) -> Option<&Self> {
@@ -55,6 +52,16 @@ macro_rules! json_value {
                 Box::new(std::iter::once(self))
             }
         }
+    };
+}
+
+pub(super) use schema_type;
+
+/// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
+/// answers with the same rule, though bodies are read by [`super::body::Members`].
+macro_rules! json_value {
+    ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
+        schema_type!($type, $name, $schema);
 
         impl ParseFromJSON for $type {
             fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {

@@ -20,7 +20,7 @@ use super::problem::{Failure, may_fail};
 use super::{BASE, Tag};
 use crate::domain::audit::Deed;
 use crate::service::Service;
-use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery, NewKey, Reach};
+use crate::service::keys::{IssuedKey, KeyFilter, KeyPage, KeyQuery, NewKey, Reach};
 
 use requests::{ApiKeyCreateRequest, ApiKeyRevokeRequest, ApiKeyRotateRequest, ApiKeyUpdateRequest};
 use schemas::{ApiKey, ApiKeyCreateResponse, ApiKeyList, Deleted, Found, Issued, Listed, Status};
@@ -86,11 +86,7 @@ impl KeyOperations {
         let filter = KeyFilter { status: status.0.map(Into::into), q: q.0, ..KeyFilter::default() };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
         let page = service.list_keys(Reach::Own(&caller.0.owner), &query).await?;
-        let next = page.next.map(|id| Cursor(id).to_string());
-        let link = next.as_deref().map(|cursor| next_link(request, cursor));
-        let now = service.clock.now();
-        let items = page.keys.into_iter().map(|key| ApiKey::new(key, now)).collect();
-        Ok(Listed::Listed(JsonAnswer(ApiKeyList { items, next_cursor: next }), link))
+        Ok(listed(request, page, service))
     }
 
     /// Get one of my API keys
@@ -196,6 +192,14 @@ impl KeyOperations {
         let reach = Reach::Own(&caller.0.owner);
         Ok(issued_answer(service.rotate_key(&deed, reach, id.0, body.value.grace(), request).await?))
     }
+}
+
+pub fn listed(request: &Request, page: KeyPage, service: &Service) -> Listed {
+    let next_cursor = page.next.map(|id| Cursor(id).to_string());
+    let link = next_cursor.as_deref().map(|cursor| next_link(request, cursor));
+    let now = service.clock.now();
+    let items = page.keys.into_iter().map(|key| ApiKey::new(key, now)).collect();
+    Listed::Listed(JsonAnswer(ApiKeyList { items, next_cursor }), link)
 }
 
 pub fn found(record: crate::domain::key::KeyRecord, service: &Service) -> Found {
