@@ -79,13 +79,16 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::check(request).await?)
+        let service =
+            request.data::<Arc<Service>>().ok_or_else(|| Problem::internal("no service is attached to the routes"))?;
+        Ok(Self::check(request, service, &RequestContext::of(request)).await?)
     }
 }
 
 impl<G: Guard> Authorized<G> {
-    pub async fn check(request: &Request) -> Result<Self, Problem> {
-        let caller = authenticate(request).await?;
+    pub async fn check(request: &Request, service: &Service, context: &RequestContext) -> Result<Self, Problem> {
+        let caller = authenticate(request, service).await?;
+        context.note_caller(&caller);
         G::admit(&caller)?;
         Ok(Self(caller, PhantomData))
     }
@@ -104,15 +107,9 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
     }
 }
 
-async fn authenticate(request: &Request) -> Result<Arc<Caller>, Problem> {
-    let credential = credential(request)?;
-    let service =
-        request.data::<Arc<Service>>().ok_or_else(|| Problem::internal("no service is attached to the routes"))?;
-    match service.authenticate(credential).await {
-        Ok(caller) => {
-            RequestContext::note_caller(request, &caller);
-            Ok(caller)
-        }
+async fn authenticate(request: &Request, service: &Service) -> Result<Arc<Caller>, Problem> {
+    match service.authenticate(credential(request)?).await {
+        Ok(caller) => Ok(caller),
         Err(BearerError::Rejected(reason)) => Err(Problem::unauthorized(true).because(reason)),
         Err(BearerError::Failed(error)) => Err(error.into()),
     }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::problem::{JSON, Problem, Violation};
 use super::values::{Flaw, FromJson};
 use crate::domain::Broken;
+use received::Received;
 
 pub mod received;
 mod strict;
@@ -110,8 +111,8 @@ pub fn is_plain(name: &str) -> bool {
 }
 
 impl<T: FromMembers> JsonBody<T> {
-    pub fn read(request: &Request) -> Result<Self, Problem> {
-        let bytes = received::whole(request);
+    pub fn read(request: &Request, received: Received) -> Result<Self, Problem> {
+        let bytes = received.whole();
         let absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
         if !absent {
             check_media_type(request, T::MEDIA_TYPES)?;
@@ -175,7 +176,7 @@ impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::read(request)?)
+        Ok(Self::read(request, Received::of(request))?)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, debug, error, info, warn};
 
 use super::body::is_plain;
-use super::body::received::receive;
+use super::body::received::{Received, receive};
 use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
 use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical};
@@ -35,8 +35,6 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let context = RequestContext::new(&request, &self.service.clock);
-        request.extensions_mut().insert(context.clone());
-        request.set_data(self.service.clone());
         route_by_canonical_path(&mut request);
         if request.uri().path() == FORWARD {
             // A proxy asks with its client's method, which means nothing here.
@@ -52,8 +50,8 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
             _ => context.span(),
         };
         let outcome = match span.is_none() {
-            true => self.answer(request, route).await,
-            false => self.answer(request, route).instrument(span.clone()).await,
+            true => self.answer(request, route, &context).await,
+            false => self.answer(request, route, &context).instrument(span.clone()).await,
         };
         let (mut response, cause) = match outcome {
             Ok(response) => (response, None),
@@ -104,17 +102,35 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
         tokio::spawn(async move { inner.call(request).await }.in_current_span())
     }
 
-    async fn answer(&self, mut request: Request, route: Option<&Route>) -> Result<Response, Problem> {
-        receive(&mut request, self.request_timeout).await?;
+    /// With all that the operations take from it.
+    fn furnish(&self, mut request: Request, context: &RequestContext, received: Received) -> Request {
+        request.set_data(self.service.clone());
+        request.extensions_mut().insert(context.clone());
+        request.extensions_mut().insert(received);
+        request
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request,
+        route: Option<&Route>,
+        context: &RequestContext,
+    ) -> Result<Response, Problem> {
+        let received = receive(&mut request, self.request_timeout).await?;
         let route = route.ok_or_else(Problem::not_found)?;
         let operation = route.operation(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
         if route.template != FORWARD {
             check_query(&request, operation)?;
         }
         let answered = match &operation.way {
-            Way::Verify => AssertUnwindSafe(verify::direct(&request, &self.service)).catch_unwind().await.ok(),
-            Way::Direct(endpoint) => AssertUnwindSafe(endpoint.call(request)).catch_unwind().await.ok(),
-            Way::Routed => self.detached(request).await.ok(),
+            Way::Verify => {
+                let verified = verify::direct(&request, received, &self.service, context);
+                AssertUnwindSafe(verified).catch_unwind().await.ok()
+            }
+            Way::Direct(endpoint) => {
+                AssertUnwindSafe(endpoint.call(self.furnish(request, context, received))).catch_unwind().await.ok()
+            }
+            Way::Routed => self.detached(self.furnish(request, context, received)).await.ok(),
         };
         match answered {
             Some(Ok(response)) => Ok(response),

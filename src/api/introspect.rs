@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::Tag;
 use super::auth::{Authorized, Verify};
-use super::body::{JsonAnswer, received};
+use super::body::JsonAnswer;
+use super::body::received::Received;
 use super::problem::{Failure, Problem, may_fail};
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
@@ -105,7 +106,7 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = received::whole(request);
+        let bytes = Received::of(request).whole();
         let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
         if !media_type.trim().eq_ignore_ascii_case(FORM) {

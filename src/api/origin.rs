@@ -61,10 +61,8 @@ impl RequestContext {
         error_span!("request", request_id = self.request_id(), trace_id = self.trace_id())
     }
 
-    pub fn note_caller(request: &Request, caller: &Arc<Caller>) {
-        if let Some(Self(context)) = request.extensions().get() {
-            let _already_noted = context.caller.set(caller.clone());
-        }
+    pub fn note_caller(&self, caller: &Arc<Caller>) {
+        let _already_noted = self.0.caller.set(caller.clone());
     }
 }
 

@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 use super::Tag;
 use super::auth::{Authorized, Verify};
+use super::body::received::Received;
 use super::body::{FromMembers, JsonBody, Members};
 use super::keys::schemas::Owner;
+use super::origin::RequestContext;
 use super::problem::{Failure, JSON, may_fail};
 use super::values::{Presented, Time};
 use crate::domain::metadata::Metadata;
@@ -216,9 +218,14 @@ impl VerifyOperations {
 
 /// The operation with its arguments, as the router would call it, without the boxes that the router puts around it:
 /// on this way they cost as much as the verdict.
-pub async fn direct(request: &Request, service: &Arc<Service>) -> poem::Result<Response> {
-    let caller = Authorized::check(request).await?;
-    let body = JsonBody::read(request)?;
+pub async fn direct(
+    request: &Request,
+    received: Received,
+    service: &Arc<Service>,
+    context: &RequestContext,
+) -> poem::Result<Response> {
+    let caller = Authorized::check(request, service, context).await?;
+    let body = JsonBody::read(request, received)?;
     let verified = VerifyOperations.verify(caller, Data(service), body).await;
     Ok(verified.map_err(poem::Error::from)?.into_response())
 }

@@ -33,7 +33,8 @@ where
     let room = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // An answer is small, and one buffer of it is cheaper for the kernel than a list of two.
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).writev(false);
     http.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
     let http = Arc::new(http);
     let mut stop = pin!(stop);

@@ -18,17 +18,31 @@ const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What arrived of a body: the request carries it from the boundary to whoever reads it.
 #[derive(Clone)]
-enum Received {
+pub enum Received {
+    /// Empty when there was none.
     Whole(Bytes),
     TooLarge,
 }
 
+impl Received {
+    pub fn of(request: &Request) -> Self {
+        request.extensions().get().cloned().unwrap_or(Self::Whole(Bytes::new()))
+    }
+
+    pub fn whole(self) -> Result<Bytes, Problem> {
+        match self {
+            Self::Whole(bytes) => Ok(bytes),
+            Self::TooLarge => Err(Problem::too_large()),
+        }
+    }
+}
+
 /// Takes the body off the wire, within the time given. The bytes themselves are counted: a chunked body declares no
 /// length.
-pub async fn receive(request: &mut Request, within: Duration) -> Result<(), Problem> {
+pub async fn receive(request: &mut Request, within: Duration) -> Result<Received, Problem> {
     let body = request.take_body();
     if body.is_empty() {
-        return Ok(());
+        return Ok(Received::Whole(Bytes::new()));
     }
     let mut chunks = Chunks { stream: pin!(body.into_bytes_stream()), within, deadline: None };
     let first = chunks.next().await?.unwrap_or_default();
@@ -42,14 +56,12 @@ pub async fn receive(request: &mut Request, within: Duration) -> Result<(), Prob
             break;
         }
     }
-    let received = match rest.is_empty() {
+    Ok(match rest.is_empty() {
         _ if length > MAX_BYTES => Received::TooLarge,
         // Most bodies are one chunk, which is kept as it came.
         true => Received::Whole(first),
         false => Received::Whole([first, rest.freeze()].concat().into()),
-    };
-    request.extensions_mut().insert(received);
-    Ok(())
+    })
 }
 
 /// What comes of a body, until a deadline that is set by the first chunk that has to be waited for: most bodies have
@@ -72,14 +84,5 @@ impl<S: TryStream<Ok = Bytes, Error = std::io::Error> + Unpin> Chunks<S> {
         arrived.map_err(|error| {
             Problem::bad_request("The body ended before its time; send it whole.").because(error.to_string())
         })
-    }
-}
-
-/// The body, which is empty when there was none.
-pub fn whole(request: &Request) -> Result<Bytes, Problem> {
-    match request.extensions().get() {
-        Some(Received::Whole(bytes)) => Ok(bytes.clone()),
-        Some(Received::TooLarge) => Err(Problem::too_large()),
-        None => Ok(Bytes::new()),
     }
 }
