@@ -179,7 +179,7 @@ impl ForwardOperations {
         Data(service): Data<&Arc<Service>>,
         /// Scopes that the key must hold, separated by spaces; set in the proxy's configuration.
         required_scope: RequiredScope,
-    ) -> Result<Allowed, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<Allowed, Failure<{ may_fail(&[400, 401, 403, 408, 413, 500, 503]) }>> {
         let RequiredScope(required) = required_scope;
         let decision = service.verify(&key.0, &required).await?;
         match (decision.verdict, decision.known) {

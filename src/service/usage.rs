@@ -69,10 +69,11 @@ pub struct Usage(Mutex<Vec<Arc<KnownKey>>>);
 impl Usage {
     pub fn count(&self, known: &Arc<KnownKey>, verdict: Verdict, now: DateTime<Utc>) {
         let tally = &known.tally;
-        tally.counts[verdict as usize].fetch_add(1, Ordering::AcqRel);
+        // Before the count, so that whoever writes the count writes its time too.
         if verdict == Verdict::Valid {
             tally.used_at.store(now.timestamp_micros(), Ordering::Relaxed);
         }
+        tally.counts[verdict as usize].fetch_add(1, Ordering::AcqRel);
         // The plain load keeps a busy key's line of memory shared between cores.
         if !tally.waiting.load(Ordering::Relaxed) && !tally.waiting.swap(true, Ordering::AcqRel) {
             self.waiting().push(known.clone());
