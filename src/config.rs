@@ -32,9 +32,14 @@ pub struct DataSettings {
     #[arg(long, global = true, env = "MINTKEY_DATA_DIR", default_value = "./data", value_name = "DIRECTORY")]
     pub data_dir: PathBuf,
 
-    /// Database, as sqlite:PATH [default: mintkey.db in the data directory]
+    /// Database, as sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE (PostgreSQL 15 or later, with
+    /// ?sslmode=verify-full and sslrootcert for TLS) [default: mintkey.db in the data directory]
     #[arg(long, global = true, env = "MINTKEY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+
+    /// Connections to PostgreSQL, at most.
+    #[arg(long, global = true, env = "MINTKEY_DATABASE_CONNECTIONS", default_value_t = 20, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub database_connections: u32,
 
     /// File that holds the database URL.
     #[arg(
@@ -153,10 +158,12 @@ impl DataSettings {
             None => self.database_url.clone(),
         };
         let url = given.unwrap_or_else(|| format!("sqlite://{}", self.data_dir.join("mintkey.db").display()));
-        if !url.starts_with("sqlite:") {
+        if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             // The URL itself may hold a password, so it is not repeated.
             return Err(ConfigError(
-                "--database-url (MINTKEY_DATABASE_URL) does not begin with `sqlite:`; give sqlite:PATH, such as sqlite:/var/lib/mintkey/mintkey.db".into(),
+                "--database-url (MINTKEY_DATABASE_URL) does not begin with `sqlite:` or `postgres://`; give \
+                 sqlite:PATH, such as sqlite:/var/lib/mintkey/mintkey.db, or postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+                    .into(),
             ));
         }
         Ok(url)

@@ -5,4 +5,5 @@ pub mod audit_event;
 pub mod idempotent_request;
 pub mod key_usage;
 pub mod pepper;
+pub mod schema_level;
 pub mod secret;

@@ -122,7 +122,7 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
     let clock = Clock::System;
     let url = data.database_url()?;
     let peppers = data.peppers()?;
-    let store = Store::open(&url).await?;
+    let store = Store::open(&url, data.database_connections).await?;
     store.adopt_peppers(&peppers, clock.now()).await?;
     let catalogue = keys.scope_catalogue.clone().map(Arc::new);
     let tokens = VerifiedTokens::new(&peppers).into();
@@ -158,7 +158,7 @@ fn welcome(server: &Server, signing: &SigningKey, clock: &Clock) -> Result<(), F
 }
 
 async fn migrate(data: DataSettings) -> Result<(), Failure> {
-    Ok(Store::open(&data.database_url()?).await?.close().await?)
+    Ok(Store::open(&data.database_url()?, data.database_connections).await?.close().await?)
 }
 
 fn token(command: &TokenCommand) -> Result<(), Failure> {

@@ -100,7 +100,7 @@ pub mod tests {
     pub async fn service() -> Service {
         let peppers = Peppers::derive(&"m".repeat(32)).unwrap();
         Service {
-            store: Store::open("sqlite::memory:").await.unwrap(),
+            store: Store::open("sqlite::memory:", 1).await.unwrap(),
             clock: Clock::System,
             tokens: bearer::VerifiedTokens::new(&peppers).into(),
             peppers,

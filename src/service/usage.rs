@@ -99,7 +99,7 @@ impl Service {
         let last = (now - WRITTEN_EVERY).timestamp_micros();
         let is_due = |known: &Arc<KnownKey>| everything || known.tally.written_at.load(Ordering::Relaxed) <= last;
         let due: Vec<_> = self.usage.waiting().extract_if(.., |known| is_due(known)).collect();
-        const BATCH: usize = 1000;
+        const BATCH: usize = 200;
         let mut batches = due.chunks(BATCH);
         while let Some(batch) = batches.next() {
             let (known, uses): (Vec<_>, Vec<_>) =

@@ -63,7 +63,7 @@ impl Service {
         let hashes: Vec<_> = [newest].into_iter().chain(older).collect();
         let Some((mut key, mut stored)) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
         if stored.hash != newest {
-            self.store.rehash_secret(stored.id, newest, self.peppers.newest().id()).await?;
+            self.store.rehash_secret(key.id, stored.id, newest, self.peppers.newest().id()).await?;
             // A change until then was told under the old hash, which the cache does not listen to: only what is read from
             // here on is told under the newest.
             let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };

@@ -33,17 +33,15 @@ impl Store {
                 Condition::all().add(Column::OwnerIssuer.eq(&owner.issuer)).add(Column::OwnerSubject.eq(&owner.subject))
             }
         };
-        let rows = audit_event::Entity::find()
+        let events = audit_event::Entity::find()
             .filter(
                 own.add_option(filter.key_id.map(|id| Column::KeyId.eq(id)))
                     .add_option(filter.action.map(|action| Column::Action.eq(action.as_str())))
                     .add_option(after.map(|after| Column::Id.lt(after))),
             )
             .order_by_desc(Column::Id)
-            .limit(limit)
-            .all(self.reader()?)
-            .await?;
-        Ok(rows.into_iter().map(read_event).collect::<Result<_, _>>()?)
+            .limit(limit);
+        self.read(async |database| events.all(database).await?.into_iter().map(read_event).collect()).await
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use sea_orm::sqlx::postgres::PgDatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
+
+use super::{postgres, sqlite};
 
 #[derive(Debug)]
 pub enum StoreError {
@@ -42,16 +45,16 @@ fn is_outage(error: &DbErr) -> bool {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
         DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
             match error.as_database_error() {
-                Some(database) => database.code().is_some_and(|code| is_outage_code(&code)),
+                Some(database) => {
+                    let code = database.code().unwrap_or_default();
+                    match database.try_downcast_ref::<PgDatabaseError>() {
+                        Some(_) => postgres::is_outage_code(&code),
+                        None => sqlite::is_outage_code(&code),
+                    }
+                }
                 None => true,
             }
         }
         _ => false,
     }
-}
-
-/// SQLite's primary result codes (sqlite.org/rescode.html) that speak of the file, the disk or a lock:
-/// BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. The extended code's low byte is the primary.
-fn is_outage_code(code: &str) -> bool {
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 15 | 26))
 }

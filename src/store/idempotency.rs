@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::idempotent_request::{self, Column};
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
 use super::{Store, StoreError};
@@ -17,6 +18,13 @@ pub struct Remembered {
     pub expires_at: DateTime<Utc>,
 }
 
+impl From<idempotent_request::Model> for Remembered {
+    fn from(row: idempotent_request::Model) -> Self {
+        let idempotent_request::Model { id, fingerprint, answer, expires_at } = row;
+        Self { id, fingerprint, answer, expires_at }
+    }
+}
+
 /// What is remembered under this name. A name whose time is over is free again.
 pub async fn recall(
     transaction: &DatabaseTransaction,
@@ -28,11 +36,24 @@ pub async fn recall(
         idempotent_request::Entity::delete_by_id(row.id).exec(transaction).await?;
         return Ok(None);
     }
-    let idempotent_request::Model { id, fingerprint, answer, expires_at } = row;
-    Ok(Some(Remembered { id, fingerprint, answer, expires_at }))
+    Ok(Some(row.into()))
 }
 
-pub async fn remember(transaction: &DatabaseTransaction, new: Remembered) -> Result<(), DbErr> {
+/// Remembers the answer, unless there is one under this name: then gives that one.
+pub async fn remember_or_recall(
+    transaction: &DatabaseTransaction,
+    new: Remembered,
+    now: DateTime<Utc>,
+) -> Result<Option<Remembered>, DbErr> {
+    if let Some(earlier) = recall(transaction, &new.id, now).await? {
+        return Ok(Some(earlier));
+    }
+    let id = new.id.clone();
+    if remember(transaction, new).await? { Ok(None) } else { recall(transaction, &id, now).await }
+}
+
+/// Whether the name was free. A transaction that has just taken it is waited for.
+pub async fn remember(transaction: &DatabaseTransaction, new: Remembered) -> Result<bool, DbErr> {
     let Remembered { id, fingerprint, answer, expires_at } = new;
     let row = idempotent_request::ActiveModel {
         id: Set(id),
@@ -40,25 +61,20 @@ pub async fn remember(transaction: &DatabaseTransaction, new: Remembered) -> Res
         answer: Set(answer),
         expires_at: Set(expires_at),
     };
-    idempotent_request::Entity::insert(row).exec_without_returning(transaction).await?;
-    Ok(())
+    let unless_taken = OnConflict::column(Column::Id).do_nothing().to_owned();
+    let insert = idempotent_request::Entity::insert(row).on_conflict(unless_taken);
+    Ok(insert.exec_without_returning(transaction).await? == 1)
 }
 
 impl Store {
     pub async fn answered_before(&self, id: &[u8], now: DateTime<Utc>) -> Result<Option<Remembered>, StoreError> {
-        let row = idempotent_request::Entity::find_by_id(id).one(self.reader()?).await?;
-        let row = row.filter(|row| now < row.expires_at);
-        Ok(row.map(|idempotent_request::Model { id, fingerprint, answer, expires_at }| Remembered {
-            id,
-            fingerprint,
-            answer,
-            expires_at,
-        }))
+        let request = idempotent_request::Entity::find_by_id(id);
+        let row = self.read(async |database| request.one(database).await).await?;
+        Ok(row.filter(|row| now < row.expires_at).map(Remembered::from))
     }
 
     pub async fn forget_answers(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let transaction = self.begin().await?;
-        idempotent_request::Entity::delete_many().filter(Column::ExpiresAt.lte(now)).exec(&transaction).await?;
-        Ok(transaction.commit().await?)
+        let over = idempotent_request::Entity::delete_many().filter(Column::ExpiresAt.lte(now));
+        self.write(async |transaction| over.exec(transaction).await.map(drop)).await
     }
 }

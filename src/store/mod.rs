@@ -1,70 +1,130 @@
 //! Store: what outlives the process. One method is one transaction; no other room knows the tables.
 //!
-//! SQLite has one writer at a time whatever a program does. The store gives the writing to one connection, so that
-//! writers queue in memory, in order, instead of fighting for the file's lock.
+//! On SQLite or on PostgreSQL, and the code does not ask which: what differs is in [`sqlite`] and [`postgres`]. SQLite
+//! has one writer at a time whatever a program does, so the writing is given to one connection and writers queue in
+//! memory, in order, instead of fighting for the file's lock. PostgreSQL has many, so a transaction takes the lock of
+//! the key that it is about before it reads what it goes by.
 
 mod audit;
 mod errors;
 mod idempotency;
 mod keys;
 mod peppers;
+mod postgres;
+mod schema;
 mod sqlite;
 mod usage;
+
+use std::time::Duration;
 
 pub use audit::EventFilter;
 pub use errors::StoreError;
 pub use idempotency::Remembered;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
-use migration::{Migrator, MigratorTrait};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+};
 pub use usage::KeyUse;
+
+/// How long a statement waits for a lock, a request for a connection, and a whole transaction for PostgreSQL, before the
+/// answer is 503.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 #[derive(Clone)]
 pub struct Store {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
-    file: sqlite::File,
+    engine: Engine,
+}
+
+#[derive(Clone)]
+enum Engine {
+    Sqlite(sqlite::File),
+    Postgres,
 }
 
 impl Store {
-    /// Opens the database, creating it when absent, and brings its schema up to date.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let (reader, writer, file) = sqlite::open(url).await?;
-        let store = Self { reader, writer, file };
+    /// Opens the database, makes a SQLite one when absent, and brings its schema up to date. `connections` are
+    /// PostgreSQL's, at most.
+    pub async fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let store = if url.starts_with("sqlite:") {
+            let (reader, writer, file) = sqlite::open(url).await?;
+            Self { reader, writer, engine: Engine::Sqlite(file) }
+        } else {
+            let pool = postgres::open(url, connections).await?;
+            Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres }
+        };
         store.migrate().await?;
         Ok(store)
     }
 
-    /// All migrations are one transaction: a start that is killed leaves the schema as it was, and of two starts at
-    /// once the second finds the work done.
-    async fn migrate(&self) -> Result<(), StoreError> {
-        let transaction = self.begin().await?;
-        Migrator::up(&transaction, None).await?;
-        Ok(transaction.commit().await?)
+    /// Asks the database.
+    async fn read<T>(&self, ask: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>) -> Result<T, StoreError> {
+        self.in_time(async { Ok(ask(&self.reader).await?) }).await
+    }
+
+    /// Changes the database: all that `work` does is on the disk when this returns, and nothing when `work` fails. After
+    /// an outage in the midst of it, it is one or the other.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
+    ) -> Result<T, StoreError> {
+        self.in_time(async {
+            let transaction = self.begin().await?;
+            let done = work(&transaction).await?;
+            transaction.commit().await?;
+            Ok(done)
+        })
+        .await
+    }
+
+    /// What PostgreSQL does not answer in time is an outage: a connection that leads nowhere says so by nothing else.
+    /// SQLite has no such connection. Of its file, another may have taken the place.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match &self.engine {
+            Engine::Sqlite(file) => {
+                file.check_in_place()?;
+                work.await
+            }
+            Engine::Postgres => tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable(format!("PostgreSQL did not answer within {PATIENCE:?}")))
+            }),
+        }
     }
 
     /// Begins a change. It takes SQLite's write lock at once: a transaction that starts reading and turns to writing
     /// later fails without waiting when another process wrote in between.
-    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
-        self.file.check_in_place()?;
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(self.writer.begin_with_options(immediate).await?)
+        self.writer.begin_with_options(immediate).await
     }
 
-    /// Where questions go. SQLite would answer them from a file that is no longer the database.
-    fn reader(&self) -> Result<&DatabaseConnection, StoreError> {
-        self.file.check_in_place()?;
-        Ok(&self.reader)
+    /// Begins a change that no other process's change of this kind runs beside, however long it takes: on SQLite none at
+    /// all does.
+    async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
+        let transaction = self.begin().await?;
+        if let Engine::Postgres = self.engine {
+            transaction.execute_unprepared(postgres::ALONE).await?;
+        }
+        Ok(transaction)
+    }
+
+    /// Whether the database can be asked now.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read(async |database| database.execute_unprepared("SELECT 1 FROM schema_level").await.map(drop)).await
     }
 
     /// A number that is another whenever another process has changed the database. It is the writer's own: a connection
     /// is told of every change but its own, and all of ours are its own.
     pub async fn version_of_others(&self) -> Result<i64, StoreError> {
-        self.file.check_in_place()?;
-        sqlite::data_version(&self.writer).await
+        match self.engine {
+            Engine::Sqlite(_) => self.in_time(sqlite::data_version(&self.writer)).await,
+            Engine::Postgres => Ok(0),
+        }
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

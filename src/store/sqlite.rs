@@ -3,14 +3,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
-use super::StoreError;
-
-/// How long a statement waits for another process's lock, and a request for a connection, before the answer is 503.
-const PATIENCE: Duration = Duration::from_millis(1500);
+use super::{PATIENCE, StoreError};
 
 /// Before 3.51.3 a checkpoint at the wrong moment can lose committed pages (the WAL-reset bug), so an older library,
 /// which a dependency could bring back unseen, is refused.
@@ -58,6 +54,12 @@ pub async fn data_version(connection: &DatabaseConnection) -> Result<i64, StoreE
     let row = connection.query_one_raw(pragma).await?;
     let row = row.ok_or_else(|| StoreError::Unavailable("SQLite did not say its data version".into()))?;
     Ok(row.try_get("", "data_version")?)
+}
+
+/// Primary result codes (sqlite.org/rescode.html) that speak of the file, the disk or a lock: BUSY, LOCKED, READONLY,
+/// IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. The extended code's low byte is the primary.
+pub fn is_outage_code(code: &str) -> bool {
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 15 | 26))
 }
 
 fn refuse_unsafe_version(version: &str) -> Result<(), StoreError> {

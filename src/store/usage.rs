@@ -1,9 +1,11 @@
 //! Usage: counts by key, day and verdict, added up; and the last use of secrets.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use entity::{key_usage, secret};
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
@@ -21,33 +23,45 @@ pub struct KeyUse {
 }
 
 impl Store {
+    /// Of several replicas that add at once, each takes the rows' locks in the same order, so that none waits for
+    /// another that waits for it.
     pub async fn add_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let transaction = self.begin().await?;
+        let mut counts = BTreeMap::new();
+        let mut last_uses = BTreeMap::new();
         for usage in uses {
             for (verdict, count) in &usage.counts {
-                let row = key_usage::ActiveModel {
-                    key_id: Set(usage.key_id),
-                    day: Set(usage.day),
-                    verdict: Set(verdict.as_str().to_owned()),
-                    count: Set(i64::from(*count)),
-                };
-                let added = Expr::col((key_usage::Entity, key_usage::Column::Count)).add(i64::from(*count));
-                let mut add =
-                    OnConflict::columns([key_usage::Column::KeyId, key_usage::Column::Day, key_usage::Column::Verdict]);
-                add.value(key_usage::Column::Count, added);
-                key_usage::Entity::insert(row).on_conflict(add).exec_without_returning(&transaction).await?;
+                *counts.entry((usage.key_id, usage.day, verdict.as_str())).or_default() += i64::from(*count);
             }
             if let Some(used_at) = usage.used_at {
+                let last = last_uses.entry(usage.secret_id).or_insert(used_at);
+                *last = std::cmp::max(used_at, *last);
+            }
+        }
+        self.write(async |transaction| {
+            let rows = counts.into_iter().map(|((key_id, day, verdict), count)| key_usage::ActiveModel {
+                key_id: Set(key_id),
+                day: Set(day),
+                verdict: Set(verdict.to_owned()),
+                count: Set(count),
+            });
+            let before = Expr::col((key_usage::Entity, key_usage::Column::Count));
+            let added = Expr::col((Alias::new("excluded"), key_usage::Column::Count));
+            let mut add =
+                OnConflict::columns([key_usage::Column::KeyId, key_usage::Column::Day, key_usage::Column::Verdict]);
+            add.value(key_usage::Column::Count, before.add(added));
+            key_usage::Entity::insert_many(rows).on_conflict(add).exec_without_returning(transaction).await?;
+            for (id, used_at) in last_uses {
                 let later = secret::Column::LastUsedAt.is_null().or(secret::Column::LastUsedAt.lt(used_at));
                 secret::Entity::update_many()
                     .col_expr(secret::Column::LastUsedAt, Expr::value(used_at))
-                    .filter(secret::Column::Id.eq(usage.secret_id))
+                    .filter(secret::Column::Id.eq(id))
                     .filter(later)
-                    .exec(&transaction)
+                    .exec(transaction)
                     .await?;
             }
-        }
-        Ok(transaction.commit().await?)
+            Ok(())
+        })
+        .await
     }
 
     /// By day, both ends included.
@@ -57,12 +71,11 @@ impl Store {
         from: NaiveDate,
         to: NaiveDate,
     ) -> Result<Vec<(NaiveDate, Verdict, u64)>, StoreError> {
-        let rows = key_usage::Entity::find()
+        let days = key_usage::Entity::find()
             .filter(key_usage::Column::KeyId.eq(key))
             .filter(key_usage::Column::Day.between(from, to))
-            .order_by_asc(key_usage::Column::Day)
-            .all(self.reader()?)
-            .await?;
+            .order_by_asc(key_usage::Column::Day);
+        let rows = self.read(async |database| days.all(database).await).await?;
         let known = |name: &str| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == name);
         let counted =
             |row: key_usage::Model| Some((row.day, known(&row.verdict)?, u64::try_from(row.count).unwrap_or_default()));

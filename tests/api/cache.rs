@@ -12,7 +12,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Server, VERIFY, eventually, id, mintkey, run, secret};
+use crate::support::{Answer, Server, VERIFY, eventually, id, mintkey_at, run, secret};
 
 const ASKERS: usize = 32;
 /// How often each asker asks once the change is made.
@@ -124,7 +124,7 @@ async fn a_thousand_first_requests_for_a_key_are_all_answered() {
 }
 
 fn keys(server: &Server, arguments: &[&str]) -> Output {
-    let output = run(mintkey().arg("keys").args(arguments).arg("--data-dir").arg(&server.data));
+    let output = run(mintkey_at(&server.data).arg("keys").args(arguments));
     assert!(output.status.success(), "{output:?}");
     output
 }

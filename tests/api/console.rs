@@ -4,10 +4,10 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, mintkey, run};
+use crate::support::{Server, mintkey_at, run};
 
 fn keys(data: &std::path::Path, arguments: &[&str]) -> Output {
-    run(mintkey().arg("keys").args(arguments).arg("--data-dir").arg(data).env("USER", "root"))
+    run(mintkey_at(data).arg("keys").args(arguments).env("USER", "root"))
 }
 
 fn json_of(output: &Output) -> Value {

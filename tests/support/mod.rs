@@ -6,13 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use database::Kind;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const KEYS: &str = "/api/auth/api-keys/";
 pub const VERIFY: &str = "/api/auth/api-keys/verify";
+
+pub mod database;
+pub mod postgres;
 
 pub fn mintkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
@@ -20,6 +24,14 @@ pub fn mintkey() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MINTKEY_")) {
         command.env_remove(name);
     }
+    command
+}
+
+/// The same, on this data directory and the database that goes with it.
+pub fn mintkey_at(data: &Path) -> Command {
+    let mut command = mintkey();
+    command.env("MINTKEY_DATA_DIR", data);
+    database::give(&mut command, data);
     command
 }
 
@@ -47,8 +59,8 @@ impl Server {
 
     /// Starts on a data directory that outlives the server.
     pub fn at(data: &Path, arguments: &[&str]) -> Self {
-        let mut command = mintkey();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments);
+        let mut command = mintkey_at(data);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
         Self::of(&mut command, data)
     }
 
@@ -81,7 +93,7 @@ impl Server {
     }
 
     pub fn token_with(&self, subject: &str, arguments: &[&str]) -> String {
-        let token = run(mintkey().args(["token", "--subject", subject, "--data-dir"]).arg(&self.data).args(arguments));
+        let token = run(mintkey_at(&self.data).args(["token", "--subject", subject]).args(arguments));
         assert!(token.status.success(), "{token:?}");
         String::from_utf8(token.stdout).unwrap().trim().to_owned()
     }
@@ -148,8 +160,8 @@ impl Server {
 
     /// The actions of a key's audit events, oldest first.
     pub async fn actions(&self, id: &str) -> Vec<String> {
-        let id = id.replace('-', "");
-        let rows = self.rows(&format!("SELECT action FROM audit_events WHERE key_id = x'{id}' ORDER BY id")).await;
+        let id = database::uuid(id);
+        let rows = self.rows(&format!("SELECT action FROM audit_events WHERE key_id = {id} ORDER BY id")).await;
         rows.iter().map(|row| row.try_get("", "action").unwrap()).collect()
     }
 
@@ -157,18 +169,22 @@ impl Server {
     pub async fn dump(&self) -> String {
         let mut dump = String::new();
         for table in ["api_keys", "secrets", "audit_events", "idempotent_requests"] {
-            let columns = format!("SELECT name FROM pragma_table_info('{table}') WHERE name <> 'last_used_at'");
-            let columns = self.rows(&columns).await;
-            let quoted: Vec<_> = columns
-                .iter()
-                .map(|column| format!("quote({})", column.try_get::<String>("", "name").unwrap()))
-                .collect();
-            let rows = format!("SELECT {} AS line FROM {table} ORDER BY 1", quoted.join(" || ' ' || "));
-            for row in self.rows(&rows).await {
+            let line = match database::kind() {
+                Kind::Sqlite => self.columns_of(table).await,
+                Kind::Postgres => "(to_jsonb(t) - 'last_used_at')::text".to_owned(),
+            };
+            for row in self.rows(&format!("SELECT {line} AS line FROM {table} t ORDER BY 1")).await {
                 dump.push_str(&format!("{table} {}\n", row.try_get::<String>("", "line").unwrap()));
             }
         }
         dump
+    }
+
+    async fn columns_of(&self, table: &str) -> String {
+        let columns = format!("SELECT name FROM pragma_table_info('{table}') WHERE name <> 'last_used_at'");
+        let columns = self.rows(&columns).await;
+        let quoted = |column: &QueryResult| format!("quote({})", column.try_get::<String>("", "name").unwrap());
+        columns.iter().map(quoted).collect::<Vec<_>>().join(" || ' ' || ")
     }
 
     /// Changes the database behind the server's back.
@@ -179,21 +195,22 @@ impl Server {
     }
 
     pub async fn database(&self) -> DatabaseConnection {
-        Database::connect(format!("sqlite://{}", self.data.join("mintkey.db").display())).await.unwrap()
+        Database::connect(database::url(&self.data)).await.unwrap()
     }
 
-    /// Another process that has taken SQLite's write lock, and keeps it until it says `ROLLBACK`.
+    /// Another process that has locked the database against all writing, until it says `ROLLBACK`.
     pub async fn lock(&self) -> DatabaseConnection {
-        let mut options = ConnectOptions::new(format!("sqlite://{}", self.data.join("mintkey.db").display()));
+        let mut options = ConnectOptions::new(database::url(&self.data));
         options.max_connections(1);
         let other = Database::connect(options).await.unwrap();
-        other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+        other.execute_unprepared(database::LOCK[database::kind() as usize]).await.unwrap();
         other
     }
 
     pub async fn rows(&self, sql: &str) -> Vec<QueryResult> {
         let database = self.database().await;
-        let rows = database.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        let statement = Statement::from_string(database.get_database_backend(), sql);
+        let rows = database.query_all_raw(statement).await.unwrap();
         database.close().await.unwrap();
         rows
     }

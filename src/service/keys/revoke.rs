@@ -51,7 +51,7 @@ impl Service {
         reason: Option<String>,
         dry_run: bool,
     ) -> Result<BulkRevocation, ServiceError> {
-        const PAGE: u64 = 500;
+        const PAGE: u64 = 100;
         let mut done = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {

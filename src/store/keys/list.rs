@@ -35,8 +35,8 @@ impl Store {
         limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        let rows = page(reach, filter, after, limit, now).all(self.reader()?).await?;
-        Ok(rows.into_iter().map(rows::read_key).collect::<Result<_, _>>()?)
+        let page = page(reach, filter, after, limit, now);
+        self.read(async |database| page.all(database).await?.into_iter().map(rows::read_key).collect()).await
     }
 }
 
@@ -95,7 +95,8 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_a_seek_in_the_owners_index_and_never_a_scan_or_a_sort() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}", directory.path().join("mintkey.db").display())).await.unwrap();
+        let store =
+            Store::open(&format!("sqlite://{}", directory.path().join("mintkey.db").display()), 1).await.unwrap();
         let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
         let now = DateTime::from_timestamp(1, 0).unwrap();
         let filters = KeyStatus::ALL.map(|status| KeyFilter { status: Some(status), ..KeyFilter::default() });

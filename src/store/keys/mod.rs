@@ -59,19 +59,19 @@ impl Store {
     /// Returns when the key, its secrets' hashes, the events and the remembered answer are on the disk, all of them; or
     /// the answer that was given to a request of this name before, when nothing was made.
     pub async fn create_key(&self, created: Change) -> Result<Option<Remembered>, StoreError> {
-        let transaction = self.begin().await?;
-        let Change { record: KeyRecord { key, secrets }, events, remember, .. } = created;
-        if let Some(new) = remember {
-            if let Some(earlier) = idempotency::recall(&transaction, &new.id, key.created_at).await? {
+        self.write(async |transaction| {
+            let Change { record: KeyRecord { key, secrets }, events, remember } = created;
+            if let Some(new) = remember
+                && let Some(earlier) = idempotency::remember_or_recall(transaction, new, key.created_at).await?
+            {
                 return Ok(Some(earlier));
             }
-            idempotency::remember(&transaction, new).await?;
-        }
-        api_key::Entity::insert(rows::key_row(&key)).exec_without_returning(&transaction).await?;
-        insert_secrets(&transaction, key.id, &secrets).await?;
-        audit::record(&transaction, &events).await?;
-        transaction.commit().await?;
-        Ok(None)
+            api_key::Entity::insert(rows::key_row(&key)).exec_without_returning(transaction).await?;
+            insert_secrets(transaction, key.id, &secrets).await?;
+            audit::record(transaction, &events).await?;
+            Ok(None)
+        })
+        .await
     }
 
     /// Reads a key, lets `decide` say what becomes of it, and writes that, in one transaction which no other change of
@@ -84,20 +84,20 @@ impl Store {
         now: DateTime<Utc>,
         decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, E>,
     ) -> Result<Result<KeyRecord, Unchanged<E>>, StoreError> {
-        let transaction = self.begin().await?;
-        if let Some(request) = request
-            && let Some(earlier) = idempotency::recall(&transaction, request, now).await?
-        {
-            return Ok(Err(Unchanged::AnsweredBefore(earlier)));
-        }
-        let before = find(&transaction, reach.keys().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await?;
-        let change = match decide(before.clone()) {
-            Ok(change) => change,
-            Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
-        };
-        let record = write(&transaction, before.as_ref(), change).await?;
-        transaction.commit().await?;
-        Ok(Ok(record))
+        self.write(async |transaction| {
+            // The key is locked before the name is looked up, so that a second request with it finds the first one's.
+            let before = find(transaction, reach.keys().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await?;
+            if let Some(request) = request
+                && let Some(earlier) = idempotency::recall(transaction, request, now).await?
+            {
+                return Ok(Err(Unchanged::AnsweredBefore(earlier)));
+            }
+            match decide(before.clone()) {
+                Ok(change) => Ok(Ok(write(transaction, before.as_ref(), change).await?)),
+                Err(refusal) => Ok(Err(Unchanged::Decided(refusal))),
+            }
+        })
+        .await
     }
 
     /// The same for many keys in one transaction, those among them that are there.
@@ -106,33 +106,43 @@ impl Store {
         ids: &[Uuid],
         decide: impl Fn(KeyRecord) -> Change,
     ) -> Result<Vec<KeyRecord>, StoreError> {
-        let transaction = self.begin().await?;
-        let mut changed = Vec::new();
-        for id in ids {
-            let keys = Reach::All.keys().filter(api_key::Column::Id.eq(*id)).lock_exclusive();
-            if let Some(before) = find(&transaction, keys).await? {
-                changed.push(write(&transaction, Some(&before), decide(before.clone())).await?);
+        self.write(async |transaction| {
+            let mut changed = Vec::new();
+            for id in ids {
+                let keys = Reach::All.keys().filter(api_key::Column::Id.eq(*id)).lock_exclusive();
+                if let Some(before) = find(transaction, keys).await? {
+                    changed.push(write(transaction, Some(&before), decide(before.clone())).await?);
+                }
             }
-        }
-        transaction.commit().await?;
-        Ok(changed)
+            Ok(changed)
+        })
+        .await
     }
 
-    /// A secret that was hashed with an old pepper, hashed with the newest.
-    pub async fn rehash_secret(&self, id: Uuid, hash: SecretHash, pepper_id: &str) -> Result<(), StoreError> {
-        let transaction = self.begin().await?;
-        let row = secret::ActiveModel {
-            id: Set(id),
-            hash: Set(hash.0.to_vec()),
-            pepper_id: Set(pepper_id.to_owned()),
-            ..Default::default()
-        };
-        secret::Entity::update(row).exec(&transaction).await?;
-        Ok(transaction.commit().await?)
+    /// A secret of this key that was hashed with an old pepper, hashed with the newest. Not beside a change of the key,
+    /// which tells of its secrets by the hashes that it has read.
+    pub async fn rehash_secret(
+        &self,
+        key: Uuid,
+        id: Uuid,
+        hash: SecretHash,
+        pepper_id: &str,
+    ) -> Result<(), StoreError> {
+        self.write(async |transaction| {
+            Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive().one(transaction).await?;
+            let row = secret::ActiveModel {
+                id: Set(id),
+                hash: Set(hash.0.to_vec()),
+                pepper_id: Set(pepper_id.to_owned()),
+                ..Default::default()
+            };
+            secret::Entity::update(row).exec(transaction).await.map(drop)
+        })
+        .await
     }
 
     pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
-        Ok(find(self.reader()?, reach.keys().filter(api_key::Column::Id.eq(id))).await?)
+        self.read(async |database| find(database, reach.keys().filter(api_key::Column::Id.eq(id))).await).await
     }
 
     /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
@@ -141,15 +151,13 @@ impl Store {
         hashes: &[SecretHash],
     ) -> Result<Option<(ApiKey, StoredSecret)>, StoreError> {
         let hashes = hashes.iter().map(|hash| hash.0.to_vec());
-        let found = secret::Entity::find()
-            .filter(secret::Column::Hash.is_in(hashes))
-            .find_also_related(api_key::Entity)
-            .one(self.reader()?)
-            .await?;
-        match found {
+        let secrets = secret::Entity::find().filter(secret::Column::Hash.is_in(hashes));
+        let secrets = secrets.find_also_related(api_key::Entity);
+        self.read(async |database| match secrets.one(database).await? {
             Some((secret, Some(key))) => Ok(Some((rows::read_key(key)?, rows::read_secret(secret)?))),
             _ => Ok(None),
-        }
+        })
+        .await
     }
 }
 

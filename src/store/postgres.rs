@@ -1,0 +1,114 @@
+//! PostgreSQL: how the database server is connected to, and what its errors mean.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+
+use super::{PATIENCE, StoreError};
+
+const OLDEST: u32 = 150_000;
+
+/// A connection that does not answer for so long leads nowhere. The kernel would try for a quarter of an hour.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// What is said to every connection. The code relies on `read committed`: a statement sees what was committed before it
+/// began, so that what is read after a lock was waited for is the latest. The rest ends on the server what nobody waits
+/// for any more, or what a lost connection left behind.
+const SETTINGS: [(&str, &str); 6] = [
+    ("default_transaction_isolation", "read committed"),
+    ("statement_timeout", "1500"),
+    ("lock_timeout", "1500"),
+    ("idle_in_transaction_session_timeout", "5000"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_user_timeout", "10000"),
+];
+
+/// One process at a time, for as long as it takes. The number is nobody else's, and means nothing.
+pub const ALONE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+                         SELECT pg_advisory_xact_lock(5711402937601)";
+
+pub async fn open(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                let rested = used.idle_for > Duration::from_secs(5);
+                if rested { answers(connection).await } else { Ok(true) }
+            })
+        })
+        // Whoever gave up waiting leaves a connection with an answer under way, or one that leads nowhere.
+        .after_release(|connection, _| Box::pin(answers(connection)))
+        .connect_with(options(url)?)
+        .await
+        .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+    let connection = pool.acquire().await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+    refuse_old_version(connection.server_version_num())?;
+    drop(connection);
+    Ok(pool.into())
+}
+
+pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    // The error may repeat the URL, and the URL a password.
+    let options: PgConnectOptions = url.parse().map_err(|_| {
+        StoreError::refused("the database URL cannot be read; give postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+    })?;
+    let named = options.get_application_name().is_some();
+    let options = if named { options } else { options.application_name("mintkey") };
+    Ok(options.options(SETTINGS).disable_statement_logging())
+}
+
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(SILENCE, connection.ping()).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
+fn refuse_old_version(version: Option<u32>) -> Result<(), StoreError> {
+    match version {
+        Some(version) if version < OLDEST => Err(StoreError::refused(&format!(
+            "PostgreSQL {} is too old; 15 is the oldest that mintkey works with",
+            version / 10_000
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// SQLSTATEs (postgresql.org/docs/current/errcodes-appendix.html) that speak of the server's state or of a race, by
+/// class: connection, resources, operator's intervention, system; and locks, a read-only server, transactions that were
+/// ended for another's sake or for lasting too long.
+pub fn is_outage_code(code: &str) -> bool {
+    matches!(code.get(..2), Some("08" | "53" | "57" | "58"))
+        || matches!(code, "55P03" | "25006" | "25P03" | "40001" | "40P01")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waiting_or_an_operator_can_cure_is_an_outage() {
+        for code in ["08006", "53300", "53100", "57P01", "57P03", "57014", "55P03", "25006", "40P01"] {
+            assert!(is_outage_code(code), "{code}");
+        }
+        for code in ["23505", "42P01", "22021", "25P02"] {
+            assert!(!is_outage_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_refused_without_being_repeated() {
+        let error = options("postgres://user:canary@host:port/database").unwrap_err().to_string();
+        assert!(error.contains("postgres://USER") && !error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn a_server_before_15_is_refused() {
+        assert!(refuse_old_version(Some(140_012)).is_err());
+        assert!(refuse_old_version(Some(150_000)).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! A PostgreSQL of the tests' own, from Debian's package, with a fresh database for whoever asks. It ends with the tests.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::run;
+
+pub struct Postgres {
+    server: Mutex<Child>,
+    /// Ends the server and removes what it has written when its standard input closes, however the tests end.
+    _keeper: Child,
+    directory: PathBuf,
+    settings: Vec<String>,
+    pub port: u16,
+    databases: AtomicU64,
+}
+
+/// Debian keeps these programs out of a user's path.
+pub fn program(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
+    let program = versions.map(|version| version.path().join("bin").join(name)).find(|program| program.exists());
+    program.unwrap_or_else(|| panic!("PostgreSQL's {name} is missing: run make tools"))
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// PostgreSQL refuses to run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+    command
+}
+
+impl Postgres {
+    /// Starts with these settings beside the tests' own.
+    pub fn start(settings: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap().keep();
+        if is_root() {
+            assert!(run(Command::new("chown").arg("nobody:nogroup").arg(&directory)).status.success());
+        }
+        let mut initdb = unprivileged(&program("initdb"));
+        initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]);
+        let made = run(initdb.current_dir("/").arg(directory.join("data")));
+        assert!(made.status.success(), "{made:?}");
+        let port = free_port();
+        let mut settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
+        settings.push(format!("port={port}"));
+        settings.push(format!("unix_socket_directories={}", directory.display()));
+        settings.extend(["listen_addresses=127.0.0.1", "max_connections=400"].map(str::to_owned));
+        let server = Mutex::new(serve(&directory, &settings));
+        let keeper = keep(&directory);
+        let postgres = Self { server, _keeper: keeper, directory, settings, port, databases: AtomicU64::new(0) };
+        postgres.wait_until_ready();
+        postgres
+    }
+
+    /// As it ends when the power goes: nothing is finished, nobody is told.
+    pub fn stop_immediately(&self) {
+        let mut server = self.server.lock().unwrap();
+        signal("QUIT", server.id());
+        server.wait().unwrap();
+    }
+
+    pub fn start_again(&self) {
+        *self.server.lock().unwrap() = serve(&self.directory, &self.settings);
+        self.wait_until_ready();
+    }
+
+    /// Stops every process of the server where it is, or lets all go on: connections stay open and nothing is answered.
+    pub fn freeze(&self, frozen: bool) {
+        let server = self.server.lock().unwrap().id();
+        let children = run(Command::new("ps").args(["-o", "pid=", "--ppid", &server.to_string()])).stdout;
+        let children = String::from_utf8(children).unwrap();
+        for process in [server].into_iter().chain(children.split_whitespace().map(|pid| pid.parse().unwrap())) {
+            // A child may have ended meanwhile.
+            let _ = run(Command::new("kill").args([if frozen { "-STOP" } else { "-CONT" }, &process.to_string()]));
+        }
+    }
+
+    pub fn wait_until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !run(&mut self.psql("postgres", "SELECT 1")).status.success() {
+            let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn psql(&self, database: &str, sql: &str) -> Command {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--command", sql, &self.url(database)]);
+        psql
+    }
+
+    /// What a statement that succeeded answered.
+    pub fn query(&self, database: &str, sql: &str) -> String {
+        let output = run(&mut self.psql(database, sql));
+        assert!(output.status.success(), "{sql}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A new database, made from this one.
+    pub fn database(&self, template: &str) -> String {
+        let name = format!("mintkey_{}", self.databases.fetch_add(1, Ordering::SeqCst));
+        self.query("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));
+        name
+    }
+}
+
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn serve(directory: &Path, settings: &[String]) -> Child {
+    let mut postgres = unprivileged(&program("postgres"));
+    postgres.arg("-D").arg(directory.join("data")).current_dir("/");
+    for setting in settings {
+        postgres.args(["-c", setting]);
+    }
+    let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    postgres.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+fn keep(directory: &Path) -> Child {
+    let script = "read -r _; server=$(head -n 1 \"$1/data/postmaster.pid\") && { kill -QUIT $server; \
+                  kill -CONT $server; while kill -0 $server; do sleep 0.1; done; }; rm -rf \"$1\"";
+    let mut keeper = Command::new("sh");
+    keeper.args(["-c", script, "sh"]).arg(directory).current_dir("/");
+    keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn signal(name: &str, process: u32) {
+    assert!(run(Command::new("kill").args([&format!("-{name}"), &process.to_string()])).status.success());
+}
