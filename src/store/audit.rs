@@ -45,28 +45,29 @@ impl Store {
     }
 }
 
-pub async fn record(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
-    for event in events {
-        let row = audit_event::ActiveModel {
-            id: Set(event.id),
-            at: Set(event.at),
-            action: Set(event.action.clone()),
-            actor_kind: Set(event.actor.kind.clone()),
-            actor_issuer: Set(event.actor.issuer.clone()),
-            actor_subject: Set(event.actor.subject.clone()),
-            actor_key_id: Set(event.actor.key_id),
-            key_id: Set(event.key_id),
-            owner_issuer: Set(event.owner.issuer.clone()),
-            owner_subject: Set(event.owner.subject.clone()),
-            organization: Set(event.owner.organization.clone()),
-            request_id: Set(event.request_id.clone()),
-            client_address: Set(event.client_address.clone()),
-            user_agent: Set(event.user_agent.clone()),
-            changes: Set(event.changes.to_string()),
-        };
-        audit_event::Entity::insert(row).exec_without_returning(transaction).await?;
+pub async fn record(transaction: &DatabaseTransaction, events: &[&AuditEvent]) -> Result<(), DbErr> {
+    let rows: Vec<_> = events.iter().map(|event| event_row(event)).collect();
+    audit_event::Entity::insert_many(rows).exec_without_returning(transaction).await.map(drop)
+}
+
+fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
+    audit_event::ActiveModel {
+        id: Set(event.id),
+        at: Set(event.at),
+        action: Set(event.action.clone()),
+        actor_kind: Set(event.actor.kind.clone()),
+        actor_issuer: Set(event.actor.issuer.clone()),
+        actor_subject: Set(event.actor.subject.clone()),
+        actor_key_id: Set(event.actor.key_id),
+        key_id: Set(event.key_id),
+        owner_issuer: Set(event.owner.issuer.clone()),
+        owner_subject: Set(event.owner.subject.clone()),
+        organization: Set(event.owner.organization.clone()),
+        request_id: Set(event.request_id.clone()),
+        client_address: Set(event.client_address.clone()),
+        user_agent: Set(event.user_agent.clone()),
+        changes: Set(event.changes.to_string()),
     }
-    Ok(())
 }
 
 fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {

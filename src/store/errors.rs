@@ -7,7 +7,7 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use super::{postgres, sqlite};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum StoreError {
     /// The store cannot be asked now. Waiting helps, or an operator.
     Unavailable(String),

@@ -20,6 +20,7 @@ use std::time::Duration;
 pub use audit::EventFilter;
 pub use errors::StoreError;
 pub use idempotency::Remembered;
+use keys::Creations;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
@@ -36,6 +37,7 @@ pub struct Store {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     engine: Engine,
+    creations: Creations,
 }
 
 #[derive(Clone)]
@@ -48,12 +50,13 @@ impl Store {
     /// Opens the database, makes a SQLite one when absent, and brings its schema up to date. `connections` are
     /// PostgreSQL's, at most.
     pub async fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let creations = Creations::default();
         let store = if url.starts_with("sqlite:") {
             let (reader, writer, file) = sqlite::open(url).await?;
-            Self { reader, writer, engine: Engine::Sqlite(file) }
+            Self { reader, writer, engine: Engine::Sqlite(file), creations }
         } else {
             let pool = postgres::open(url, connections).await?;
-            Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres }
+            Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres, creations }
         };
         store.migrate().await?;
         Ok(store)

@@ -1,9 +1,11 @@
 //! Keys and their secrets: looked up, made and changed.
 
+mod create;
 mod list;
 mod rows;
 
 use chrono::{DateTime, Utc};
+pub use create::Creations;
 use entity::{api_key, secret};
 pub use list::KeyFilter;
 use sea_orm::ActiveValue::Set;
@@ -56,24 +58,6 @@ pub enum Unchanged<E> {
 }
 
 impl Store {
-    /// Returns when the key, its secrets' hashes, the events and the remembered answer are on the disk, all of them; or
-    /// the answer that was given to a request of this name before, when nothing was made.
-    pub async fn create_key(&self, created: Change) -> Result<Option<Remembered>, StoreError> {
-        self.write(async |transaction| {
-            let Change { record: KeyRecord { key, secrets }, events, remember } = created;
-            if let Some(new) = remember
-                && let Some(earlier) = idempotency::remember_or_recall(transaction, new, key.created_at).await?
-            {
-                return Ok(Some(earlier));
-            }
-            api_key::Entity::insert(rows::key_row(&key)).exec_without_returning(transaction).await?;
-            insert_secrets(transaction, key.id, &secrets).await?;
-            audit::record(transaction, &events).await?;
-            Ok(None)
-        })
-        .await
-    }
-
     /// Reads a key, lets `decide` say what becomes of it, and writes that, in one transaction which no other change of
     /// the same key can come between. `request` is the name under which the answer is remembered, if it is.
     pub async fn change_key<E>(
@@ -184,10 +168,13 @@ async fn write(
         match before.into_iter().flat_map(|before| &before.secrets).find(|known| known.id == secret.id) {
             Some(known) if known == secret => {}
             Some(_) => update_secret(transaction, secret).await?,
-            None => insert_secrets(transaction, record.key.id, std::slice::from_ref(secret)).await?,
+            None => {
+                let row = rows::secret_row(record.key.id, secret);
+                secret::Entity::insert(row).exec_without_returning(transaction).await?;
+            }
         }
     }
-    audit::record(transaction, &events).await?;
+    audit::record(transaction, &Vec::from_iter(&events)).await?;
     if let Some(new) = remember {
         idempotency::remember(transaction, new).await?;
     }
@@ -197,12 +184,5 @@ async fn write(
 async fn update_secret(transaction: &DatabaseTransaction, secret: &StoredSecret) -> Result<(), DbErr> {
     let row = secret::ActiveModel { id: Set(secret.id), expires_at: Set(secret.expires_at), ..Default::default() };
     secret::Entity::update(row).exec(transaction).await?;
-    Ok(())
-}
-
-async fn insert_secrets(transaction: &DatabaseTransaction, key: Uuid, secrets: &[StoredSecret]) -> Result<(), DbErr> {
-    for secret in secrets {
-        secret::Entity::insert(rows::secret_row(key, secret)).exec_without_returning(transaction).await?;
-    }
     Ok(())
 }
