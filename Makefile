@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test lint tools openapi
+.PHONY: run test lint tools openapi sdk
 
 run:
 	cargo build --release --locked
@@ -21,3 +21,7 @@ tools:
 openapi:
 	cargo build --locked
 	target/debug/mintkey openapi > openapi.yaml
+
+# Clients in TypeScript, Python, Go and Rust, generated from openapi.yaml into target/sdk.
+sdk: tools
+	sh tests/e2e/clients/generate.sh
