@@ -14,7 +14,7 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	sh tests/house.sh
 
-# What the end-to-end tests drive: a browser, linters, schemathesis.
+# What the end-to-end tests drive: a browser, proxies, linters, schemathesis, generators of clients.
 tools:
 	sh tests/e2e/tools.sh
 

@@ -97,7 +97,9 @@ fn state_rules(schemas: &mut Value) {
     for member in ["scopes", "metadata", "expires_at"] {
         schemas["ApiKeyUpdateRequest"]["properties"][member]["nullable"] = json!(true);
     }
-    schemas["AuditEvent"]["properties"]["changes"]["type"] = json!("object");
+    let changes = &mut schemas["AuditEvent"]["properties"]["changes"];
+    changes["type"] = json!("object");
+    changes["additionalProperties"] = json!(true);
 }
 
 /// The same string in many arrays: one type.

@@ -11,3 +11,4 @@ mod sdk;
 #[path = "../support/mod.rs"]
 mod support;
 mod tools;
+mod verifying;

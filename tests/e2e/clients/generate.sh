@@ -45,8 +45,6 @@ go() {
 # Its build script generates, and the compiler denies warnings.
 rust() {
     cargo build --quiet --locked --manifest-path tests/e2e/clients/rust/Cargo.toml --target-dir target
-    mkdir -p target/sdk/rust
-    cp target/debug/lifecycle target/sdk/rust
 }
 
 [ $# -gt 0 ] || set -- typescript python go rust
