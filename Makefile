@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test lint tools openapi
+.PHONY: run test lint tools openapi sdk
 
 run:
 	cargo build --release --locked
@@ -14,10 +14,14 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	sh tests/house.sh
 
-# What the end-to-end tests drive: a browser, linters, schemathesis.
+# What the end-to-end tests drive: a browser, proxies, linters, schemathesis, generators of clients.
 tools:
 	sh tests/e2e/tools.sh
 
 openapi:
 	cargo build --locked
 	target/debug/mintkey openapi > openapi.yaml
+
+# Clients in TypeScript, Python, Go and Rust, generated from openapi.yaml into target/sdk.
+sdk: tools
+	sh tests/e2e/clients/generate.sh

@@ -39,7 +39,7 @@ struct ApiKeyBulkRevokeRequest {
     created_before: Option<Time>,
     /// For whoever asks later: 1 to 255 characters, by the rules of a name.
     reason: Option<Reason>,
-    /// Count the keys and leave them as they are.
+    /// Count the keys and leave them as they are; `false` if absent.
     #[oai(default)]
     dry_run: bool,
 }

@@ -166,9 +166,9 @@ impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content =
-            T::MEDIA_TYPES.iter().map(|&content_type| MetaMediaType { content_type, schema: T::schema_ref() });
-        Some(MetaRequest { description: None, content: content.collect(), required: !T::OPTIONAL })
+        // What else is taken is told in words: some generators cannot choose.
+        let content = vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: !T::OPTIONAL })
     }
 
     async fn from_request(

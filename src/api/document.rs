@@ -5,7 +5,7 @@ use poem::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::service;
+use super::{examples, service};
 
 pub struct Document(Value);
 
@@ -16,8 +16,12 @@ impl Document {
         name_problem_responses(&mut document);
         close_request_schemas(&mut document);
         link_operations(&mut document["paths"]);
+        trace_answers(&mut document);
         tidy(&mut document);
         state_rules(&mut document["components"]["schemas"]);
+        name_scopes(&mut document["components"]["schemas"]);
+        name_values(&mut document["components"]["schemas"]);
+        examples::complete(&mut document["components"]["schemas"]);
         Self(document)
     }
 
@@ -65,11 +69,15 @@ fn status_name(status: StatusCode) -> &'static str {
     status.canonical_reason().expect("we answer with registered statuses only")
 }
 
-/// Members that a request schema does not name are refused, and the document says so.
+/// Members that a request schema does not name are refused, and the document says so. What an absent member means is
+/// said in words: many a generator takes a member with a default for one that is always there.
 fn close_request_schemas(document: &mut Value) {
     for (name, schema) in objects(&mut document["components"], "schemas") {
         if name.ends_with("Request") {
             schema["additionalProperties"] = json!(false);
+            objects(schema, "properties").filter_map(|(_, member)| member.as_object_mut()).for_each(|member| {
+                member.remove("default");
+            });
         }
     }
 }
@@ -81,25 +89,79 @@ fn state_rules(schemas: &mut Value) {
         "required": ["expires_at", "expires_in_seconds"],
         "properties": { "expires_at": {}, "expires_in_seconds": {} },
     });
+    // `anyOf` would say it the other way round, and generators would ask for one type out of four.
+    schemas["ApiKeyBulkRevokeRequest"]["not"] = json!({
+        "properties": { "reason": {}, "dry_run": {} },
+        "additionalProperties": false,
+    });
     for member in ["scopes", "metadata", "expires_at"] {
         schemas["ApiKeyUpdateRequest"]["properties"][member]["nullable"] = json!(true);
     }
-    let filters = ["issuer", "subject", "organization", "created_before"];
-    let one_of_them = filters.map(|filter| json!({ "required": [filter], "properties": { filter: {} } }));
-    schemas["ApiKeyBulkRevokeRequest"]["anyOf"] = json!(one_of_them);
-    schemas["AuditEvent"]["properties"]["changes"]["type"] = json!("object");
+    let changes = &mut schemas["AuditEvent"]["properties"]["changes"];
+    changes["type"] = json!("object");
+    changes["additionalProperties"] = json!(true);
+}
+
+/// The same string in many arrays: one type.
+fn name_scopes(schemas: &mut Value) {
+    let mut scope = Value::Null;
+    for (_, schema) in schemas.as_object_mut().into_iter().flatten() {
+        if let Some(items) = schema.pointer_mut("/properties/scopes/items") {
+            scope = std::mem::replace(items, json!({ "$ref": "#/components/schemas/Scope" }));
+        }
+    }
+    scope["description"] = json!("What a key may be used for, matched exactly.");
+    schemas["Scope"] = scope;
+}
+
+/// Names for the values of enumerations that share some: in Go, constants of one package.
+fn name_values(schemas: &mut Value) {
+    for (schema, prefix) in [("Action", "KEY"), ("VerificationCode", "CODE")] {
+        let values = schemas[schema]["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let names: Value = values.map(|value| format!("{prefix}_{}", value.to_ascii_uppercase())).collect();
+        schemas[schema]["x-enum-varnames"] = names;
+    }
 }
 
 /// What can be done next with the id of a new key.
 fn link_operations(paths: &mut Value) {
-    let next = ["get_my_api_key", "update_my_api_key", "rotate_my_api_key", "revoke_my_api_key", "delete_my_api_key"];
+    let by_id = [
+        "get_my_api_key",
+        "update_my_api_key",
+        "rotate_my_api_key",
+        "revoke_my_api_key",
+        "delete_my_api_key",
+        "get_my_api_key_usage",
+    ];
     let link = |operation| json!({ "operationId": operation, "parameters": { "id": "$response.body#/id" } });
-    let links: Map<String, Value> = next.iter().map(|operation| ((*operation).to_owned(), link(operation))).collect();
+    let links: Map<String, Value> = by_id.iter().map(|operation| ((*operation).to_owned(), link(operation))).collect();
     paths["/auth/api-keys/"]["post"]["responses"]["201"]["links"] = links.into();
 }
 
-/// `deprecated: false` and `explode: true` are what their absence means; bounds are whole numbers; and a header is
-/// written as RFC 9110 writes it.
+/// Every answer says the request's id.
+fn trace_answers(document: &mut Value) {
+    let header = json!({
+        "description": "The id of the request, as the service's log has it: the one that the request set, or a new one.",
+        "required": true,
+        "schema": { "type": "string" },
+    });
+    document["components"]["headers"] = json!({ "X-Request-Id": header });
+    let trace = |response: &mut Value| {
+        if response.get("$ref").is_none() {
+            response["headers"]["X-Request-Id"] = json!({ "$ref": "#/components/headers/X-Request-Id" });
+        }
+    };
+    objects(&mut document["components"], "responses").for_each(|(_, response)| trace(response));
+    for (_, path) in objects(document, "paths") {
+        for operation in path.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            objects(operation, "responses").for_each(|(_, response)| trace(response));
+        }
+    }
+}
+
+/// `deprecated: false` and `explode: true` are what their absence means; a schema of anything is `true`; bounds are whole
+/// numbers; formats are those of the OpenAPI registry, which every generator knows; and a header is written as RFC 9110
+/// writes it.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -116,6 +178,21 @@ fn tidy(value: &mut Value) {
             // A description beside a reference is written twice: once is enough.
             if let Some(Value::Array(all)) = object.get_mut("allOf") {
                 all.retain(|schema| schema.as_object().is_none_or(|schema| !schema.keys().eq(["description"])));
+            }
+            if object.get("additionalProperties") == Some(&json!({})) {
+                object.insert("additionalProperties".to_owned(), json!(true));
+            }
+            if let Some(Value::String(format)) = object.get_mut("format") {
+                let (known, is_unsigned) = match format.as_str() {
+                    "uint16" => ("int32", true),
+                    "uint64" => ("int64", true),
+                    "naive-date" => ("date", false),
+                    other => (other, false),
+                };
+                *format = known.to_owned();
+                if is_unsigned {
+                    object.entry("minimum").or_insert(json!(0));
+                }
             }
             object.values_mut().for_each(tidy);
         }
@@ -141,7 +218,7 @@ fn quote_time(line: &str) -> String {
 
 fn capitalized(header: &str) -> String {
     let word = |word: &str| match word.to_ascii_uppercase().as_str() {
-        "WWW" | "ID" => word.to_ascii_uppercase(),
+        "WWW" => "WWW".to_owned(),
         "ETAG" => "ETag".to_owned(),
         _ => word[..1].to_ascii_uppercase() + &word[1..].to_ascii_lowercase(),
     };

@@ -7,6 +7,7 @@ pub mod body;
 pub mod boundary;
 pub mod docs;
 pub mod document;
+mod examples;
 pub mod forward;
 pub mod headers;
 pub mod introspect;

@@ -244,7 +244,6 @@ json_value!(
     MetaSchema {
         minimum: Some(0.0),
         maximum: Some(MAX_GRACE.num_seconds() as f64),
-        default: Some(json!(0)),
         example: Some(json!(3600)),
         ..MetaSchema::new_with_format("integer", "int64")
     },

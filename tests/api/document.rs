@@ -165,6 +165,44 @@ fn every_error_is_a_problem_detail_in_both_media_types() {
 }
 
 #[test]
+fn every_answer_declares_its_request_id_and_every_body_has_an_example() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = resolve(&document, response);
+            assert!(response["headers"]["X-Request-Id"].is_object(), "{name} {status}");
+            let described = [response, &operation["requestBody"]];
+            let contents = described.iter().filter_map(|body| body["content"].as_object()).flatten();
+            for (media_type, content) in contents {
+                let schema = resolve(&document, &content["schema"]);
+                let example = content.get("example").or(schema.get("example"));
+                assert!(example.is_some(), "{name} {status} {media_type}");
+            }
+        }
+    }
+}
+
+/// Generators stumble over each of these.
+#[test]
+fn the_document_keeps_to_what_generators_know() {
+    let document = document();
+    let known = ["int32", "int64", "date", "date-time", "uuid"];
+    let text = serde_json::to_string(&document).unwrap();
+    for format in text.split(r#""format":""#).skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(known.contains(&format), "{format}");
+    }
+    for (name, operation) in operations(&document) {
+        let content = operation["requestBody"]["content"].as_object();
+        assert!(content.is_none_or(|content| content.len() == 1), "{name} takes more than one media type");
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for choice in ["oneOf", "anyOf"] {
+            assert!(schema.get(choice).is_none(), "{name} is one of several types");
+        }
+    }
+}
+
+#[test]
 fn create_declares_every_status_and_header_that_it_can_give() {
     let document = document();
     let responses = &document["paths"]["/auth/api-keys/"]["post"]["responses"];

@@ -34,6 +34,11 @@ pub fn system(name: &str) -> Command {
     bounded(&installed(name))
 }
 
+/// A program that the tests' own sources were built to.
+pub fn built(path: &str) -> Command {
+    bounded(&project().join("target").join(path))
+}
+
 /// Where the machine has this program. Debian puts servers where a user's path does not lead.
 pub fn installed(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the end-to-end tests drive: Debian's Chromium and proxies, the npm tools and the Python tools.
+# Installs what the end-to-end tests drive: Debian's Chromium, proxies, Java and Go, the npm tools and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -29,6 +29,8 @@ command -v npm >/dev/null || {
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v curl >/dev/null || missing="$missing curl"
+command -v java >/dev/null || missing="$missing default-jre-headless"
+command -v go >/dev/null || missing="$missing golang-go"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 proxies=
 for proxy in nginx caddy haproxy; do

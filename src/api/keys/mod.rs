@@ -110,8 +110,9 @@ impl KeyOperations {
 
     /// Update one of my API keys
     ///
-    /// A JSON merge patch (RFC 7396): a member that is absent stays as it is, `null` clears. `enabled: false` makes the
-    /// key unusable until it is `true` again. Only scopes that the key does not have yet must be the caller's to grant.
+    /// A JSON merge patch (RFC 7396), as `application/json` or `application/merge-patch+json`: a member that is absent
+    /// stays as it is, `null` clears. `enabled: false` makes the key unusable until it is `true` again. Only scopes that
+    /// the key does not have yet must be the caller's to grant.
     ///
     /// With an `If-Match` header that holds the key's `ETag`, the change is made only if nobody else made one since;
     /// else the answer is 412. A revoked key cannot be changed: 409.

@@ -1,0 +1,62 @@
+//! Examples: what the document shows for schemas whose types are not made in one piece.
+
+use serde_json::{Map, Value, json};
+
+const ID: &str = "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11";
+const CURSOR: &str = "AZmzoFwefMKdXi9vfBuPEQ";
+
+/// Gives every such schema its example. That of a key is the type's own, and stands in the others.
+pub fn complete(schemas: &mut Value) {
+    let key = schemas["ApiKey"]["example"].clone();
+    let owner = key["owner"].clone();
+    let event = json!({
+        "id": "0199b3a0-6a20-7d3e-8b1c-94d0c2f3a7e5",
+        "at": "2026-04-15T12:00:00Z",
+        "action": "created",
+        "actor": { "kind": "user", "issuer": owner["issuer"], "subject": owner["subject"] },
+        "key_id": ID,
+        "owner": owner,
+        "request_id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11",
+        "client_address": "192.0.2.1",
+        "user_agent": "curl/8.5.0",
+        "changes": { "name": "example", "scopes": ["projects:read"] },
+    });
+    let denied = json!({ "revoked": 0, "disabled": 0, "expired": 0, "insufficient_scope": 2 });
+    let examples = json!({
+        "ApiKeyBulkRevokeRequest": { "subject": "alice", "reason": "leaked in a build log", "dry_run": true },
+        "ApiKeyBulkRevokeResponse": { "matched": 3, "revoked": 0, "dry_run": true },
+        "ApiKeyList": { "items": [key], "next_cursor": CURSOR },
+        "ApiKeyRevokeRequest": { "reason": "leaked in a build log" },
+        "ApiKeyRotateRequest": { "grace_seconds": 3600 },
+        "ApiKeyUsage": {
+            "from": "2026-04-01",
+            "to": "2026-04-30",
+            "days": [{ "date": "2026-04-15", "allowed": 1205, "denied": denied }],
+        },
+        "ApiKeyVerifyResponse": verified(&key),
+        "AuditEventList": { "items": [event], "next_cursor": CURSOR },
+        "IntrospectionForm": { "token": schemas["ApiKeyVerifyRequest"]["example"]["key"] },
+        "IntrospectionResponse": {
+            "active": true,
+            "scope": "projects:read",
+            "client_id": ID,
+            "sub": owner["subject"],
+            "iss": owner["issuer"],
+            "iat": 1_776_254_400,
+            "exp": 1_893_456_000,
+            "token_type": "Bearer",
+        },
+    });
+    let Value::Object(examples) = examples else { unreachable!("it is an object") };
+    for (name, example) in examples {
+        schemas[name]["example"] = example;
+    }
+}
+
+/// What verify says of the key: the members that both have.
+fn verified(key: &Value) -> Value {
+    let shared = ["id", "name", "owner", "scopes", "metadata", "expires_at"];
+    let members = shared.iter().map(|name| ((*name).to_owned(), key[name].clone()));
+    let verdict = [("valid".to_owned(), json!(true)), ("code".to_owned(), json!("VALID"))];
+    Value::Object(verdict.into_iter().chain(members).collect::<Map<_, _>>())
+}

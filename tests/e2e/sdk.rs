@@ -1,0 +1,45 @@
+//! SDK: clients generated from the document, each through the whole life of a key.
+
+use std::process::Command;
+
+use crate::support::Server;
+use crate::tools::{built, project, python, succeed, system};
+
+pub fn generate(language: &str) {
+    // The first time, what the client in Rust needs is compiled.
+    let limit = ["--kill-after=5", "600"];
+    let script = project().join("tests/e2e/clients/generate.sh");
+    succeed(Command::new("timeout").args(limit).arg("sh").arg(script).arg(language));
+}
+
+/// A server, a client that was generated for it, and the arguments of the program that uses it.
+fn generated(language: &str) -> (Server, [String; 2]) {
+    generate(language);
+    let server = Server::start();
+    let arguments = [format!("{}/api", server.url), server.token_with("alice", &["--scopes", "api-keys:verify"])];
+    (server, arguments)
+}
+
+#[test]
+fn the_typescript_client_leads_a_key_through_its_life() {
+    let (_server, arguments) = generated("typescript");
+    succeed(system("node").arg(project().join("target/sdk/typescript/lifecycle.mjs")).args(arguments));
+}
+
+#[test]
+fn the_python_client_leads_a_key_through_its_life() {
+    let (_server, arguments) = generated("python");
+    succeed(python("python").arg(project().join("target/sdk/python/lifecycle.py")).args(arguments));
+}
+
+#[test]
+fn the_go_client_leads_a_key_through_its_life() {
+    let (_server, arguments) = generated("go");
+    succeed(built("sdk/go/lifecycle").args(arguments));
+}
+
+#[test]
+fn the_rust_client_leads_a_key_through_its_life() {
+    let (_server, arguments) = generated("rust");
+    succeed(built("debug/lifecycle").args(arguments));
+}

@@ -1,0 +1,65 @@
+//! Verifying: the programs that the README shows to ask whether a key is good.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::sdk::generate;
+use crate::support::{Server, run, secret};
+use crate::tools::{built, project, python, succeed, system};
+
+const PROGRAMS: [&str; 3] = ["verify/verify.py", "verify/verify.mjs", "rust/src/bin/verify.rs"];
+
+fn source(name: &str) -> PathBuf {
+    project().join("tests/e2e/clients").join(name)
+}
+
+fn program(name: &str) -> Command {
+    let mut interpreter = match name.rsplit_once('.').unwrap().1 {
+        "py" => python("python"),
+        "mjs" => system("node"),
+        _ => return built("debug/verify"),
+    };
+    interpreter.arg(source(name));
+    interpreter
+}
+
+#[test]
+fn the_readme_shows_the_programs_that_are_tested() {
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    for name in PROGRAMS {
+        let tested = fs::read_to_string(source(name)).unwrap();
+        assert!(readme.contains(&tested), "README.md shows another {name} than tests/e2e/clients has");
+    }
+}
+
+#[tokio::test]
+async fn each_tells_good_keys_from_others_and_fails_where_nobody_knows() {
+    generate("rust");
+    let mut server = Server::start();
+    let token = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let gateway = server.key(&token, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    let good = server.key(&token, json!({ "name": "good", "scopes": ["projects:read"] })).await;
+    let short = server.key(&token, json!({ "name": "short" })).await;
+    let ask = |name, credential: &str, key: &str| {
+        let mut command = program(name);
+        command.env("MINTKEY_URL", &server.url).env("GATEWAY_KEY", credential).arg(key);
+        command
+    };
+    let mut without_an_answer = Vec::new();
+    for name in PROGRAMS {
+        for (key, code) in [(secret(&good), "VALID"), (secret(&short), "INSUFFICIENT_SCOPE"), ("mk_x", "NOT_FOUND")] {
+            assert_eq!(succeed(&mut ask(name, secret(&gateway), key)).trim(), code, "{name}");
+        }
+        let unknown = run(&mut ask(name, "not-a-token", secret(&good)));
+        assert!(!unknown.status.success() && unknown.stdout.is_empty(), "{name}: {unknown:?}");
+        without_an_answer.push(ask(name, secret(&gateway), secret(&good)));
+    }
+    server.kill();
+    for command in &mut without_an_answer {
+        let output = run(command);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{command:?}: {output:?}");
+    }
+}
