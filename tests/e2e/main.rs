@@ -6,7 +6,9 @@ mod document_lint;
 mod proxies;
 mod quickstart;
 mod schemathesis;
+mod slow_clients;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod tools;
