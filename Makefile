@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test lint tools openapi sdk
+.PHONY: run test chaos lint tools openapi sdk
 
 run:
 	cargo build --release --locked
@@ -8,6 +8,10 @@ run:
 
 test: tools
 	cargo test --workspace --locked
+
+# Faults and overload: some minutes, on a machine with nothing else to do.
+chaos: tools
+	cargo test --locked --test chaos -- --test-threads=1
 
 lint:
 	cargo fmt --all --check

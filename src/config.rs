@@ -111,7 +111,24 @@ pub struct ServeSettings {
     #[arg(long, env = "MINTKEY_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// How long a request may take, its body's arrival included.
+    /// Certificate for TLS in PEM, followed by those that vouch for it; without one, HTTP is served in the clear.
+    #[arg(long, env = "MINTKEY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM. Both files are read again when they change.
+    #[arg(long, env = "MINTKEY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// How long the head of a request may take to arrive, and a TLS handshake to be done; looked at as often, so that
+    /// a connection is closed after up to twice as long.
+    #[arg(long, env = "MINTKEY_HEAD_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub head_timeout: Duration,
+
+    /// How long a connection may be without a request before it is closed. Longer than proxies and clients keep one.
+    #[arg(long, env = "MINTKEY_IDLE_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = duration)]
+    pub idle_timeout: Duration,
+
+    /// How long a request's body may take to arrive, and its answer to be taken.
     #[arg(long, env = "MINTKEY_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub request_timeout: Duration,
 
@@ -221,7 +238,7 @@ fn read(setting: &str, path: &Path) -> Result<String, ConfigError> {
         .map_err(|error| unusable(setting, path, &error, "give a file that exists and can be read"))
 }
 
-fn unusable(setting: &str, path: &Path, error: &std::io::Error, cure: &str) -> ConfigError {
+pub fn unusable(setting: &str, path: &Path, error: &impl std::fmt::Display, cure: &str) -> ConfigError {
     ConfigError(format!("{setting}: {}: {error}; {cure}", path.display()))
 }
 

@@ -1,5 +1,9 @@
 //! Docs: Swagger UI, served whole from the binary, under a policy that lets it run its own script and nothing else.
 
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream;
 use poem::endpoint::make_sync;
 use poem::http::header;
 use poem::{Endpoint, Response, Route};
@@ -48,14 +52,21 @@ pub fn add_to(routes: Route) -> Route {
     files.into_iter().fold(routes, |routes, (path, media_type, content)| routes.at(path, file(media_type, content)))
 }
 
+/// hyper copies what it is given at once, and keeps the copy until a slow client has taken it.
+const PIECE: usize = 64 * 1024;
+
 fn file(media_type: &'static str, content: String) -> impl Endpoint<Output = Response> {
-    let content = bytes::Bytes::from(content);
+    let length = content.len();
+    let content = Bytes::from(content);
+    let pieces: Vec<_> = content.chunks(PIECE).map(|piece| content.slice_ref(piece)).collect();
     poem::get(make_sync(move |_| {
+        let pieces = pieces.clone().into_iter().map(Ok::<_, io::Error>);
         Response::builder()
             .content_type(media_type)
+            .header(header::CONTENT_LENGTH, length)
             .header(header::CONTENT_SECURITY_POLICY, POLICY)
             .header(header::CACHE_CONTROL, "no-cache")
-            .body(poem::Body::from(content.clone()))
+            .body(poem::Body::from_bytes_stream(stream::iter(pieces)))
     }))
 }
 

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::api::document::Document;
 use crate::config::{self, DataSettings, KeySettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
-use crate::server::{Limits, Server};
+use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::Service;
 use crate::service::bearer::VerifiedTokens;
 use crate::service::cache::KeyCache;
@@ -102,15 +102,19 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Result<(), Failure> {
     telemetry::start(serve.log_format, serve.log_level);
     let signing = data.signing_key(&signing)?;
-    let server = Server::bind(serve.listen).await.map_err(|error| {
+    let server = Server::bind(serve.listen).map_err(|error| {
         format!("--listen (MINTKEY_LISTEN): {}: {error}; give an address and port that are free", serve.listen)
     })?;
+    let tls = serve.tls_cert.zip(serve.tls_key).map(|(cert, key)| TlsFiles { cert, key });
+    let server = server.with_tls(tls).await?;
     let service = service(&data, &keys).await?;
     if serve.welcome {
         welcome(&server, &signing, &service.clock)?;
     }
     let limits = Limits {
-        connections: serve.max_connections as usize,
+        connections: server::connections(serve.max_connections as usize),
+        head_timeout: serve.head_timeout,
+        idle_timeout: serve.idle_timeout,
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
@@ -143,15 +147,12 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
 fn welcome(server: &Server, signing: &SigningKey, clock: &Clock) -> Result<(), Failure> {
     let alice = Subject { subject: "alice", scopes: "", organization: None };
     let token = signing.token(&alice, Duration::from_secs(3600), clock.now())?;
-    let mut address = server.address;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
+    let url = server.url();
     println!(
-        "\nmintkey is at http://{address}\n\
-         The API, to read and to try: http://{address}/docs\n\
+        "\nmintkey is at {url}\n\
+         The API, to read and to try: {url}/docs\n\
          Make a first API key, as alice, with a token of one hour:\n\n\
-         curl --request POST --url http://{address}/api/auth/api-keys/ --header 'Authorization: Bearer {token}' \
+         curl --request POST --url {url}/api/auth/api-keys/ --header 'Authorization: Bearer {token}' \
          --header 'Content-Type: application/json' --data '{{ \"name\": \"example\" }}'\n"
     );
     Ok(())

@@ -7,8 +7,10 @@ mod proxies;
 mod quickstart;
 mod schemathesis;
 mod sdk;
+mod slow_clients;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod tools;
 mod verifying;

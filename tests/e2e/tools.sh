@@ -28,7 +28,9 @@ command -v npm >/dev/null || {
 
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
-command -v curl >/dev/null || missing="$missing curl"
+for tool in curl openssl slowhttptest; do
+    command -v "$tool" >/dev/null || missing="$missing $tool"
+done
 command -v java >/dev/null || missing="$missing default-jre-headless"
 command -v go >/dev/null || missing="$missing golang-go"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

@@ -1,0 +1,176 @@
+//! Connections: those that keep the server waiting are closed, and there are never too many.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use crate::support::{Server, VERIFY};
+use crate::wire;
+
+const QUESTION: &[u8] = b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n";
+
+fn impatient() -> Server {
+    Server::with(&["--head-timeout", "300ms", "--idle-timeout", "1500ms", "--request-timeout", "700ms"])
+}
+
+/// Sends a byte now and then until the server has had enough, and gives what it said.
+fn drip(mut stream: TcpStream, bytes: &[u8]) -> String {
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let (start, mut said, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
+    let mut bytes = bytes.iter().cycle();
+    loop {
+        assert!(start.elapsed() < Duration::from_secs(10), "still open after {:?}", start.elapsed());
+        let _refused = stream.write_all(&[*bytes.next().unwrap()]);
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => said.extend_from_slice(&buffer[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_reset) => break,
+        }
+    }
+    String::from_utf8(said).unwrap()
+}
+
+/// How long the server leaves this connection open when nothing more is sent.
+fn closed_after(mut stream: TcpStream) -> Duration {
+    let start = Instant::now();
+    let ended = stream.read(&mut [0; 64]);
+    assert!(
+        matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset),
+        "{ended:?}"
+    );
+    start.elapsed()
+}
+
+/// Asks for a page and reads the answer; the connection is kept.
+fn ask(stream: &mut TcpStream) {
+    stream.write_all(QUESTION).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"</html>\n") {
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        assert_ne!(length, 0, "closed after {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..length]);
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_or_half_a_head_is_closed() {
+    let server = impatient();
+    // The second could become HTTP/2, the third TLS.
+    let beginnings: [&[u8]; 5] = [b"", b"PRI * HT", b"\x16\x03\x01", b"P", b"GET /docs HTTP/1.1\r\nHost: min"];
+    let waits: Vec<_> = beginnings
+        .into_iter()
+        .map(|beginning| {
+            let mut stream = wire::connect(&server);
+            stream.write_all(beginning).unwrap();
+            spawn(move || (beginning, closed_after_an_answer(stream)))
+        })
+        .collect();
+    for wait in waits {
+        let (beginning, waited) = wait.join().unwrap();
+        assert!(waited < Duration::from_secs(5), "{beginning:?}: {waited:?}");
+    }
+}
+
+/// What is no HTTP may be told so before the end.
+fn closed_after_an_answer(mut stream: TcpStream) -> Duration {
+    let start = Instant::now();
+    let _reset = stream.read_to_end(&mut Vec::new());
+    start.elapsed()
+}
+
+#[test]
+fn a_head_that_drips_is_cut_off_and_so_is_the_next_one_on_the_same_connection() {
+    let server = impatient();
+    assert_eq!(drip(wire::connect(&server), b"GET"), "", "the first head");
+    let mut kept = wire::connect(&server);
+    ask(&mut kept);
+    assert_eq!(drip(kept, b"GET"), "", "the second head");
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_answered_with_408() {
+    let server = impatient();
+    let token = server.token("alice");
+    let mut stream = wire::connect(&server);
+    stream.write_all(format!("{}Content-Length: 60000\r\n\r\n", wire::head(&token)).as_bytes()).unwrap();
+    let said = drip(stream, b" ");
+    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("application/problem+json"), "{said}");
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[test]
+fn a_connection_is_kept_for_as_long_as_it_is_used_and_closed_when_it_is_idle() {
+    let server = impatient();
+    let mut stream = wire::connect(&server);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        ask(&mut stream);
+        sleep(Duration::from_millis(800));
+    }
+    let waited = closed_after(stream);
+    assert!(waited > Duration::from_millis(600) && waited < Duration::from_secs(5), "{waited:?}");
+}
+
+#[test]
+fn an_answer_that_nobody_takes_or_only_by_the_byte_is_cut_off() {
+    let server = impatient();
+    let readers: Vec<_> = [0, 1]
+        .into_iter()
+        .map(|bytes| {
+            let mut stream = wire::connect(&server);
+            // The answers to all of these are more than any socket holds.
+            let question = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: mintkey\r\n\r\n";
+            stream.write_all(&question.repeat(20)).unwrap();
+            spawn(move || {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_secs(4) {
+                    sleep(Duration::from_millis(50));
+                    let _ = stream.read(&mut vec![0; bytes]);
+                }
+                let mut rest = Vec::new();
+                let _reset = stream.read_to_end(&mut rest);
+                assert!(start.elapsed() < Duration::from_secs(10), "the server has gone by now");
+                rest.len()
+            })
+        })
+        .collect();
+    let mut whole = 0;
+    let mut stream = wire::connect(&server);
+    stream.write_all(b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: mintkey\r\nConnection: close\r\n\r\n").unwrap();
+    whole += stream.read_to_end(&mut Vec::new()).unwrap();
+    for reader in readers {
+        assert!(reader.join().unwrap() < 20 * whole, "all was sent in the end");
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_connections_wait_and_are_then_answered() {
+    let server = Server::with(&["--max-connections", "2"]);
+    let mut first = wire::connect(&server);
+    let mut second = wire::connect(&server);
+    ask(&mut first);
+    ask(&mut second);
+    let mut third = wire::connect(&server);
+    third.write_all(QUESTION).unwrap();
+    third.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let waits = third.read(&mut [0; 1]).unwrap_err();
+    assert!(matches!(waits.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waits}");
+    drop(first);
+    third.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(third.read(&mut [0; 1]).unwrap(), 1);
+    ask(&mut second);
+}
+
+#[test]
+fn a_head_beyond_64_kib_is_refused() {
+    let server = Server::start();
+    let request = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\nX-Long: {}\r\n\r\n", "x".repeat(80_000));
+    let mut stream = wire::connect(&server);
+    let _cut_short = stream.write_all(request.as_bytes());
+    let mut said = [0; 12];
+    stream.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"HTTP/1.1 431");
+}

@@ -1,0 +1,198 @@
+//! HTTP/2 in the clear, frame by frame, for what a well-behaved client would not send.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::{Server, VERIFY};
+use crate::wire;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    /// With these settings, each a number and its value.
+    fn connect(server: &Server, settings: &[(u16, u32)]) -> Self {
+        let mut client = Self(wire::connect(server));
+        client.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        let settings = settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat());
+        client.send(SETTINGS, 0, 0, &settings.collect::<Vec<_>>());
+        client
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        // A server that has closed says why in what it sent before.
+        let _closed = self.0.write_all(&frame);
+    }
+
+    fn ask(&mut self, stream: u32, method: &str, path: &str, flags: u8) {
+        let headers = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "mintkey")];
+        let block: Vec<u8> = headers.into_iter().flat_map(|(name, value)| literal(name, value)).collect();
+        self.send(HEADERS, flags, stream, &block);
+    }
+
+    /// The next frame; none, when the server has closed.
+    fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).ok()?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        self.0.read_exact(&mut payload).ok()?;
+        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        let frame = Frame { kind: head[3], flags: head[4], stream, payload };
+        // A client that does not answer a ping is taken for dead.
+        if frame.kind == PING && frame.flags & ACK == 0 {
+            self.send(PING, ACK, 0, &frame.payload);
+        }
+        Some(frame)
+    }
+
+    /// Reads until the stream ends, and gives what came.
+    fn body(&mut self, stream: u32) -> String {
+        let mut body = Vec::new();
+        loop {
+            let frame = self.next().expect("the connection is open");
+            if frame.stream == stream {
+                assert_ne!(frame.kind, RST_STREAM, "reset");
+                body.extend(if frame.kind == DATA { frame.payload } else { Vec::new() });
+                if frame.flags & END_STREAM != 0 && [DATA, HEADERS].contains(&frame.kind) {
+                    return String::from_utf8(body).unwrap();
+                }
+            }
+        }
+    }
+
+    /// The error that the server closes the connection with, if it says one.
+    fn closed(&mut self, within: Duration) -> Option<u32> {
+        let start = Instant::now();
+        let mut error = None;
+        while let Some(frame) = self.next() {
+            assert!(start.elapsed() < within, "still open");
+            if frame.kind == GOAWAY {
+                error = Some(u32::from_be_bytes(frame.payload[4..8].try_into().unwrap()));
+            }
+        }
+        assert!(start.elapsed() < within, "closed only after {:?}", start.elapsed());
+        error
+    }
+}
+
+/// A header field, literal and not indexed (RFC 7541, section 6.2.2).
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    assert!(name.len() < 127 && value.len() < 127);
+    [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+}
+
+#[test]
+fn the_limits_are_announced() {
+    let server = Server::start();
+    let mut client = Client::connect(&server, &[]);
+    let frame = client.next().unwrap();
+    assert_eq!(frame.kind, SETTINGS);
+    let settings: Vec<_> = frame
+        .payload
+        .chunks(6)
+        .map(|s| (u16::from_be_bytes([s[0], s[1]]), u32::from_be_bytes([s[2], s[3], s[4], s[5]])))
+        .collect();
+    for (id, most) in [(3, 100), (4, 65_536), (6, 65_536)] {
+        let value = settings.iter().find(|(known, _)| *known == id).map_or(65_535, |(_, value)| *value);
+        assert!(value <= most, "setting {id} is {value}");
+    }
+}
+
+#[test]
+fn a_body_that_never_comes_is_answered_and_the_connection_goes_on() {
+    let server = Server::with(&["--request-timeout", "500ms"]);
+    let mut client = Client::connect(&server, &[]);
+    client.ask(1, "POST", VERIFY, END_HEADERS);
+    assert!(client.body(1).contains("\"status\":408"));
+    client.ask(3, "GET", "/docs", END_HEADERS | END_STREAM);
+    assert!(client.body(3).contains("mintkey API"));
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_off_by_its_length_and_by_time() {
+    let server = Server::with(&["--head-timeout", "300ms"]);
+    let mut flood = Client::connect(&server, &[]);
+    flood.ask(1, "GET", "/docs", END_STREAM);
+    for _ in 0..1_000 {
+        flood.send(CONTINUATION, 0, 1, &literal("x-long", &"x".repeat(120)).repeat(30));
+    }
+    flood.closed(Duration::from_secs(5));
+
+    let mut silent = Client::connect(&server, &[]);
+    silent.ask(1, "GET", "/docs", END_STREAM);
+    silent.closed(Duration::from_secs(5));
+}
+
+#[test]
+fn requests_that_are_reset_at_once_harm_nobody_else() {
+    let server = Server::start();
+    let mut reset = Client::connect(&server, &[]);
+    let mut good = Client::connect(&server, &[]);
+    for round in 0..20 {
+        for stream in 0..500 {
+            let stream = (round * 500 + stream) * 2 + 1;
+            reset.ask(stream, "GET", "/docs", END_HEADERS | END_STREAM);
+            reset.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+        }
+        let start = Instant::now();
+        good.ask(round * 2 + 1, "GET", "/docs", END_HEADERS | END_STREAM);
+        assert!(good.body(round * 2 + 1).contains("mintkey API"));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn sigterm_says_go_away_and_finishes_what_is_in_flight() {
+    let mut server = Server::start();
+    let mut idle = Client::connect(&server, &[]);
+    idle.ask(1, "GET", "/docs", END_HEADERS | END_STREAM);
+    idle.body(1);
+    let mut busy = Client::connect(&server, &[]);
+    busy.ask(1, "POST", VERIFY, END_HEADERS);
+    busy.send(DATA, 0, 1, b"{");
+    // Answered on the same connection, so the request before has begun.
+    busy.ask(3, "GET", "/docs", END_HEADERS | END_STREAM);
+    busy.body(3);
+
+    server.sigterm();
+    server.log_line(&["SIGTERM"]);
+    assert_eq!(idle.closed(Duration::from_secs(2)), Some(0));
+    busy.send(DATA, END_STREAM, 1, b"}");
+    assert!(busy.body(1).contains("\"status\":401"));
+    assert_eq!(busy.closed(Duration::from_secs(2)), Some(0));
+    assert_eq!(server.exit_within(Duration::from_secs(5)).unwrap().code(), Some(0));
+    assert!(!server.log().contains("cut off"), "{}", server.log());
+}
+
+#[test]
+fn a_client_that_opens_no_window_for_the_answers_is_told_to_go() {
+    let server = Server::with(&["--head-timeout", "300ms", "--idle-timeout", "1s"]);
+    let mut client = Client::connect(&server, &[(4, 0)]);
+    for stream in [1, 3, 5] {
+        client.ask(stream, "GET", "/docs/swagger-ui.js", END_HEADERS | END_STREAM);
+    }
+    assert_eq!(client.closed(Duration::from_secs(8)), Some(0), "no error: the time is over");
+}

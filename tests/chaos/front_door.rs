@@ -1,0 +1,209 @@
+//! The front door under more clients than a machine likes: idle ones, slow ones, and no descriptors left.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{self, Answer, Server, VERIFY, eventually};
+
+const IDLE: usize = 10_000;
+const DRIPPING: usize = 1_000;
+
+/// Of the idle connections, on a machine with other work to do.
+const MEMORY_EACH: u64 = 40 * 1024;
+const CPU_SHARE: f64 = 0.05;
+
+fn raise_the_limit_of_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let possible = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    assert!(possible > IDLE as u64 + 500, "{possible} open files are not enough: raise the limit (ulimit -Hn 20000)");
+}
+
+fn memory(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// How much of one core the server takes in this time.
+async fn cpu_share(server: &Server, time: Duration) -> f64 {
+    let ticks = || -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    tokio::time::sleep(time).await;
+    // A tick is a hundredth of a second on every Linux.
+    (ticks() - before) as f64 / 100.0 / time.as_secs_f64()
+}
+
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap()
+}
+
+/// Asks for a page on a connection that stays.
+async fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"</html>\n") {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+async fn answers_within(stream: &mut TcpStream, time: Duration) -> bool {
+    matches!(tokio::time::timeout(time, ask(stream)).await, Ok(Ok(())))
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_cost_little() {
+    raise_the_limit_of_open_files();
+    let server = Server::with(&["--max-connections", "11000", "--idle-timeout", "10m"]);
+    let mut first = connect(&server).await;
+    ask(&mut first).await.unwrap();
+    let before = memory(&server);
+    let mut idle = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let mut stream = connect(&server).await;
+        ask(&mut stream).await.unwrap();
+        idle.push(stream);
+    }
+    let each = memory(&server).saturating_sub(before) / IDLE as u64;
+    let cpu = cpu_share(&server, Duration::from_secs(20)).await;
+    println!("{each} bytes for each idle connection, {:.1} % of a core for all", cpu * 100.0);
+    assert!(each < MEMORY_EACH, "{each} bytes each");
+    assert!(cpu < CPU_SHARE, "{cpu} of a core");
+    for stream in [&mut first, idle.last_mut().unwrap()] {
+        assert!(answers_within(stream, Duration::from_secs(5)).await);
+    }
+}
+
+/// The 99th percentile of a thousand verifies, one after the other.
+async fn p99(server: &Server, credential: &str, key: &str) -> Duration {
+    let client = reqwest::Client::new();
+    let mut times = Vec::new();
+    for _ in 0..1_000 {
+        let request = client.post(format!("{}{VERIFY}", server.url)).bearer_auth(credential);
+        let start = Instant::now();
+        let answer = Answer::of(request.json(&json!({ "key": key }))).await;
+        times.push(start.elapsed());
+        assert_eq!(answer.body["code"], "VALID", "{}", answer.text);
+    }
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_dripping_connections_do_not_slow_the_others() {
+    raise_the_limit_of_open_files();
+    let server = Server::with(&["--idle-timeout", "10m"]);
+    let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    let key = support::secret(&key);
+    // Other work on the machine comes and goes: the best of three of each, in turns.
+    let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
+    for _ in 0..3 {
+        alone = alone.min(p99(&server, &token, key).await);
+        let url = server.url.clone();
+        let drips: Vec<_> = (0..DRIPPING).map(|number| tokio::spawn(drip(url.clone(), number))).collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        beside = beside.min(p99(&server, &token, key).await);
+        for drip in drips {
+            drip.abort();
+        }
+    }
+    println!("p99 of verify: {alone:?} alone, {beside:?} beside {DRIPPING} dripping connections");
+    assert!(beside < alone * 2, "{alone:?} alone, {beside:?} beside {DRIPPING} dripping connections");
+}
+
+/// A byte of a head, or of a body, each second; when the server has had enough, from the beginning.
+async fn drip(url: String, number: usize) {
+    let head = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\n");
+    let head = if number % 2 == 0 { head } else { format!("{head}Content-Length: 1000\r\n\r\n") };
+    tokio::time::sleep(Duration::from_millis(number as u64)).await;
+    loop {
+        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+        let mut sent = stream.write_all(head.as_bytes()).await;
+        while sent.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sent = stream.write_all(b"x").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_descriptors_connections_wait_and_the_rest_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=200:200").arg(support::mintkey().get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    let server = Server::of(&mut command, directory.path());
+    let token = server.token("alice");
+    server.log_line(&["WARN", "descriptors", "ulimit -n"]);
+    server.key(&token, json!({ "name": "before" })).await;
+
+    // The process believes in 200, and now has fewer than it uses.
+    let limit = |soft: &str| {
+        let nofile = format!("--nofile={soft}:");
+        let output = support::run(Command::new("prlimit").args(["--pid", &server.pid().to_string(), &nofile]));
+        assert!(output.status.success(), "{output:?}");
+    };
+    let mut kept = connect(&server).await;
+    ask(&mut kept).await.unwrap();
+    limit("8");
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        waiting.push(connect(&server).await);
+    }
+    assert!(!answers_within(&mut waiting[49], Duration::from_millis(500)).await, "it was accepted");
+    server.log_line(&["WARN", "connections cannot be accepted"]);
+    let cpu = cpu_share(&server, Duration::from_secs(5)).await;
+    println!("{:.1} % of a core without descriptors", cpu * 100.0);
+    assert!(cpu < CPU_SHARE, "{cpu} of a core");
+    assert!(answers_within(&mut kept, Duration::from_secs(5)).await, "who is in is served");
+    assert!(server.log().matches("cannot be accepted").count() < 10, "{}", server.log());
+
+    limit("200");
+    let answer = eventually(Duration::from_secs(10), "accepted again", async || {
+        let answered = answers_within(waiting.last_mut()?, Duration::from_secs(5)).await;
+        answered.then_some(())
+    });
+    answer.await;
+    server.key(&token, json!({ "name": "after" })).await;
+}
+
+#[tokio::test]
+async fn more_connections_than_descriptors_are_not_even_tried() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=160:160").arg(support::mintkey().get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    let server = Server::of(&mut command, directory.path());
+    let token = server.token("alice");
+    let mut connections = Vec::new();
+    for _ in 0..32 {
+        let mut stream = connect(&server).await;
+        ask(&mut stream).await.unwrap();
+        connections.push(stream);
+    }
+    let mut waiting = connect(&server).await;
+    assert!(!answers_within(&mut waiting, Duration::from_millis(500)).await, "it was accepted");
+    assert!(cpu_share(&server, Duration::from_secs(3)).await < CPU_SHARE);
+    assert!(!server.log().contains("cannot be accepted"), "{}", server.log());
+    connections.pop();
+    let mut answer = vec![0; 15];
+    waiting.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+    drop(connections);
+    server.key(&token, json!({ "name": "x" })).await;
+}

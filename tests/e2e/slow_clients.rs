@@ -1,0 +1,47 @@
+//! Slow clients: slowhttptest, a tool that tries to use a server's connections up.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Server, VERIFY};
+use crate::tools::{succeed, system};
+
+/// How long the tool would keep its connections.
+const ATTACK: Duration = Duration::from_secs(10);
+
+fn descriptors(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
+}
+
+/// Attacks, while somebody else is served; the server has to be rid of the attackers well before they give up.
+fn survives(server: &Server, arguments: &[&str], path: &str) {
+    let before = descriptors(server);
+    let mut tool = system("slowhttptest");
+    tool.args(arguments).args(["-c", "300", "-r", "300", "-p", "2", "-l", &ATTACK.as_secs().to_string()]);
+    tool.args(["-u", &format!("{}{path}", server.url)]);
+    let start = Instant::now();
+    let attack = std::thread::spawn(move || succeed(&mut tool));
+    let (mut most, mut free_after) = (before, ATTACK);
+    while !attack.is_finished() {
+        let asked = Instant::now();
+        succeed(system("curl").args(["--silent", "--fail", "--output", "/dev/null", &format!("{}/docs", server.url)]));
+        assert!(asked.elapsed() < Duration::from_secs(3), "{arguments:?}: others waited {:?}", asked.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+        let now = descriptors(server);
+        most = most.max(now);
+        if most > before + 100 && now < before + 20 {
+            free_after = free_after.min(start.elapsed());
+        }
+    }
+    let said = attack.join().unwrap();
+    assert!(most > before + 100, "{arguments:?}: no attack, only {most} descriptors: {said}");
+    assert!(free_after < ATTACK - Duration::from_secs(2), "{arguments:?}: free after {free_after:?}: {said}");
+}
+
+#[test]
+fn slow_heads_slow_bodies_and_slow_readers_do_not_keep_their_connections() {
+    let limits = ["--head-timeout", "1s", "--request-timeout", "2s", "--idle-timeout", "3s"];
+    let server = Server::with(&limits);
+    survives(&server, &["-H", "-i", "1"], "/docs");
+    survives(&server, &["-B", "-i", "1", "-s", "8192"], VERIFY);
+    survives(&server, &["-X", "-w", "8", "-y", "16", "-n", "1", "-z", "1", "-k", "3"], "/docs/swagger-ui.js");
+}
