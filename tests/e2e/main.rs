@@ -3,6 +3,8 @@
 mod contract_clients;
 mod docs_page;
 mod document_lint;
+mod issuers;
+mod provider;
 mod proxies;
 mod quickstart;
 mod schemathesis;

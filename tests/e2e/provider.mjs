@@ -1,0 +1,117 @@
+// A real OIDC provider (oidc-provider, certified), and beside it, on a port of its own, what a test does to it:
+// rotate its keys, register a redirect, sign what it never would, look at what it was asked, make it fail.
+import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
+import { createServer } from 'node:http';
+import { Provider } from 'oidc-provider';
+
+const AUDIENCE = 'https://mintkey.example.com/api';
+const SCOPES = 'projects:read projects:write api-keys:verify';
+const KINDS = {
+  RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+  PS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  EdDSA: () => generateKeyPairSync('ed25519'),
+};
+
+let generation = 0;
+const generate = () => {
+  generation += 1;
+  return Object.entries(KINDS).map(([alg, make]) => ({
+    ...make().privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-${generation}`,
+  }));
+};
+
+let keys = generate();
+let redirect = 'http://127.0.0.1/nowhere';
+let broken = null;
+let provider;
+let requests = [];
+
+const outward = createServer((request, response) => {
+  requests.push(request.url);
+  if (broken === 'hang') return;
+  if (broken) {
+    response.writeHead(broken.status, broken.headers).end(broken.body);
+    return;
+  }
+  provider(request, response);
+});
+outward.listen(0, '127.0.0.1', () => {
+  start();
+  inward.listen(0, '127.0.0.1', () => console.log(JSON.stringify({
+    issuer: issuer(), control: `http://127.0.0.1:${inward.address().port}`,
+  })));
+});
+const issuer = () => `http://127.0.0.1:${outward.address().port}`;
+
+function start() {
+  const machine = (client_id) => ({
+    client_id, client_secret: 'secret', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+  });
+  const made = new Provider(issuer(), {
+    clients: [...Object.keys(KINDS).map(machine), {
+      client_id: 'docs', token_endpoint_auth_method: 'none', redirect_uris: [redirect],
+      grant_types: ['authorization_code'], response_types: ['code'],
+    }],
+    jwks: { keys },
+    scopes: ['openid', ...SCOPES.split(' ')],
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        useGrantedResource: () => true,
+        getResourceServerInfo: (_, audience, client) => ({
+          audience, scope: SCOPES, accessTokenFormat: 'jwt', accessTokenTTL: 600,
+          jwt: { sign: { alg: KINDS[client.clientId] ? client.clientId : 'RS256' } },
+        }),
+      },
+    },
+    extraTokenClaims: () => ({ acme: { org: 'acme' }, realm_access: { roles: ['projects:list'] } }),
+    clientBasedCORS: () => true,
+    cookies: { keys: ['a test needs no secret'] },
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    enabledJWA: { idTokenSigningAlgValues: ['RS256'] },
+  });
+  made.on('server_error', (_, error) => console.error(error));
+  provider = made.callback();
+}
+
+const base64url = (value) => Buffer.from(value).toString('base64url');
+const algorithms = {
+  RS256: (key) => ['sha256', { key }],
+  PS256: (key) => ['sha256', { key, padding: 6, saltLength: 32 }],
+  ES256: (key) => ['sha256', { key, dsaEncoding: 'ieee-p1363' }],
+  EdDSA: (key) => [null, { key }],
+};
+
+// What a test may do, each with the JSON of its request.
+const actions = {
+  // `add` publishes new keys before the old ones, which go when it is `replace`.
+  rotate: ({ how }) => {
+    keys = how === 'add' ? [...generate(), ...keys] : generate();
+    start();
+    return keys.map(({ kid }) => kid);
+  },
+  none: () => { keys = []; broken = null; },
+  redirect: ({ uri }) => { redirect = uri; start(); },
+  // The parts of a token, as text, signed by the newest key of this kind.
+  sign: ({ alg, header, claims }) => {
+    const key = keys.find((key) => key.alg === alg);
+    const text = `${base64url(header.replaceAll('$KID', key.kid))}.${base64url(claims)}`;
+    const [digest, options] = algorithms[alg](createPrivateKey({ key, format: 'jwk' }));
+    return `${text}.${sign(digest, Buffer.from(text), options).toString('base64url')}`;
+  },
+  break: ({ how }) => { broken = how; },
+  requests: () => requests,
+  forget: () => { requests = []; },
+};
+
+const inward = createServer(async (request, response) => {
+  const body = (await request.toArray()).join('');
+  const answer = await actions[request.url.slice(1)](JSON.parse(body) ?? {});
+  response.end(JSON.stringify(answer ?? null));
+});
+
+// It ends with the test that started it.
+process.stdin.resume().on('end', () => process.exit());
