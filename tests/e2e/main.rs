@@ -3,6 +3,7 @@
 mod contract_clients;
 mod docs_page;
 mod document_lint;
+mod forged_tokens;
 mod issuers;
 mod provider;
 mod proxies;

@@ -1,6 +1,6 @@
 // A real OIDC provider (oidc-provider, certified), and beside it, on a port of its own, what a test does to it:
 // rotate its keys, register a redirect, sign what it never would, look at what it was asked, make it fail.
-import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
@@ -22,6 +22,7 @@ const generate = () => {
 };
 
 let keys = generate();
+const foreigners = generate();
 let redirect = 'http://127.0.0.1/nowhere';
 let broken = null;
 let provider;
@@ -93,14 +94,37 @@ const actions = {
     start();
     return keys.map(({ kid }) => kid);
   },
-  none: () => { keys = []; broken = null; },
   redirect: ({ uri }) => { redirect = uri; start(); },
-  // The parts of a token, as text, signed by the newest key of this kind.
-  sign: ({ alg, header, claims }) => {
-    const key = keys.find((key) => key.alg === alg);
+  // The parts of a token, as text, signed as `alg` says by the newest key of the kind `by`, or one that looks like it.
+  sign: ({ alg, by = alg, foreign, header, claims }) => {
+    const key = keys.find((key) => key.alg === by);
+    const signer = foreign ? foreigners.find((key) => key.alg === by) : key;
     const text = `${base64url(header.replaceAll('$KID', key.kid))}.${base64url(claims)}`;
-    const [digest, options] = algorithms[alg](createPrivateKey({ key, format: 'jwk' }));
+    const [digest, options] = algorithms[alg](createPrivateKey({ key: signer, format: 'jwk' }));
     return `${text}.${sign(digest, Buffer.from(text), options).toString('base64url')}`;
+  },
+  // The public key of this kind in every form, as base64.
+  forms: ({ alg }) => {
+    const key = createPublicKey({ key: keys.find((key) => key.alg === alg), format: 'jwk' });
+    const jwk = key.export({ format: 'jwk' });
+    const pem = key.export({ format: 'pem', type: 'spki' });
+    return Object.fromEntries(Object.entries({
+      'SPKI in PEM': pem,
+      'SPKI in PEM without its last line break': pem.trim(),
+      'SPKI in PEM on one line': pem.replaceAll('\n', ''),
+      'SPKI in DER': key.export({ format: 'der', type: 'spki' }),
+      'PKCS #1 in PEM': key.export({ format: 'pem', type: 'pkcs1' }),
+      'PKCS #1 in DER': key.export({ format: 'der', type: 'pkcs1' }),
+      'a JWK': JSON.stringify(jwk),
+      'the JWKS': JSON.stringify({ keys: [jwk] }),
+      'the modulus': Buffer.from(jwk.n, 'base64url'),
+      'the modulus as it is written': jwk.n,
+    }).map(([name, form]) => [name, Buffer.from(form).toString('base64')]));
+  },
+  // The public key of a stranger.
+  foreign: ({ alg }) => {
+    const { kty, n, e } = foreigners.find((key) => key.alg === alg);
+    return { kty, n, e, alg, use: 'sig' };
   },
   break: ({ how }) => { broken = how; },
   requests: () => requests,

@@ -15,6 +15,7 @@ use jsonwebtoken::Algorithm;
 use super::bearer::{BearerError, VerifiedToken};
 use crate::domain::caller::{Caller, Credential};
 use claims::Claims;
+use discovery::Endpoints;
 use key_set::KeySet;
 pub use token::UnverifiedToken;
 
@@ -59,6 +60,12 @@ pub struct Client {
     pub query: Vec<(String, String)>,
 }
 
+/// How a browser signs its user in.
+pub struct Login<'s> {
+    pub client: &'s Client,
+    pub endpoints: Endpoints,
+}
+
 /// Whether a subject or an organisation can own a key.
 pub fn is_nameable(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
@@ -81,6 +88,12 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 impl TrustedIssuer {
+    /// For an issuer with a client, once it has said where.
+    pub fn login(&self) -> Option<Login<'_>> {
+        let client = self.client.as_ref()?;
+        Some(Login { client, endpoints: self.keys.metadata()?.endpoints()? })
+    }
+
     /// What the token alone tells is judged first: a token that no key could make good causes no fetch of keys.
     pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
         let header = token.header();
