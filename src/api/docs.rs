@@ -62,7 +62,9 @@ const answer = new URLSearchParams(location.search);
 if (answer.get('state') !== state) {
   errCb({ authId: auth.name, source: 'auth', level: 'error', message: 'This answers another login; try again.' });
 } else if (answer.has('code')) {
-  callback({ auth: { ...auth, code: answer.get('code') }, redirectUrl });
+  // Not a copy: an object of this window is none that the other one knows.
+  auth.code = answer.get('code');
+  callback({ auth, redirectUrl });
 } else {
   const message = answer.get('error_description') ?? answer.get('error') ?? 'The issuer gave no code.';
   errCb({ authId: auth.name, source: 'auth', level: 'error', message });

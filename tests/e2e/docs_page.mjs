@@ -28,14 +28,13 @@ await page.addInitScript(() => {
 });
 
 async function signIn(login) {
-  const opened = page.waitForEvent('popup');
-  await login.getByRole('button', { name: 'Authorize' }).click();
-  const popup = await opened;
+  const authorize = login.getByRole('button', { name: 'Apply given OAuth2 credentials' });
+  const [popup] = await Promise.all([page.waitForEvent('popup'), authorize.click()]);
   await popup.locator('[name=login]').fill(token);
   await popup.locator('[name=password]').fill('any');
   await popup.getByRole('button', { name: 'Sign-in' }).click();
   await popup.getByRole('button', { name: 'Continue' }).click();
-  await login.getByRole('button', { name: 'Logout' }).waitFor();
+  await login.getByRole('button', { name: 'Remove authorization' }).waitFor();
   assert.ok(popup.isClosed());
 }
 
@@ -69,7 +68,7 @@ try {
   assert.deepEqual(complaints, []);
 } catch (error) {
   await page.screenshot({ path: screenshot, fullPage: true });
-  console.error(error, complaints, `see ${screenshot}`);
+  console.error(error, complaints, requests.slice(-5), page.context().pages().map((page) => page.url()), `see ${screenshot}`);
   process.exitCode = 1;
 } finally {
   await browser.close();

@@ -1,85 +1,13 @@
 //! Forged tokens: each wrong in one way, most of them signed by the provider itself.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use crate::forgery::{Forgeries, Trap, encode, head, hs, parts, text, unused_bits};
 use crate::provider::{AUDIENCE, Provider, header};
 use crate::support::Server;
-
-/// A place on the network that counts who comes.
-struct Trap {
-    url: String,
-    visits: Arc<AtomicUsize>,
-}
-
-impl Trap {
-    fn set() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let visits = Arc::new(AtomicUsize::new(0));
-        let counted = visits.clone();
-        std::thread::spawn(move || listener.incoming().for_each(|_| drop(counted.fetch_add(1, Ordering::SeqCst))));
-        Self { url, visits }
-    }
-}
-
-/// Tokens, each with what is wrong with it.
-struct Forgeries<'p> {
-    provider: &'p Provider,
-    all: Vec<(String, String)>,
-}
-
-impl Forgeries<'_> {
-    fn add(&mut self, what: impl Into<String>, token: impl Into<String>) {
-        self.all.push((what.into(), token.into()));
-    }
-
-    /// Signed by the provider, with another header.
-    async fn header(&mut self, what: &str, change: impl FnOnce(&mut Value)) {
-        let mut header = header();
-        change(&mut header);
-        let claims = self.provider.claims(|_| ()).to_string();
-        let token = self.provider.sign_text("RS256", &header.to_string(), &claims).await;
-        self.add(what, token);
-    }
-
-    /// Signed by the provider, with other claims.
-    async fn claims(&mut self, what: &str, change: impl FnOnce(&mut Value)) {
-        let claims = self.provider.claims(change);
-        let token = self.provider.sign(&header(), &claims).await;
-        self.add(what, token);
-    }
-
-    async fn claim(&mut self, name: &str, value: Value) {
-        self.claims(&format!("{name}: {value}"), |claims| claims[name] = value).await;
-    }
-
-    /// Signed by the provider, with claims that no JSON library would write.
-    async fn text(&mut self, what: &str, from: &str, to: &str) {
-        let claims = self.provider.claims(|_| ()).to_string();
-        assert!(claims.contains(from), "{what}: no {from} in {claims}");
-        let token = self.provider.sign_text("RS256", &header().to_string(), &claims.replace(from, to)).await;
-        self.add(what, token);
-    }
-
-    /// Every one is answered with 401 and changes nothing.
-    async fn are_refused(self, server: &Server) {
-        let before = server.dump().await;
-        for (what, token) in &self.all {
-            let answer = server.create(token, json!({ "name": "forged" })).await;
-            assert_eq!(answer.status, 401, "{what}: {}", answer.text);
-            answer.problem(401);
-            assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#), "{what}");
-        }
-        assert_eq!(server.dump().await, before);
-    }
-}
 
 async fn setting() -> (Provider, Server, String) {
     let provider = Provider::start();
@@ -93,7 +21,7 @@ async fn setting() -> (Provider, Server, String) {
 async fn no_algorithm_and_no_key_but_the_issuers_own_signs() {
     let (provider, server, good) = setting().await;
     let trap = Trap::set();
-    let mut forged = Forgeries { provider: &provider, all: Vec::new() };
+    let mut forged = Forgeries::against(&provider);
     let claims = provider.claims(|_| ());
     let [_, payload, signature] = parts(&good);
     let kid = head(&good)["kid"].clone();
@@ -160,17 +88,17 @@ async fn no_algorithm_and_no_key_but_the_issuers_own_signs() {
     let zero = encode(&json!({ "typ": "at+jwt", "alg": "ES256", "kid": "ES256-1" }));
     forged.add("ES256 with a signature of zeros", format!("{zero}.{payload}.{}", URL_SAFE_NO_PAD.encode([0; 64])));
 
-    assert!(forged.all.len() >= 60, "{}", forged.all.len());
+    assert!(forged.count() >= 60, "{}", forged.count());
     forged.are_refused(&server).await;
     assert_eq!(provider.fetches().await, 1, "the one at the start");
-    assert_eq!(trap.visits.load(Ordering::SeqCst), 0);
+    assert_eq!(trap.visits(), 0);
     assert_eq!(server.create(&good, json!({ "name": "x" })).await.status, 201);
 }
 
 #[tokio::test]
 async fn a_true_signature_makes_no_token_good_that_is_not_for_us_and_for_now() {
     let (provider, server, _) = setting().await;
-    let mut forged = Forgeries { provider: &provider, all: Vec::new() };
+    let mut forged = Forgeries::against(&provider);
     let now = provider.claims(|_| ())["iat"].as_i64().unwrap();
     let issuer = provider.issuer.as_str();
 
@@ -260,7 +188,7 @@ async fn a_true_signature_makes_no_token_good_that_is_not_for_us_and_for_now() {
 #[tokio::test]
 async fn a_true_signature_makes_no_access_token_of_what_is_none() {
     let (provider, server, good) = setting().await;
-    let mut forged = Forgeries { provider: &provider, all: Vec::new() };
+    let mut forged = Forgeries::against(&provider);
     for typ in [
         json!("JWT"),
         json!("id+jwt"),
@@ -342,7 +270,7 @@ async fn an_issuer_that_writes_no_typ_is_taken_at_its_claims() {
             assert_eq!(server.create(&token, json!({ "name": "x" })).await.status, 201, "{header}");
         }
     }
-    let mut forged = Forgeries { provider: &provider, all: Vec::new() };
+    let mut forged = Forgeries::against(&provider);
     let header = with_typ(json!("JWT"));
     for (name, value) in [
         ("nonce", json!("n")),
@@ -369,7 +297,7 @@ async fn an_issuer_that_writes_no_typ_is_taken_at_its_claims() {
 async fn a_name_of_a_key_is_no_path_no_query_and_no_address() {
     let (provider, server, _) = setting().await;
     let trap = Trap::set();
-    let mut forged = Forgeries { provider: &provider, all: Vec::new() };
+    let mut forged = Forgeries::against(&provider);
     for kid in [
         "../../../../dev/null",
         "/dev/null",
@@ -391,35 +319,5 @@ async fn a_name_of_a_key_is_no_path_no_query_and_no_address() {
     }
     forged.are_refused(&server).await;
     assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
-    assert_eq!(trap.visits.load(Ordering::SeqCst), 0);
-}
-
-fn hs(header: &Value, claims: &Value, algorithm: hmac::Algorithm, key: &[u8]) -> String {
-    let signed = format!("{}.{}", encode(header), encode(claims));
-    let tag = hmac::sign(&hmac::Key::new(algorithm, key), signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
-}
-
-/// The same bytes once decoded, by a reader that does not look.
-fn unused_bits(token: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let last = *token.as_bytes().last().unwrap();
-    let place = ALPHABET.iter().position(|digit| *digit == last).unwrap();
-    format!("{}{}", &token[..token.len() - 1], char::from(ALPHABET[place + 1]))
-}
-
-fn encode(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
-}
-
-fn parts(token: &str) -> [&str; 3] {
-    token.split('.').collect::<Vec<_>>().try_into().unwrap()
-}
-
-fn head(token: &str) -> Value {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts(token)[0]).unwrap()).unwrap()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
+    assert_eq!(trap.visits(), 0);
 }

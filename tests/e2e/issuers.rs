@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::provider::{Provider, header};
-use crate::support::{Answer, KEYS, Server, eventually, secret};
+use crate::support::{Answer, KEYS, Server, client, eventually, secret};
 
 async fn create(server: &Server, token: &str) -> Answer {
     server.create(token, json!({ "name": "x" })).await
@@ -110,7 +110,7 @@ async fn ten_thousand_names_of_keys_cause_one_fetch() {
     is_accepted(&server, &good).await;
     let token = provider.sign(&header(), &provider.claims(|_| ())).await;
     let (_, rest) = token.split_once('.').unwrap();
-    let client = reqwest::Client::new();
+    let client = client();
     let started = Instant::now();
     let send = async |first: usize| {
         for kid in (first..10_000).step_by(32) {

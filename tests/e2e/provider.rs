@@ -1,32 +1,37 @@
 //! Provider: a real OpenID provider (npm's oidc-provider), and what a test does to it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use mintkey::domain::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::support::Server;
-use crate::tools::script;
+use crate::support::{Server, client};
+use crate::tools::{leftovers, script};
 
 pub const AUDIENCE: &str = "https://mintkey.example.com/api";
 
 /// A running provider; it ends with the value.
 pub struct Provider {
     process: Child,
+    /// It says more at times, and must not find the pipe closed.
+    _output: BufReader<ChildStdout>,
     pub issuer: String,
     control: String,
 }
 
 impl Provider {
     pub fn start() -> Self {
+        let log = File::options().create(true).append(true).open(leftovers().join("provider.log")).unwrap();
         let mut command = script("provider.mjs");
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        output.read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the provider did not start: {line}"));
         let of = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { process, issuer: of("issuer"), control: of("control") }
+        Self { process, _output: output, issuer: of("issuer"), control: of("control") }
     }
 
     /// A server that trusts the provider, with more options.
@@ -38,11 +43,11 @@ impl Provider {
         format!("{},audience={AUDIENCE}{options}", self.issuer)
     }
 
-    /// An access token as a client gets it, which is named as the algorithm that signs for it.
-    pub async fn token(&self, client: &str) -> String {
-        let request = reqwest::Client::new().post(format!("{}/token", self.issuer));
+    /// An access token as a client gets it; a client is named as the algorithm that signs for it.
+    pub async fn token(&self, name: &str) -> String {
+        let request = client().post(format!("{}/token", self.issuer));
         let request =
-            request.basic_auth(client, Some("secret")).header("content-type", "application/x-www-form-urlencoded");
+            request.basic_auth(name, Some("secret")).header("content-type", "application/x-www-form-urlencoded");
         let form = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
                 ("grant_type", "client_credentials"),
@@ -56,7 +61,7 @@ impl Provider {
 
     /// See `actions` in the script.
     pub async fn act(&self, action: &str, what: Value) -> Value {
-        let request = reqwest::Client::new().post(format!("{}/{action}", self.control)).body(what.to_string());
+        let request = client().post(format!("{}/{action}", self.control)).body(what.to_string());
         request.send().await.unwrap().json().await.unwrap()
     }
 

@@ -130,3 +130,77 @@ fn ec(jwk: &Jwk, length: usize) -> Option<DecodingKey> {
     let whole = is_of_length(x, length) && is_of_length(y, length);
     whole.then(|| DecodingKey::from_ec_components(x, y).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rsa(bits: usize) -> Value {
+        let n = URL_SAFE_NO_PAD.encode(vec![0xff; bits / 8]);
+        json!({ "kty": "RSA", "n": n, "e": "AQAB" })
+    }
+
+    fn okp() -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([1; 32]) })
+    }
+
+    fn ec(curve: &str, length: usize) -> Value {
+        let coordinate = URL_SAFE_NO_PAD.encode(vec![1; length]);
+        json!({ "kty": "EC", "crv": curve, "x": coordinate, "y": coordinate })
+    }
+
+    fn with(mut key: Value, name: &str, value: Value) -> Value {
+        key[name] = value;
+        key
+    }
+
+    fn usable(keys: Vec<Value>) -> Vec<Arc<Key>> {
+        parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_key_signs_with_the_algorithms_of_its_kind_alone() {
+        use Algorithm::{ES256, ES384, EdDSA, HS256, PS256, RS256};
+        for (key, expected) in [
+            (rsa(2048), vec![RS256, PS256]),
+            (with(rsa(2048), "alg", json!("RS256")), vec![RS256]),
+            (with(rsa(2048), "use", json!("sig")), vec![RS256, PS256]),
+            (with(rsa(2048), "key_ops", json!(["verify"])), vec![RS256, PS256]),
+            (ec("P-256", 32), vec![ES256]),
+            (ec("P-384", 48), vec![ES384]),
+            (okp(), vec![EdDSA]),
+            (with(okp(), "alg", json!("Ed25519")), vec![EdDSA]),
+        ] {
+            let keys = usable(vec![key.clone()]);
+            let may = |algorithm: &Algorithm| keys[0].may_sign_with(*algorithm);
+            let signs: Vec<_> = [RS256, PS256, ES256, ES384, EdDSA, HS256].into_iter().filter(may).collect();
+            assert_eq!(signs, expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_passed_over() {
+        let unusable = vec![
+            rsa(1024),
+            rsa(8200),
+            with(rsa(2048), "alg", json!("ES256")),
+            with(rsa(2048), "alg", json!("HS256")),
+            with(rsa(2048), "alg", json!("RSA-OAEP")),
+            with(rsa(2048), "use", json!("enc")),
+            with(rsa(2048), "key_ops", json!(["sign"])),
+            with(rsa(2048), "n", json!("?")),
+            ec("P-256", 31),
+            ec("P-521", 66),
+            with(okp(), "crv", json!("X25519")),
+            json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256" }),
+            json!({ "kty": "RSA" }),
+            json!("a key"),
+        ];
+        assert!(usable(unusable).is_empty());
+        for bad in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -78,3 +78,42 @@ impl Header {
 fn is_access_token(typ: &str) -> bool {
     typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{DateTime, Utc};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::service::issuer::TrustedIssuer;
+    use crate::service::standalone::{SigningKey, Subject};
+
+    /// Whether the issuer believes the text. Its keys are at hand, so nothing is waited for.
+    fn is_believed(issuer: &TrustedIssuer, text: &str, now: DateTime<Utc>) -> bool {
+        let Some(token) = UnverifiedToken::parse(text) else { return false };
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(issuer.verify(&token, now)).is_ok()
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_that_was_changed_anywhere_is_not_believed(
+            place in any::<prop::sample::Index>(),
+            length in 0_usize..4,
+            instead in "[A-Za-z0-9_.=+/ \u{e9}-]{0,4}",
+        ) {
+            let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
+            let now = DateTime::from_timestamp(1_000, 0).unwrap();
+            let alice = Subject { subject: "alice", scopes: "projects:read", organization: None };
+            let token = key.token(&alice, Duration::from_secs(60), now).unwrap();
+            prop_assert!(is_believed(&key.trusted(), &token, now));
+
+            let start = place.index(token.len());
+            let end = (start + length).min(token.len());
+            let changed = format!("{}{instead}{}", &token[..start], &token[end..]);
+            prop_assume!(changed != token);
+            prop_assert!(!is_believed(&key.trusted(), &changed, now), "{changed}");
+        }
+    }
+}
