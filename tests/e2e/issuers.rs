@@ -6,7 +6,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::provider::{Provider, header};
-use crate::support::{Answer, KEYS, Server, client, eventually, secret};
+use crate::support::{Answer, KEYS, Server, client, eventually, mintkey, secret};
+use crate::tools::{succeed, system};
 
 async fn create(server: &Server, token: &str) -> Answer {
     server.create(token, json!({ "name": "x" })).await
@@ -226,6 +227,29 @@ async fn a_provider_that_misbehaves_is_not_followed_and_not_waited_for() {
         server.log_line(&["could not be fetched", said]);
     }
     assert_eq!(elsewhere.act("requests", Value::Null).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_provider_has_to_show_a_certificate_that_this_machine_trusts() {
+    let directory = tempfile::tempdir().unwrap();
+    let pem = directory.path().join("provider.pem");
+    let pem_text = pem.to_str().unwrap();
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=provider \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+    succeed(system("openssl").args(request.split_whitespace()).args(["-keyout", pem_text, "-out", pem_text]));
+    let provider = Provider::with_certificate(&pem);
+    let token = provider.sign(&header(), &provider.claims(|_| ())).await;
+    let serve = |name: &str, certificates: Option<&str>| {
+        let data = directory.path().join(name);
+        let mut command = mintkey();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--issuer", &provider.line(""), "--data-dir"]).arg(&data);
+        command.envs(certificates.map(|path| ("SSL_CERT_FILE", path)));
+        Server::of(&mut command, &data)
+    };
+    is_accepted(&serve("trusting", Some(pem_text)), &token).await;
+    let wary = serve("wary", None);
+    is_undecided(&wary, &token).await;
+    wary.log_line(&["could not be fetched", "certificate"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 // A real OIDC provider (oidc-provider, certified), and beside it, on a port of its own, what a test does to it:
 // rotate its keys, register a redirect, sign what it never would, look at what it was asked, make it fail.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { Provider } from 'oidc-provider';
 
 const AUDIENCE = 'https://mintkey.example.com/api';
@@ -28,7 +30,10 @@ let broken = null;
 let provider;
 let requests = [];
 
-const outward = createServer((request, response) => {
+// With a certificate and its key in one file, over TLS.
+const [pem] = process.argv.slice(2).map((path) => readFileSync(path));
+const serve = (answer) => (pem ? createSecureServer({ cert: pem, key: pem }, answer) : createServer(answer));
+const outward = serve((request, response) => {
   requests.push(request.url);
   if (broken === 'hang') return;
   if (broken) {
@@ -43,7 +48,7 @@ outward.listen(0, '127.0.0.1', () => {
     issuer: issuer(), control: `http://127.0.0.1:${inward.address().port}`,
   })));
 });
-const issuer = () => `http://127.0.0.1:${outward.address().port}`;
+const issuer = () => `${pem ? 'https' : 'http'}://127.0.0.1:${outward.address().port}`;
 
 function start() {
   const machine = (client_id) => ({

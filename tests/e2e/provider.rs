@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use mintkey::domain::clock::Clock;
 use serde_json::{Value, json};
@@ -23,8 +24,16 @@ pub struct Provider {
 
 impl Provider {
     pub fn start() -> Self {
+        Self::of(&mut script("provider.mjs"))
+    }
+
+    /// Over TLS, with the certificate and the key in this file.
+    pub fn with_certificate(pem: &Path) -> Self {
+        Self::of(script("provider.mjs").arg(pem))
+    }
+
+    fn of(command: &mut Command) -> Self {
         let log = File::options().create(true).append(true).open(leftovers().join("provider.log")).unwrap();
-        let mut command = script("provider.mjs");
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();

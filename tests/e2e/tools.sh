@@ -29,6 +29,7 @@ command -v npm >/dev/null || {
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v curl >/dev/null || missing="$missing curl"
+command -v openssl >/dev/null || missing="$missing openssl"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 proxies=
 for proxy in nginx caddy haproxy; do
