@@ -227,3 +227,83 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwks(kid: &str) -> String {
+        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{kid}","x":"{}"}}]}}"#, "A".repeat(43))
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    async fn find(keys: &Arc<KeySet>, kid: &str, seconds: i64) -> Result<usize, BearerError> {
+        keys.find(Some(kid), Algorithm::EdDSA, at(seconds)).await.map(|keys| keys.len())
+    }
+
+    #[tokio::test]
+    async fn names_of_keys_cause_one_look_in_thirty_seconds() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        std::fs::write(&file, jwks("first")).unwrap();
+        let keys = KeySet::new("issuer", Source::File(file.clone()));
+        assert!(keys.ready().is_err());
+        assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
+        assert!(keys.ready().is_ok());
+
+        std::fs::write(&file, jwks("second")).unwrap();
+        assert!(matches!(find(&keys, "second", 29).await, Err(BearerError::Rejected(_))));
+        // A clock that is set back does not end the wait for good.
+        assert!(matches!(find(&keys, "second", -29).await, Err(BearerError::Rejected(_))));
+        assert_eq!(find(&keys, "second", 30).await.unwrap(), 1);
+        assert!(matches!(find(&keys, "first", 31).await, Err(BearerError::Rejected(_))));
+        assert_eq!(keys.held().fetches, 2);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_leaves_the_keys_and_decides_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        std::fs::write(&file, jwks("first")).unwrap();
+        let keys = KeySet::new("issuer", Source::File(file.clone()));
+        assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
+        std::fs::remove_file(&file).unwrap();
+        for seconds in [30, 31, 59] {
+            let undecided = find(&keys, "second", seconds).await;
+            assert!(matches!(undecided, Err(BearerError::Failed(ServiceError::IssuerUnavailable(_)))));
+        }
+        assert_eq!(keys.held().fetches, 2);
+        assert_eq!(find(&keys, "first", 60).await.unwrap(), 1);
+        assert!(keys.ready().is_ok());
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        std::fs::write(&file, jwks("first")).unwrap();
+        let keys = KeySet::new("issuer", Source::File(file));
+        let found = futures_util::future::join_all((0..1000).map(|_| find(&keys, "first", 0))).await;
+        assert!(found.into_iter().all(|found| found.is_ok_and(|keys| keys == 1)));
+        assert_eq!(keys.held().fetches, 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_stays_is_the_same_one_and_one_that_goes_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        std::fs::write(&file, jwks("first")).unwrap();
+        let keys = KeySet::new("issuer", Source::File(file.clone()));
+        let key = keys.find(Some("first"), Algorithm::EdDSA, at(0)).await.unwrap().pop().unwrap();
+        let remembered = Arc::downgrade(&key);
+        drop(key);
+        keys.fetch(None).await.unwrap();
+        assert_eq!(remembered.strong_count(), 1);
+        std::fs::write(&file, jwks("second")).unwrap();
+        keys.fetch(None).await.unwrap();
+        assert_eq!(remembered.strong_count(), 0);
+    }
+}
