@@ -8,18 +8,24 @@ import { Provider } from 'oidc-provider';
 
 const AUDIENCE = 'https://mintkey.example.com/api';
 const SCOPES = 'projects:read projects:write api-keys:verify';
+// By way of PEM: exporting a key that Node has just generated as a JWK can wait for itself, for ever.
+const make = (type, options) => createPrivateKey(generateKeyPairSync(type, {
+  ...options,
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+}).privateKey);
 const KINDS = {
-  RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
-  ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
-  PS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
-  EdDSA: () => generateKeyPairSync('ed25519'),
+  RS256: () => make('rsa', { modulusLength: 2048 }),
+  ES256: () => make('ec', { namedCurve: 'P-256' }),
+  PS256: () => make('rsa', { modulusLength: 2048 }),
+  EdDSA: () => make('ed25519'),
 };
 
 let generation = 0;
 const generate = () => {
   generation += 1;
-  return Object.entries(KINDS).map(([alg, make]) => ({
-    ...make().privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-${generation}`,
+  return Object.entries(KINDS).map(([alg, generateKey]) => ({
+    ...generateKey().export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-${generation}`,
   }));
 };
 
