@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test chaos lint tools openapi sdk
+.PHONY: run test chaos lint deny tools openapi sdk
 
 run:
 	cargo build --release --locked
@@ -17,6 +17,16 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	sh tests/house.sh
+	$(MAKE) --no-print-directory deny
+
+# What is depended on, by .deny.toml. The first time builds cargo-deny, which takes some minutes.
+deny: target/tools/bin/cargo-deny
+	$< --log-level error check bans licenses sources
+	@if $< --log-level off fetch db; then $< --log-level error check --disable-fetch advisories; \
+	else echo 'deny: the advisory database cannot be reached: advisories were not checked' >&2; fi
+
+target/tools/bin/cargo-deny:
+	cargo install --quiet --locked --debug --version 0.20.2 --no-default-features --root target/tools cargo-deny
 
 # What the end-to-end tests drive: a browser, proxies, linters, schemathesis, generators of clients.
 tools:

@@ -1,5 +1,7 @@
 //! Config: every setting, as a flag with an environment variable, validated once at the start.
 
+mod issuers;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use crate::domain::secret::{Entropy, Peppers, SecretPrefix};
 use crate::files;
 use crate::service::keys::MAX_GRACE;
 use crate::service::standalone::SigningKey;
+
+pub use issuers::IssuerSettings;
 
 /// A setting that cannot be used. The text names the setting and the cure.
 #[derive(Debug)]

@@ -119,7 +119,7 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
         let received = receive(&mut request, self.request_timeout).await?;
         let route = route.ok_or_else(Problem::not_found)?;
         let operation = route.operation(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
-        if route.template != FORWARD {
+        if !route.takes_any_query() {
             check_query(&request, operation)?;
         }
         let answered = match &operation.way {

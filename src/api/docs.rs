@@ -1,17 +1,32 @@
 //! Docs: Swagger UI, served whole from the binary, under a policy that lets it run its own script and nothing else.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
 use poem::endpoint::make_sync;
 use poem::http::header;
-use poem::{Endpoint, Response, Route};
+use poem::{Endpoint, Request, Response, Route};
+use serde_json::{Map, json};
 
 use super::document::Document;
+use crate::service::Service;
+use crate::service::issuer::{Login, TrustedIssuer};
 
-pub const PAGES: [&str; 6] =
-    ["/docs", "/docs/start.js", "/docs/swagger-ui.js", "/docs/swagger-ui.css", "/openapi.json", "/openapi.yaml"];
+/// Where an issuer sends the browser back to.
+pub const SIGNED_IN: &str = "/docs/signed-in";
+
+pub const PAGES: [&str; 8] = [
+    "/docs",
+    "/docs/start.js",
+    "/docs/swagger-ui.js",
+    "/docs/swagger-ui.css",
+    SIGNED_IN,
+    "/docs/signed-in.js",
+    "/openapi.json",
+    "/openapi.yaml",
+];
 
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
@@ -30,53 +45,107 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-const START: &str =
-    "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#ui', deepLinking: true, validatorUrl: null });\n";
+const SIGNED_IN_PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <title>Signed in</title>
+  <link rel="icon" href="data:,">
+</head>
+<body>
+  <script src="/docs/signed-in.js"></script>
+</body>
+</html>
+"#;
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
+/// The window that the issuer sends back hands its answer to the page that opened it, if it is one to its question.
+const SIGNED_IN_SCRIPT: &str = r#"const { auth, state, redirectUrl, callback, errCb } = window.opener.swaggerUIRedirectOauth2;
+const answer = new URLSearchParams(location.search);
+if (answer.get('state') !== state) {
+  errCb({ authId: auth.name, source: 'auth', level: 'error', message: 'This answers another login; try again.' });
+} else if (answer.has('code')) {
+  // Not a copy: an object of this window is none that the other one knows.
+  auth.code = answer.get('code');
+  callback({ auth, redirectUrl });
+} else {
+  const message = answer.get('error_description') ?? answer.get('error') ?? 'The issuer gave no code.';
+  errCb({ authId: auth.name, source: 'auth', level: 'error', message });
+}
+window.close();
+"#;
 
 /// Adds the pages to the routes that are not the API's.
 pub fn add_to(routes: Route) -> Route {
     let (script, style) = swagger_ui();
     let document = Document::new();
-    let files = [
-        ("/docs", "text/html; charset=utf-8", PAGE.to_owned()),
-        ("/docs/start.js", "text/javascript; charset=utf-8", START.to_owned()),
-        ("/docs/swagger-ui.js", "text/javascript; charset=utf-8", script),
-        ("/docs/swagger-ui.css", "text/css; charset=utf-8", style),
-        ("/openapi.json", "application/json", document.json()),
+    // Where readers sign in is known after the start only, when the issuer was asked.
+    let described =
+        move |login: Option<&Login<'_>>| login.map_or_else(|| document.clone(), |login| document.with(login));
+    let described = Arc::new(described);
+    let [as_json, as_yaml] = [described.clone(), described];
+    routes
+        .at("/docs", file("text/html; charset=utf-8", |_| PAGE.to_owned()))
+        .at("/docs/start.js", file("text/javascript; charset=utf-8", start))
+        .at("/docs/swagger-ui.js", file("text/javascript; charset=utf-8", move |_| script.clone()))
+        .at("/docs/swagger-ui.css", file("text/css; charset=utf-8", move |_| style.clone()))
+        .at(SIGNED_IN, file("text/html; charset=utf-8", |_| SIGNED_IN_PAGE.to_owned()))
+        .at("/docs/signed-in.js", file("text/javascript; charset=utf-8", |_| SIGNED_IN_SCRIPT.to_owned()))
+        .at("/openapi.json", file("application/json", move |login| as_json(login).json()))
         // RFC 9512.
-        ("/openapi.yaml", "application/yaml", document.yaml()),
-    ];
-    files.into_iter().fold(routes, |routes, (path, media_type, content)| routes.at(path, file(media_type, content)))
+        .at("/openapi.yaml", file("application/yaml", move |login| as_yaml(login).yaml()))
 }
 
 /// hyper copies what it is given at once, and keeps the copy until a slow client has taken it.
 const PIECE: usize = 64 * 1024;
 
-fn file(media_type: &'static str, content: String) -> impl Endpoint<Output = Response> {
-    let length = content.len();
-    let content = Bytes::from(content);
-    let pieces: Vec<_> = content.chunks(PIECE).map(|piece| content.slice_ref(piece)).collect();
-    poem::get(make_sync(move |_| {
-        let pieces = pieces.clone().into_iter().map(Ok::<_, io::Error>);
+fn file<B: Into<Bytes>>(
+    media_type: &'static str,
+    content: impl Fn(Option<&Login<'_>>) -> B + Send + Sync + 'static,
+) -> impl Endpoint<Output = Response> {
+    poem::get(make_sync(move |request: Request| {
+        let service = request.data::<Arc<Service>>();
+        let login = service.and_then(|service| service.issuers.iter().find_map(TrustedIssuer::login));
+        let content: Bytes = content(login.as_ref()).into();
+        let pieces: Vec<_> = content.chunks(PIECE).map(|piece| Ok::<_, io::Error>(content.slice_ref(piece))).collect();
         Response::builder()
             .content_type(media_type)
-            .header(header::CONTENT_LENGTH, length)
-            .header(header::CONTENT_SECURITY_POLICY, POLICY)
+            .header(header::CONTENT_LENGTH, content.len())
+            .header(header::CONTENT_SECURITY_POLICY, policy(login.as_ref()))
             .header(header::CACHE_CONTROL, "no-cache")
             .body(poem::Body::from_bytes_stream(stream::iter(pieces)))
     }))
 }
 
+/// Its own script and nothing else; it talks to this service, and to where the issuer gives tokens.
+fn policy(login: Option<&Login<'_>>) -> String {
+    let issuer = login.map(|login| format!(" {}", login.endpoints.origin)).unwrap_or_default();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{issuer}; \
+         form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+
+fn start(login: Option<&Login<'_>>) -> String {
+    let page = "const ui = SwaggerUIBundle({ url: '/openapi.json', dom_id: '#ui', deepLinking: true, validatorUrl: null, \
+        oauth2RedirectUrl: `${location.origin}/docs/signed-in` });\n";
+    let Some(Login { client, .. }) = login else { return page.to_owned() };
+    let query: Map<_, _> = client.query.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let settings = json!({
+        "clientId": client.id,
+        "scopes": client.scopes,
+        "usePkceWithAuthorizationCodeGrant": true,
+        "additionalQueryStringParams": query,
+    });
+    format!("{page}ui.initOAuth({settings});\n")
+}
+
 /// poem-openapi carries Swagger UI inlined in one page, which only a policy that allows inline script would run; its
 /// script and its style are taken out of there.
-fn swagger_ui() -> (String, String) {
+fn swagger_ui() -> (Bytes, Bytes) {
     let page = super::service().swagger_ui_html();
     let between = |open: &str, close: &str| {
         let content = page.split_once(open).and_then(|(_, rest)| rest.split_once(close));
-        content.expect("poem-openapi's page has one script and one style").0.to_owned()
+        Bytes::from(content.expect("poem-openapi's page has one script and one style").0.to_owned())
     };
     (between("<script charset=\"UTF-8\">", "</script>"), between("<style charset=\"UTF-8\">", "</style>"))
 }

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use super::{examples, service};
+use crate::service::issuer::Login;
 
+#[derive(Clone)]
 pub struct Document(Value);
 
 impl Document {
@@ -22,6 +24,31 @@ impl Document {
         name_scopes(&mut document["components"]["schemas"]);
         name_values(&mut document["components"]["schemas"]);
         examples::complete(&mut document["components"]["schemas"]);
+        Self(document)
+    }
+
+    /// The same, with the issuer's login beside the bearer. Only what is served says so: it is the deployment's.
+    pub fn with(&self, login: &Login<'_>) -> Self {
+        let Self(mut document) = self.clone();
+        let scopes: Map<_, _> = login.client.scopes.iter().map(|scope| (scope.clone(), json!(""))).collect();
+        document["components"]["securitySchemes"]["login"] = json!({
+            "type": "oauth2",
+            "description": "Sign in with the issuer, for an access token.",
+            "flows": {
+                "authorizationCode": {
+                    "authorizationUrl": login.endpoints.authorization,
+                    "tokenUrl": login.endpoints.token,
+                    "scopes": scopes,
+                },
+            },
+        });
+        for (_, path) in objects(&mut document, "paths") {
+            for operation in path.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                if let Some(Value::Array(ways)) = operation.get_mut("security") {
+                    ways.push(json!({ "login": [] }));
+                }
+            }
+        }
         Self(document)
     }
 

@@ -128,6 +128,16 @@ impl Problem {
         .because(cause)
     }
 
+    /// The provider is asked again at the latest when this time is over.
+    fn issuer_unavailable(cause: String) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The keys of the token's issuer cannot be had now; send the request again later.",
+        )
+        .with(header::RETRY_AFTER, "30")
+        .because(cause)
+    }
+
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed; its log says why, under this request's id.")
             .because(cause)
@@ -234,6 +244,7 @@ impl From<ServiceError> for Problem {
             },
             ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
             ServiceError::Unavailable(cause) => Self::unavailable(cause),
+            ServiceError::IssuerUnavailable(cause) => Self::issuer_unavailable(cause),
             ServiceError::Internal(cause) => Self::internal(cause),
         }
     }

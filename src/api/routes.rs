@@ -9,6 +9,7 @@ use poem::http::Method;
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
+use super::docs::SIGNED_IN;
 use super::{BASE, Operations, operations};
 
 pub struct RouteTable {
@@ -90,6 +91,11 @@ impl Route {
         }
         methods.sort_unstable();
         methods.join(", ")
+    }
+
+    /// Whether the query is somebody else's: a client's behind its proxy, or an issuer's answer to a login.
+    pub fn takes_any_query(&self) -> bool {
+        self.template == FORWARD || self.template == SIGNED_IN
     }
 
     pub fn is_asked_often(&self) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::document::Document;
-use crate::config::{self, DataSettings, KeySettings, ServeSettings, SigningSettings};
+use crate::config::{self, DataSettings, IssuerSettings, KeySettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::Service;
@@ -50,6 +50,8 @@ struct ServeCommand {
     #[command(flatten)]
     signing: SigningSettings,
     #[command(flatten)]
+    issuers: IssuerSettings,
+    #[command(flatten)]
     serve: ServeSettings,
 }
 
@@ -71,6 +73,8 @@ struct TokenCommand {
     data: DataSettings,
     #[command(flatten)]
     signing: SigningSettings,
+    #[command(flatten)]
+    issuers: IssuerSettings,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -99,9 +103,10 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Result<(), Failure> {
+async fn serve(ServeCommand { data, keys, signing, issuers, serve }: ServeCommand) -> Result<(), Failure> {
     telemetry::start(serve.log_format, serve.log_level);
-    let signing = data.signing_key(&signing)?;
+    let signing = issuers.standalone().then(|| data.signing_key(&signing)).transpose()?;
+    let issuers = issuers.trusted(signing.as_ref())?;
     let server = Server::bind(serve.listen).map_err(|error| {
         format!("--listen (MINTKEY_LISTEN): {}: {error}; give an address and port that are free", serve.listen)
     })?;
@@ -109,7 +114,7 @@ async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Res
     let server = server.with_tls(tls).await?;
     let service = service(&data, &keys).await?;
     if serve.welcome {
-        welcome(&server, &signing, &service.clock)?;
+        welcome(&server, signing.as_ref(), &service.clock)?;
     }
     let limits = Limits {
         connections: server::connections(serve.max_connections as usize),
@@ -118,7 +123,7 @@ async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Res
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    Ok(server.run(Service { issuers: [signing.trusted()].into(), ..service }, &limits).await?)
+    Ok(server.run(Service { issuers: issuers.into(), ..service }, &limits).await?)
 }
 
 /// The store, opened and brought up to date, with the secrets that belong to it.
@@ -144,14 +149,18 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
 }
 
 /// The socket is bound by now, so a command pasted at once is answered, if only after the start is done.
-fn welcome(server: &Server, signing: &SigningKey, clock: &Clock) -> Result<(), Failure> {
+fn welcome(server: &Server, signing: Option<&SigningKey>, clock: &Clock) -> Result<(), Failure> {
     let alice = Subject { subject: "alice", scopes: "", organization: None };
-    let token = signing.token(&alice, Duration::from_secs(3600), clock.now())?;
+    let token = signing.map(|key| key.token(&alice, Duration::from_secs(3600), clock.now())).transpose()?;
+    let (whose, token) = match &token {
+        Some(token) => ("as alice, with a token of one hour", token.as_str()),
+        None => ("with an access token of your issuer in place of TOKEN", "TOKEN"),
+    };
     let url = server.url();
     println!(
         "\nmintkey is at {url}\n\
          The API, to read and to try: {url}/docs\n\
-         Make a first API key, as alice, with a token of one hour:\n\n\
+         Make a first API key, {whose}:\n\n\
          curl --request POST --url {url}/api/auth/api-keys/ --header 'Authorization: Bearer {token}' \
          --header 'Content-Type: application/json' --data '{{ \"name\": \"example\" }}'\n"
     );
@@ -163,6 +172,13 @@ async fn migrate(data: DataSettings) -> Result<(), Failure> {
 }
 
 fn token(command: &TokenCommand) -> Result<(), Failure> {
+    if !command.issuers.standalone() {
+        return Err(
+            "with --issuer (MINTKEY_ISSUER), tokens of `mintkey token` are accepted nowhere; get one from the \
+            issuer, or serve and ask with --standalone-issuer (MINTKEY_STANDALONE_ISSUER=true)"
+                .into(),
+        );
+    }
     let signing = command.data.signing_key(&command.signing)?;
     let subject =
         Subject { subject: &command.subject, scopes: &command.scopes, organization: command.organization.as_deref() };

@@ -30,6 +30,9 @@ pub fn start(service: &Arc<Service>) -> Tasks {
     let mut lookouts = JoinSet::new();
     lookouts.spawn(notice_other_processes(service.clone()));
     lookouts.spawn(forget_answers(service.clone()));
+    for issuer in service.issuers.iter() {
+        lookouts.spawn(issuer.keys.clone().keep_fresh());
+    }
     let stop = Arc::new(Notify::new());
     Tasks { lookouts, writer: tokio::spawn(write_usage(service.clone(), stop.clone())), stop }
 }

@@ -3,11 +3,13 @@
 //! A credential is a token of a trusted issuer or a secret of this service. The outcome has three sides, kept apart
 //! on purpose: a caller, a credential that is no good, and an outage that kept the service from knowing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
 
+use super::issuer::jwks::Key;
+use super::issuer::{TrustedIssuer, UnverifiedToken};
 use super::{Service, ServiceError};
 use crate::domain::caller::Caller;
 use crate::domain::scope::Scopes;
@@ -32,6 +34,8 @@ pub struct VerifiedTokens {
 #[derive(Clone)]
 pub struct VerifiedToken {
     pub caller: Arc<Caller>,
+    /// What signed it. When the issuer drops the key, the token is no good any more.
+    pub key: Weak<Key>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -45,7 +49,7 @@ impl Service {
     pub async fn authenticate(&self, credential: &str) -> Result<Arc<Caller>, BearerError> {
         // A JWT has dots and a secret has none, so nothing can be both.
         if credential.as_bytes().contains(&b'.') {
-            return self.caller_of_token(credential);
+            return self.caller_of_token(credential).await;
         }
         let decision = self.verify(credential, &Scopes::default()).await.map_err(BearerError::Failed)?;
         match (decision.verdict, decision.known) {
@@ -54,19 +58,28 @@ impl Service {
         }
     }
 
-    fn caller_of_token(&self, token: &str) -> Result<Arc<Caller>, BearerError> {
+    async fn caller_of_token(&self, token: &str) -> Result<Arc<Caller>, BearerError> {
         let now = self.clock.now();
         let VerifiedTokens { tokens, key } = &*self.tokens;
         let hash = *blake3::keyed_hash(key, token.as_bytes()).as_bytes();
         if let Some(verified) = tokens.get(&hash)
             && now < verified.expires_at
+            && verified.key.strong_count() > 0
         {
             return Ok(verified.caller);
         }
-        let verdicts = self.issuers.iter().map(|issuer| issuer.verify(token, now));
-        let verified = verdicts.reduce(Result::or).unwrap_or(Err(BearerError::Rejected("no issuer is trusted")))?;
+        let token = UnverifiedToken::parse(token).ok_or(BearerError::Rejected("not a JWT"))?;
+        let issuer = self.issuers.iter().find(|issuer| token.issuer() == Some(&issuer.issuer));
+        let issuer = issuer.ok_or(BearerError::Rejected("an issuer that is not trusted"))?;
+        let verified = issuer.verify(&token, now).await?;
         let caller = verified.caller.clone();
         tokens.insert(hash, verified);
         Ok(caller)
+    }
+
+    /// Whether the tokens of every issuer can be judged; which cannot and why, if not.
+    pub fn issuers_ready(&self) -> Result<(), String> {
+        let unready = |issuer: &TrustedIssuer| issuer.keys.ready().map_err(|why| format!("{}: {why}", issuer.issuer));
+        self.issuers.iter().try_for_each(unready)
     }
 }

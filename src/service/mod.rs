@@ -51,6 +51,8 @@ pub enum ServiceError {
     NameReused,
     /// The store cannot be asked now; the words are for the log, here and below.
     Unavailable(String),
+    /// An issuer cannot be asked for its keys now.
+    IssuerUnavailable(String),
     /// A mistake or a failure of ours.
     Internal(String),
 }
@@ -76,7 +78,7 @@ impl fmt::Display for ServiceError {
             Self::Conflict { detail, .. } => f.write_str(detail),
             Self::NameReused => f.write_str("the Idempotency-Key was used with another body"),
             Self::MissingScope(scope) => write!(f, "the caller lacks the scope {scope}"),
-            Self::Unavailable(reason) | Self::Internal(reason) => f.write_str(reason),
+            Self::Unavailable(reason) | Self::IssuerUnavailable(reason) | Self::Internal(reason) => f.write_str(reason),
         }
     }
 }

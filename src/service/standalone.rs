@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use pem::Pem;
 use serde_json::json;
 
-use super::issuer::{TrustedIssuer, is_nameable};
+use super::issuer::jwks::Key;
+use super::issuer::key_set::{KeySet, Source};
+use super::issuer::{TokenType, TrustedIssuer, is_nameable};
 use crate::domain::Broken;
 use crate::domain::key::new_id;
 
@@ -47,7 +49,19 @@ impl SigningKey {
 
     pub fn trusted(&self) -> TrustedIssuer {
         let public = DecodingKey::from_ed_der(self.pair.public_key().as_ref());
-        TrustedIssuer::new(ISSUER, AUDIENCE, Algorithm::EdDSA, public)
+        let key = Key::fixed(public, Algorithm::EdDSA).into();
+        TrustedIssuer {
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            algorithms: vec![Algorithm::EdDSA],
+            token_type: TokenType::Strict,
+            scopes: None,
+            organization: Some("org".to_owned()),
+            // Its clock is ours.
+            leeway: TimeDelta::zero(),
+            keys: KeySet::new(ISSUER, Source::Fixed(key)),
+            client: None,
+        }
     }
 
     pub fn token(&self, of: &Subject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, Broken> {
@@ -81,7 +95,8 @@ impl SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::bearer::BearerError;
+    use crate::service::bearer::{BearerError, VerifiedToken};
+    use crate::service::issuer::UnverifiedToken;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -92,21 +107,26 @@ mod tests {
         key.token(&alice, Duration::from_secs(60), at(1_000)).unwrap()
     }
 
-    #[test]
-    fn a_token_names_its_user_until_it_expires() {
+    async fn verify(key: &SigningKey, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
+        key.trusted().verify(&UnverifiedToken::parse(token).unwrap(), now).await
+    }
+
+    #[tokio::test]
+    async fn a_token_names_its_user_until_it_expires() {
         let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
-        let caller = key.trusted().verify(&token(&key), at(1_059)).unwrap().caller;
+        let caller = verify(&key, &token(&key), at(1_059)).await.unwrap().caller;
         assert_eq!(caller.owner.issuer, ISSUER);
         assert_eq!(caller.owner.subject, "alice");
         assert_eq!(caller.owner.organization.as_deref(), Some("acme"));
         assert!(caller.scopes.holds("projects:read") && caller.scopes.holds("api-keys:verify"));
-        assert!(matches!(key.trusted().verify(&token(&key), at(1_060)), Err(BearerError::Rejected("expired"))));
+        let later = verify(&key, &token(&key), at(1_060)).await;
+        assert!(matches!(later, Err(BearerError::Rejected("expired"))));
     }
 
-    #[test]
-    fn a_token_of_another_key_is_rejected() {
+    #[tokio::test]
+    async fn a_token_of_another_key_is_rejected() {
         let [ours, theirs] = [(); 2].map(|()| SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap());
-        assert!(ours.trusted().verify(&token(&theirs), at(1_000)).is_err());
+        assert!(verify(&ours, &token(&theirs), at(1_000)).await.is_err());
     }
 
     #[test]

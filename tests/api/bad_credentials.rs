@@ -184,7 +184,7 @@ async fn only_an_access_token_for_this_service_is_believed() {
             ("a subject that is a number", claim("sub", json!(5))),
             ("a subject of 256 characters", claim("sub", json!("x".repeat(256)))),
             ("a subject with a line break", claim("sub", json!("alice\nbob"))),
-            ("scopes that are no string", claim("scope", json!(["api-keys:write"]))),
+            ("scopes that are neither a string nor a list of them", claim("scope", json!([1]))),
             ("claims that are no object", forge.sign(&header(), &json!(["alice"]))),
         ],
     )

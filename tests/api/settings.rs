@@ -67,6 +67,25 @@ fn a_value_that_cannot_be_is_refused_as_a_flag_and_as_a_variable() {
     for (flag, bad, words) in [
         ("listen", "8080", ["ADDRESS:PORT"].as_slice()),
         ("listen", "localhost", &["ADDRESS:PORT"]),
+        ("issuer", "id.example.com,audience=a", &["https://id.example.com"]),
+        ("issuer", "http://id.example.com,audience=a", &["https://", "allow-http"]),
+        ("issuer", "https://id.example.com/?a=b,audience=a", &["query"]),
+        ("issuer", "https://id.example.com", &["audience=NAME"]),
+        ("issuer", "https://id.example.com,audience=a,audience=b", &["audience once"]),
+        ("issuer", "https://id.example.com,audience=", &["audience once, with a value"]),
+        ("issuer", "https://id.example.com,audience=a,algorithms=HS256", &["RS256", "EdDSA"]),
+        ("issuer", "https://id.example.com,audience=a,algorithms=none", &["RS256", "EdDSA"]),
+        ("issuer", "https://id.example.com,audience=a,typ=any", &["strict or compatible"]),
+        ("issuer", "https://id.example.com,audience=a,audiences=b", &["`audiences=b`"]),
+        ("issuer", "https://id.example.com,audience=a,jwks-file=/nonexistent", &["/nonexistent", "JWKS"]),
+        ("issuer", "https://id.example.com,audience=a,jwks-file=/dev/null", &["/dev/null", "JWKS"]),
+        ("issuer", "https://id.example.com,audience=a,client-scopes=openid", &["client-id"]),
+        ("issuer", "https://id.example.com,audience=a;https://id.example.com,audience=b", &["twice"]),
+        (
+            "issuer",
+            "https://a.example.com,audience=a,client-id=a;https://b.example.com,audience=b,client-id=b",
+            &["client-id", "keep one"],
+        ),
         ("key-prefix", "Acme", &["lower-case"]),
         ("key-prefix", "a__b", &["single underscores"]),
         ("key-prefix", "_a", &["underscores"]),
@@ -164,6 +183,8 @@ async fn every_setting_of_serve_can_be_a_variable() {
         ("MINTKEY_LOG_FORMAT", "json"),
         ("MINTKEY_LOG_LEVEL", "debug"),
         ("MINTKEY_WELCOME", "false"),
+        ("MINTKEY_ISSUER", "https://127.0.0.1:9,audience=a;https://127.0.0.1:9/b,audience=b"),
+        ("MINTKEY_STANDALONE_ISSUER", "true"),
     ]);
     let server = Server::of(&mut command, &data);
     let token = server.token("alice");
@@ -221,6 +242,19 @@ fn token_prints_the_token_and_nothing_else() {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.ends_with('\n') && text.trim().split('.').count() == 3, "{text}");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_token_that_nobody_would_accept_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = || {
+        let mut command = mintkey();
+        command.args(["token", "--subject", "alice", "--data-dir"]).arg(directory.path());
+        command.env("MINTKEY_ISSUER", "https://id.example.com,audience=a");
+        command
+    };
+    names(&ends_with_an_error(&mut token()), &["--issuer", "--standalone-issuer"]);
+    assert!(run(token().arg("--standalone-issuer")).status.success());
 }
 
 #[test]

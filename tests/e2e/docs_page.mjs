@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
-const [executablePath, origin, token, name, screenshot] = process.argv.slice(2);
+// With an issuer, `token` is the name to sign in with there.
+const [executablePath, origin, token, name, screenshot, issuer] = process.argv.slice(2);
 
 const browser = await chromium.launch({
   executablePath,
@@ -26,13 +27,28 @@ await page.addInitScript(() => {
   ));
 });
 
+async function signIn(login) {
+  const authorize = login.getByRole('button', { name: 'Apply given OAuth2 credentials' });
+  const [popup] = await Promise.all([page.waitForEvent('popup'), authorize.click()]);
+  await popup.locator('[name=login]').fill(token);
+  await popup.locator('[name=password]').fill('any');
+  await popup.getByRole('button', { name: 'Sign-in' }).click();
+  await popup.getByRole('button', { name: 'Continue' }).click();
+  await login.getByRole('button', { name: 'Remove authorization' }).waitFor();
+  assert.ok(popup.isClosed());
+}
+
 try {
   await page.goto(`${origin}/docs`);
   await page.getByRole('button', { name: 'Authorize' }).click();
   const dialog = page.locator('.dialog-ux');
-  const bearer = dialog.locator('form', { hasText: 'bearer (http' });
-  await bearer.getByRole('textbox').fill(token);
-  await bearer.getByRole('button', { name: 'Apply credentials' }).click();
+  if (issuer) {
+    await signIn(dialog.locator('.auth-container', { hasText: 'login (OAuth2, authorizationCode with PKCE)' }));
+  } else {
+    const bearer = dialog.locator('form', { hasText: 'bearer (http' });
+    await bearer.getByRole('textbox').fill(token);
+    await bearer.getByRole('button', { name: 'Apply credentials' }).click();
+  }
   await dialog.getByRole('button', { name: 'Close' }).last().click();
 
   const create = page.locator('.opblock', { hasText: 'Create My Api Key' });
@@ -46,12 +62,13 @@ try {
   assert.equal((await answer.locator('.response-col_status').last().innerText()).trim(), '201');
   assert.match(await answer.locator('.highlight-code').last().innerText(), /"key": "mk_[0-9A-Za-z]{49}"/);
 
-  const elsewhere = requests.filter((url) => new URL(url).origin !== origin && !url.startsWith('data:'));
+  const known = [origin, issuer];
+  const elsewhere = requests.filter((url) => !known.includes(new URL(url).origin) && !url.startsWith('data:'));
   assert.deepEqual(elsewhere, []);
   assert.deepEqual(complaints, []);
 } catch (error) {
   await page.screenshot({ path: screenshot, fullPage: true });
-  console.error(error, complaints, `see ${screenshot}`);
+  console.error(error, complaints, requests.slice(-5), page.context().pages().map((page) => page.url()), `see ${screenshot}`);
   process.exitCode = 1;
 } finally {
   await browser.close();

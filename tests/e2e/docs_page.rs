@@ -1,7 +1,9 @@
 //! Docs page: Swagger UI in a real browser, from the first look to a key on the screen.
 
 use reqwest::Method;
+use serde_json::json;
 
+use crate::provider::{AUDIENCE, Provider};
 use crate::support::{Answer, Server};
 use crate::tools::{installed, leftovers, script, succeed};
 
@@ -19,6 +21,41 @@ async fn a_key_is_made_on_the_page_under_its_policy() {
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].try_get::<String>("", "name").unwrap(), "made on the page");
     assert_eq!(rows[0].try_get::<String>("", "owner_subject").unwrap(), "alice");
+}
+
+#[tokio::test]
+async fn a_reader_of_the_page_signs_in_with_the_issuer() {
+    let provider = Provider::start();
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("resource", AUDIENCE).finish();
+    let options = format!(",client-id=docs,client-scopes=openid projects:read,client-query={query}");
+    let server = provider.server(&options);
+    provider.act("redirect", json!({ "uri": format!("{}/docs/signed-in", server.url) })).await;
+    server.log_line(&["fetched the issuer's keys"]);
+    succeed(
+        script("docs_page.mjs")
+            .arg(installed("chromium"))
+            .args([&server.url, "alice", "made after a login"])
+            .arg(leftovers().join("docs_login.png"))
+            .arg(&provider.issuer),
+    );
+    let rows = server.rows("SELECT name, owner_subject, owner_issuer FROM api_keys").await;
+    let column = |name: &str| rows[0].try_get::<String>("", name).unwrap();
+    assert_eq!([column("name"), column("owner_subject")], ["made after a login", "alice"]);
+    assert_eq!(column("owner_issuer"), provider.issuer);
+}
+
+#[tokio::test]
+async fn without_a_client_the_page_knows_no_issuer() {
+    let provider = Provider::start();
+    let server = provider.server("");
+    server.log_line(&["fetched the issuer's keys"]);
+    let document = Answer::of(server.request(Method::GET, "/openapi.json", "")).await;
+    assert!(document.body["components"]["securitySchemes"].get("login").is_none());
+    for path in ["/docs", "/docs/start.js", "/openapi.json"] {
+        let answer = Answer::of(server.request(Method::GET, path, "")).await;
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(!answer.text.contains(&provider.issuer) && !policy.contains(&provider.issuer), "{path}");
+    }
 }
 
 #[tokio::test]

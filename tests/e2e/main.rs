@@ -3,6 +3,10 @@
 mod contract_clients;
 mod docs_page;
 mod document_lint;
+mod forged_tokens;
+mod forgery;
+mod issuers;
+mod provider;
 mod proxies;
 mod quickstart;
 mod schemathesis;

@@ -1,0 +1,128 @@
+//! Forgery: tokens that are wrong in one way each, and what has to become of them.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::provider::{Provider, header};
+use crate::support::Server;
+
+/// A place on the network that counts who comes.
+pub struct Trap {
+    pub url: String,
+    visits: Arc<AtomicUsize>,
+}
+
+impl Trap {
+    pub fn set() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let visits = Arc::new(AtomicUsize::new(0));
+        let counted = visits.clone();
+        std::thread::spawn(move || {
+            for _ in listener.incoming() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { url, visits }
+    }
+
+    pub fn visits(&self) -> usize {
+        self.visits.load(Ordering::SeqCst)
+    }
+}
+
+/// Tokens, each with what is wrong with it.
+pub struct Forgeries<'p> {
+    provider: &'p Provider,
+    all: Vec<(String, String)>,
+}
+
+impl<'p> Forgeries<'p> {
+    pub fn against(provider: &'p Provider) -> Self {
+        Self { provider, all: Vec::new() }
+    }
+
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub fn add(&mut self, what: impl Into<String>, token: impl Into<String>) {
+        self.all.push((what.into(), token.into()));
+    }
+
+    /// Signed by the provider, with another header.
+    pub async fn header(&mut self, what: &str, change: impl FnOnce(&mut Value)) {
+        let mut header = header();
+        change(&mut header);
+        let claims = self.provider.claims(|_| ()).to_string();
+        let token = self.provider.sign_text("RS256", &header.to_string(), &claims).await;
+        self.add(what, token);
+    }
+
+    /// Signed by the provider, with other claims.
+    pub async fn claims(&mut self, what: &str, change: impl FnOnce(&mut Value)) {
+        let claims = self.provider.claims(change);
+        let token = self.provider.sign(&header(), &claims).await;
+        self.add(what, token);
+    }
+
+    pub async fn claim(&mut self, name: &str, value: Value) {
+        self.claims(&format!("{name}: {value}"), |claims| claims[name] = value).await;
+    }
+
+    /// Signed by the provider, with claims that no JSON library would write.
+    pub async fn text(&mut self, what: &str, from: &str, to: &str) {
+        let claims = self.provider.claims(|_| ()).to_string();
+        assert!(claims.contains(from), "{what}: no {from} in {claims}");
+        let token = self.provider.sign_text("RS256", &header().to_string(), &claims.replace(from, to)).await;
+        self.add(what, token);
+    }
+
+    /// Every one is answered with 401 and changes nothing.
+    pub async fn are_refused(self, server: &Server) {
+        let before = server.dump().await;
+        for (what, token) in &self.all {
+            let answer = server.create(token, json!({ "name": "forged" })).await;
+            assert_eq!(answer.status, 401, "{what}: {}", answer.text);
+            answer.problem(401);
+            assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#), "{what}");
+        }
+        assert_eq!(server.dump().await, before);
+    }
+}
+
+pub fn hs(header: &Value, claims: &Value, algorithm: hmac::Algorithm, key: &[u8]) -> String {
+    let signed = format!("{}.{}", encode(header), encode(claims));
+    let tag = hmac::sign(&hmac::Key::new(algorithm, key), signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
+/// The same bytes once decoded, by a reader that does not look.
+pub fn unused_bits(token: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let last = *token.as_bytes().last().unwrap();
+    let place = ALPHABET.iter().position(|digit| *digit == last).unwrap();
+    format!("{}{}", &token[..token.len() - 1], char::from(ALPHABET[place + 1]))
+}
+
+pub fn encode(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+pub fn parts(token: &str) -> [&str; 3] {
+    token.split('.').collect::<Vec<_>>().try_into().unwrap()
+}
+
+pub fn head(token: &str) -> Value {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts(token)[0]).unwrap()).unwrap()
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}

@@ -1,0 +1,292 @@
+//! Issuers: tokens of a real provider, its keys as they change, and its absence.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::provider::{Provider, header};
+use crate::support::{Answer, KEYS, Server, client, eventually, mintkey, secret};
+use crate::tools::{succeed, system};
+
+async fn create(server: &Server, token: &str) -> Answer {
+    server.create(token, json!({ "name": "x" })).await
+}
+
+async fn is_accepted(server: &Server, token: &str) {
+    let answer = create(server, token).await;
+    assert_eq!(answer.status, 201, "{}\n{}", answer.text, server.log());
+}
+
+/// A token that nobody can judge now: the answer blames the issuer, not the token.
+async fn is_undecided(server: &Server, token: &str) {
+    let answer = create(server, token).await;
+    assert!(answer.problem(503).contains("issuer"), "{}", answer.text);
+    assert_eq!(answer.header("retry-after"), Some("30"));
+    assert_eq!(answer.header("www-authenticate"), None);
+}
+
+#[tokio::test]
+async fn tokens_of_the_provider_make_keys_of_their_subject() {
+    let provider = Provider::start();
+    let server = provider.server(",organization=acme.org");
+    for client in ["RS256", "ES256", "PS256", "EdDSA"] {
+        is_accepted(&server, &provider.token(client).await).await;
+    }
+    let rows = server.rows("SELECT owner_issuer, owner_subject, organization FROM api_keys ORDER BY id").await;
+    let column = |name: &str| rows.iter().map(|row| row.try_get("", name).unwrap()).collect::<Vec<String>>();
+    assert_eq!(column("owner_issuer"), [(); 4].map(|()| provider.issuer.clone()));
+    assert_eq!(column("owner_subject"), ["RS256", "ES256", "PS256", "EdDSA"]);
+    assert_eq!(column("organization"), ["acme"; 4]);
+    assert_eq!(provider.fetches().await, 1);
+}
+
+#[tokio::test]
+async fn scopes_come_from_the_claim_that_was_named() {
+    let provider = Provider::start();
+    let grants = async |options: &str, change: fn(&mut Value)| {
+        let server = provider.server(options);
+        let token = provider.sign(&header(), &provider.claims(change)).await;
+        is_accepted(&server, &token).await;
+        server.verify(&token, json!({ "key": "mk_x" })).await.status
+    };
+    for (options, change) in [
+        ("", (|c| c["scope"] = json!("projects:read api-keys:verify")) as fn(&mut Value)),
+        ("", |c| c["scope"] = json!(["projects:read", "api-keys:verify"])),
+        ("", |c| {
+            c.as_object_mut().unwrap().remove("scope");
+            c["scp"] = json!("projects:read api-keys:verify");
+        }),
+        (",scopes=scp", |c| c["scp"] = json!(["api-keys:verify"])),
+        (",scopes=realm_access.roles", |c| c["realm_access"] = json!({ "roles": ["x", "api-keys:verify"] })),
+        (",scopes=https://example.com/roles", |c| c["https://example.com/roles"] = json!(["api-keys:verify"])),
+    ] {
+        assert_eq!(grants(options, change).await, StatusCode::OK, "{options}");
+    }
+    for (options, change) in [
+        (",scopes=scp", (|c| c["scope"] = json!("api-keys:verify")) as fn(&mut Value)),
+        (",scopes=realm_access.roles", |c| c["realm_access"] = json!({ "role": ["api-keys:verify"] })),
+        (",scopes=realm_access.roles", |c| c["realm_access"] = json!(["api-keys:verify"])),
+    ] {
+        assert_eq!(grants(options, change).await, StatusCode::FORBIDDEN, "{options}");
+    }
+}
+
+#[tokio::test]
+async fn keys_change_while_requests_run_and_nobody_is_refused() {
+    let provider = Provider::start();
+    let server = provider.server("");
+    let old = provider.token("RS256").await;
+    is_accepted(&server, &old).await;
+    let requests = async {
+        for _ in 0..100 {
+            is_accepted(&server, &old).await;
+        }
+    };
+    let rotation = async {
+        provider.act("rotate", json!({ "how": "add" })).await;
+        is_accepted(&server, &provider.token("RS256").await).await;
+        is_accepted(&server, &provider.token("ES256").await).await;
+    };
+    tokio::join!(requests, rotation);
+    assert_eq!(provider.fetches().await, 2, "one at the start, one for the first new key");
+}
+
+#[tokio::test]
+async fn a_token_whose_key_was_withdrawn_is_refused_though_it_was_accepted_before() {
+    let provider = Provider::start();
+    let server = provider.server("");
+    let old = provider.token("RS256").await;
+    is_accepted(&server, &old).await;
+    provider.act("rotate", json!({ "how": "replace" })).await;
+    is_accepted(&server, &provider.token("RS256").await).await;
+    create(&server, &old).await.problem(401);
+}
+
+#[tokio::test]
+async fn ten_thousand_names_of_keys_cause_one_fetch() {
+    let provider = Provider::start();
+    let server = provider.server("");
+    let good = provider.token("RS256").await;
+    is_accepted(&server, &good).await;
+    let token = provider.sign(&header(), &provider.claims(|_| ())).await;
+    let (_, rest) = token.split_once('.').unwrap();
+    let client = client();
+    let started = Instant::now();
+    let send = async |first: usize| {
+        for kid in (first..10_000).step_by(32) {
+            let header = format!(r#"{{"typ":"at+jwt","alg":"RS256","kid":"{kid}"}}"#);
+            let token = format!("{}.{rest}", base64url(header.as_bytes()));
+            let answer = client.get(format!("{}{KEYS}", server.url)).bearer_auth(token).send().await.unwrap();
+            assert_eq!(answer.status(), 401);
+        }
+    };
+    futures_util::future::join_all((0..32).map(send)).await;
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
+    is_accepted(&server, &good).await;
+}
+
+#[tokio::test]
+async fn a_provider_without_keys_is_asked_no_more_often() {
+    let provider = Provider::start();
+    let good = provider.token("RS256").await;
+    provider
+        .act(
+            "break",
+            json!({ "how": { "status": 200, "headers": {}, "body": jwks_and_metadata(&provider, json!([])) } }),
+        )
+        .await;
+    let server = provider.server("");
+    server.log_line(&["fetched the issuer's keys", "keys=0"]);
+    for _ in 0..50 {
+        create(&server, &good).await.problem(401);
+    }
+    assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
+}
+
+/// One document that is both, served at every path.
+fn jwks_and_metadata(provider: &Provider, keys: Value) -> String {
+    json!({ "issuer": provider.issuer, "jwks_uri": format!("{}/jwks", provider.issuer), "keys": keys }).to_string()
+}
+
+#[tokio::test]
+async fn without_its_provider_a_server_starts_and_says_so_and_recovers() {
+    let provider = Provider::start();
+    let token = provider.token("RS256").await;
+    provider.act("break", json!({ "how": { "status": 500 } })).await;
+    let server = provider.server("");
+    server.log_line(&["WARN", "could not be fetched", "answered with 503", &provider.issuer, "500"]);
+    is_undecided(&server, &token).await;
+    create(&server, "garbage.garbage.garbage").await.problem(401);
+    assert_eq!(server.counts().await, [0, 0, 0]);
+
+    provider.act("break", Value::Null).await;
+    eventually(Duration::from_secs(30), "the keys are fetched", async || {
+        (create(&server, &token).await.status == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_provider_is_down_what_is_known_goes_on_and_the_rest_is_undecided() {
+    let provider = Provider::start();
+    let server = provider.server("");
+    let [first, second] = [provider.token("RS256").await, provider.token("RS256").await];
+    let key = server.key(&first, json!({ "name": "x", "scopes": ["projects:read"] })).await;
+    let gateway = server.key(&first, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    provider.act("rotate", json!({ "how": "add" })).await;
+    let new = provider.token("RS256").await;
+
+    provider.act("break", json!({ "how": { "status": 503 } })).await;
+    for _ in 0..5 {
+        is_undecided(&server, &new).await;
+    }
+    assert_eq!(provider.fetches().await, 2, "one at the start, one that failed");
+    is_accepted(&server, &first).await;
+    is_accepted(&server, &second).await;
+    assert_eq!(server.code(secret(&gateway), secret(&key)).await, "VALID");
+    // What no key could make good needs no provider to be refused.
+    let expired = provider.sign(&header(), &provider.claims(|claims| claims["exp"] = json!(1))).await;
+    create(&server, &expired).await.problem(401);
+}
+
+#[tokio::test]
+async fn a_provider_that_misbehaves_is_not_followed_and_not_waited_for() {
+    let provider = Provider::start();
+    let elsewhere = Provider::start();
+    let token = provider.token("RS256").await;
+    let location = format!("{}/.well-known/openid-configuration", elsewhere.issuer);
+    let big = format!("{{\"issuer\":\"{}\"{}", provider.issuer, " ".repeat(1 << 20));
+    let keys = vec![json!({}); 101];
+    for (how, said) in [
+        (json!({ "status": 302, "headers": { "location": location } }), "302"),
+        (json!({ "status": 200, "body": big }), "1 MiB"),
+        (json!({ "status": 200, "body": "<html>" }), "RFC 8414"),
+        (
+            json!({ "status": 200, "body": json!({ "issuer": elsewhere.issuer, "jwks_uri": "https://a/" }).to_string() }),
+            "names another",
+        ),
+        (
+            json!({ "status": 200, "body": json!({ "issuer": format!("{}/", provider.issuer), "jwks_uri": "https://a/" }).to_string() }),
+            "names another",
+        ),
+        (
+            json!({ "status": 200, "body": json!({ "issuer": provider.issuer, "jwks_uri": "http://id.example.com/" }).to_string() }),
+            "not https",
+        ),
+        (json!({ "status": 200, "body": jwks_and_metadata(&provider, json!(keys)) }), "100 keys"),
+        (json!({ "status": 404 }), "404"),
+        (json!("hang"), "operation timed out"),
+    ] {
+        provider.act("break", json!({ "how": how })).await;
+        let server = provider.server("");
+        let started = Instant::now();
+        is_undecided(&server, &token).await;
+        assert!(started.elapsed() < Duration::from_secs(7), "{said}: {:?}", started.elapsed());
+        server.log_line(&["could not be fetched", said]);
+    }
+    assert_eq!(elsewhere.act("requests", Value::Null).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_provider_has_to_show_a_certificate_that_this_machine_trusts() {
+    let directory = tempfile::tempdir().unwrap();
+    let pem = directory.path().join("provider.pem");
+    let pem_text = pem.to_str().unwrap();
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=provider \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+    succeed(system("openssl").args(request.split_whitespace()).args(["-keyout", pem_text, "-out", pem_text]));
+    let provider = Provider::with_certificate(&pem);
+    let token = provider.sign(&header(), &provider.claims(|_| ())).await;
+    let serve = |name: &str, certificates: Option<&str>| {
+        let data = directory.path().join(name);
+        let mut command = mintkey();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--issuer", &provider.line(""), "--data-dir"]).arg(&data);
+        command.envs(certificates.map(|path| ("SSL_CERT_FILE", path)));
+        Server::of(&mut command, &data)
+    };
+    is_accepted(&serve("trusting", Some(pem_text)), &token).await;
+    let wary = serve("wary", None);
+    is_undecided(&wary, &token).await;
+    wary.log_line(&["could not be fetched", "certificate"]);
+}
+
+#[tokio::test]
+async fn keys_of_a_file_are_taken_where_the_provider_cannot_be_reached() {
+    let provider = Provider::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let jwks = reqwest::get(format!("{}/jwks", provider.issuer)).await.unwrap().text().await.unwrap();
+    std::fs::write(&file, jwks).unwrap();
+    let server = provider.server(&format!(",jwks-file={}", file.display()));
+    let fetches = provider.fetches().await;
+    is_accepted(&server, &provider.token("ES256").await).await;
+
+    provider.act("rotate", json!({ "how": "add" })).await;
+    let new = provider.token("ES256").await;
+    let jwks = reqwest::get(format!("{}/jwks", provider.issuer)).await.unwrap().text().await.unwrap();
+    std::fs::write(&file, jwks).unwrap();
+    is_accepted(&server, &new).await;
+    assert_eq!(provider.fetches().await, fetches + 1, "only this test fetched");
+}
+
+#[tokio::test]
+async fn the_standalone_issuer_is_off_unless_asked_for() {
+    let provider = Provider::start();
+    let server = provider.server("");
+    let standalone = server.token("alice");
+    create(&server, &standalone).await.problem(401);
+    assert!(!server.log().contains("signing"), "{}", server.log());
+
+    let both = Server::at(&server.data, &["--issuer", &provider.line(""), "--standalone-issuer"]);
+    is_accepted(&both, &standalone).await;
+    is_accepted(&both, &provider.token("RS256").await).await;
+    let list = Answer::of(both.request(Method::GET, KEYS, &standalone)).await;
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "whoever has the same sub elsewhere is another owner");
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}

@@ -1,0 +1,114 @@
+//! Provider: a real OpenID provider (npm's oidc-provider), and what a test does to it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use mintkey::domain::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::support::{Server, client};
+use crate::tools::{leftovers, script};
+
+pub const AUDIENCE: &str = "https://mintkey.example.com/api";
+
+/// A running provider; it ends with the value.
+pub struct Provider {
+    process: Child,
+    /// It says more at times, and must not find the pipe closed.
+    _output: BufReader<ChildStdout>,
+    pub issuer: String,
+    control: String,
+}
+
+impl Provider {
+    pub fn start() -> Self {
+        Self::of(&mut script("provider.mjs"))
+    }
+
+    /// Over TLS, with the certificate and the key in this file.
+    pub fn with_certificate(pem: &Path) -> Self {
+        Self::of(script("provider.mjs").arg(pem))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let log = File::options().create(true).append(true).open(leftovers().join("provider.log")).unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the provider did not start: {line}"));
+        let of = |name: &str| ready[name].as_str().unwrap().to_owned();
+        Self { process, _output: output, issuer: of("issuer"), control: of("control") }
+    }
+
+    /// A server that trusts the provider, with more options.
+    pub fn server(&self, options: &str) -> Server {
+        Server::with(&["--issuer", &self.line(options)])
+    }
+
+    pub fn line(&self, options: &str) -> String {
+        format!("{},audience={AUDIENCE}{options}", self.issuer)
+    }
+
+    /// An access token as a client gets it; a client is named as the algorithm that signs for it.
+    pub async fn token(&self, name: &str) -> String {
+        let request = client().post(format!("{}/token", self.issuer));
+        let request =
+            request.basic_auth(name, Some("secret")).header("content-type", "application/x-www-form-urlencoded");
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("grant_type", "client_credentials"),
+                ("resource", AUDIENCE),
+                ("scope", "projects:read api-keys:verify"),
+            ])
+            .finish();
+        let answer: Value = request.body(form).send().await.unwrap().json().await.unwrap();
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+
+    /// See `actions` in the script.
+    pub async fn act(&self, action: &str, what: Value) -> Value {
+        let request = client().post(format!("{}/{action}", self.control)).body(what.to_string());
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A token of these texts, with the provider's own signature; `$KID` stands for the name of the key.
+    pub async fn sign_text(&self, algorithm: &str, header: &str, claims: &str) -> String {
+        let token = self.act("sign", json!({ "alg": algorithm, "header": header, "claims": claims })).await;
+        token.as_str().unwrap().to_owned()
+    }
+
+    pub async fn sign(&self, header: &Value, claims: &Value) -> String {
+        self.sign_text(header["alg"].as_str().unwrap(), &header.to_string(), &claims.to_string()).await
+    }
+
+    /// What a good token of the provider claims.
+    pub fn claims(&self, change: impl FnOnce(&mut Value)) -> Value {
+        let now = Clock::System.now().timestamp();
+        let mut claims = json!({
+            "iss": self.issuer, "aud": AUDIENCE, "sub": "alice", "client_id": "docs", "jti": "1",
+            "iat": now, "exp": now + 600, "scope": "projects:read",
+        });
+        change(&mut claims);
+        claims
+    }
+
+    /// How often the keys were fetched.
+    pub async fn fetches(&self) -> usize {
+        let requests = self.act("requests", Value::Null).await;
+        requests.as_array().unwrap().iter().filter(|path| *path == "/jwks").count()
+    }
+}
+
+pub fn header() -> Value {
+    json!({ "typ": "at+jwt", "alg": "RS256", "kid": "$KID" })
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
