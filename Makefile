@@ -8,13 +8,14 @@ run:
 
 test: tools
 	cargo test --workspace --locked
+	MINTKEY_TEST_DATABASE=postgres cargo test --locked --test api -- --skip sqlite::
 
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	sh tests/house.sh
 
-# What the end-to-end tests drive: a browser, linters, schemathesis.
+# What the tests drive: PostgreSQL, a browser, linters, schemathesis.
 tools:
 	sh tests/e2e/tools.sh
 

@@ -134,7 +134,7 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
         catalogue,
         issuers: Vec::new().into(),
         tokens,
-        cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl)),
+        cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl, keys.max_staleness)),
         usage: Arc::default(),
     })
 }

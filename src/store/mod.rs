@@ -6,6 +6,7 @@
 //! the key that it is about before it reads what it goes by.
 
 mod audit;
+mod changes;
 mod errors;
 mod idempotency;
 mod keys;
@@ -18,6 +19,7 @@ mod usage;
 use std::time::Duration;
 
 pub use audit::EventFilter;
+pub use changes::{Changes, News};
 pub use errors::StoreError;
 pub use idempotency::Remembered;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
@@ -116,15 +118,6 @@ impl Store {
     /// Whether the database can be asked now.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.read(async |database| database.execute_unprepared("SELECT 1 FROM schema_level").await.map(drop)).await
-    }
-
-    /// A number that is another whenever another process has changed the database. It is the writer's own: a connection
-    /// is told of every change but its own, and all of ours are its own.
-    pub async fn version_of_others(&self) -> Result<i64, StoreError> {
-        match self.engine {
-            Engine::Sqlite(_) => self.in_time(sqlite::data_version(&self.writer)).await,
-            Engine::Postgres => Ok(0),
-        }
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

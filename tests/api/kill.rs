@@ -145,8 +145,8 @@ async fn nothing_is_half_done(server: &Server) {
     let told = format!("{} + {} + {}", events("rotated"), events("revoked"), events("updated"));
     for broken in [
         format!("{} <> 1", events("created")),
-        format!("{} <> (revoked_at IS NOT NULL)", events("revoked")),
-        format!("{} <> (deleted_at IS NOT NULL)", events("deleted")),
+        format!("({} = 1) <> (revoked_at IS NOT NULL)", events("revoked")),
+        format!("({} = 1) <> (deleted_at IS NOT NULL)", events("deleted")),
         "deleted_at IS NOT NULL AND revoked_at IS NULL".to_owned(),
         format!("{secrets} <> 1 + {}", events("rotated")),
         "1 <> (SELECT count(*) FROM secrets WHERE key_id = k.id AND expires_at IS NULL)".to_owned(),
@@ -160,15 +160,14 @@ async fn nothing_is_half_done(server: &Server) {
         let orphans = format!("{orphans} WHERE key_id NOT IN (SELECT id FROM api_keys)");
         assert_eq!(server.count(&orphans).await, 0, "{orphans}");
     }
-    let check = server.rows("PRAGMA integrity_check").await;
-    assert_eq!(check[0].try_get_by_index::<String>(0).unwrap(), "ok");
-    assert_eq!(server.rows("PRAGMA foreign_key_check").await.len(), 0);
+    server.is_sound().await;
 }
 
 async fn all_are_as_they_were_acknowledged(server: &Server, keys: &[Known]) {
     let rows = server
         .rows(
-            "SELECT id, name, revoked_at IS NOT NULL AS revoked, deleted_at IS NOT NULL AS deleted, \
+            "SELECT id, name, CAST(CASE WHEN revoked_at IS NOT NULL THEN 1 ELSE 0 END AS bigint) AS revoked, \
+             CAST(CASE WHEN deleted_at IS NOT NULL THEN 1 ELSE 0 END AS bigint) AS deleted, \
              (SELECT count(*) FROM secrets WHERE key_id = k.id) AS secrets FROM api_keys k",
         )
         .await;

@@ -215,6 +215,15 @@ impl Server {
         rows
     }
 
+    /// Checks what the database itself can say of its state; PostgreSQL checks as it reads.
+    pub async fn is_sound(&self) {
+        if database::kind() == Kind::Sqlite {
+            let check = self.rows("PRAGMA integrity_check").await;
+            assert_eq!(check[0].try_get_by_index::<String>(0).unwrap(), "ok");
+            assert_eq!(self.rows("PRAGMA foreign_key_check").await.len(), 0);
+        }
+    }
+
     /// How many rows each of these tables has.
     pub async fn count(&self, table: &str) -> i64 {
         self.rows(&format!("SELECT count(*) AS n FROM {table}")).await[0].try_get("", "n").unwrap()

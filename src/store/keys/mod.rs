@@ -13,7 +13,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::idempotency::{self, Remembered};
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, changes};
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, KeyRecord, StoredSecret};
@@ -92,10 +92,13 @@ impl Store {
             {
                 return Ok(Err(Unchanged::AnsweredBefore(earlier)));
             }
-            match decide(before.clone()) {
-                Ok(change) => Ok(Ok(write(transaction, before.as_ref(), change).await?)),
-                Err(refusal) => Ok(Err(Unchanged::Decided(refusal))),
-            }
+            let change = match decide(before.clone()) {
+                Ok(change) => change,
+                Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
+            };
+            let record = write(transaction, before.as_ref(), change).await?;
+            changes::tell(transaction, [&record]).await?;
+            Ok(Ok(record))
         })
         .await
     }
@@ -114,6 +117,7 @@ impl Store {
                     changed.push(write(transaction, Some(&before), decide(before.clone())).await?);
                 }
             }
+            changes::tell(transaction, &changed).await?;
             Ok(changed)
         })
         .await
@@ -129,7 +133,10 @@ impl Store {
         pepper_id: &str,
     ) -> Result<(), StoreError> {
         self.write(async |transaction| {
-            Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive().one(transaction).await?;
+            let before =
+                find(transaction, Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive()).await?;
+            // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
+            changes::tell(transaction, &before).await?;
             let row = secret::ActiveModel {
                 id: Set(id),
                 hash: Set(hash.0.to_vec()),
