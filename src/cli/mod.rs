@@ -120,9 +120,10 @@ async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Res
 /// The store, opened and brought up to date, with the secrets that belong to it.
 async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Failure> {
     let clock = Clock::System;
-    let url = data.database_url()?;
+    // Settings first: what is wrong with them is told without waiting for a database.
+    data.database_url()?;
     let peppers = data.peppers()?;
-    let store = Store::open(&url, data.database_connections).await?;
+    let store = open(data).await?;
     store.adopt_peppers(&peppers, clock.now()).await?;
     let catalogue = keys.scope_catalogue.clone().map(Arc::new);
     let tokens = VerifiedTokens::new(&peppers).into();
@@ -137,6 +138,11 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
         cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl, keys.max_staleness)),
         usage: Arc::default(),
     })
+}
+
+async fn open(data: &DataSettings) -> Result<Store, Failure> {
+    let opened = Store::open(&data.database_url()?, data.database_connections).await;
+    Ok(opened.map_err(|error| format!("--database-url (MINTKEY_DATABASE_URL): {error}"))?)
 }
 
 /// The socket is bound by now, so a command pasted at once is answered, if only after the start is done.
@@ -158,7 +164,7 @@ fn welcome(server: &Server, signing: &SigningKey, clock: &Clock) -> Result<(), F
 }
 
 async fn migrate(data: DataSettings) -> Result<(), Failure> {
-    Ok(Store::open(&data.database_url()?, data.database_connections).await?.close().await?)
+    Ok(open(&data).await?.close().await?)
 }
 
 fn token(command: &TokenCommand) -> Result<(), Failure> {

@@ -51,7 +51,7 @@ impl Service {
         reason: Option<String>,
         dry_run: bool,
     ) -> Result<BulkRevocation, ServiceError> {
-        const PAGE: u64 = 100;
+        const PAGE: u64 = 50;
         let mut done = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {
