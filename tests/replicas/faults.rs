@@ -95,7 +95,7 @@ async fn memory_stands_in_for_the_store_no_longer_than_its_limit() {
     scene.works_again().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_leads_nowhere_is_an_outage_and_keys_in_memory_are_verified() {
     let site = Site::new();
     let proxy = Proxy::to(site.postgres.port).await;

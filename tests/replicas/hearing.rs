@@ -89,7 +89,7 @@ async fn a_revocation_is_in_force_in_time_though_the_listener_is_killed_again_an
     there.log_line(&["WARN", "not heard of"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_is_in_force_in_time_though_notifications_are_lost_on_the_way() {
     let site = Site::new();
     let proxy = Proxy::to(site.postgres.port).await;

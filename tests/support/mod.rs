@@ -16,6 +16,7 @@ pub const KEYS: &str = "/api/auth/api-keys/";
 pub const VERIFY: &str = "/api/auth/api-keys/verify";
 
 pub mod database;
+#[allow(dead_code, reason = "not every test binary does it harm")]
 pub mod postgres;
 
 pub fn mintkey() -> Command {
