@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test lint tools openapi
+.PHONY: run test chaos lint tools openapi
 
 run:
 	cargo build --release --locked
@@ -9,6 +9,11 @@ run:
 test: tools
 	cargo test --workspace --locked
 	MINTKEY_TEST_DATABASE=postgres cargo test --locked --test api -- --skip sqlite::
+
+# The same promises while things go wrong, for longer; the sizes are the reader's to choose.
+chaos: tools
+	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
+	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
 
 lint:
 	cargo fmt --all --check

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use crate::support::{KEYS, Server, id, secret};
 
-const KILLS: usize = 8;
 const CONNECTIONS: usize = 16;
 const CHANGES: usize = 100;
 
@@ -34,6 +33,11 @@ struct Load {
     token: String,
     acknowledged: AtomicUsize,
     done: AtomicBool,
+}
+
+/// `make chaos` asks for more.
+fn kills() -> usize {
+    std::env::var("CHAOS_KILLS").map_or(8, |kills| kills.parse().unwrap())
 }
 
 fn random(below: usize) -> usize {
@@ -114,7 +118,7 @@ async fn key_secrets_and_audit_agree_however_often_the_process_is_killed() {
     *load.url.write().unwrap() = server.url.clone();
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(load.clone().live())).collect();
 
-    for _ in 0..KILLS {
+    for _ in 0..kills() {
         let enough = load.acknowledged.load(Ordering::Relaxed) + CHANGES + random(20);
         let deadline = Instant::now() + Duration::from_secs(60);
         while load.acknowledged.load(Ordering::Relaxed) < enough {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests drive: Debian's PostgreSQL, Chromium and proxies, the npm tools and the Python tools.
+# Installs what the tests drive: Debian's PostgreSQL, Chromium, proxies and small tools, the npm tools and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -29,6 +29,8 @@ command -v npm >/dev/null || {
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v curl >/dev/null || missing="$missing curl"
+command -v faketime >/dev/null || missing="$missing faketime"
+command -v openssl >/dev/null || missing="$missing openssl"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 services=
 for proxy in nginx caddy haproxy; do

@@ -109,6 +109,8 @@ async fn a_connection_that_leads_nowhere_is_an_outage_and_keys_in_memory_are_ver
         let made =
             async || (scene.server.create(&scene.alice, json!({ "name": "y" })).await.status == 201).then_some(());
         eventually(Duration::from_secs(10), "a create", made).await;
+        // What was in memory is dropped once changes are heard of again, and then read again.
+        scene.warm_is_answered_at_once_for(Duration::from_secs(3)).await;
     }
     scene.works_again().await;
 }

@@ -67,10 +67,9 @@ impl Postgres {
             give_away(&copy);
         }
         let port = free_port();
-        let mut settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
-        settings.push(format!("port={port}"));
-        settings.push(format!("unix_socket_directories={}", directory.display()));
-        settings.extend(["listen_addresses=127.0.0.1", "max_connections=400"].map(str::to_owned));
+        let sockets = format!("unix_socket_directories={}", directory.display());
+        let ours = [&format!("port={port}"), &sockets, "listen_addresses=127.0.0.1", "max_connections=400"];
+        let settings: Vec<_> = ours.iter().chain(settings).map(ToString::to_string).collect();
         let server = Mutex::new(serve(&directory, &settings));
         let keeper = keep(&directory);
         let postgres = Self { server, _keeper: keeper, directory, settings, port, databases: AtomicU64::new(0) };
