@@ -1,7 +1,11 @@
-//! Command line: `serve | migrate | token | keys | openapi`.
+//! Command line: `serve | migrate | backup | token | keys | openapi`.
 
+mod journal;
 mod keys;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +37,8 @@ enum Command {
     Serve(ServeCommand),
     /// Bring the database up to date and exit.
     Migrate(DataSettings),
+    /// Copy a SQLite database that may be in use, whole and as of one moment.
+    Backup(BackupCommand),
     /// Print an access token of the standalone issuer, and nothing else, on standard output.
     Token(TokenCommand),
     /// Make, list, show, revoke and rotate keys on the store itself, with or without a running server.
@@ -51,6 +57,15 @@ struct ServeCommand {
     signing: SigningSettings,
     #[command(flatten)]
     serve: ServeSettings,
+}
+
+#[derive(Args)]
+struct BackupCommand {
+    /// File to be made.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    #[command(flatten)]
+    data: DataSettings,
 }
 
 #[derive(Args)]
@@ -79,6 +94,7 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => block_on(serve(command)),
         Command::Migrate(data) => block_on(migrate(data)),
+        Command::Backup(command) => block_on(backup(command)),
         Command::Token(command) => token(&command),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Openapi => {
@@ -165,6 +181,20 @@ fn welcome(server: &Server, signing: &SigningKey, clock: &Clock) -> Result<(), F
 
 async fn migrate(data: DataSettings) -> Result<(), Failure> {
     Ok(open(&data).await?.close().await?)
+}
+
+async fn backup(BackupCommand { to, data }: BackupCommand) -> Result<(), Failure> {
+    // For its owner alone, as the database is.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
+    let file = made.map_err(|error| format!("--to {}: {error}; give a file that is not there yet", to.display()))?;
+    let store = open(&data).await?;
+    let copied = store.copy_to(&to).await;
+    store.close().await?;
+    if copied.is_err() {
+        std::fs::remove_file(&to)?;
+    }
+    copied?;
+    Ok(file.sync_all()?)
 }
 
 fn token(command: &TokenCommand) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ mod schema;
 mod sqlite;
 mod usage;
 
+use std::path::Path;
 use std::time::Duration;
 
 pub use audit::EventFilter;
@@ -24,8 +25,8 @@ pub use errors::StoreError;
 pub use idempotency::Remembered;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 pub use usage::KeyUse;
 
@@ -118,6 +119,16 @@ impl Store {
     /// Whether the database can be asked now.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.read(async |database| database.execute_unprepared("SELECT 1 FROM schema_level").await.map(drop)).await
+    }
+
+    /// Copies a SQLite database as it is at one moment into this file, which is empty.
+    pub async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        if let Engine::Postgres = self.engine {
+            return Err(StoreError::refused("PostgreSQL has its own: pg_dump --format=custom"));
+        }
+        let name = file.to_str().ok_or_else(|| StoreError::refused("the file's name is not UTF-8"))?;
+        let copy = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [name.into()]);
+        self.read(async |database| database.execute_raw(copy).await.map(drop)).await
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

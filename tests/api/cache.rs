@@ -159,24 +159,24 @@ async fn a_key_that_another_process_made_is_found_at_once() {
     }
 }
 
-/// Not told of by anybody, and not at once in the cache's time to live either: SQLite says that something was changed.
-#[tokio::test]
-async fn what_is_changed_with_a_database_shell_is_seen_within_a_second() {
-    let server = Server::start();
-    let (gateway, alice) = gateway(&server);
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-    server.execute("UPDATE api_keys SET enabled = false").await;
-    let disabled = async || (server.code(&gateway, secret(&key)).await == "DISABLED").then_some(());
-    eventually(WITHIN_A_SECOND, "DISABLED", disabled).await;
-}
-
 mod sqlite {
     use std::fs;
 
     use sea_orm::ConnectionTrait;
 
     use super::*;
+
+    /// Not told of by anybody, and not at once in the cache's time to live either: SQLite says that something was changed.
+    #[tokio::test]
+    async fn what_is_changed_with_a_database_shell_is_seen_within_a_second() {
+        let server = Server::start();
+        let (gateway, alice) = gateway(&server);
+        let key = server.key(&alice, json!({ "name": "k" })).await;
+        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        server.execute("UPDATE api_keys SET enabled = false").await;
+        let disabled = async || (server.code(&gateway, secret(&key)).await == "DISABLED").then_some(());
+        eventually(WITHIN_A_SECOND, "DISABLED", disabled).await;
+    }
 
     #[tokio::test]
     async fn keys_in_memory_are_verified_while_the_store_is_locked_or_gone() {
@@ -204,6 +204,27 @@ mod sqlite {
         }
         fs::rename(&away, &here).unwrap();
         assert_eq!(server.create(&alice, json!({ "name": "x" })).await.status, 201);
+    }
+
+    #[tokio::test]
+    async fn memory_stands_in_for_a_store_that_is_gone_no_longer_than_its_limit() {
+        let server = Server::with(&["--max-staleness", "4s", "--cache-ttl", "1s"]);
+        let (gateway, alice) = gateway(&server);
+        let key = server.key(&alice, json!({ "name": "k" })).await;
+        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
+        fs::rename(&here, &away).unwrap();
+        let gone = Instant::now();
+        while gone.elapsed() < Duration::from_millis(3500) {
+            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let ask = async || server.verify(&gateway, json!({ "key": secret(&key) })).await;
+        let refused = async || (ask().await.status == 503).then_some(());
+        eventually(Duration::from_secs(4), "an outage", refused).await;
+        fs::rename(&away, &here).unwrap();
+        let again = async || (ask().await.body["code"] == "VALID").then_some(());
+        eventually(Duration::from_secs(2), "VALID", again).await;
     }
 
     /// The file is there and nothing of it can be read any more.

@@ -8,6 +8,7 @@ mod wire;
 
 mod administration;
 mod audit;
+mod backup;
 mod bad_bodies;
 mod bad_credentials;
 mod bad_fields;

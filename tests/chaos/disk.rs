@@ -54,7 +54,7 @@ async fn a_full_disk_is_an_outage_until_there_is_room_and_loses_nothing() {
     let warm = server.key(&alice, json!({ "name": "warm" })).await;
     assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
     let (mut made, mut revoked) = (vec![id(&warm).to_owned()], Vec::new());
-    let metadata = json!({ "a": "x".repeat(8000) });
+    let metadata = json!({ "a": "x".repeat(4000) });
     for _ in 0..3 {
         disk.fill();
         let deadline = Instant::now() + Duration::from_secs(60);
