@@ -8,10 +8,12 @@ run:
 
 test: tools
 	cargo test --workspace --locked
+	MINTKEY_TEST_DATABASE=postgres cargo test --locked --test api -- --skip sqlite::
 
-# Faults and overload: some minutes, on a machine with nothing else to do.
+# The promises while things go wrong, for minutes, on a machine with nothing else to do; the sizes are the reader's to choose.
 chaos: tools
-	cargo test --locked --test chaos -- --test-threads=1
+	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
+	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
 
 lint:
 	cargo fmt --all --check
@@ -28,7 +30,7 @@ deny: target/tools/bin/cargo-deny
 target/tools/bin/cargo-deny:
 	cargo install --quiet --locked --debug --version 0.20.2 --no-default-features --root target/tools cargo-deny
 
-# What the end-to-end tests drive: a browser, proxies, linters, schemathesis, generators of clients.
+# What the tests drive: PostgreSQL, a browser, proxies, linters, schemathesis, generators of clients.
 tools:
 	sh tests/e2e/tools.sh
 

@@ -102,6 +102,11 @@ pub struct KeySettings {
     /// How long a key is held in memory before it is read again.
     #[arg(long, global = true, env = "MINTKEY_CACHE_TTL", default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub cache_ttl: Duration,
+
+    /// How long keys in memory are verified while the database cannot be asked; a revocation elsewhere is not heard of
+    /// for that long.
+    #[arg(long, global = true, env = "MINTKEY_MAX_STALENESS", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub max_staleness: Duration,
 }
 
 /// What `serve` needs beside.

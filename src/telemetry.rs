@@ -19,9 +19,10 @@ pub fn start(format: LogFormat, level: LogLevel) {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    // Only our own words: a library's debugging output may hold what a client sent.
+    // Only our own words: a library's debugging output may hold what a client sent. A filter of everything, not of the
+    // lines: one of a layer loses the line after a library's question whether its own would be logged (`enabled!`).
     let ours = tracing_subscriber::filter::Targets::new().with_target("mintkey", level);
-    tracing_subscriber::registry().with(lines.with_filter(ours)).init();
+    tracing_subscriber::registry().with(ours).with(lines).init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         // Not the message: it may hold the value that was not expected.

@@ -1,12 +1,16 @@
 //! `mintkey keys`: the operator's hand on the store, with or without a running server.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Failure;
+use super::{Failure, journal};
 use crate::api::keys::schemas::{ApiKey, ApiKeyCreateResponse};
 use crate::config::{self, DataSettings, KeySettings};
 use crate::domain::audit::{Deed, Origin};
@@ -93,6 +97,17 @@ enum Action {
         #[arg(long, value_name = "DURATION", value_parser = config::grace)]
         grace: Option<std::time::Duration>,
     },
+    /// Print what ended or narrowed keys since a time, one JSON object a line, to be kept beside the backups.
+    Journal {
+        /// When the backup was begun, such as 2026-11-23T04:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: DateTime<Utc>,
+    },
+    /// End, in a database restored from a backup, what a journal says was ended since.
+    Replay {
+        /// File of the journal's lines, or - for standard input.
+        journal: PathBuf,
+    },
 }
 
 pub async fn run(KeysCommand { place, action, json }: KeysCommand) -> Result<(), Failure> {
@@ -136,6 +151,14 @@ async fn act(service: &Service, action: Action, json: bool) -> Result<(), Failur
             let issued = service.rotate_key(&deed, Reach::All, id, grace, None).await?;
             let text = issued_text(&issued);
             print(json_of(&ApiKeyCreateResponse::from(issued)), text);
+        }
+        Action::Journal { since } => journal::print(service, since).await?,
+        Action::Replay { journal } if journal.as_os_str() == "-" => {
+            println!("{}", journal::replay(service, &deed, std::io::stdin().lock()).await?);
+        }
+        Action::Replay { journal } => {
+            let file = File::open(&journal).map_err(|error| format!("{}: {error}", journal.display()))?;
+            println!("{}", journal::replay(service, &deed, BufReader::new(file)).await?);
         }
     }
     Ok(())

@@ -1,7 +1,11 @@
-//! Command line: `serve | migrate | token | keys | openapi`.
+//! Command line: `serve | migrate | backup | token | keys | openapi`.
 
+mod journal;
 mod keys;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +37,8 @@ enum Command {
     Serve(ServeCommand),
     /// Bring the database up to date and exit.
     Migrate(DataSettings),
+    /// Copy a SQLite database that may be in use, whole and as of one moment.
+    Backup(BackupCommand),
     /// Print an access token of the standalone issuer, and nothing else, on standard output.
     Token(TokenCommand),
     /// Make, list, show, revoke and rotate keys on the store itself, with or without a running server.
@@ -53,6 +59,15 @@ struct ServeCommand {
     issuers: IssuerSettings,
     #[command(flatten)]
     serve: ServeSettings,
+}
+
+#[derive(Args)]
+struct BackupCommand {
+    /// File to be made.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    #[command(flatten)]
+    data: DataSettings,
 }
 
 #[derive(Args)]
@@ -83,6 +98,7 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => block_on(serve(command)),
         Command::Migrate(data) => block_on(migrate(data)),
+        Command::Backup(command) => block_on(backup(command)),
         Command::Token(command) => token(&command),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Openapi => {
@@ -129,9 +145,10 @@ async fn serve(ServeCommand { data, keys, signing, issuers, serve }: ServeComman
 /// The store, opened and brought up to date, with the secrets that belong to it.
 async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Failure> {
     let clock = Clock::System;
-    let url = data.database_url()?;
+    // Settings first: what is wrong with them is told without waiting for a database.
+    data.database_url()?;
     let peppers = data.peppers()?;
-    let store = Store::open(&url, data.database_connections).await?;
+    let store = open(data).await?;
     store.adopt_peppers(&peppers, clock.now()).await?;
     let catalogue = keys.scope_catalogue.clone().map(Arc::new);
     let tokens = VerifiedTokens::new(&peppers).into();
@@ -143,9 +160,14 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
         catalogue,
         issuers: Vec::new().into(),
         tokens,
-        cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl)),
+        cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl, keys.max_staleness)),
         usage: Arc::default(),
     })
+}
+
+async fn open(data: &DataSettings) -> Result<Store, Failure> {
+    let opened = Store::open(&data.database_url()?, data.database_connections).await;
+    Ok(opened.map_err(|error| format!("--database-url (MINTKEY_DATABASE_URL): {error}"))?)
 }
 
 /// The socket is bound by now, so a command pasted at once is answered, if only after the start is done.
@@ -168,7 +190,21 @@ fn welcome(server: &Server, signing: Option<&SigningKey>, clock: &Clock) -> Resu
 }
 
 async fn migrate(data: DataSettings) -> Result<(), Failure> {
-    Ok(Store::open(&data.database_url()?, data.database_connections).await?.close().await?)
+    Ok(open(&data).await?.close().await?)
+}
+
+async fn backup(BackupCommand { to, data }: BackupCommand) -> Result<(), Failure> {
+    // For its owner alone, as the database is.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
+    let file = made.map_err(|error| format!("--to {}: {error}; give a file that is not there yet", to.display()))?;
+    let store = open(&data).await?;
+    let copied = store.copy_to(&to).await;
+    store.close().await?;
+    if copied.is_err() {
+        std::fs::remove_file(&to)?;
+    }
+    copied?;
+    Ok(file.sync_all()?)
 }
 
 fn token(command: &TokenCommand) -> Result<(), Failure> {

@@ -1,18 +1,19 @@
 //! Tasks: what the server does beside answering requests.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
 use crate::service::Service;
-use crate::store::StoreError;
+use crate::store::{News, StoreError};
 
-/// How often another process's changes are looked for, so that they are seen within a second.
-const LOOK: Duration = Duration::from_millis(500);
+/// How soon it is tried again to hear of changes.
+const RETRY: Duration = Duration::from_millis(250);
 /// How often what is due of the counts of use is written.
 const WRITE: Duration = Duration::from_secs(2);
 /// How often remembered answers that nobody may ask for any more are forgotten.
@@ -28,7 +29,7 @@ pub struct Tasks {
 
 pub fn start(service: &Arc<Service>) -> Tasks {
     let mut lookouts = JoinSet::new();
-    lookouts.spawn(notice_other_processes(service.clone()));
+    lookouts.spawn(follow_changes(service.clone()));
     lookouts.spawn(forget_answers(service.clone()));
     for issuer in service.issuers.iter() {
         lookouts.spawn(issuer.keys.clone().keep_fresh());
@@ -46,25 +47,30 @@ impl Tasks {
     }
 }
 
-/// The command line, or an operator with a database shell, changes keys behind this process's back. What changed is not
-/// told, only that something did: everything in memory is read again.
-async fn notice_other_processes(service: Arc<Service>) {
-    let mut seen = None;
-    let mut tick = ticks(LOOK);
+/// Keeps what is in memory true: other replicas, the command line, or an operator with a database shell change keys
+/// behind this process's back.
+async fn follow_changes(service: Arc<Service>) {
     loop {
-        tick.tick().await;
-        match service.store.version_of_others().await {
-            Ok(version) if seen.replace(version) != Some(version) => service.cache.changed_somewhere(),
-            Ok(_) => {}
-            Err(error) => {
-                // A database that is another one now says nothing of the keys in memory.
-                if matches!(error, StoreError::Refused(_)) {
-                    service.cache.changed_somewhere();
-                }
-                // Until it can be asked again, nothing in memory can be trusted to be the latest.
-                warn!(%error, "the store does not say whether another process changed it");
-                seen = None;
-            }
+        let Err(error) = hear_changes(&service).await;
+        // A database that is another one now says nothing of the keys in memory.
+        if matches!(error, StoreError::Refused(_)) {
+            service.cache.changed_somewhere();
+        }
+        service.cache.store_answers(service.store.ping().await.is_ok());
+        warn!(%error, "changes made by other processes are not heard of");
+        sleep(RETRY).await;
+    }
+}
+
+async fn hear_changes(service: &Service) -> Result<Infallible, StoreError> {
+    let mut changes = service.store.changes().await?;
+    // What was changed before was told to nobody.
+    service.cache.changed_somewhere();
+    loop {
+        match changes.next().await? {
+            News::Changed(hashes) => hashes.iter().for_each(|hash| service.cache.changed(hash)),
+            News::Something => service.cache.changed_somewhere(),
+            News::AllUntil(moment) => service.cache.heard_until(moment),
         }
     }
 }

@@ -109,7 +109,7 @@ pub mod tests {
             prefix: "mk".parse().unwrap(),
             catalogue: None,
             issuers: Vec::new().into(),
-            cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO)),
+            cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO, std::time::Duration::ZERO)),
             usage: Arc::default(),
         }
     }

@@ -1,9 +1,11 @@
 //! Verify: is this key good? One decision, which the faces of the API only translate.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use tokio::time::timeout;
 
 use super::usage::Tally;
 use super::{Service, ServiceError};
@@ -12,6 +14,9 @@ use crate::domain::key::ApiKey;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Secret, SecretHash};
 use crate::domain::verdict::Verdict;
+
+/// How long whoever asks waits for the store.
+const PATIENCE: Duration = Duration::from_millis(1800);
 
 /// A key as it was read for one of its secrets, and what is derived from that once for all questions.
 pub struct KnownKey {
@@ -52,8 +57,30 @@ impl Service {
         match self.cache.get(&hash) {
             Some(remembered) => Ok(remembered),
             // Boxed, so that an answer from memory does not carry the room that a reading needs.
-            None => Box::pin(self.cache.get_or_read(&hash, self.read_key(secret, hash))).await,
+            None => Box::pin(self.ask_store(secret, hash)).await,
         }
+    }
+
+    /// When the store does not answer, a key is what it was when it last did, within the limit that the cache knows.
+    async fn ask_store(&self, secret: &Secret<'_>, hash: SecretHash) -> Result<Option<Arc<KnownKey>>, ServiceError> {
+        if self.cache.is_cut_off()
+            && let Some(known) = self.cache.recall(&hash)
+        {
+            return Ok(Some(known));
+        }
+        // Those who wait for another's reading, which then fails, read for themselves one after another.
+        let read = timeout(PATIENCE, self.cache.get_or_read(&hash, self.read_key(secret, hash))).await;
+        match read.unwrap_or_else(|_| Err(ServiceError::Unavailable("the store did not answer in time".into()))) {
+            Err(ServiceError::Unavailable(reason)) => {
+                self.cache.recall(&hash).map(Some).ok_or(ServiceError::Unavailable(reason))
+            }
+            read => read,
+        }
+    }
+
+    /// How long a change of a key takes to be in force here, wherever it was made, as far as it is known.
+    pub fn revocation_lag(&self) -> Duration {
+        self.cache.lag()
     }
 
     /// Looks the secret up under every pepper in force. One that was hashed with an old pepper is hashed anew: the cache

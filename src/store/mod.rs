@@ -6,6 +6,7 @@
 //! the key that it is about before it reads what it goes by.
 
 mod audit;
+mod changes;
 mod errors;
 mod idempotency;
 mod keys;
@@ -15,16 +16,18 @@ mod schema;
 mod sqlite;
 mod usage;
 
+use std::path::Path;
 use std::time::Duration;
 
 pub use audit::EventFilter;
+pub use changes::{Changes, News};
 pub use errors::StoreError;
 pub use idempotency::Remembered;
 use keys::Creations;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 pub use usage::KeyUse;
 
@@ -121,13 +124,14 @@ impl Store {
         self.read(async |database| database.execute_unprepared("SELECT 1 FROM schema_level").await.map(drop)).await
     }
 
-    /// A number that is another whenever another process has changed the database. It is the writer's own: a connection
-    /// is told of every change but its own, and all of ours are its own.
-    pub async fn version_of_others(&self) -> Result<i64, StoreError> {
-        match self.engine {
-            Engine::Sqlite(_) => self.in_time(sqlite::data_version(&self.writer)).await,
-            Engine::Postgres => Ok(0),
+    /// Copies a SQLite database as it is at one moment into this file, which is empty.
+    pub async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        if let Engine::Postgres = self.engine {
+            return Err(StoreError::refused("PostgreSQL has its own: pg_dump --format=custom"));
         }
+        let name = file.to_str().ok_or_else(|| StoreError::refused("the file's name is not UTF-8"))?;
+        let copy = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [name.into()]);
+        self.read(async |database| database.execute_raw(copy).await.map(drop)).await
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

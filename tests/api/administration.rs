@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
+use crate::support::{Answer, KEYS, Server, database, id, nobodys, secret};
 
 const KEYS_OF_ALL: &str = "/api/admin/api-keys";
 const EVENTS_OF_ALL: &str = "/api/admin/audit-events";
@@ -248,7 +248,8 @@ async fn more_keys_than_one_batch_are_all_revoked() {
     server
         .execute(&format!(
             "INSERT INTO api_keys (id, {columns}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1199) \
-             SELECT randomblob(16), {columns} FROM api_keys, n"
+             SELECT {}, {columns} FROM api_keys, n",
+            database::NEW_UUID[database::kind() as usize]
         ))
         .await;
     assert_eq!(server.count("api_keys").await, 1200);

@@ -108,8 +108,8 @@ async fn no_event_holds_a_secret() {
     assert_eq!(server.revoke(id(&key), secret(&new), Value::Null).await.status, 200);
     let page = events(&server, &token, "").await;
     assert_eq!(actions(&page), ["revoked", "rotated", "created"]);
-    let rows = server.rows("SELECT group_concat(changes) AS all_changes FROM audit_events").await;
-    let stored: String = rows[0].try_get("", "all_changes").unwrap();
+    let rows = server.rows("SELECT changes FROM audit_events").await;
+    let stored: String = rows.iter().map(|row| row.try_get::<String>("", "changes").unwrap()).collect();
     for secret in [secret(&key), secret(&new)] {
         for text in [&page.text, &stored] {
             assert!(!text.contains(secret) && !text.contains(&secret[7..48]), "{text}");

@@ -1,14 +1,12 @@
 //! Cache: what is answered from memory is never older than the last change that was answered, on this node under load,
 //! and not much older than a change of another process.
 
-use std::fs;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
-use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -161,77 +159,106 @@ async fn a_key_that_another_process_made_is_found_at_once() {
     }
 }
 
-/// Not told of by anybody, and not at once in the cache's time to live either: SQLite says that something was changed.
-#[tokio::test]
-async fn what_is_changed_with_a_database_shell_is_seen_within_a_second() {
-    let server = Server::start();
-    let (gateway, alice) = gateway(&server);
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-    server.execute("UPDATE api_keys SET enabled = 0").await;
-    let disabled = async || (server.code(&gateway, secret(&key)).await == "DISABLED").then_some(());
-    eventually(WITHIN_A_SECOND, "DISABLED", disabled).await;
-}
+mod sqlite {
+    use std::fs;
 
-#[tokio::test]
-async fn keys_in_memory_are_verified_while_the_store_is_locked_or_gone() {
-    let server = Server::start();
-    let (gateway, alice) = gateway(&server);
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    use sea_orm::ConnectionTrait;
 
-    let other = server.lock().await;
-    let asked = Instant::now();
-    server.create(&alice, json!({ "name": "x" })).await.problem(503);
-    for _ in 0..50 {
+    use super::*;
+
+    /// Not told of by anybody, and not at once in the cache's time to live either: SQLite says that something was changed.
+    #[tokio::test]
+    async fn what_is_changed_with_a_database_shell_is_seen_within_a_second() {
+        let server = Server::start();
+        let (gateway, alice) = gateway(&server);
+        let key = server.key(&alice, json!({ "name": "k" })).await;
         assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-        assert_eq!(server.get("/api/auth/forward", secret(&key)).await.status, 200);
+        server.execute("UPDATE api_keys SET enabled = false").await;
+        let disabled = async || (server.code(&gateway, secret(&key)).await == "DISABLED").then_some(());
+        eventually(WITHIN_A_SECOND, "DISABLED", disabled).await;
     }
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    other.execute_unprepared("ROLLBACK").await.unwrap();
-    other.close().await.unwrap();
 
-    let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
-    fs::rename(&here, &away).unwrap();
-    server.create(&alice, json!({ "name": "x" })).await.problem(503);
-    for _ in 0..50 {
+    #[tokio::test]
+    async fn keys_in_memory_are_verified_while_the_store_is_locked_or_gone() {
+        let server = Server::start();
+        let (gateway, alice) = gateway(&server);
+        let key = server.key(&alice, json!({ "name": "k" })).await;
         assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-    }
-    fs::rename(&away, &here).unwrap();
-    assert_eq!(server.create(&alice, json!({ "name": "x" })).await.status, 201);
-}
 
-/// The file is there and nothing of it can be read any more.
-#[tokio::test]
-async fn a_key_that_the_store_cannot_be_asked_about_is_an_outage_and_no_verdict() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
-    let (gateway, alice) = gateway(&server);
-    let mut unknown = Vec::new();
-    for _ in 0..4 {
-        unknown.push(server.key(&alice, json!({ "name": "k" })).await);
+        let other = server.lock().await;
+        let asked = Instant::now();
+        server.create(&alice, json!({ "name": "x" })).await.problem(503);
+        for _ in 0..50 {
+            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+            assert_eq!(server.get("/api/auth/forward", secret(&key)).await.status, 200);
+        }
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        other.execute_unprepared("ROLLBACK").await.unwrap();
+        other.close().await.unwrap();
+
+        let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
+        fs::rename(&here, &away).unwrap();
+        server.create(&alice, json!({ "name": "x" })).await.problem(503);
+        for _ in 0..50 {
+            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        }
+        fs::rename(&away, &here).unwrap();
+        assert_eq!(server.create(&alice, json!({ "name": "x" })).await.status, 201);
     }
-    assert!(server.terminate().success());
-    let server = Server::at(directory.path(), &[]);
-    for file in ["mintkey.db", "mintkey.db-wal"] {
-        let path = server.data.join(file);
-        let length = fs::metadata(&path).map_or(0, |file| file.len());
-        fs::write(&path, vec![0xff; length as usize]).unwrap();
+
+    #[tokio::test]
+    async fn memory_stands_in_for_a_store_that_is_gone_no_longer_than_its_limit() {
+        let server = Server::with(&["--max-staleness", "4s", "--cache-ttl", "1s"]);
+        let (gateway, alice) = gateway(&server);
+        let key = server.key(&alice, json!({ "name": "k" })).await;
+        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
+        fs::rename(&here, &away).unwrap();
+        let gone = Instant::now();
+        while gone.elapsed() < Duration::from_millis(3500) {
+            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let ask = async || server.verify(&gateway, json!({ "key": secret(&key) })).await;
+        let refused = async || (ask().await.status == 503).then_some(());
+        eventually(Duration::from_secs(4), "an outage", refused).await;
+        fs::rename(&away, &here).unwrap();
+        let again = async || (ask().await.body["code"] == "VALID").then_some(());
+        eventually(Duration::from_secs(2), "VALID", again).await;
     }
-    let is_an_outage = |answer: &Answer| {
-        answer.problem(503);
-        assert!(answer.header("retry-after").is_some());
-        assert!(answer.header("x-auth-key-id").is_none());
-    };
-    let asked = Instant::now();
-    for key in &unknown {
-        is_an_outage(&server.verify(&gateway, json!({ "key": secret(key) })).await);
-        is_an_outage(&server.get("/api/auth/forward", secret(key)).await);
-        is_an_outage(&server.get("/api/auth/api-keys/self", secret(key)).await);
-        let introspect = server.request(Method::POST, "/api/oauth/introspect", &gateway);
-        let introspect = introspect.header("content-type", "application/x-www-form-urlencoded");
-        is_an_outage(&Answer::of(introspect.body(format!("token={}", secret(key)))).await);
+
+    /// The file is there and nothing of it can be read any more.
+    #[tokio::test]
+    async fn a_key_that_the_store_cannot_be_asked_about_is_an_outage_and_no_verdict() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Server::at(directory.path(), &[]);
+        let (gateway, alice) = gateway(&server);
+        let mut unknown = Vec::new();
+        for _ in 0..4 {
+            unknown.push(server.key(&alice, json!({ "name": "k" })).await);
+        }
+        assert!(server.terminate().success());
+        let server = Server::at(directory.path(), &[]);
+        for file in ["mintkey.db", "mintkey.db-wal"] {
+            let path = server.data.join(file);
+            let length = fs::metadata(&path).map_or(0, |file| file.len());
+            fs::write(&path, vec![0xff; length as usize]).unwrap();
+        }
+        let is_an_outage = |answer: &Answer| {
+            answer.problem(503);
+            assert!(answer.header("retry-after").is_some());
+            assert!(answer.header("x-auth-key-id").is_none());
+        };
+        let asked = Instant::now();
+        for key in &unknown {
+            is_an_outage(&server.verify(&gateway, json!({ "key": secret(key) })).await);
+            is_an_outage(&server.get("/api/auth/forward", secret(key)).await);
+            is_an_outage(&server.get("/api/auth/api-keys/self", secret(key)).await);
+            let introspect = server.request(Method::POST, "/api/oauth/introspect", &gateway);
+            let introspect = introspect.header("content-type", "application/x-www-form-urlencoded");
+            is_an_outage(&Answer::of(introspect.body(format!("token={}", secret(key)))).await);
+        }
+        assert!(asked.elapsed() < Duration::from_secs(4 * 4 * 2), "{:?}", asked.elapsed());
+        assert_eq!(server.code(&gateway, "mk_garbage").await, "NOT_FOUND", "that needs no store");
     }
-    assert!(asked.elapsed() < Duration::from_secs(4 * 4 * 2), "{:?}", asked.elapsed());
-    assert_eq!(server.code(&gateway, "mk_garbage").await, "NOT_FOUND", "that needs no store");
 }

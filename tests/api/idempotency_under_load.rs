@@ -66,39 +66,6 @@ fn files_with(server: &Server, text: &str) -> Vec<String> {
     found
 }
 
-#[tokio::test]
-async fn the_disk_and_the_log_hold_neither_the_secret_nor_the_name() {
-    let mut server = Server::with(&["--log-level", "debug"]);
-    let token = server.token("alice");
-    let body = json!({ "name": "planted-where-it-may-be" });
-    let mut texts = vec![NAME.to_owned()];
-    let mut next = KEYS.to_owned();
-    for _ in 0..2 {
-        for replay in [false, true] {
-            let request = server.request(Method::POST, &next, &token).header("idempotency-key", NAME);
-            let answer = Answer::of(if next == KEYS { request.json(&body) } else { request }).await;
-            assert_eq!((answer.status.as_u16(), answer.header("idempotency-replayed").is_some()), (201, replay));
-            if replay {
-                let secret = secret(&answer.body);
-                texts.extend([secret[3..].to_owned(), secret[7..48].to_owned()]);
-                next = format!("{KEYS}{}/rotate", id(&answer.body));
-            }
-        }
-    }
-    assert_eq!(server.count("idempotent_requests").await, 2);
-    assert!(files_with(&server, "planted-where-it-may-be").contains(&"mintkey.db-wal".to_owned()));
-    for text in &texts {
-        assert_eq!(files_with(&server, text), [""; 0], "{text}");
-    }
-    server.terminate();
-    server.log_line(&["stopped"]);
-    assert_eq!(files_with(&server, "planted-where-it-may-be"), ["mintkey.db"]);
-    for text in &texts {
-        assert_eq!(files_with(&server, text), [""; 0], "{text}");
-        assert!(!server.log().contains(text), "{text}");
-    }
-}
-
 fn answered_with_a_key(status: u16) -> bool {
     assert!([201, 503].contains(&status), "{status}");
     status == 201
@@ -153,5 +120,42 @@ async fn requests_sent_again_after_a_kill_make_exactly_one_key_each() {
         let name = key["name"].as_str().unwrap().to_owned();
         let again = until_answered(url.clone(), token.clone(), name).await;
         assert_eq!(&again, key, "what was said once is said again");
+    }
+}
+
+mod sqlite {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_disk_and_the_log_hold_neither_the_secret_nor_the_name() {
+        let mut server = Server::with(&["--log-level", "debug"]);
+        let token = server.token("alice");
+        let body = json!({ "name": "planted-where-it-may-be" });
+        let mut texts = vec![NAME.to_owned()];
+        let mut next = KEYS.to_owned();
+        for _ in 0..2 {
+            for replay in [false, true] {
+                let request = server.request(Method::POST, &next, &token).header("idempotency-key", NAME);
+                let answer = Answer::of(if next == KEYS { request.json(&body) } else { request }).await;
+                assert_eq!((answer.status.as_u16(), answer.header("idempotency-replayed").is_some()), (201, replay));
+                if replay {
+                    let secret = secret(&answer.body);
+                    texts.extend([secret[3..].to_owned(), secret[7..48].to_owned()]);
+                    next = format!("{KEYS}{}/rotate", id(&answer.body));
+                }
+            }
+        }
+        assert_eq!(server.count("idempotent_requests").await, 2);
+        assert!(files_with(&server, "planted-where-it-may-be").contains(&"mintkey.db-wal".to_owned()));
+        for text in &texts {
+            assert_eq!(files_with(&server, text), [""; 0], "{text}");
+        }
+        server.terminate();
+        server.log_line(&["stopped"]);
+        assert_eq!(files_with(&server, "planted-where-it-may-be"), ["mintkey.db"]);
+        for text in &texts {
+            assert_eq!(files_with(&server, text), [""; 0], "{text}");
+            assert!(!server.log().contains(text), "{text}");
+        }
     }
 }

@@ -153,7 +153,7 @@ async fn a_key_that_nobody_made_is_an_invalid_token() {
 
 #[tokio::test]
 async fn a_key_that_was_disabled_or_revoked_is_an_invalid_token() {
-    for change in ["enabled = 0", "revoked_at = created_at", "expires_at = created_at"] {
+    for change in ["enabled = false", "revoked_at = created_at", "expires_at = created_at"] {
         let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
         let database = server.database().await;
         database.execute_unprepared(&format!("UPDATE api_keys SET {change}")).await.unwrap();

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use crate::support::{KEYS, Server, id, secret};
 
-const KILLS: usize = 8;
 const CONNECTIONS: usize = 16;
 const CHANGES: usize = 100;
 
@@ -34,6 +33,11 @@ struct Load {
     token: String,
     acknowledged: AtomicUsize,
     done: AtomicBool,
+}
+
+/// `make chaos` asks for more.
+fn kills() -> usize {
+    std::env::var("CHAOS_KILLS").map_or(8, |kills| kills.parse().unwrap())
 }
 
 fn random(below: usize) -> usize {
@@ -114,7 +118,7 @@ async fn key_secrets_and_audit_agree_however_often_the_process_is_killed() {
     *load.url.write().unwrap() = server.url.clone();
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(load.clone().live())).collect();
 
-    for _ in 0..KILLS {
+    for _ in 0..kills() {
         let enough = load.acknowledged.load(Ordering::Relaxed) + CHANGES + random(20);
         let deadline = Instant::now() + Duration::from_secs(60);
         while load.acknowledged.load(Ordering::Relaxed) < enough {
@@ -145,8 +149,8 @@ async fn nothing_is_half_done(server: &Server) {
     let told = format!("{} + {} + {}", events("rotated"), events("revoked"), events("updated"));
     for broken in [
         format!("{} <> 1", events("created")),
-        format!("{} <> (revoked_at IS NOT NULL)", events("revoked")),
-        format!("{} <> (deleted_at IS NOT NULL)", events("deleted")),
+        format!("({} = 1) <> (revoked_at IS NOT NULL)", events("revoked")),
+        format!("({} = 1) <> (deleted_at IS NOT NULL)", events("deleted")),
         "deleted_at IS NOT NULL AND revoked_at IS NULL".to_owned(),
         format!("{secrets} <> 1 + {}", events("rotated")),
         "1 <> (SELECT count(*) FROM secrets WHERE key_id = k.id AND expires_at IS NULL)".to_owned(),
@@ -160,15 +164,14 @@ async fn nothing_is_half_done(server: &Server) {
         let orphans = format!("{orphans} WHERE key_id NOT IN (SELECT id FROM api_keys)");
         assert_eq!(server.count(&orphans).await, 0, "{orphans}");
     }
-    let check = server.rows("PRAGMA integrity_check").await;
-    assert_eq!(check[0].try_get_by_index::<String>(0).unwrap(), "ok");
-    assert_eq!(server.rows("PRAGMA foreign_key_check").await.len(), 0);
+    server.is_sound().await;
 }
 
 async fn all_are_as_they_were_acknowledged(server: &Server, keys: &[Known]) {
     let rows = server
         .rows(
-            "SELECT id, name, revoked_at IS NOT NULL AS revoked, deleted_at IS NOT NULL AS deleted, \
+            "SELECT id, name, CAST(CASE WHEN revoked_at IS NOT NULL THEN 1 ELSE 0 END AS bigint) AS revoked, \
+             CAST(CASE WHEN deleted_at IS NOT NULL THEN 1 ELSE 0 END AS bigint) AS deleted, \
              (SELECT count(*) FROM secrets WHERE key_id = k.id) AS secrets FROM api_keys k",
         )
         .await;

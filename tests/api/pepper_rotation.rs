@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Server, id, secret};
+use crate::support::{Server, database, id, secret};
 
 const OLD: &str = "0123456789abcdef0123456789abcdef";
 const NEW: &str = "fedcba9876543210fedcba9876543210";
@@ -33,8 +33,8 @@ async fn scene(count: usize) -> (Scene, Server) {
 
 /// The pepper and the hash of the key's only secret.
 async fn stored(server: &Server, key: &Value) -> (String, Vec<u8>) {
-    let id = id(key).replace('-', "");
-    let row = &server.rows(&format!("SELECT pepper_id, hash FROM secrets WHERE key_id = x'{id}'")).await[0];
+    let id = database::uuid(id(key));
+    let row = &server.rows(&format!("SELECT pepper_id, hash FROM secrets WHERE key_id = {id}")).await[0];
     (row.try_get("", "pepper_id").unwrap(), row.try_get("", "hash").unwrap())
 }
 
@@ -46,7 +46,7 @@ async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secr
     let before = stored(&both, &keys[0]).await;
     let (new_pepper, _) = stored(&both, &new_key).await;
     assert_ne!(before.0, new_pepper);
-    let rest = both.rows("SELECT quote(start) || quote(created_at) AS rest FROM secrets ORDER BY id").await;
+    let rest = both.rows("SELECT start || CAST(created_at AS text) AS rest FROM secrets ORDER BY id").await;
     let rest: Vec<String> = rest.iter().map(|row| row.try_get("", "rest").unwrap()).collect();
     let events = both.count("audit_events").await;
 
@@ -59,7 +59,7 @@ async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secr
     assert_eq!(again.text, first.text);
     assert_eq!(stored(&both, &keys[0]).await, after, "once");
     assert_eq!(stored(&both, &keys[1]).await.0, before.0, "who was not asked about stays");
-    let rest_after = both.rows("SELECT quote(start) || quote(created_at) AS rest FROM secrets ORDER BY id").await;
+    let rest_after = both.rows("SELECT start || CAST(created_at AS text) AS rest FROM secrets ORDER BY id").await;
     assert_eq!(rest_after.iter().map(|row| row.try_get("", "rest").unwrap()).collect::<Vec<String>>(), rest);
     assert_eq!(both.count("audit_events").await, events, "nobody did anything");
     assert!(both.terminate().success());

@@ -7,7 +7,7 @@ use mintkey::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, secret};
+use crate::support::{Answer, KEYS, Server, database, id, secret};
 
 const SCOPES: &[&str] = &["--scopes", "api-keys:read api-keys:write"];
 
@@ -212,7 +212,7 @@ async fn of_two_rotations_at_once_one_wins_and_one_is_refused() {
         let (winner, loser) = if one.status == 201 { (one, other) } else { (other, one) };
         assert_eq!(winner.status, 201, "round {round}: {}", winner.text);
         loser.problem_of_kind(409, "rotation-in-progress");
-        let secrets = format!("secrets WHERE key_id = x'{}'", id(&key).replace('-', ""));
+        let secrets = format!("secrets WHERE key_id = {}", database::uuid(id(&key)));
         assert_eq!(server.count(&secrets).await, 2);
         assert_eq!(server.actions(id(&key)).await, ["created", "rotated"]);
         assert!(works(&server, secret(&winner.body)).await && works(&server, secret(&key)).await);

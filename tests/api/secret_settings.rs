@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::settings::{ends_with_an_error, names, refused};
-use crate::support::{Server, mintkey, run};
+use crate::support::{Server, mintkey, mintkey_at, run};
 
 const MASTER: &str = "0123456789abcdef0123456789abcdef";
 const WRITE: &str = "api-keys:write";
@@ -131,15 +131,15 @@ async fn a_wrong_master_secret_is_refused_at_the_start() {
     server.terminate();
 
     let wrong = format!("--master-secret=wrong-{MASTER}");
-    let mut command = mintkey();
-    command.args(["serve", "--listen", "127.0.0.1:0", &wrong, "--data-dir"]).arg(directory.path());
+    let mut command = mintkey_at(directory.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", &wrong]);
     let said = ends_with_an_error(&mut command);
     names(&said, &["master secret", "MINTKEY_MASTER_SECRET_FILE", "master.secret"]);
     assert!(!said.contains(MASTER));
 
     fs::remove_file(directory.path().join("master.secret")).unwrap();
-    let mut command = mintkey();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    let mut command = mintkey_at(directory.path());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
     names(&ends_with_an_error(&mut command), &["master secret"]);
 }
 

@@ -7,7 +7,7 @@ use mintkey::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, eventually, id, nobodys, secret};
+use crate::support::{Answer, KEYS, Server, database, eventually, id, nobodys, secret};
 
 const SOON: Duration = Duration::from_secs(10);
 /// The reasons for a denial, as a day of usage names them.
@@ -189,7 +189,7 @@ async fn a_range_of_days_has_both_its_ends() {
     let key = server.key(&alice, json!({ "name": "k" })).await;
     let today = Clock::System.now().date_naive();
     let row = |day: &str, verdict: &str, count: u32| {
-        format!("INSERT INTO key_usage VALUES (x'{}', '{day}', '{verdict}', {count});", id(&key).replace('-', ""))
+        format!("INSERT INTO key_usage VALUES ({}, '{day}', '{verdict}', {count});", database::uuid(id(&key)))
     };
     let mut rows = row("2025-01-31", "VALID", 1) + &row("2025-02-01", "VALID", 2) + &row("2025-02-01", "REVOKED", 3);
     rows += &(row("2025-02-02", "EXPIRED", 4) + &row("2023-01-01", "VALID", 5));

@@ -17,7 +17,7 @@ async fn a_write_failed(server: &Server) {
 }
 
 async fn sum(server: &Server) -> i64 {
-    server.rows("SELECT coalesce(sum(count), 0) AS n FROM key_usage").await[0].try_get("", "n").unwrap()
+    server.rows("SELECT CAST(coalesce(sum(count), 0) AS bigint) AS n FROM key_usage").await[0].try_get("", "n").unwrap()
 }
 
 /// All that was ever counted, once the server has ended.

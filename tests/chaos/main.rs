@@ -1,6 +1,20 @@
-//! Chaos: what the service keeps of its promises when the world around it does not.
+//! Chaos: what is promised, while things go wrong. `CHAOS_KILLS` and `CHAOS_REVOCATIONS` say for how long.
 
+mod clock;
+mod disk;
 mod front_door;
+mod history;
+#[path = "../api/kill.rs"]
+mod kill;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod replicas;
+#[path = "../support/site.rs"]
+mod site;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;
+
+fn size(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |size| size.parse().unwrap())
+}

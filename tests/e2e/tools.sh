@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the end-to-end tests drive: Debian's Chromium, proxies, Java and Go, the npm tools and the Python tools.
+# Installs what the tests drive: Debian's PostgreSQL, Chromium, proxies, Java, Go and small tools, the npm tools and the
+# Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -28,31 +29,32 @@ command -v npm >/dev/null || {
 
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
-for tool in curl openssl slowhttptest; do
+for tool in curl faketime openssl slowhttptest; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
 command -v java >/dev/null || missing="$missing default-jre-headless"
 command -v go >/dev/null || missing="$missing golang-go"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-proxies=
+services=
 for proxy in nginx caddy haproxy; do
-    PATH=$PATH:/usr/sbin command -v "$proxy" >/dev/null || proxies="$proxies $proxy"
+    PATH=$PATH:/usr/sbin command -v "$proxy" >/dev/null || services="$services $proxy"
 done
-missing=$missing$proxies
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || services="$services postgresql"
+missing=$missing$services
 
-# The tests run the proxies themselves: Debian's packages must not start them now, nor at the next boot.
+# The tests run these themselves: Debian's packages must not start them now, nor at the next boot.
 policy=/usr/sbin/policy-rc.d
 forbid_starts() {
-    [ -n "$proxies" ] && ! [ -e "$policy" ] || return 0
+    [ -n "$services" ] && ! [ -e "$policy" ] || return 0
     trap 'as_root rm -f "$policy"' EXIT
     trap 'exit 1' HUP INT TERM
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
 }
 keep_disabled() {
-    [ -n "$proxies" ] && command -v systemctl >/dev/null || return 0
+    [ -n "$services" ] && command -v systemctl >/dev/null || return 0
     # shellcheck disable=SC2086
-    quietly as_root systemctl disable $proxies
+    quietly as_root systemctl disable $services
 }
 
 if [ -n "$missing" ]; then

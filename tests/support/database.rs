@@ -68,3 +68,6 @@ pub fn uuid(id: &str) -> String {
         Kind::Postgres => format!("'{id}'"),
     }
 }
+
+/// A new uuid in SQL; by [`Kind`].
+pub const NEW_UUID: [&str; 2] = ["randomblob(16)", "gen_random_uuid()"];

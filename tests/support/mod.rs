@@ -16,6 +16,7 @@ pub const KEYS: &str = "/api/auth/api-keys/";
 pub const VERIFY: &str = "/api/auth/api-keys/verify";
 
 pub mod database;
+#[allow(dead_code, reason = "not every test binary does it harm")]
 pub mod postgres;
 
 pub fn mintkey() -> Command {
@@ -218,6 +219,15 @@ impl Server {
         let rows = database.query_all_raw(statement).await.unwrap();
         database.close().await.unwrap();
         rows
+    }
+
+    /// Checks what the database itself can say of its state; PostgreSQL checks as it reads.
+    pub async fn is_sound(&self) {
+        if database::kind() == Kind::Sqlite {
+            let check = self.rows("PRAGMA integrity_check").await;
+            assert_eq!(check[0].try_get_by_index::<String>(0).unwrap(), "ok");
+            assert_eq!(self.rows("PRAGMA foreign_key_check").await.len(), 0);
+        }
     }
 
     /// How many rows each of these tables has.

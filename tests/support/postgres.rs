@@ -1,6 +1,6 @@
 //! A PostgreSQL of the tests' own, from Debian's package, with a fresh database for whoever asks. It ends with the tests.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -30,6 +30,12 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
+fn give_away(path: &Path) {
+    if is_root() {
+        assert!(run(Command::new("chown").arg("nobody:nogroup").arg(path)).status.success());
+    }
+}
+
 /// PostgreSQL refuses to run as root.
 fn unprivileged(program: &Path) -> Command {
     if !is_root() {
@@ -43,19 +49,27 @@ fn unprivileged(program: &Path) -> Command {
 impl Postgres {
     /// Starts with these settings beside the tests' own.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_with_files(&[], settings)
+    }
+
+    /// The same, with files that are put beside the data.
+    pub fn start_with_files(files: &[&Path], settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
-        if is_root() {
-            assert!(run(Command::new("chown").arg("nobody:nogroup").arg(&directory)).status.success());
-        }
+        give_away(&directory);
         let mut initdb = unprivileged(&program("initdb"));
         initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]);
         let made = run(initdb.current_dir("/").arg(directory.join("data")));
         assert!(made.status.success(), "{made:?}");
+        for file in files {
+            let copy = directory.join("data").join(file.file_name().unwrap());
+            std::fs::copy(file, &copy).unwrap();
+            std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+            give_away(&copy);
+        }
         let port = free_port();
-        let mut settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
-        settings.push(format!("port={port}"));
-        settings.push(format!("unix_socket_directories={}", directory.display()));
-        settings.extend(["listen_addresses=127.0.0.1", "max_connections=400"].map(str::to_owned));
+        let sockets = format!("unix_socket_directories={}", directory.display());
+        let ours = [&format!("port={port}"), &sockets, "listen_addresses=127.0.0.1", "max_connections=400"];
+        let settings: Vec<_> = ours.iter().chain(settings).map(ToString::to_string).collect();
         let server = Mutex::new(serve(&directory, &settings));
         let keeper = keep(&directory);
         let postgres = Self { server, _keeper: keeper, directory, settings, port, databases: AtomicU64::new(0) };

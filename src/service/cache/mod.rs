@@ -2,11 +2,12 @@
 //!
 //! Two pools, so that whoever asks for keys that do not exist pushes out none that do: known keys, a million unless told
 //! otherwise, and a small one of hashes that stand for nothing. Both are bounded by entries and by age; what makes an
-//! entry untrue at once is in [`stamps`].
+//! entry untrue at once is in [`stamps`], and what becomes of all when changes are not heard of, in [`freshness`].
 //!
 //! quick_cache, because with a million entries it took 460 ns a look-up and 106 bytes an entry beside its value, where
 //! moka took 1670 ns and 368 bytes (two cores, both with the hasher below), and because one fill serves all who wait.
 
+mod freshness;
 mod stamps;
 
 mod atomic {
@@ -17,8 +18,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use freshness::Freshness;
 use quick_cache::UnitWeighter;
-use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
 use stamps::{Stamp, Stamps};
 
 use crate::domain::secret::SecretHash;
@@ -31,6 +33,15 @@ pub struct KeyCache<T> {
     unknown: Pool<()>,
     stamps: Stamps,
     ttl: Duration,
+    freshness: Freshness,
+}
+
+/// A question, by when it came and what was known of changes then.
+#[derive(Clone, Copy)]
+struct Asked {
+    stamp: Stamp,
+    at: Instant,
+    trusts_memory: bool,
 }
 
 #[derive(Clone)]
@@ -46,14 +57,19 @@ const UNKNOWN: usize = 10_000;
 const STAMPS: usize = 1 << 16;
 
 impl<T> KeyCache<T> {
-    pub fn new(capacity: usize, ttl: Duration) -> Self {
-        Self { known: pool(capacity), unknown: pool(UNKNOWN), stamps: Stamps::new(STAMPS), ttl }
+    pub fn new(capacity: usize, ttl: Duration, max_staleness: Duration) -> Self {
+        Self {
+            known: pool(capacity),
+            unknown: pool(UNKNOWN),
+            stamps: Stamps::new(STAMPS),
+            ttl,
+            freshness: Freshness::new(max_staleness),
+        }
     }
 
     /// What the hash stands for, if that is in memory; the inner `None` is a hash that stands for nothing.
     pub fn get(&self, hash: &SecretHash) -> Option<Option<Arc<T>>> {
-        let asked = self.stamps.now(&hash.0);
-        self.remembered(&hash.0, asked)
+        self.remembered(&hash.0, self.asked(&hash.0))
     }
 
     /// The same, read by `read` if need be: one such future is polled for all who ask at the same time. An error is
@@ -64,17 +80,19 @@ impl<T> KeyCache<T> {
         read: impl Future<Output = Result<Option<T>, E>>,
     ) -> Result<Option<Arc<T>>, E> {
         let SecretHash(hash) = hash;
-        let asked = self.stamps.now(hash);
+        let asked = self.asked(hash);
         if let Some(remembered) = self.remembered(hash, asked) {
             return Ok(remembered);
         }
         loop {
+            let before = self.known.get(hash);
             self.known.remove_if(hash, |entry| !self.is_good(entry, asked));
             match self.known.get_value_or_guard_async(hash).await {
                 // Another's fill, which may have begun before a change that was finished when we asked.
                 Ok(entry) if self.is_good(&entry, asked) => return Ok(Some(entry.value)),
                 Ok(_) => {}
                 Err(place) => {
+                    let mut place = Place { place: Some(place), before };
                     let (stamp, read_at) = (self.stamps.now(hash), Instant::now());
                     // Someone may have found out while we waited for the place.
                     if let Some(entry) = self.unknown.get(hash)
@@ -83,16 +101,44 @@ impl<T> KeyCache<T> {
                         return Ok(None);
                     }
                     let Some(value) = read.await? else {
+                        place.before = None;
                         self.unknown.insert(*hash, Entry { value: (), stamp, read_at });
                         return Ok(None);
                     };
                     let value = Arc::new(value);
-                    // Refused when the place was taken away meanwhile; then the next one who asks reads again.
-                    let _ = place.insert(Entry { value: value.clone(), stamp, read_at });
+                    place.before = Some(Entry { value: value.clone(), stamp, read_at });
                     return Ok(Some(value));
                 }
             }
         }
+    }
+
+    /// What the hash stood for when it was last read, for when the store cannot be asked. Not when it is known to have
+    /// changed since, nor when changes have not been heard of for too long. That a hash stood for nothing is no answer: a
+    /// good credential must not look bad because of an outage.
+    pub fn recall(&self, hash: &SecretHash) -> Option<Arc<T>> {
+        let SecretHash(hash) = hash;
+        let entry = self.known.get(hash).filter(|entry| entry.stamp >= self.stamps.now(hash))?;
+        self.freshness.may_stand_in(Instant::now()).then_some(entry.value)
+    }
+
+    /// Whether asking the store is known to be in vain.
+    pub fn is_cut_off(&self) -> bool {
+        self.freshness.is_cut_off()
+    }
+
+    /// To be called when all changes that were committed before this moment have been heard of.
+    pub fn heard_until(&self, moment: Instant) {
+        self.freshness.heard_until(moment);
+    }
+
+    /// To be called when changes cannot be heard of, with whether the store can be asked.
+    pub fn store_answers(&self, answers: bool) {
+        self.freshness.store_answers(answers);
+    }
+
+    pub fn lag(&self) -> Duration {
+        self.freshness.lag()
     }
 
     /// To be called after a change of what the hash stands for is committed, and before anybody is told of it.
@@ -105,7 +151,12 @@ impl<T> KeyCache<T> {
         self.stamps.raise_all();
     }
 
-    fn remembered(&self, hash: &[u8; 32], asked: Stamp) -> Option<Option<Arc<T>>> {
+    fn asked(&self, hash: &[u8; 32]) -> Asked {
+        let (stamp, at) = (self.stamps.now(hash), Instant::now());
+        Asked { stamp, at, trusts_memory: self.freshness.is_trusted(at) }
+    }
+
+    fn remembered(&self, hash: &[u8; 32], asked: Asked) -> Option<Option<Arc<T>>> {
         if let Some(entry) = self.known.get(hash)
             && self.is_good(&entry, asked)
         {
@@ -114,8 +165,28 @@ impl<T> KeyCache<T> {
         self.unknown.get(hash).filter(|entry| self.is_good(entry, asked)).map(|_| None)
     }
 
-    fn is_good<V>(&self, entry: &Entry<V>, asked: Stamp) -> bool {
-        entry.stamp >= asked && entry.read_at.elapsed() < self.ttl
+    fn is_good<V>(&self, entry: &Entry<V>, asked: Asked) -> bool {
+        let is_young = || asked.at.saturating_duration_since(entry.read_at) < self.ttl;
+        entry.stamp >= asked.stamp && (entry.read_at >= asked.at || asked.trusts_memory && is_young())
+    }
+}
+
+type Guard<'a, E> =
+    PlaceholderGuard<'a, [u8; 32], E, UnitWeighter, BuildHasherDefault<FirstBytes>, DefaultLifecycle<[u8; 32], E>>;
+
+/// The place of an entry that is being read. What it is left with is put there, also when the reading fails or is given
+/// up: until then, what was there before.
+struct Place<'a, T> {
+    place: Option<Guard<'a, Entry<Arc<T>>>>,
+    before: Option<Entry<Arc<T>>>,
+}
+
+impl<T> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        if let (Some(place), Some(entry)) = (self.place.take(), self.before.take()) {
+            // Refused when the place was taken away meanwhile; then the next one who asks reads again.
+            let _ = place.insert(entry);
+        }
     }
 }
 
@@ -161,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_read_once_is_answered_from_memory_until_it_changes() {
-        let cache = KeyCache::new(10, TTL);
+        let cache = KeyCache::new(10, TTL, TTL);
         assert_eq!(ask(&cache, Some("first")).await, Some("first"));
         assert_eq!(ask(&cache, Some("second")).await, Some("first"));
         cache.changed(&HASH);
@@ -172,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_hash_is_remembered_until_a_key_is_made_of_it() {
-        let cache = KeyCache::new(10, TTL);
+        let cache = KeyCache::new(10, TTL, TTL);
         assert_eq!(ask(&cache, None).await, None);
         assert_eq!(ask(&cache, Some("made since")).await, None);
         cache.changed(&HASH);
@@ -181,21 +252,52 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_old_is_read_again() {
-        let cache = KeyCache::new(10, Duration::ZERO);
+        let cache = KeyCache::new(10, Duration::ZERO, TTL);
         assert_eq!(ask(&cache, Some("first")).await, Some("first"));
         assert_eq!(ask(&cache, Some("second")).await, Some("second"));
     }
 
     #[tokio::test]
     async fn an_error_is_remembered_by_nobody() {
-        let cache: KeyCache<&str> = KeyCache::new(10, TTL);
+        let cache: KeyCache<&str> = KeyCache::new(10, TTL, TTL);
         assert_eq!(cache.get_or_read(&HASH, async { Err("down") }).await.map(|_| ()), Err("down"));
         assert_eq!(ask(&cache, Some("up")).await, Some("up"));
     }
 
     #[tokio::test]
+    async fn an_outage_leaves_what_was_last_known_to_be_recalled_until_it_changes() {
+        let cache: KeyCache<&str> = KeyCache::new(10, Duration::ZERO, TTL);
+        assert_eq!(ask(&cache, Some("first")).await, Some("first"));
+        for _ in 0..2 {
+            assert_eq!(cache.get_or_read(&HASH, async { Err("down") }).await.map(|_| ()), Err("down"));
+            assert_eq!(cache.recall(&HASH).as_deref(), Some(&"first"));
+        }
+        let given_up = tokio::time::timeout(Duration::from_millis(1), cache.get_or_read(&HASH, pending()));
+        assert!(given_up.await.is_err());
+        assert_eq!(cache.recall(&HASH).as_deref(), Some(&"first"));
+        cache.changed(&HASH);
+        assert_eq!(cache.recall(&HASH), None);
+    }
+
+    async fn pending() -> Result<Option<&'static str>, ()> {
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn while_changes_are_not_heard_of_the_store_is_asked_each_time_and_memory_stands_in_within_its_limit() {
+        let cache = KeyCache::new(10, TTL, Duration::from_secs(5));
+        assert_eq!(ask(&cache, Some("first")).await, Some("first"));
+        let hours = |hours: u64| Instant::now() + Duration::from_secs(hours * 3600);
+        let asked = Asked { at: hours(1), trusts_memory: cache.freshness.is_trusted(hours(1)), ..cache.asked(&HASH.0) };
+        assert!(!asked.trusts_memory && cache.remembered(&HASH.0, asked).is_none());
+        assert!(cache.recall(&HASH).is_some() && !cache.freshness.may_stand_in(hours(1)));
+        cache.heard_until(hours(1));
+        assert!(cache.freshness.is_trusted(hours(1)));
+    }
+
+    #[tokio::test]
     async fn a_thousand_who_ask_at_once_share_one_reading() {
-        let cache = Arc::new(KeyCache::new(10, TTL));
+        let cache = Arc::new(KeyCache::new(10, TTL, TTL));
         let readings = Arc::new(AtomicU64::new(0));
         let askers: Vec<_> = (0..1000)
             .map(|_| {
@@ -219,7 +321,7 @@ mod tests {
     /// The read is held between the store and the insert while the key is revoked and asked about.
     #[tokio::test]
     async fn a_fill_that_was_already_reading_brings_no_revoked_key_back() {
-        let cache = Arc::new(KeyCache::new(10, TTL));
+        let cache = Arc::new(KeyCache::new(10, TTL, TTL));
         let (has_read, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let filler = {
             let (cache, has_read, go_on) = (cache.clone(), has_read.clone(), go_on.clone());

@@ -36,9 +36,9 @@ impl Service {
         let decide = |record| {
             let mut record = present(record)?;
             let revoked = revoke(deed, &mut record.key, None);
-            record.key.deleted_at = Some(deed.at);
-            let deleted = deed.event(Action::Deleted, &record.key, json!({}));
-            Ok(Change { record, events: revoked.into_iter().chain([deleted]).collect(), remember: None })
+            let deleted = record.key.deleted_at.is_none().then(|| deed.event(Action::Deleted, &record.key, json!({})));
+            record.key.deleted_at = record.key.deleted_at.or(Some(deed.at));
+            Ok(Change { record, events: revoked.into_iter().chain(deleted).collect(), remember: None })
         };
         self.change_key(deed, reach, id, decide).await.map(drop)
     }
@@ -51,7 +51,7 @@ impl Service {
         reason: Option<String>,
         dry_run: bool,
     ) -> Result<BulkRevocation, ServiceError> {
-        const PAGE: u64 = 100;
+        const PAGE: u64 = 50;
         let mut done = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {

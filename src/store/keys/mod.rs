@@ -4,6 +4,8 @@ mod create;
 mod list;
 mod rows;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 pub use create::Creations;
 use entity::{api_key, secret};
@@ -15,7 +17,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::idempotency::{self, Remembered};
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, changes};
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, KeyRecord, StoredSecret};
@@ -76,10 +78,13 @@ impl Store {
             {
                 return Ok(Err(Unchanged::AnsweredBefore(earlier)));
             }
-            match decide(before.clone()) {
-                Ok(change) => Ok(Ok(write(transaction, before.as_ref(), change).await?)),
-                Err(refusal) => Ok(Err(Unchanged::Decided(refusal))),
-            }
+            let change = match decide(before.clone()) {
+                Ok(change) => change,
+                Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
+            };
+            let record = write(transaction, before.as_ref(), change).await?;
+            changes::tell(transaction, [&record]).await?;
+            Ok(Ok(record))
         })
         .await
     }
@@ -92,12 +97,12 @@ impl Store {
     ) -> Result<Vec<KeyRecord>, StoreError> {
         self.write(async |transaction| {
             let mut changed = Vec::new();
-            for id in ids {
-                let keys = Reach::All.keys().filter(api_key::Column::Id.eq(*id)).lock_exclusive();
-                if let Some(before) = find(transaction, keys).await? {
-                    changed.push(write(transaction, Some(&before), decide(before.clone())).await?);
-                }
+            let keys = Reach::All.keys().filter(api_key::Column::Id.is_in(ids.iter().copied()));
+            // In one order, so that of two at once neither waits for a key that the other waits with.
+            for before in find_all(transaction, keys.order_by_desc(api_key::Column::Id).lock_exclusive()).await? {
+                changed.push(write(transaction, Some(&before), decide(before.clone())).await?);
             }
+            changes::tell(transaction, &changed).await?;
             Ok(changed)
         })
         .await
@@ -113,7 +118,10 @@ impl Store {
         pepper_id: &str,
     ) -> Result<(), StoreError> {
         self.write(async |transaction| {
-            Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive().one(transaction).await?;
+            let before =
+                find(transaction, Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive()).await?;
+            // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
+            changes::tell(transaction, &before).await?;
             let row = secret::ActiveModel {
                 id: Set(id),
                 hash: Set(hash.0.to_vec()),
@@ -146,14 +154,23 @@ impl Store {
 }
 
 async fn find<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Entity>) -> Result<Option<KeyRecord>, DbErr> {
-    let Some(row) = keys.one(connection).await? else { return Ok(None) };
-    let secrets = secret::Entity::find()
-        .filter(secret::Column::KeyId.eq(row.id))
-        .order_by_desc(secret::Column::Id)
-        .all(connection)
-        .await?;
-    let secrets = secrets.into_iter().map(rows::read_secret).collect::<Result<_, _>>()?;
-    Ok(Some(KeyRecord { key: rows::read_key(row)?, secrets }))
+    Ok(find_all(connection, keys).await?.pop())
+}
+
+async fn find_all<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Entity>) -> Result<Vec<KeyRecord>, DbErr> {
+    let rows = keys.all(connection).await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut secrets: HashMap<Uuid, Vec<StoredSecret>> = HashMap::new();
+    let of_these = secret::Column::KeyId.is_in(rows.iter().map(|row| row.id));
+    for row in secret::Entity::find().filter(of_these).order_by_desc(secret::Column::Id).all(connection).await? {
+        secrets.entry(row.key_id).or_default().push(rows::read_secret(row)?);
+    }
+    let record = |row: api_key::Model| {
+        Ok(KeyRecord { secrets: secrets.remove(&row.id).unwrap_or_default(), key: rows::read_key(row)? })
+    };
+    rows.into_iter().map(record).collect()
 }
 
 /// Writes what a change made of a key that was there before.

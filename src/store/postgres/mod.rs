@@ -1,10 +1,14 @@
 //! PostgreSQL: how the database server is connected to, and what its errors mean.
 
+mod listener;
+
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+
+pub use listener::{Listener, notify};
 
 use super::{PATIENCE, StoreError};
 
@@ -79,10 +83,10 @@ fn refuse_old_version(version: Option<u32>) -> Result<(), StoreError> {
 }
 
 /// SQLSTATEs (postgresql.org/docs/current/errcodes-appendix.html) that speak of the server's state or of a race, by
-/// class: connection, resources, operator's intervention, system; and locks, a read-only server, transactions that were
+/// class: connection, resources, limits, operator's intervention, system; and locks, a read-only server, transactions that were
 /// ended for another's sake or for lasting too long.
 pub fn is_outage_code(code: &str) -> bool {
-    matches!(code.get(..2), Some("08" | "53" | "57" | "58"))
+    matches!(code.get(..2), Some("08" | "53" | "54" | "57" | "58"))
         || matches!(code, "55P03" | "25006" | "25P03" | "40001" | "40P01")
 }
 

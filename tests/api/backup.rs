@@ -1,0 +1,144 @@
+//! Backup: a database that is restored is as it was, and what was ended after the backup stays ended.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mintkey::domain::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::support::database::{self, Kind};
+use crate::support::postgres::program;
+use crate::support::{Server, id, mintkey_at, run, secret};
+
+fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Of the running server's database.
+fn back_up(server: &Server, to: &Path) -> PathBuf {
+    let copy = to.join("copy");
+    match database::kind() {
+        Kind::Sqlite => succeed(mintkey_at(&server.data).args(["backup", "--to"]).arg(&copy)),
+        Kind::Postgres => {
+            let mut dump = Command::new(program("pg_dump"));
+            succeed(dump.args(["--format=custom", "--file"]).arg(&copy).arg(database::url(&server.data)))
+        }
+    };
+    copy
+}
+
+/// Into a new data directory, with what lies beside the backup.
+fn restore(copy: &Path, secrets: &[&Path], data: &Path) {
+    fs::create_dir_all(data).unwrap();
+    for secret in secrets {
+        fs::copy(secret, data.join(secret.file_name().unwrap())).unwrap();
+    }
+    match database::kind() {
+        Kind::Sqlite => drop(fs::copy(copy, data.join("mintkey.db")).unwrap()),
+        Kind::Postgres => {
+            let mut restore = Command::new(program("pg_restore"));
+            restore.args(["--clean", "--if-exists", "--no-owner", "--dbname", &database::url(data)]);
+            succeed(restore.arg(copy));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restored_backup_brings_nothing_back_that_was_ended_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    let (gateway, alice) = (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"));
+    let mut keys = Vec::new();
+    for name in ["stays", "revoked", "deleted", "rotated", "disabled", "narrowed", "revoked before"] {
+        keys.push(server.key(&alice, json!({ "name": name, "scopes": ["a", "b"] })).await);
+    }
+    let [stays, revoked, deleted, rotated, disabled, narrowed, revoked_before] = &keys[..] else { panic!() };
+    server.revoke(id(revoked_before), &alice, Value::Null).await;
+
+    let since = Clock::System.now().to_rfc3339();
+    let copy = back_up(&server, directory.path());
+    server.revoke(id(revoked), &alice, Value::Null).await;
+    server.delete(id(deleted), &alice).await;
+    let new = server.rotate(id(rotated), &alice, json!({ "grace_seconds": 0 })).await.body;
+    server.patch(id(disabled), &alice, json!({ "enabled": false })).await;
+    server.patch(id(narrowed), &alice, json!({ "scopes": ["a"] })).await;
+    let made_after = server.key(&alice, json!({ "name": "made after" })).await;
+    server.revoke(id(&made_after), &alice, Value::Null).await;
+    let journal = directory.path().join("journal");
+    let lines = succeed(mintkey_at(&server.data).args(["keys", "journal", "--since", &since]));
+    fs::write(&journal, &lines).unwrap();
+    for key in &keys {
+        assert!(!lines.contains(&secret(key)[3..]), "{lines}");
+    }
+
+    let data = directory.path().join("restored");
+    let secrets = ["master.secret", "signing.key"].map(|name| server.data.join(name));
+    restore(&copy, &secrets.each_ref().map(|path| &**path), &data);
+    for _ in 0..2 {
+        let said = succeed(mintkey_at(&data).args(["keys", "replay"]).arg(&journal));
+        assert!(said.contains("1 were of keys that are not here"), "{said}");
+    }
+    let restored = Server::at(&data, &[]);
+    for (key, code) in [
+        (stays, "VALID"),
+        (revoked, "REVOKED"),
+        (deleted, "REVOKED"),
+        (rotated, "REVOKED"),
+        (&new, "NOT_FOUND"),
+        (disabled, "DISABLED"),
+        (narrowed, "DISABLED"),
+        (revoked_before, "REVOKED"),
+        (&made_after, "NOT_FOUND"),
+    ] {
+        assert_eq!(restored.code(&gateway, secret(key)).await, code, "{}", key["name"]);
+    }
+    assert_eq!(restored.actions(id(revoked)).await, ["created", "revoked"], "once, though replayed twice");
+    assert_eq!(restored.actions(id(deleted)).await, ["created", "revoked", "deleted"]);
+    assert_eq!(restored.get(&format!("/api/auth/api-keys/{}", id(deleted)), &alice).await.status, 404);
+    restored.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_backup_without_its_master_secret_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let copy = back_up(&server, directory.path());
+    let data = directory.path().join("restored");
+    restore(&copy, &[], &data);
+    let output = run(mintkey_at(&data).args(["serve", "--listen", "127.0.0.1:0"]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("master secret"), "{said}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_refused_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    fs::write(&journal, "garbage\n").unwrap();
+    let output = run(mintkey_at(&directory.path().join("data")).args(["keys", "replay"]).arg(&journal));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("line 1"), "{said}");
+}
+
+mod sqlite {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_is_for_its_owner_alone_and_takes_no_others_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
+        succeed(mintkey_at(&data).args(["backup", "--to"]).arg(&copy));
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        let before = fs::read(&copy).unwrap();
+        let output = run(mintkey_at(&data).args(["backup", "--to"]).arg(&copy));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("--to"), "{said}");
+        assert_eq!(fs::read(&copy).unwrap(), before);
+    }
+}

@@ -1,0 +1,91 @@
+//! Disk: SQLite's is full, and then it is not.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::site::{is_outage, tokens};
+use crate::support::{Server, eventually, id, run, secret};
+
+/// A file system of eight megabytes.
+struct SmallDisk(TempDir);
+
+fn as_root(command: &[&str]) {
+    let is_root = run(Command::new("id").arg("-u")).stdout == b"0\n";
+    let command = if is_root { command.to_vec() } else { [&["sudo"], command].concat() };
+    let output = run(Command::new(command[0]).args(&command[1..]));
+    assert!(output.status.success(), "{command:?} (it takes the right to mount): {output:?}");
+}
+
+impl SmallDisk {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        as_root(&["mount", "-t", "tmpfs", "-o", "size=8m,mode=1777", "mintkey", directory.path().to_str().unwrap()]);
+        Self(directory)
+    }
+
+    fn fill(&self) {
+        let ballast = fs::File::create(self.0.path().join("ballast")).unwrap();
+        let mut written = std::io::BufWriter::new(ballast);
+        while std::io::Write::write_all(&mut written, &[0; 4096]).is_ok() {}
+        let _ = written.into_parts();
+    }
+
+    fn clear(&self) {
+        fs::remove_file(self.0.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        as_root(&["umount", "--lazy", self.0.path().to_str().unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_outage_until_there_is_room_and_loses_nothing() {
+    let disk = SmallDisk::new();
+    let data = disk.0.path().join("data");
+    let mut server = Server::at(&data, &[]);
+    let (gateway, alice) = tokens(&server);
+    let warm = server.key(&alice, json!({ "name": "warm" })).await;
+    assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
+    let (mut made, mut revoked) = (vec![id(&warm).to_owned()], Vec::new());
+    let metadata = json!({ "a": "x".repeat(4000) });
+    for _ in 0..3 {
+        disk.fill();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let asked = Instant::now();
+            let answer = server.create(&alice, json!({ "name": "k", "metadata": metadata })).await;
+            if answer.status != 201 {
+                is_outage(&answer, asked);
+                break;
+            }
+            made.push(id(&answer.body).to_owned());
+            let answer = server.revoke(made.last().unwrap(), &alice, Value::Null).await;
+            if answer.status == 200 {
+                revoked.push(made.last().unwrap().clone());
+            }
+            assert!(Instant::now() < deadline, "the disk is not full");
+        }
+        for _ in 0..20 {
+            assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
+        }
+        disk.clear();
+        let again = async || (server.create(&alice, json!({ "name": "y" })).await.status == 201).then_some(());
+        eventually(Duration::from_secs(10), "a create", again).await;
+    }
+    assert!(server.terminate().success(), "{}", server.log());
+    let server = Server::at(&data, &[]);
+    server.is_sound().await;
+    for id in &made {
+        let expected: &[&str] = if revoked.contains(id) { &["created", "revoked"] } else { &["created"] };
+        let told = server.actions(id).await;
+        assert!(told == expected || told.len() == 2 && !revoked.contains(id), "{id}: {told:?}");
+    }
+    println!("disk full: {} keys and {} revocations answered, all there", made.len(), revoked.len());
+}

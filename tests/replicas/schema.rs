@@ -1,0 +1,88 @@
+//! Schema: replicas that start together, and binaries that are older than the schema.
+
+use std::process::{Child, Stdio};
+
+use crate::site::Site;
+use crate::support::run;
+
+#[tokio::test]
+async fn replicas_may_start_together_on_an_empty_database() {
+    let site = Site::new();
+    let servers = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..3).map(|_| scope.spawn(|| site.replica(&[]))).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect::<Vec<_>>()
+    });
+    let alice = servers[0].token("alice");
+    for server in &servers {
+        server.key(&alice, serde_json::json!({ "name": "k" })).await;
+    }
+    assert_eq!(site.query("SELECT count(*) FROM api_keys"), "3");
+    assert_eq!(site.query("SELECT count(*) FROM peppers"), "1");
+}
+
+#[test]
+fn many_migrations_at_once_are_done_once() {
+    let site = Site::new();
+    let migrations: Vec<Child> = (0..8)
+        .map(|_| site.command(&["migrate"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
+    for migration in migrations {
+        let output = migration.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let (known, level) = ("SELECT count(*) FROM seaql_migrations", "SELECT level FROM schema_level");
+    assert_eq!(site.query(known), site.query(level));
+}
+
+#[tokio::test]
+async fn a_schema_that_is_ahead_is_worked_with_when_it_says_so_and_refused_when_not() {
+    let site = Site::new();
+    assert!(run(&mut site.command(&["migrate"])).status.success());
+    // As a later release would leave it that has only added something.
+    site.query("INSERT INTO seaql_migrations VALUES ('m9999_of_a_later_release', 0)");
+    site.query("UPDATE schema_level SET level = level + 1");
+    let server = site.replica(&[]);
+    server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+
+    site.query("UPDATE schema_level SET oldest_binary = level");
+    for command in ["migrate", "serve"] {
+        let output =
+            run(site.command(&[command]).args(if command == "serve" { &["--listen", "127.0.0.1:0"][..] } else { &[] }));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("newer mintkey"), "{said}");
+    }
+    // Who is running already goes on: whoever contracts the schema has waited until nobody needs what goes away.
+    server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+}
+
+#[test]
+fn a_replica_with_a_master_secret_of_its_own_is_refused() {
+    let site = Site::new();
+    let secrets = ["a", "b"].map(|letter| letter.repeat(32));
+    let starts: Vec<Child> = secrets
+        .iter()
+        .map(|secret| {
+            let mut command = site.command(&["keys", "list", "--master-secret", secret]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let outputs: Vec<_> = starts.into_iter().map(|start| start.wait_with_output().unwrap()).collect();
+    assert_eq!(outputs.iter().filter(|output| output.status.success()).count(), 1, "{outputs:?}");
+    assert_eq!(site.query("SELECT count(*) FROM peppers"), "1");
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_told_without_the_password() {
+    let site = Site::new();
+    let port = crate::support::postgres::free_port();
+    for url in [
+        format!("postgres://mint:canary@127.0.0.1:{port}/mintkey"),
+        format!("postgres://postgres:canary@127.0.0.1:{}/nowhere", site.postgres.port),
+        format!("postgres://postgres:canary@127.0.0.1:{}/{}?sslmode=require", site.postgres.port, site.database),
+    ] {
+        let output = run(site.command(&["migrate"]).env("MINTKEY_DATABASE_URL", url));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.starts_with("mintkey: "), "{said}");
+        assert!(said.contains("--database-url") && !said.contains("canary"), "{said}");
+    }
+}

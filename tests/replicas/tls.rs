@@ -1,0 +1,40 @@
+//! TLS: the connection to PostgreSQL is as the URL says.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::site::Site;
+use crate::support::postgres::Postgres;
+use crate::support::run;
+
+/// A certificate for 127.0.0.1 that signs itself, and its key.
+fn certificate(directory: &Path) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:false", "-keyout", "server.key", "-out", "server.crt"]);
+    let made = run(openssl.current_dir(directory));
+    assert!(made.status.success(), "{made:?}");
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_the_server_is_known_by_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    certificate(directory.path());
+    let (cert, key) = (directory.path().join("server.crt"), directory.path().join("server.key"));
+    let postgres =
+        Postgres::start_with_files(&[&cert, &key], &["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"]);
+    let site = Site::at(postgres);
+    let url = site.postgres.url(&site.database);
+    let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", cert.display());
+    let server = site.replica_by(&verified, &[]);
+    server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                     WHERE application_name = 'mintkey'";
+    assert_eq!(site.query(encrypted), "t");
+
+    // Nobody has signed it whom this machine knows.
+    let output = run(site.command(&["migrate"]).env("MINTKEY_DATABASE_URL", format!("{url}?sslmode=verify-full")));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("certificate"), "{said}");
+}

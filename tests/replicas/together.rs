@@ -1,0 +1,144 @@
+//! Together: what is done at two replicas at once is done as if at one.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::site::{Site, tokens};
+use crate::support::{Answer, KEYS, Server, eventually, id, secret};
+
+async fn pair() -> (Site, [Server; 2]) {
+    let site = Site::new();
+    let servers = [site.replica(&[]), site.replica(&[])];
+    (site, servers)
+}
+
+/// The same request, several times at each replica at once.
+async fn everywhere(servers: &[Server; 2], ask: impl AsyncFn(&Server) -> Answer) -> Vec<Answer> {
+    join_all((0..8).map(|n| ask(&servers[n % 2]))).await
+}
+
+#[tokio::test]
+async fn a_named_request_is_done_once() {
+    let (site, servers) = pair().await;
+    let alice = servers[0].token("alice");
+    for round in 0..5 {
+        let name = format!("a-name-that-nobody-guesses-{round}");
+        let named = |server: &Server, path: &str| {
+            server.request(Method::POST, path, &alice).header("idempotency-key", &name).json(&json!({ "name": "k" }))
+        };
+        let made = everywhere(&servers, async |server| Answer::of(named(server, KEYS)).await).await;
+        assert!(made.iter().all(|answer| answer.status == 201 && answer.text == made[0].text), "{made:?}");
+        let rotate = format!("{KEYS}{}/rotate", id(&made[0].body));
+        let ask = async |server: &Server| {
+            let request = server.request(Method::POST, &rotate, &alice).header("idempotency-key", &name);
+            Answer::of(request).await
+        };
+        let rotated = everywhere(&servers, ask).await;
+        assert!(rotated.iter().all(|answer| answer.status == 201 && answer.text == rotated[0].text), "{rotated:?}");
+    }
+    assert_eq!(site.query("SELECT count(*) FROM api_keys"), "5");
+    assert_eq!(site.query("SELECT count(*) FROM secrets"), "10");
+    assert_eq!(site.query("SELECT count(*) FROM audit_events"), "10");
+}
+
+#[tokio::test]
+async fn of_changes_of_the_same_revision_one_is_made() {
+    let (site, servers) = pair().await;
+    let alice = servers[0].token("alice");
+    let key = servers[0].key(&alice, json!({ "name": "k" })).await;
+    for round in 0..5 {
+        let path = format!("{KEYS}{}", id(&key));
+        let seen = servers[0].get(&path, &alice).await;
+        let answers = join_all((0..8).map(|n| {
+            let server = &servers[n % 2];
+            let request = server.request(Method::PATCH, &path, &alice).header("if-match", seen.etag());
+            Answer::of(request.json(&json!({ "name": format!("round {round}, {n}") })))
+        }))
+        .await;
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+    }
+    assert_eq!(site.query("SELECT count(*) FROM audit_events WHERE action = 'updated'"), "5");
+    assert_eq!(site.query("SELECT revision FROM api_keys"), "6");
+}
+
+#[tokio::test]
+async fn of_rotations_at_once_one_is_made_and_of_revocations_too() {
+    let (site, servers) = pair().await;
+    let (gateway, alice) = tokens(&servers[0]);
+    for _ in 0..5 {
+        let key = servers[0].key(&alice, json!({ "name": "k" })).await;
+        let body = json!({ "grace_seconds": 0 });
+        let rotated = everywhere(&servers, async |server| server.rotate(id(&key), &alice, body.clone()).await).await;
+        let made: Vec<_> = rotated.iter().filter(|answer| answer.status == 201).collect();
+        assert!(!made.is_empty() && rotated.iter().all(|answer| [201, 409].contains(&answer.status.as_u16())));
+        let codes = join_all(made.iter().map(|answer| servers[1].code(&gateway, secret(&answer.body)))).await;
+        assert_eq!(codes.iter().filter(|code| *code == "VALID").count(), 1, "{codes:?}");
+        let revoked = everywhere(&servers, async |server| server.revoke(id(&key), &alice, Value::Null).await).await;
+        assert!(revoked.iter().all(|answer| answer.status == 200 && answer.text == revoked[0].text), "{revoked:?}");
+    }
+    let live = "SELECT count(*) FROM secrets WHERE expires_at IS NULL GROUP BY key_id HAVING count(*) <> 1";
+    assert_eq!(site.query(live), "");
+    assert_eq!(site.query("SELECT count(*) FROM audit_events WHERE action = 'revoked'"), "5");
+    let (rotations, secrets) = ("action = 'rotated'", "(SELECT count(*) FROM secrets) - 5");
+    assert_eq!(site.query(&format!("SELECT count(*) = {secrets} FROM audit_events WHERE {rotations}")), "t");
+}
+
+#[tokio::test]
+async fn counts_of_use_add_up() {
+    let (site, mut servers) = pair().await;
+    let (gateway, alice) = tokens(&servers[0]);
+    let mut keys = Vec::new();
+    for _ in 0..20 {
+        keys.push(servers[0].key(&alice, json!({ "name": "k" })).await);
+    }
+    for _ in 0..3 {
+        for server in &servers {
+            for key in &keys {
+                assert_eq!(server.code(&gateway, secret(key)).await, "VALID");
+            }
+        }
+    }
+    let [first, second] = &mut servers;
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(first.terminate().success()));
+        scope.spawn(|| assert!(second.terminate().success()));
+    });
+    assert_eq!(site.query("SELECT sum(count) FROM key_usage"), "120");
+    assert_eq!(site.query("SELECT count(*) FROM key_usage"), "20");
+    assert!(!first.log().contains("counts of use wait"), "{}", first.log());
+}
+
+#[tokio::test]
+async fn a_key_made_at_one_is_good_at_the_others_at_once() {
+    let (_site, servers) = pair().await;
+    let (gateway, alice) = tokens(&servers[0]);
+    for _ in 0..20 {
+        let key = servers[0].key(&alice, json!({ "name": "k" })).await;
+        assert_eq!(servers[1].code(&gateway, secret(&key)).await, "VALID");
+    }
+}
+
+/// While a new master secret is rolled out, one replica goes by the old one first.
+#[tokio::test]
+async fn replicas_with_old_and_new_master_secrets_hear_of_each_others_changes() {
+    let site = Site::new();
+    let (old, new) = ("o".repeat(32), "n".repeat(32));
+    let behind = site.replica(&["--master-secret", &format!("{old}\n{new}")]);
+    let ahead = site.replica(&["--master-secret", &format!("{new}\n{old}")]);
+    let (gateway, alice) = tokens(&ahead);
+    for round in 0..6 {
+        let key = behind.key(&alice, json!({ "name": "k" })).await;
+        let (first, last) = if round % 2 == 0 { (&behind, &ahead) } else { (&ahead, &behind) };
+        for server in [first, last, first] {
+            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        }
+        assert_eq!(last.revoke(id(&key), &alice, Value::Null).await.status, 200);
+        for server in [first, last] {
+            let revoked = async || (server.code(&gateway, secret(&key)).await == "REVOKED").then_some(());
+            eventually(std::time::Duration::from_secs(3), "REVOKED", revoked).await;
+        }
+    }
+}

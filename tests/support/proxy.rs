@@ -1,0 +1,76 @@
+//! Proxy: a wire between mintkey and PostgreSQL that can be made to swallow what goes over it, as a network does that
+//! drops packets: connections stay open, and what was swallowed comes late.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    Passes,
+    /// Swallows what comes to those who listen for notifications.
+    Deaf,
+    SwallowsAll,
+}
+
+pub struct Proxy {
+    pub port: u16,
+    wire: watch::Sender<Wire>,
+}
+
+impl Proxy {
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (wire, state) = watch::channel(Wire::Passes);
+        let own = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(connect(client, port, state.clone()));
+            }
+        });
+        Self { port: own, wire }
+    }
+
+    pub fn set(&self, wire: Wire) {
+        self.wire.send_replace(wire);
+    }
+}
+
+async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<Wire>) {
+    let _ = state.wait_for(|wire| *wire != Wire::SwallowsAll).await;
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let listens = Arc::new(AtomicBool::new(false));
+    let (heard, mut there, mut back) = (listens.clone(), state.clone(), state);
+    let asking = async move {
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+            if bytes[..count].windows(7).any(|word| word == b"LISTEN ") {
+                heard.store(true, Ordering::SeqCst);
+            }
+            let _ = there.wait_for(|wire| *wire != Wire::SwallowsAll).await;
+            if to_server.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let answering = async move {
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+            let passes = |wire: &Wire| *wire == Wire::Passes || *wire == Wire::Deaf && !listens.load(Ordering::SeqCst);
+            let _ = back.wait_for(passes).await;
+            if to_client.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        () = answering => {}
+    }
+}

@@ -1,0 +1,99 @@
+//! Site: a deployment of several replicas on one PostgreSQL, with one master secret and one signing key.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::postgres::Postgres;
+use crate::support::{Answer, Server, mintkey};
+
+pub struct Site {
+    pub postgres: Arc<Postgres>,
+    pub database: String,
+    pub data: TempDir,
+}
+
+/// For whoever leaves it alone.
+static SHARED: LazyLock<Arc<Postgres>> = LazyLock::new(|| Arc::new(Postgres::start(&[])));
+
+impl Site {
+    pub fn new() -> Self {
+        Self::on(SHARED.clone())
+    }
+
+    /// On a PostgreSQL of its own, to do with what it likes.
+    pub fn alone() -> Self {
+        Self::at(Postgres::start(&[]))
+    }
+
+    pub fn at(postgres: Postgres) -> Self {
+        Self::on(Arc::new(postgres))
+    }
+
+    fn on(postgres: Arc<Postgres>) -> Self {
+        let database = postgres.database("template1");
+        Self { postgres, database, data: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn replica(&self, arguments: &[&str]) -> Server {
+        self.replica_by(&self.postgres.url(&self.database), arguments)
+    }
+
+    /// One that reaches the database by this URL.
+    pub fn replica_by(&self, url: &str, arguments: &[&str]) -> Server {
+        let mut command = mintkey();
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        command.env("MINTKEY_DATA_DIR", self.data.path()).env("MINTKEY_DATABASE_URL", url);
+        Server::of(&mut command, self.data.path())
+    }
+
+    /// A command on the same database and with the same secrets.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = mintkey();
+        command.args(arguments).env("MINTKEY_DATA_DIR", self.data.path());
+        command.env("MINTKEY_DATABASE_URL", self.postgres.url(&self.database));
+        command
+    }
+
+    pub fn query(&self, sql: &str) -> String {
+        self.postgres.query(&self.database, sql)
+    }
+
+    /// Ends the connections that listen, or all of mintkey's.
+    pub fn terminate(&self, which: &str) {
+        self.query(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = '{}' AND application_name = 'mintkey' AND pid <> pg_backend_pid() AND {which}",
+            self.database
+        ));
+    }
+}
+
+pub const LISTENING: &str = "query LIKE '%mintkey_beat%'";
+
+/// A gateway's token and a user's.
+pub fn tokens(server: &Server) -> (String, String) {
+    (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"))
+}
+
+/// Asks until the answer is this verdict, and gives how long that took since `since`.
+pub async fn until(server: &Server, gateway: &str, secret: &str, code: &str, since: Instant) -> Duration {
+    loop {
+        let answer = server.verify(gateway, json!({ "key": secret })).await;
+        if answer.status == 200 && answer.body["code"] == code {
+            return since.elapsed();
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "still {} and not {code}", answer.text);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Checks that this is an outage, said in time and with when to come again.
+pub fn is_outage(answer: &Answer, asked: Instant) {
+    answer.problem(503);
+    assert!(answer.header("retry-after").is_some());
+    // Two seconds, and what a busy machine takes for the rest.
+    assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
+}
