@@ -18,13 +18,13 @@ use super::body::is_plain;
 use super::body::received::receive;
 use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
-use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical};
+use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
 use super::verify;
 use crate::service::Service;
 
 pub struct Boundary<E> {
     pub inner: Arc<E>,
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     pub service: Arc<Service>,
     pub request_timeout: Duration,
 }
@@ -69,16 +69,18 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
         let status = response.status();
+        let (method, took) = (known_method(&method), started.elapsed());
+        self.routes.metrics(route).answered(method, status.as_u16(), took);
         let logged = status != 200 || tracing::enabled!(tracing::Level::DEBUG);
         let span = if span.is_none() && logged { context.span() } else { span };
         let _in_request = span.enter();
         macro_rules! line {
             ($level:ident) => {
                 $level!(
-                    method = known_method(&method),
+                    method,
                     route = route.map_or("-", |route| &route.template),
                     status = status.as_u16(),
-                    duration_ms = started.elapsed().as_secs_f64() * 1e3,
+                    duration_ms = took.as_secs_f64() * 1e3,
                     subject = context.subject(),
                     cause,
                     "answered"
@@ -122,12 +124,6 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
             None => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
-}
-
-/// Any word is a method by RFC 9110, a credential too; only those that are registered and in use are logged.
-fn known_method(method: &Method) -> &str {
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-    if known.contains(method) { method.as_str() } else { "-" }
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
@@ -220,6 +216,7 @@ mod tests {
     use poem::endpoint::make;
     use poem::http::StatusCode;
 
+    use super::super::metrics::Metrics;
     use super::*;
 
     async fn boundary<F>(handler: F) -> impl Endpoint<Output = Response>
@@ -233,7 +230,7 @@ mod tests {
         });
         Boundary {
             inner: Arc::new(inner),
-            routes: RouteTable::new(&["/page"]),
+            routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
             service: Arc::new(crate::service::tests::service().await),
             request_timeout: Duration::from_secs(5),
         }

@@ -1,5 +1,6 @@
-//! Command line: `serve | migrate | token | keys | openapi`.
+//! Command line: `serve | doctor | migrate | token | keys | openapi`.
 
+mod doctor;
 mod keys;
 
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ struct Cli {
 enum Command {
     /// Serve the API; the database is made and brought up to date first.
     Serve(ServeCommand),
+    /// Look at the deployment that `serve` would find with the same settings, change nothing, and say in words what is
+    /// wrong and how to mend it.
+    Doctor(ServeCommand),
     /// Bring the database up to date and exit.
     Migrate(DataSettings),
     /// Print an access token of the standalone issuer, and nothing else, on standard output.
@@ -78,6 +82,7 @@ type Failure = Box<dyn std::error::Error>;
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => block_on(serve(command)),
+        Command::Doctor(command) => block_on(doctor::run(command)),
         Command::Migrate(data) => block_on(migrate(data)),
         Command::Token(command) => token(&command),
         Command::Keys(command) => block_on(keys::run(command)),
@@ -100,11 +105,17 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 }
 
 async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Result<(), Failure> {
-    telemetry::start(serve.log_format, serve.log_level);
+    let traces = telemetry::start(serve.log_format, serve.log_level)?;
     let signing = data.signing_key(&signing)?;
-    let server = Server::bind(serve.listen).await.map_err(|error| {
-        format!("--listen (MINTKEY_LISTEN): {}: {error}; give an address and port that are free", serve.listen)
-    })?;
+    let taken = |setting: &str, address, error| {
+        format!("{setting}: {address}: {error}; give an address and port that are free")
+    };
+    let mut server =
+        Server::bind(serve.listen).await.map_err(|error| taken("--listen (MINTKEY_LISTEN)", serve.listen, error))?;
+    if let Some(address) = serve.admin_listen {
+        let bound = server.bind_admin(address).await;
+        bound.map_err(|error| taken("--admin-listen (MINTKEY_ADMIN_LISTEN)", address, error))?;
+    }
     let service = service(&data, &keys).await?;
     if serve.welcome {
         welcome(&server, &signing, &service.clock)?;
@@ -114,7 +125,12 @@ async fn serve(ServeCommand { data, keys, signing, serve }: ServeCommand) -> Res
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    Ok(server.run(Service { issuers: [signing.trusted()].into(), ..service }, &limits).await?)
+    let served =
+        server.run(Service { issuers: [signing.trusted()].into(), ..service }, &limits, traces.is_some()).await;
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(|| traces.end()).await?;
+    }
+    Ok(served?)
 }
 
 /// The store, opened and brought up to date, with the secrets that belong to it.

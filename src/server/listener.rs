@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::Limits;
+use crate::api::metrics::Metrics;
 
 /// For the first byte, and for a whole request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,8 +26,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failure to accept, such as running out of file descriptors, which only time can cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub async fn serve<E>(listener: TcpListener, endpoint: E, limits: &Limits, stop: impl Future<Output = ()>)
-where
+pub async fn serve<E>(
+    listener: TcpListener,
+    endpoint: E,
+    limits: &Limits,
+    metrics: &Metrics,
+    stop: impl Future<Output = ()>,
+) where
     E: Endpoint<Output = Response> + 'static,
 {
     let endpoint = Arc::new(endpoint);
@@ -56,8 +62,9 @@ where
             }
         };
         let (http, endpoint, watcher) = (http.clone(), endpoint.clone(), graceful.watcher());
+        let open = metrics.connection();
         tokio::spawn(async move {
-            let _place = place;
+            let _place = (place, open);
             if !speaks_in_time(&stream).await {
                 return;
             }

@@ -6,6 +6,7 @@
 mod audit;
 mod errors;
 mod idempotency;
+mod inspect;
 mod keys;
 mod peppers;
 mod sqlite;
@@ -14,10 +15,18 @@ mod usage;
 pub use audit::EventFilter;
 pub use errors::StoreError;
 pub use idempotency::Remembered;
+pub use inspect::Inspection;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
-use migration::{Migrator, MigratorTrait};
+use migration::{Difference, Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 pub use usage::KeyUse;
+
+/// The connections of one kind to the database.
+pub struct Pool {
+    pub name: &'static str,
+    pub connections: usize,
+    pub idle: usize,
+}
 
 #[derive(Clone)]
 pub struct Store {
@@ -65,6 +74,18 @@ impl Store {
     pub async fn version_of_others(&self) -> Result<i64, StoreError> {
         self.file.check_in_place()?;
         sqlite::data_version(&self.writer).await
+    }
+
+    /// How far the schema is from this program's. Asking that is also the way to know that the store answers.
+    pub async fn schema(&self) -> Result<Difference, StoreError> {
+        Ok(Migrator::difference(self.reader()?).await?)
+    }
+
+    pub fn pools(&self) -> [Pool; 2] {
+        [("reader", &self.reader), ("writer", &self.writer)].map(|(name, connection)| {
+            let pool = connection.get_sqlite_connection_pool();
+            Pool { name, connections: pool.size() as usize, idle: pool.num_idle() }
+        })
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

@@ -3,6 +3,8 @@
 mod contract_clients;
 mod docs_page;
 mod document_lint;
+mod packaging;
+mod prometheus;
 mod proxies;
 mod quickstart;
 mod schemathesis;
@@ -10,3 +12,4 @@ mod schemathesis;
 #[path = "../support/mod.rs"]
 mod support;
 mod tools;
+mod traces;

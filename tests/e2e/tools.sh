@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the end-to-end tests drive: Debian's Chromium and proxies, the npm tools and the Python tools.
+# Installs what the end-to-end tests drive: Debian's Chromium, proxies and Prometheus, the npm tools and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -29,26 +29,28 @@ command -v npm >/dev/null || {
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v curl >/dev/null || missing="$missing curl"
+command -v shellcheck >/dev/null || missing="$missing shellcheck"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-proxies=
-for proxy in nginx caddy haproxy; do
-    PATH=$PATH:/usr/sbin command -v "$proxy" >/dev/null || proxies="$proxies $proxy"
+services=
+for service in nginx caddy haproxy prometheus; do
+    PATH=$PATH:/usr/sbin command -v "$service" >/dev/null || services="$services $service"
 done
-missing=$missing$proxies
+missing=$missing$services
 
-# The tests run the proxies themselves: Debian's packages must not start them now, nor at the next boot.
+# The tests run the proxies and Prometheus themselves: Debian's packages must not start them now, nor at the next boot.
 policy=/usr/sbin/policy-rc.d
 forbid_starts() {
-    [ -n "$proxies" ] && ! [ -e "$policy" ] || return 0
+    [ -n "$services" ] && ! [ -e "$policy" ] || return 0
     trap 'as_root rm -f "$policy"' EXIT
     trap 'exit 1' HUP INT TERM
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
 }
 keep_disabled() {
-    [ -n "$proxies" ] && command -v systemctl >/dev/null || return 0
+    [ -n "$services" ] && command -v systemctl >/dev/null || return 0
     # shellcheck disable=SC2086
-    quietly as_root systemctl disable $proxies
+    quietly as_root systemctl disable $services
 }
 
 if [ -n "$missing" ]; then

@@ -15,6 +15,7 @@ mod atomic {
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::UnitWeighter;
@@ -31,6 +32,8 @@ pub struct KeyCache<T> {
     unknown: Pool<()>,
     stamps: Stamps,
     ttl: Duration,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -47,13 +50,32 @@ const STAMPS: usize = 1 << 16;
 
 impl<T> KeyCache<T> {
     pub fn new(capacity: usize, ttl: Duration) -> Self {
-        Self { known: pool(capacity), unknown: pool(UNKNOWN), stamps: Stamps::new(STAMPS), ttl }
+        let (hits, misses) = Default::default();
+        Self { known: pool(capacity), unknown: pool(UNKNOWN), stamps: Stamps::new(STAMPS), ttl, hits, misses }
     }
 
     /// What the hash stands for, if that is in memory; the inner `None` is a hash that stands for nothing.
     pub fn get(&self, hash: &SecretHash) -> Option<Option<Arc<T>>> {
         let asked = self.stamps.now(&hash.0);
-        self.remembered(&hash.0, asked)
+        let remembered = self.remembered(&hash.0, asked);
+        let counter = if remembered.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        remembered
+    }
+
+    /// How often [`get`](Self::get) knew.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// How often it did not.
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    /// How many entries of each kind there are.
+    pub fn entries(&self) -> [(&'static str, usize); 2] {
+        [("known", self.known.len()), ("unknown", self.unknown.len())]
     }
 
     /// The same, read by `read` if need be: one such future is polled for all who ask at the same time. An error is
@@ -145,8 +167,6 @@ impl Hasher for FirstBytes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use tokio::sync::Notify;
 
     use super::*;
