@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test lint tools openapi
+.PHONY: run test lint tools openapi deb test-deb
 
 run:
 	cargo build --release --locked
@@ -17,6 +17,18 @@ lint:
 # What the end-to-end tests drive: a browser, linters, schemathesis.
 tools:
 	sh tests/e2e/tools.sh
+
+# A Debian package of a release build, in target/debian.
+deb: target/tools/bin/cargo-deb
+	cargo build --release --locked
+	target/tools/bin/cargo-deb deb --no-build --locked
+
+target/tools/bin/cargo-deb:
+	cargo install cargo-deb --version 3.8.0 --locked --root target/tools
+
+# Installs that package on this machine, as root, runs what it brought, and removes it again.
+test-deb: deb
+	sh tests/e2e/package.sh target/debian/mintkey_*.deb
 
 openapi:
 	cargo build --locked

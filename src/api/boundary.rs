@@ -103,7 +103,8 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
     /// the moment the cache hears of it.
     fn detached(&self, request: Request) -> JoinHandle<poem::Result<Response>> {
         let inner = self.inner.clone();
-        tokio::spawn(async move { inner.call(request).await }.in_current_span())
+        let traced = request.extensions().get().cloned().unwrap_or(Span::none());
+        tokio::spawn(async move { inner.call(request).await }.in_current_span().instrument(traced))
     }
 
     async fn answer(&self, mut request: Request, route: Option<&Route>) -> Result<Response, Problem> {

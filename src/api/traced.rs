@@ -46,6 +46,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Traced<E> {
         let _ = span.set_parent(propagator.extract(&HeaderExtractor(request.headers())));
         // The log lines of this request bear its trace, whether a client began it or we did.
         propagator.inject_context(&span.context(), &mut HeaderInjector(request.headers_mut()));
+        // For what runs in a task of its own.
+        request.extensions_mut().insert(span.clone());
 
         let response = self.inner.call(request).instrument(span.clone()).await?;
         // An `i64` is a number for the collector, an unsigned one a string.

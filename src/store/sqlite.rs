@@ -23,14 +23,17 @@ pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, 
     Ok((reader, writer, File::opened(url)?))
 }
 
-/// For one who only looks. SQLite is not to make, bring up to date or repair anything.
+/// For one who only looks, and leaves nothing behind. Where there is no log, nobody writes, and SQLite needs none of the
+/// files through which it would watch for that.
 pub async fn open_to_read(url: &str) -> Result<DatabaseConnection, StoreError> {
+    let log = path(url).map(|path| PathBuf::from(format!("{}-wal", path.display())));
+    let alone = log.is_some_and(|log| !log.exists());
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(1)
         .acquire_timeout(PATIENCE)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| sqlite.read_only(true).create_if_missing(false).busy_timeout(PATIENCE));
+        .map_sqlx_sqlite_opts(move |sqlite| sqlite.read_only(true).immutable(alone).busy_timeout(PATIENCE));
     Ok(Database::connect(options).await?)
 }
 

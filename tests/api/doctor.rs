@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -14,8 +14,9 @@ use crate::support::{Server, mintkey, run};
 /// What doctor says of the deployment, line by line, and whether it is content.
 fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
     let mut command = mintkey();
-    command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]).arg(data);
-    outcome(command.args(arguments))
+    // Under whatever limit the tests run.
+    command.env("MINTKEY_MAX_CONNECTIONS", "100");
+    outcome(command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments))
 }
 
 fn outcome(command: &mut Command) -> (String, bool) {
@@ -39,12 +40,26 @@ fn says(said: &(String, bool), subject: &str, words: &[&str]) {
 }
 
 /// A deployment that has served.
-async fn deployed() -> TempDir {
+struct Deployment {
+    _directory: TempDir,
+    data: PathBuf,
+}
+
+impl Deployment {
+    fn path(&self) -> &Path {
+        &self.data
+    }
+}
+
+async fn deployed() -> Deployment {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
+    // Others may pass, to what is theirs.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::at(&data, &[]);
     server.key(&server.token("alice"), json!({ "name": "x" })).await;
     assert!(server.terminate().success());
-    directory
+    Deployment { _directory: directory, data }
 }
 
 fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
@@ -79,6 +94,7 @@ fn a_deployment_that_is_yet_to_be_started_is_good_and_stays_so() {
 #[tokio::test]
 async fn a_server_that_runs_is_no_reason_for_complaint() {
     let server = Server::start();
+    fs::set_permissions(&server.data, Permissions::from_mode(0o700)).unwrap();
     let listen = server.url.trim_start_matches("http://").to_owned();
     let (said, content) = outcome(
         mintkey().args(["doctor", "--max-connections", "100", "--listen", &listen, "--data-dir"]).arg(&server.data),
