@@ -26,7 +26,7 @@ deb: target/tools/bin/cargo-deb
 target/tools/bin/cargo-deb:
 	cargo install cargo-deb --version 3.8.0 --locked --root target/tools
 
-# Installs that package on this machine, as root, runs what it brought, and removes it again.
+# Installs that package in a copy of this machine that is forgotten afterwards, and has systemd run its service; as root.
 test-deb: deb
 	sh tests/e2e/package.sh target/debian/mintkey_*.deb
 

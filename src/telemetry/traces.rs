@@ -8,9 +8,11 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::api::traced::TARGET;
@@ -48,14 +50,22 @@ impl Traces {
         S: tracing::Subscriber + for<'span> LookupSpan<'span>,
     {
         let layer: OpenTelemetryLayer<S, Tracer> = tracing_opentelemetry::layer().with_tracer(self.0.tracer("mintkey"));
+        let of_database = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target().starts_with("sea_orm");
+        let of_request = dynamic_filter_fn(move |metadata, context| {
+            metadata.target() == TARGET || (of_database(metadata) && context.lookup_current().is_some())
+        });
+        // So that the words of all other libraries are refused once, and not each time.
+        let of_request = of_request.with_max_level_hint(LevelFilter::INFO).with_callsite_filter(move |metadata| {
+            if metadata.target() == TARGET {
+                Interest::always()
+            } else if of_database(metadata) && *metadata.level() <= Level::INFO {
+                Interest::sometimes()
+            } else {
+                Interest::never()
+            }
+        });
         let layer = layer.with_location(false).with_threads(false).with_target(false).with_level(false);
-        layer.with_tracked_inactivity(false).with_filter(dynamic_filter_fn(|metadata, context| {
-            metadata.target() == TARGET
-                || (metadata.is_span()
-                    && *metadata.level() <= tracing::Level::INFO
-                    && metadata.target().starts_with("sea_orm")
-                    && context.lookup_current().is_some())
-        }))
+        layer.with_tracked_inactivity(false).with_filter(of_request)
     }
 
     /// Sends what was not sent yet. It blocks.

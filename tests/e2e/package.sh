@@ -1,72 +1,65 @@
 #!/bin/sh
-# package.sh PACKAGE: installs the Debian package on this machine, starts its service, uses it, and removes it again.
-# Without a running systemd, the service is started by hand: as the unit's user, with the unit's settings.
+# package.sh PACKAGE: installs the Debian package and has systemd run its service, in a copy of this machine that is
+# forgotten afterwards: namespaces of its own over a copy-on-write view of the files, with a systemd of its own.
 set -eu
 
-package=$1
-said=$(mktemp)
-service=
+case ${1-} in
+--booting) ;;
+*)
+    [ "$(id -u)" -eq 0 ] || { echo "package.sh: run this as root" >&2 && exit 1; }
+    place=$(mktemp -d)
+    trap 'rm -rf "$place"' EXIT
+    cp "$1" "$place/mintkey.deb"
+    cp "$(dirname "$0")/package_check.sh" "$place/check.sh"
+    timeout --kill-after=5 120 unshare --mount --pid --ipc --uts --net --cgroup --fork \
+        sh "$0" --booting "$place" >"$place/boot.log" 2>&1 || true
+    if ! grep -qx passed "$place/check.log"; then
+        cat "$place/boot.log" "$place/check.log" >&2 || true
+        exit 1
+    fi
+    echo "package.sh: 1 passed, 0 failed"
+    exit
+    ;;
+esac
 
-fail() {
-    echo "package.sh: $*" >&2
-    cat "$said" >&2
-    exit 1
-}
-
-end() {
-    [ -z "$service" ] || kill "$service" 2>/dev/null || true
-    DEBIAN_FRONTEND=noninteractive apt-get purge --yes mintkey >/dev/null 2>&1 || true
-    rm -rf "$said" /var/lib/mintkey
-    userdel mintkey 2>/dev/null || true
-}
-
-[ "$(id -u)" -eq 0 ] || fail "run this as root"
-if [ -e /usr/bin/mintkey ] || [ -e /var/lib/mintkey ]; then fail "a mintkey is installed here already"; fi
-trap end EXIT
-trap 'exit 1' HUP INT TERM
-
-DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$(realpath "$package")" >"$said" 2>&1 ||
-    fail "it cannot be installed"
-
-# Who owns what.
-[ "$(stat -c %U:%a /var/lib/mintkey)" = mintkey:700 ] || fail "/var/lib/mintkey is not the service's alone"
-[ "$(stat -c %U:%a /etc/mintkey/mintkey.env)" = root:640 ] || fail "the settings can be read by all"
-systemd-analyze verify --man=no /lib/systemd/system/mintkey.service >"$said" 2>&1 || fail "the unit has a fault"
-! grep -q mintkey "$said" || fail "the unit has a fault"
-
-as_service() {
-    # shellcheck disable=SC2046
-    setpriv --reuid=mintkey --regid=mintkey --clear-groups --no-new-privs --bounding-set=-all \
-        env $(grep -v '^#' /etc/mintkey/mintkey.env) "$@"
-}
-
-cd /
-as_service prlimit --nofile=65536 mintkey doctor >"$said" || fail "the doctor is not content with a fresh installation"
-if [ -d /run/systemd/system ]; then
-    systemctl is-active --quiet mintkey || fail "systemd did not start the service"
-else
-    as_service prlimit --nofile=65536 mintkey serve 2>"$said" &
-    service=$!
-fi
-
-tries=100
-until curl --silent --fail http://127.0.0.1:8081/readyz | grep -q '"ready"'; do
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || fail "the service is not ready"
-    sleep 0.1
+place=$2
+root=$place/layers/root
+mount --make-rprivate /
+mkdir "$place/layers"
+mount -t tmpfs none "$place/layers"
+mkdir "$place/layers/changes" "$place/layers/work" "$root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$place/layers/changes,workdir=$place/layers/work" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
+for directory in sys/fs/cgroup run tmp; do
+    mount -t tmpfs none "$root/$directory"
 done
-token=$(as_service mintkey token --subject alice)
-curl --silent --fail --header "Authorization: Bearer $token" --header 'Content-Type: application/json' \
-    --data '{ "name": "example" }' http://127.0.0.1:8080/api/auth/api-keys/ | grep -q '"key":"mk_' || fail "no key was made"
-as_service mintkey doctor | grep -q 'a mintkey is running there' || fail "the doctor does not see the service"
-curl --silent --fail http://127.0.0.1:8081/metrics | grep -q '^mintkey_http_requests_total' || fail "there are no metrics"
+mount --rbind /dev "$root/dev"
+mkdir "$root/check"
+mount --bind "$place" "$root/check"
+ip link set lo up
 
-if [ -n "$service" ]; then
-    kill "$service"
-    wait "$service" || fail "the service did not end well"
-    service=
-fi
-DEBIAN_FRONTEND=noninteractive apt-get purge --yes mintkey >"$said" 2>&1 || fail "it cannot be removed"
-if [ -e /usr/bin/mintkey ] || [ -e /etc/mintkey ]; then fail "something was left behind"; fi
-[ -e /var/lib/mintkey/master.secret ] || fail "the data went with the package"
-echo "package.sh: 1 passed, 0 failed"
+# Nothing of this machine is started there, and nothing that would reach beyond the namespaces.
+rm -rf "$root"/etc/systemd/system/*.wants "$root/usr/sbin/policy-rc.d"
+for unit in networking systemd-logind systemd-modules-load systemd-random-seed systemd-remount-fs systemd-sysctl \
+    systemd-timesyncd systemd-tmpfiles-setup-dev systemd-udev-trigger systemd-udevd systemd-update-utmp; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
+done
+cat >"$root/etc/systemd/system/check.service" <<'UNIT'
+[Unit]
+DefaultDependencies=no
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -eu /check/check.sh
+ExecStopPost=/bin/systemctl --force --force poweroff
+StandardOutput=file:/check/check.log
+StandardError=file:/check/check.log
+UNIT
+# Not `chroot`, from within which the kernel allows no user namespace, which the unit asks for.
+mkdir "$root/check/old"
+cd "$root"
+pivot_root . check/old
+umount --lazy /check/old
+exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    /lib/systemd/systemd --system --unit=check.service --log-target=console

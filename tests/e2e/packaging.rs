@@ -30,9 +30,11 @@ fn the_kubernetes_manifests_are_valid_for_kubernetes() {
 }
 
 #[test]
-fn the_maintainer_scripts_have_no_fault_by_shellcheck() {
-    for script in fs::read_dir(packaging("debian")).unwrap().map(|entry| entry.unwrap().path()) {
-        succeed(system("shellcheck").arg(script));
+fn the_scripts_of_the_package_have_no_fault_by_shellcheck() {
+    let ours = ["package.sh", "package_check.sh"].map(|name| project().join("tests/e2e").join(name));
+    let maintainers = fs::read_dir(packaging("debian")).unwrap().map(|entry| entry.unwrap().path());
+    for script in maintainers.chain(ours) {
+        succeed(system("shellcheck").arg("--shell=sh").arg(script));
     }
 }
 
