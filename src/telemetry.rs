@@ -31,8 +31,12 @@ pub fn start(format: LogFormat, level: LogLevel) -> Result<Option<Traces>, Confi
     let ours = tracing_subscriber::filter::Targets::new()
         .with_target("mintkey", level)
         .with_target("opentelemetry", LevelFilter::ERROR);
-    let spans = traces.as_ref().map(Traces::layer);
-    tracing_subscriber::registry().with(spans).with(lines.with_filter(ours)).init();
+    let lines = tracing_subscriber::registry().with(lines.with_filter(ours));
+    // An absent layer is not one that says nothing: it would have every word of other libraries weighed anew.
+    match &traces {
+        Some(traces) => lines.with(traces.layer()).init(),
+        None => lines.init(),
+    }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         // Not the message: it may hold the value that was not expected.
