@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test chaos lint deny tools openapi sdk
+.PHONY: run test chaos lint deny tools openapi sdk deb test-deb
 
 run:
 	cargo build --release --locked
@@ -33,6 +33,18 @@ target/tools/bin/cargo-deny:
 # What the tests drive: PostgreSQL, a browser, proxies, linters, schemathesis, generators of clients.
 tools:
 	sh tests/e2e/tools.sh
+
+# A Debian package of a release build, in target/debian.
+deb: target/tools/bin/cargo-deb
+	cargo build --release --locked
+	target/tools/bin/cargo-deb deb --no-build --locked
+
+target/tools/bin/cargo-deb:
+	cargo install cargo-deb --version 3.8.0 --locked --root target/tools
+
+# Installs that package in a copy of this machine that is forgotten afterwards, and has systemd run its service; as root.
+test-deb: deb
+	sh tests/e2e/package.sh target/debian/mintkey_*.deb
 
 openapi:
 	cargo build --locked

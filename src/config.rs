@@ -116,6 +116,11 @@ pub struct ServeSettings {
     #[arg(long, env = "MINTKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
+    /// Address and port of a second listener for /metrics, /livez and /readyz; /metrics is then there alone [default: they
+    /// are where the API is]
+    #[arg(long, env = "MINTKEY_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+
     /// Connections served at a time; more wait to be accepted.
     #[arg(long, env = "MINTKEY_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
@@ -179,6 +184,11 @@ impl DataSettings {
         files::make_private_directory(&self.data_dir).map_err(|error| {
             unusable("--data-dir (MINTKEY_DATA_DIR)", &self.data_dir, &error, "give a directory that can be written")
         })?;
+        self.read_database_url()
+    }
+
+    /// The URL of the database, with nothing made for it.
+    pub fn read_database_url(&self) -> Result<String, ConfigError> {
         let given = match &self.database_url_file {
             Some(file) => Some(read("--database-url-file (MINTKEY_DATABASE_URL_FILE)", file)?.trim().to_owned()),
             None => self.database_url.clone(),

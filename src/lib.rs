@@ -6,7 +6,8 @@
 //! | [`store`] | what outlives the process; the only room that knows `entity` | `domain` |
 //! | [`service`] | what the product does; knows no HTTP | `store`, `domain` |
 //! | [`api`] | the product over HTTP | `service`, `domain` |
-//! | [`config`], [`files`], [`telemetry`] | settings, private files, logs | `service`, `domain` |
+//! | [`config`], [`files`] | settings, private files | `service`, `domain` |
+//! | [`telemetry`] | logs and traces | `config`, `api` |
 //! | [`server`], [`cli`] | everything put together | all |
 //!
 //! Imports run one way, api -> service -> store -> entity; `make lint` checks it. One create, read top to bottom:

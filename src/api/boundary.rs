@@ -18,13 +18,13 @@ use super::body::is_plain;
 use super::body::received::{Received, receive};
 use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
-use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical};
+use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
 use super::verify;
 use crate::service::Service;
 
 pub struct Boundary<E> {
     pub inner: Arc<E>,
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     pub service: Arc<Service>,
     pub request_timeout: Duration,
 }
@@ -67,16 +67,18 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
         let status = response.status();
+        let (method, took) = (known_method(&method), started.elapsed());
+        self.routes.metrics(route).answered(method, status.as_u16(), took);
         let logged = status != 200 || tracing::enabled!(tracing::Level::DEBUG);
         let span = if span.is_none() && logged { context.span() } else { span };
         let _in_request = span.enter();
         macro_rules! line {
             ($level:ident) => {
                 $level!(
-                    method = known_method(&method),
+                    method,
                     route = route.map_or("-", |route| &route.template),
                     status = status.as_u16(),
-                    duration_ms = started.elapsed().as_secs_f64() * 1e3,
+                    duration_ms = took.as_secs_f64() * 1e3,
                     subject = context.subject(),
                     cause,
                     "answered"
@@ -99,7 +101,8 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
     /// the moment the cache hears of it.
     fn detached(&self, request: Request) -> JoinHandle<poem::Result<Response>> {
         let inner = self.inner.clone();
-        tokio::spawn(async move { inner.call(request).await }.in_current_span())
+        let traced = request.extensions().get().cloned().unwrap_or(Span::none());
+        tokio::spawn(async move { inner.call(request).await }.in_current_span().instrument(traced))
     }
 
     /// With all that the operations take from it.
@@ -138,12 +141,6 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
             None => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
-}
-
-/// Any word is a method by RFC 9110, a credential too; only those that are registered and in use are logged.
-fn known_method(method: &Method) -> &str {
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-    if known.contains(method) { method.as_str() } else { "-" }
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
@@ -236,6 +233,7 @@ mod tests {
     use poem::endpoint::make;
     use poem::http::StatusCode;
 
+    use super::super::metrics::Metrics;
     use super::*;
 
     async fn boundary<F>(handler: F) -> impl Endpoint<Output = Response>
@@ -249,7 +247,7 @@ mod tests {
         });
         Boundary {
             inner: Arc::new(inner),
-            routes: RouteTable::new(&["/page"]),
+            routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
             service: Arc::new(crate::service::tests::service().await),
             request_timeout: Duration::from_secs(5),
         }

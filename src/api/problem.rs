@@ -9,7 +9,9 @@ use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaRespon
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
+use super::health;
 use crate::service::ServiceError;
+use crate::service::readiness::Check;
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const JSON: &str = "application/json";
@@ -56,15 +58,19 @@ pub struct Problem {
     pub status: StatusCode,
     /// What follows `urn:mintkey:problem:`, where a client can act on the difference.
     slug: Option<&'static str>,
-    detail: String,
+    /// Boxed, as a failure is handed through many results.
+    detail: Box<str>,
     errors: Vec<Violation>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What `/readyz` looked at, for its answer alone.
+    checks: Option<Box<serde_json::Value>>,
     pub cause: Option<String>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, slug: None, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+        let (errors, headers, checks, cause) = Default::default();
+        Self { status, slug: None, detail: detail.into().into(), errors, headers, checks, cause }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -138,6 +144,17 @@ impl Problem {
         .because(cause)
     }
 
+    pub fn not_ready(checks: &[Check]) -> Self {
+        let bad = || checks.iter().filter(|check| !check.ok);
+        let reasons: Vec<_> = bad().map(|check| format!("{} {}", check.name, check.detail)).collect();
+        let causes: Vec<_> = bad().map(|check| check.cause.as_deref().unwrap_or(&check.detail)).collect();
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Send no requests here: {}.", reasons.join("; ")))
+                .with(header::RETRY_AFTER, "1")
+                .because(causes.join("; "));
+        Self { checks: Some(health::told(checks).into()), ..problem }
+    }
+
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed; its log says why, under this request's id.")
             .because(cause)
@@ -192,7 +209,7 @@ impl Problem {
             kind: Some(self.slug.map_or("about:blank".into(), |slug| format!("urn:mintkey:problem:{slug}"))),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
-            detail: self.detail,
+            detail: self.detail.into(),
             errors: (!self.errors.is_empty()).then_some(self.errors),
             request_id: Some(request_id.to_owned()),
         }
@@ -200,7 +217,12 @@ impl Problem {
 
     pub fn into_response(mut self, media_type: &'static str, request_id: &str) -> Response {
         let (status, headers) = (self.status, std::mem::take(&mut self.headers));
-        let body = Body::from(self.body(request_id).to_json_string());
+        let checks = self.checks.take();
+        let mut body = self.body(request_id).to_json().unwrap_or_default();
+        if let Some(checks) = checks {
+            body["checks"] = *checks;
+        }
+        let body = Body::from(body.to_string());
         let mut response = Response::builder().status(status).content_type(media_type).body(body);
         response.headers_mut().extend(headers);
         response

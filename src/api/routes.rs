@@ -5,22 +5,26 @@
 use std::collections::HashMap;
 
 use poem::endpoint::BoxEndpoint;
-use poem::http::Method;
+use poem::http::{Method, StatusCode};
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
 use super::docs::SIGNED_IN;
+use super::metrics::{Metrics, RouteMetrics};
 use super::{BASE, Operations, operations};
 
 pub struct RouteTable {
     /// Paths without parameters, which are found before a template that would match them too.
     literal: Vec<Route>,
     templates: Vec<Route>,
+    /// Of paths that are no route.
+    unknown: RouteMetrics,
 }
 
 pub struct Route {
     pub template: String,
     operations: Vec<Operation>,
+    metrics: RouteMetrics,
 }
 
 pub struct Operation {
@@ -40,8 +44,18 @@ pub enum Way {
 }
 
 impl RouteTable {
-    /// The operations of the API, and the given paths that take a plain GET.
-    pub fn new(pages: &[&str]) -> Self {
+    /// Paths without an operation of the API, each with what answers a GET there. Machines ask for them often.
+    pub fn of_probes(
+        probes: impl IntoIterator<Item = (&'static str, BoxEndpoint<'static>)>,
+        metrics: &Metrics,
+    ) -> Self {
+        let probe = |(path, endpoint)| Route::page(path, Way::Direct(endpoint), metrics);
+        let unknown = metrics.route("-", [].into_iter());
+        Self { literal: probes.into_iter().map(probe).collect(), templates: Vec::new(), unknown }
+    }
+
+    /// Adds the operations of the API, and the given paths that take a plain GET.
+    pub fn with_api(mut self, pages: &[&str], metrics: &Metrics) -> Self {
         let mut endpoints = HashMap::new();
         operations().add_routes(&mut endpoints);
         let mut routes = Vec::new();
@@ -64,25 +78,38 @@ impl RouteTable {
                     .map(|p| p.name)
                     .collect(),
             };
+            let template = format!("{BASE}{}", path.path);
+            let metrics = metrics.route(&template, path.operations.iter().filter_map(usual));
             let operations = path.operations.into_iter().map(operation).collect();
-            routes.push(Route { template: format!("{BASE}{}", path.path), operations });
+            routes.push(Route { template, operations, metrics });
         }
-        let page = |path: &&str| Route {
-            template: (*path).to_owned(),
-            operations: vec![Operation { method: Method::GET, query: Vec::new(), way: Way::Routed }],
-        };
-        routes.extend(pages.iter().map(page));
-        let (templates, literal) = routes.into_iter().partition(|route: &Route| route.template.contains('{'));
-        Self { literal, templates }
+        routes.extend(pages.iter().map(|path| Route::page(path, Way::Routed, metrics)));
+        let (templates, literal): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|route: &Route| route.template.contains('{'));
+        self.templates.extend(templates);
+        self.literal.extend(literal);
+        self
     }
 
     pub fn find(&self, path: &str) -> Option<&Route> {
         let literal = self.literal.iter().find(|route| route.template == path);
         literal.or_else(|| self.templates.iter().find(|route| matches(&route.template, path)))
     }
+
+    pub fn metrics<'a>(&'a self, route: Option<&'a Route>) -> &'a RouteMetrics {
+        route.map_or(&self.unknown, |route| &route.metrics)
+    }
 }
 
 impl Route {
+    fn page(path: &str, way: Way, metrics: &Metrics) -> Self {
+        Self {
+            template: path.to_owned(),
+            operations: vec![Operation { method: Method::GET, query: Vec::new(), way }],
+            metrics: metrics.route(path, [("GET", StatusCode::OK)].into_iter()),
+        }
+    }
+
     /// The methods, as `Allow` lists them. Where there is GET there is HEAD (RFC 9110, section 9.3.2).
     pub fn allow(&self) -> String {
         let mut methods: Vec<_> = self.operations.iter().map(|operation| operation.method.as_str()).collect();
@@ -112,6 +139,27 @@ impl Operation {
     /// Whether the operation has a query parameter of this name.
     pub fn takes(&self, parameter: &str) -> bool {
         self.query.iter().any(|declared| declared == parameter)
+    }
+}
+
+/// The status of a good answer.
+fn usual(operation: &MetaOperation) -> Option<(&'static str, StatusCode)> {
+    let statuses =
+        operation.responses.responses.iter().filter_map(|response| StatusCode::from_u16(response.status?).ok());
+    Some((known_method(&operation.method), statuses.into_iter().find(StatusCode::is_success)?))
+}
+
+/// Any word is a method by RFC 9110, a credential too; only those that are registered and in use are told.
+pub fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "-",
     }
 }
 

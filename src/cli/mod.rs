@@ -1,5 +1,6 @@
-//! Command line: `serve | migrate | backup | token | keys | openapi`.
+//! Command line: `serve | doctor | migrate | backup | token | keys | openapi`.
 
+mod doctor;
 mod journal;
 mod keys;
 
@@ -35,6 +36,9 @@ struct Cli {
 enum Command {
     /// Serve the API; the database is made and brought up to date first.
     Serve(ServeCommand),
+    /// Look at the deployment that `serve` would find with the same settings, change nothing, and say in words what is
+    /// wrong and how to mend it.
+    Doctor(ServeCommand),
     /// Bring the database up to date and exit.
     Migrate(DataSettings),
     /// Copy a SQLite database that may be in use, whole and as of one moment.
@@ -97,6 +101,7 @@ type Failure = Box<dyn std::error::Error>;
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => block_on(serve(command)),
+        Command::Doctor(command) => block_on(doctor::run(command)),
         Command::Migrate(data) => block_on(migrate(data)),
         Command::Backup(command) => block_on(backup(command)),
         Command::Token(command) => token(&command),
@@ -120,12 +125,18 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 }
 
 async fn serve(ServeCommand { data, keys, signing, issuers, serve }: ServeCommand) -> Result<(), Failure> {
-    telemetry::start(serve.log_format, serve.log_level);
+    let traces = telemetry::start(serve.log_format, serve.log_level)?;
     let signing = issuers.standalone().then(|| data.signing_key(&signing)).transpose()?;
     let issuers = issuers.trusted(signing.as_ref())?;
-    let server = Server::bind(serve.listen).map_err(|error| {
-        format!("--listen (MINTKEY_LISTEN): {}: {error}; give an address and port that are free", serve.listen)
-    })?;
+    let taken = |setting: &str, address, error| {
+        format!("{setting}: {address}: {error}; give an address and port that are free")
+    };
+    let mut server =
+        Server::bind(serve.listen).map_err(|error| taken("--listen (MINTKEY_LISTEN)", serve.listen, error))?;
+    if let Some(address) = serve.admin_listen {
+        let bound = server.bind_admin(address);
+        bound.map_err(|error| taken("--admin-listen (MINTKEY_ADMIN_LISTEN)", address, error))?;
+    }
     let tls = serve.tls_cert.zip(serve.tls_key).map(|(cert, key)| TlsFiles { cert, key });
     let server = server.with_tls(tls).await?;
     let service = service(&data, &keys).await?;
@@ -139,7 +150,11 @@ async fn serve(ServeCommand { data, keys, signing, issuers, serve }: ServeComman
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    Ok(server.run(Service { issuers: issuers.into(), ..service }, &limits).await?)
+    let served = server.run(Service { issuers: issuers.into(), ..service }, &limits, traces.is_some()).await;
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(|| traces.end()).await?;
+    }
+    Ok(served?)
 }
 
 /// The store, opened and brought up to date, with the secrets that belong to it.

@@ -30,6 +30,8 @@ use super::Limits;
 use patience::{Activity, Watched};
 pub use tls::TlsFiles;
 
+use crate::api::metrics::Metrics;
+
 /// After a failure to accept, such as running out of file descriptors, which only time can cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,6 +62,7 @@ pub async fn serve<E>(
     tls: Option<watch::Receiver<TlsAcceptor>>,
     endpoint: E,
     limits: &Limits,
+    metrics: &Metrics,
     stop: impl Future<Output = ()>,
 ) where
     E: Endpoint<Output = Response> + 'static,
@@ -92,9 +95,10 @@ pub async fn serve<E>(
         failing = false;
         let tls = tls.as_ref().map(|tls| tls.borrow().clone());
         let connection = shared.clone().connection(stream, remote, tls, stopped.clone());
+        let open = metrics.connection();
         tokio::spawn(async move {
             connection.await;
-            drop(place);
+            drop((place, open));
         });
     }
     drop((listener, stopped));

@@ -56,7 +56,7 @@ async fn follow_changes(service: Arc<Service>) {
         if matches!(error, StoreError::Refused(_)) {
             service.cache.changed_somewhere();
         }
-        service.cache.store_answers(service.store.ping().await.is_ok());
+        service.cache.store_answers(service.store.schema().await.is_ok());
         warn!(%error, "changes made by other processes are not heard of");
         sleep(RETRY).await;
     }

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
+pub mod readiness;
 pub mod standalone;
 pub mod usage;
 pub mod verify;

@@ -4,7 +4,7 @@
 //! within a few seconds, then at most once a minute a key, and all that is left at shutdown. A crash loses what was not
 //! yet written, at most a minute of counts; it never loses a verdict.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -62,12 +62,19 @@ impl Tally {
     }
 }
 
-/// The keys with counts to be written.
 #[derive(Default)]
-pub struct Usage(Mutex<Vec<Arc<KnownKey>>>);
+pub struct Usage {
+    /// The keys with counts to be written.
+    waiting: Mutex<Vec<Arc<KnownKey>>>,
+    /// All decisions of this process, by the order of [`Verdict::ALL`].
+    verdicts: [AtomicU64; Verdict::ALL.len()],
+    written: AtomicU64,
+    failed: AtomicU64,
+}
 
 impl Usage {
     pub fn count(&self, known: &Arc<KnownKey>, verdict: Verdict, now: DateTime<Utc>) {
+        self.verdicts[verdict as usize].fetch_add(1, Ordering::Relaxed);
         let tally = &known.tally;
         // Before the count, so that whoever writes the count writes its time too.
         if verdict == Verdict::Valid {
@@ -80,8 +87,28 @@ impl Usage {
         }
     }
 
+    /// Counts a question about what is no key.
+    pub fn count_unknown(&self) {
+        self.verdicts[Verdict::NotFound as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often each verdict was given since the start.
+    pub fn verdicts(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        Verdict::ALL.into_iter().zip(&self.verdicts).map(|(verdict, count)| (verdict, count.load(Ordering::Relaxed)))
+    }
+
+    /// How many batches were written, and how many could not be.
+    pub fn batches(&self) -> [u64; 2] {
+        [&self.written, &self.failed].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many secrets have counts to be written.
+    pub fn pending(&self) -> usize {
+        self.waiting().len()
+    }
+
     fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Arc<KnownKey>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,11 +132,13 @@ impl Service {
             let (known, uses): (Vec<_>, Vec<_>) =
                 batch.iter().filter_map(|known| Some((known, known.tally.take(now)?))).unzip();
             if let Err(error) = self.store.add_usage(&uses).await {
+                self.usage.failed.fetch_add(1, Ordering::Relaxed);
                 known.into_iter().zip(&uses).for_each(|(known, usage)| self.give_back(known, usage));
                 // Those that were not tried are still marked as waiting, so that nobody else will put them back.
                 self.usage.waiting().extend(batches.flatten().cloned());
                 return Err(error.into());
             }
+            self.usage.written.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }

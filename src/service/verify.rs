@@ -40,9 +40,11 @@ impl Service {
     pub async fn verify(&self, presented: &str, required: &Scopes) -> Result<Decision, ServiceError> {
         // Shape and checksum come first: what was never a secret of ours costs no look-up.
         let Ok(secret) = Secret::parse(presented) else {
+            self.usage.count_unknown();
             return Ok(Decision { verdict: Verdict::NotFound, known: None });
         };
         let Some(known) = self.known_key(&secret).await? else {
+            self.usage.count_unknown();
             return Ok(Decision { verdict: Verdict::NotFound, known: None });
         };
         let now = self.clock.now();

@@ -9,6 +9,7 @@ mod audit;
 mod changes;
 mod errors;
 mod idempotency;
+mod inspect;
 mod keys;
 mod peppers;
 mod postgres;
@@ -23,8 +24,11 @@ pub use audit::EventFilter;
 pub use changes::{Changes, News};
 pub use errors::StoreError;
 pub use idempotency::Remembered;
+pub use inspect::Inspection;
 use keys::Creations;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
+use migration::SchemaManager;
+pub use schema::Standing;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait,
@@ -34,6 +38,13 @@ pub use usage::KeyUse;
 /// How long a statement waits for a lock, a request for a connection, and a whole transaction for PostgreSQL, before the
 /// answer is 503.
 const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The connections of one kind to the database.
+pub struct Pool {
+    pub name: &'static str,
+    pub connections: usize,
+    pub idle: usize,
+}
 
 #[derive(Clone)]
 pub struct Store {
@@ -119,9 +130,9 @@ impl Store {
         Ok(transaction)
     }
 
-    /// Whether the database can be asked now.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read(async |database| database.execute_unprepared("SELECT 1 FROM schema_level").await.map(drop)).await
+    /// Where the schema stands. Asking that is also the way to know that the database can be asked.
+    pub async fn schema(&self) -> Result<Standing, StoreError> {
+        self.read(async |database| schema::standing(&SchemaManager::new(database)).await).await
     }
 
     /// Copies a SQLite database as it is at one moment into this file, which is empty.
@@ -132,6 +143,20 @@ impl Store {
         let name = file.to_str().ok_or_else(|| StoreError::refused("the file's name is not UTF-8"))?;
         let copy = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [name.into()]);
         self.read(async |database| database.execute_raw(copy).await.map(drop)).await
+    }
+
+    pub fn pools(&self) -> Vec<Pool> {
+        let sizes = |name, connections: u32, idle| Pool { name, connections: connections as usize, idle };
+        match self.engine {
+            Engine::Sqlite(_) => [("reader", &self.reader), ("writer", &self.writer)]
+                .map(|(name, connection)| (name, connection.get_sqlite_connection_pool()))
+                .map(|(name, pool)| sizes(name, pool.size(), pool.num_idle()))
+                .into(),
+            Engine::Postgres => {
+                let pool = self.reader.get_postgres_connection_pool();
+                vec![sizes("shared", pool.size(), pool.num_idle())]
+            }
+        }
     }
 
     /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.

@@ -19,6 +19,27 @@ pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, 
     Ok((reader, writer, File::opened(url)?))
 }
 
+/// For one who only looks, and leaves nothing behind. Where there is no log, nobody writes, and SQLite needs none of the
+/// files through which it would watch for that.
+pub async fn open_to_read(url: &str) -> Result<DatabaseConnection, StoreError> {
+    let log = path(url).map(|path| PathBuf::from(format!("{}-wal", path.display())));
+    let alone = log.is_some_and(|log| !log.exists());
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(1)
+        .acquire_timeout(PATIENCE)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(move |sqlite| sqlite.read_only(true).immutable(alone).busy_timeout(PATIENCE));
+    Ok(Database::connect(options).await?)
+}
+
+/// The file that the URL names; nothing for a database in memory.
+pub fn path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or_default();
+    (path != ":memory:").then(|| PathBuf::from(path))
+}
+
 fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
@@ -79,11 +100,7 @@ pub struct File(Option<Arc<(PathBuf, u64, u64)>>);
 
 impl File {
     fn opened(url: &str) -> Result<Self, StoreError> {
-        let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-        let path = PathBuf::from(path.split('?').next().unwrap_or_default());
-        if path.as_os_str() == ":memory:" {
-            return Ok(Self(None));
-        }
+        let Some(path) = path(url) else { return Ok(Self(None)) };
         let file = std::fs::metadata(&path).map_err(|error| StoreError::refused(&error.to_string()))?;
         Ok(Self(Some(Arc::new((path, file.dev(), file.ino())))))
     }

@@ -1,7 +1,9 @@
 //! Tools: the programs that `tools.sh` installs, each bounded in time.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The project's top.
 pub fn project() -> &'static Path {
@@ -68,4 +70,27 @@ pub fn succeed(command: &mut Command) -> String {
 
 fn both(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).join("\n")
+}
+
+/// A port that nobody listens on, outside of the range from which the system takes those that nobody chose.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() * 61 % 10_000).unwrap();
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A tool that runs beside a test and ends with it.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It runs under `timeout`, which hands this on to it.
+        crate::support::run(Command::new("kill").arg(self.0.id().to_string()));
+        let _ = self.0.wait();
+    }
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests drive: Debian's PostgreSQL, Chromium, proxies, Java, Go and small tools, the npm tools and the
-# Python tools.
+# Installs what the tests drive: Debian's PostgreSQL, Chromium, Prometheus, proxies, Java, Go and small tools, the npm tools
+# and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -29,15 +29,16 @@ command -v npm >/dev/null || {
 
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
-for tool in curl faketime openssl slowhttptest; do
+for tool in curl faketime openssl shellcheck slowhttptest; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
 command -v java >/dev/null || missing="$missing default-jre-headless"
 command -v go >/dev/null || missing="$missing golang-go"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 services=
-for proxy in nginx caddy haproxy; do
-    PATH=$PATH:/usr/sbin command -v "$proxy" >/dev/null || services="$services $proxy"
+for service in nginx caddy haproxy prometheus; do
+    PATH=$PATH:/usr/sbin command -v "$service" >/dev/null || services="$services $service"
 done
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || services="$services postgresql"
 missing=$missing$services

@@ -22,7 +22,7 @@ pub mod postgres;
 pub fn mintkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
     // What the developer's own shell sets must not reach the tests.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MINTKEY_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MINTKEY_") || name.starts_with("OTEL_")) {
         command.env_remove(name);
     }
     command
@@ -254,6 +254,12 @@ impl Server {
             assert!(Instant::now() < deadline, "no line with {words:?} in:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Where metrics and health are served by themselves.
+    pub fn admin(&self) -> String {
+        let line = self.log_line(&["metrics and health are served"]);
+        format!("http://{}", address_in(&line).unwrap())
     }
 
     pub fn pid(&self) -> u32 {

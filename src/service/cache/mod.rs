@@ -16,6 +16,7 @@ mod atomic {
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use freshness::Freshness;
@@ -34,6 +35,8 @@ pub struct KeyCache<T> {
     stamps: Stamps,
     ttl: Duration,
     freshness: Freshness,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// A question, by when it came and what was known of changes then.
@@ -64,12 +67,32 @@ impl<T> KeyCache<T> {
             stamps: Stamps::new(STAMPS),
             ttl,
             freshness: Freshness::new(max_staleness),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
         }
     }
 
     /// What the hash stands for, if that is in memory; the inner `None` is a hash that stands for nothing.
     pub fn get(&self, hash: &SecretHash) -> Option<Option<Arc<T>>> {
-        self.remembered(&hash.0, self.asked(&hash.0))
+        let remembered = self.remembered(&hash.0, self.asked(&hash.0));
+        let counter = if remembered.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        remembered
+    }
+
+    /// How often [`get`](Self::get) knew.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// How often it did not.
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    /// How many entries of each kind there are.
+    pub fn entries(&self) -> [(&'static str, usize); 2] {
+        [("known", self.known.len()), ("unknown", self.unknown.len())]
     }
 
     /// The same, read by `read` if need be: one such future is polled for all who ask at the same time. An error is
@@ -216,8 +239,6 @@ impl Hasher for FirstBytes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use tokio::sync::Notify;
 
     use super::*;

@@ -48,7 +48,7 @@ async fn places(server: &Server, told: &Told) -> Vec<(String, Vec<u8>)> {
         }
     }
     assert!(places.iter().any(|(name, bytes)| name.ends_with("-wal") && !bytes.is_empty()), "no WAL to look into");
-    for path in ["/openapi.json", "/openapi.yaml", "/docs"] {
+    for path in ["/openapi.json", "/openapi.yaml", "/docs", "/metrics", "/readyz"] {
         let page = Answer::of(server.request(Method::GET, path, "")).await;
         assert_eq!(page.status, 200);
         places.push((path.to_owned(), page.text.into_bytes()));

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 
 use super::wire::{self, Message};
 use crate::support::{Server, run, secret};
-use crate::tools::{project, system};
+use crate::tools::{free_port, project, system};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -169,18 +168,6 @@ impl Places {
         assert!(text.contains(listen), "{name} has no {listen}");
         let text = if listen.is_empty() { text } else { text.replace(listen, listen_here) };
         text.replace("127.0.0.1:8080", &self.mintkey).replace("127.0.0.1:3000", &self.upstream)
-    }
-}
-
-/// A port that nobody listens on, outside of the range from which the system takes those that nobody chose.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 61 % 10_000).unwrap();
-    loop {
-        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -1,0 +1,48 @@
+//! Health: whether the process lives, and whether it should be sent requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use poem::endpoint::{BoxEndpoint, make, make_sync};
+use poem::{EndpointExt, IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::problem::{JSON, Problem};
+use crate::service::Service;
+use crate::service::readiness::Check;
+
+/// Set when the server begins to stop: who sends requests should look elsewhere.
+pub type Draining = Arc<AtomicBool>;
+
+/// Answers as long as anything does. It looks at nothing, so that an outage elsewhere has nobody restart this process.
+pub fn livez() -> BoxEndpoint<'static> {
+    poem::get(make_sync(|_| answer(&json!({ "status": "live", "checks": [] })))).map_to_response().boxed()
+}
+
+pub fn readyz(service: Arc<Service>, draining: Draining) -> BoxEndpoint<'static> {
+    let ready = move |_| {
+        let (service, draining) = (service.clone(), draining.clone());
+        async move {
+            let mut checks = service.readiness().await;
+            let stops = draining.load(Ordering::Relaxed);
+            let detail = if stops { "finishes its last requests and takes no more" } else { "takes requests" };
+            checks.insert(0, Check { name: "server", ok: !stops, detail: detail.to_owned(), cause: None });
+            if checks.iter().all(|check| check.ok) {
+                Ok::<_, poem::Error>(answer(&json!({ "status": "ready", "checks": told(&checks) })))
+            } else {
+                Err(Problem::not_ready(&checks).into())
+            }
+        }
+    };
+    poem::get(make(ready)).map_to_response().boxed()
+}
+
+/// The checks, without what is only for the log.
+pub fn told(checks: &[Check]) -> Value {
+    let told = |Check { name, ok, detail, .. }: &Check| json!({ "name": name, "ok": ok, "detail": detail });
+    checks.iter().map(told).collect()
+}
+
+fn answer(body: &Value) -> Response {
+    body.to_string().with_content_type(JSON).into_response()
+}

@@ -1,0 +1,61 @@
+//! Readiness: whether there is all that it takes to answer.
+
+use std::time::Duration;
+
+use super::Service;
+use crate::store::Standing;
+
+/// One thing that it takes.
+pub struct Check {
+    pub name: &'static str,
+    pub ok: bool,
+    /// For whoever asks, who may be anybody.
+    pub detail: String,
+    /// For the log.
+    pub cause: Option<String>,
+}
+
+impl Check {
+    fn good(name: &'static str, detail: &str) -> Self {
+        Self { name, ok: true, detail: detail.to_owned(), cause: None }
+    }
+
+    fn bad(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: false, detail: detail.into(), cause: None }
+    }
+}
+
+/// Who asks wants to know soon, above all when the answer is no.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Service {
+    pub async fn readiness(&self) -> Vec<Check> {
+        let schema = tokio::time::timeout(PATIENCE, self.store.schema()).await;
+        let (store, migrations) = match schema {
+            Err(_) => (Check::bad("store", "does not answer within 2 seconds"), None),
+            Ok(Err(error)) => {
+                let bad = Check::bad("store", "cannot be asked; the log says why, under this request's id");
+                (Check { cause: Some(error.to_string()), ..bad }, None)
+            }
+            Ok(Ok(schema)) => (Check::good("store", "answers"), Some(schema)),
+        };
+        let migrations = match migrations {
+            None => Check::bad("migrations", "are not known while the store does not answer"),
+            Some(Standing::Ahead { .. }) => {
+                Check::bad("migrations", "the database is newer than this program; run the newer one")
+            }
+            Some(Standing::Behind(missing)) => {
+                Check::bad("migrations", format!("{missing} are not done; run `mintkey migrate`"))
+            }
+            Some(Standing::Fits) => Check::good("migrations", "are done"),
+        };
+        let issuers = match self.issuers_ready() {
+            Ok(()) => Check::good("issuers", "their keys are loaded"),
+            Err(cause) => {
+                let bad = Check::bad("issuers", "not all have given their keys yet; the log says why");
+                Check { cause: Some(cause), ..bad }
+            }
+        };
+        vec![store, migrations, issuers]
+    }
+}

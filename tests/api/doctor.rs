@@ -1,0 +1,257 @@
+//! Doctor: deployments that are broken, each in one way, and the words for it.
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Server, mintkey, run};
+
+/// What doctor says of the deployment, line by line, and whether it is content.
+fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
+    let mut command = mintkey();
+    // Under whatever limit the tests run.
+    command.env("MINTKEY_MAX_CONNECTIONS", "100");
+    outcome(command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments))
+}
+
+fn outcome(command: &mut Command) -> (String, bool) {
+    let output = run(command);
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(!said.contains("panicked"), "{said}");
+    (said, output.status.success())
+}
+
+/// Checks that this one thing is wrong, in these words, and that the words hold no secret.
+fn says(said: &(String, bool), subject: &str, words: &[&str]) {
+    let (said, content) = said;
+    let wrong: Vec<_> = said.lines().filter(|line| line.starts_with("WRONG")).collect();
+    let [line] = wrong[..] else { panic!("not one thing that is wrong:\n{said}") };
+    assert!(line.starts_with(&format!("WRONG  {subject}: ")), "{line}");
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in: {line}");
+    }
+    assert!(!content && said.contains("one thing is wrong"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+}
+
+/// A deployment that has served.
+struct Deployment {
+    _directory: TempDir,
+    data: PathBuf,
+}
+
+impl Deployment {
+    fn path(&self) -> &Path {
+        &self.data
+    }
+}
+
+async fn deployed() -> Deployment {
+    let directory = tempfile::tempdir().unwrap();
+    // Others may pass, to what is theirs.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::at(&data, &[]);
+    server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    assert!(server.terminate().success());
+    Deployment { _directory: directory, data }
+}
+
+fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let mut tree: Vec<_> =
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
+    tree.sort();
+    tree
+}
+
+#[tokio::test]
+async fn a_good_deployment_is_good_and_left_as_it_was() {
+    let data = deployed().await;
+    let before = tree(data.path());
+    let (said, content) = doctor(data.path(), &[]);
+    assert!(content && !said.contains("WRONG") && said.lines().count() >= 10, "{said}");
+    assert_eq!(
+        tree(data.path()).iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        before.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    assert_eq!(tree(data.path()), before);
+}
+
+#[test]
+fn a_deployment_that_is_yet_to_be_started_is_good_and_stays_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let (said, content) = doctor(&directory.path().join("a/b"), &[]);
+    assert!(content, "{said}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_runs_is_no_reason_for_complaint() {
+    let server = Server::start();
+    fs::set_permissions(&server.data, Permissions::from_mode(0o700)).unwrap();
+    let listen = server.url.trim_start_matches("http://").to_owned();
+    let (said, content) = outcome(
+        mintkey().args(["doctor", "--max-connections", "100", "--listen", &listen, "--data-dir"]).arg(&server.data),
+    );
+    assert!(content && said.contains("a mintkey is running there"), "{said}");
+    assert_eq!(server.create(&server.token("alice"), json!({ "name": "x" })).await.status, 201);
+}
+
+#[tokio::test]
+async fn directories_and_files_that_others_may_read_are_wrong() {
+    let data = deployed().await;
+    fs::set_permissions(data.path(), Permissions::from_mode(0o755)).unwrap();
+    says(&doctor(data.path(), &[]), "data directory", &["open to others", "755", "chmod 700"]);
+    fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
+
+    let secret = data.path().join("master.secret");
+    fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
+    let given = ["--master-secret-file", secret.to_str().unwrap()];
+    says(&doctor(data.path(), &given), "files", &["master.secret", "open to all", "chmod o="]);
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_a_file_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data");
+    fs::write(&file, "").unwrap();
+    let (said, content) = doctor(&file, &[]);
+    assert!(!content && said.contains("WRONG  data directory: ") && said.contains("is not a directory"), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_that_a_command_of_another_user_left_is_wrong() {
+    let data = deployed().await;
+    chown(data.path().join("mintkey.db"), Some(65534), None).expect("the tests run as root");
+    says(&doctor(data.path(), &[]), "files", &["mintkey.db", "another user", "chown"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_or_read_only_is_wrong() {
+    let data = deployed().await;
+    for (options, words) in [("size=1m", ["no room", "make room"]), ("ro,size=9m", ["read-only", "mount"])] {
+        let script = format!(
+            "mount -t tmpfs -o size=9m none /mnt && cp -a {data}/. /mnt && chmod 700 /mnt && mount -o remount,{options} /mnt && \
+             {mintkey} doctor --listen 127.0.0.1:0 --max-connections 100 --data-dir /mnt",
+            data = data.path().display(),
+            mintkey = mintkey().get_program().to_str().unwrap(),
+        );
+        // In a namespace of its own, which nothing outside sees.
+        says(&outcome(Command::new("unshare").args(["--mount", "sh", "-c", &script])), "disk", &words);
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_that_this_user_may_not_write_is_wrong() {
+    let data = deployed().await;
+    fs::set_permissions(data.path(), Permissions::from_mode(0o500)).unwrap();
+    for entry in [data.path().to_owned()]
+        .into_iter()
+        .chain(fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().path()))
+    {
+        chown(entry, Some(65534), Some(65534)).expect("the tests run as root");
+    }
+    // Where that user reaches it.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("mintkey");
+    fs::copy(mintkey().get_program(), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]).arg(data.path());
+    says(&outcome(&mut command), "disk", &["cannot be written by this user", "owner"]);
+}
+
+#[tokio::test]
+async fn a_database_of_another_version_is_wrong() {
+    let data = deployed().await;
+    let change = async |sql: &str| {
+        let database = sea_orm::Database::connect(format!("sqlite://{}", data.path().join("mintkey.db").display()));
+        let database = database.await.unwrap();
+        sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.unwrap();
+        database.close().await.unwrap();
+    };
+    change("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_of_the_future', 0)").await;
+    says(&doctor(data.path(), &[]), "database", &["newer mintkey", "m9999_of_the_future", "backup"]);
+    change("DELETE FROM seaql_migrations WHERE version LIKE 'm9999%' OR version LIKE 'm0004%'").await;
+    says(&doctor(data.path(), &[]), "database", &["1 changes", "mintkey migrate"]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_is_wrong() {
+    let data = deployed().await;
+    fs::write(data.path().join("mintkey.db"), "this is no database, canary".repeat(100)).unwrap();
+    says(&doctor(data.path(), &[]), "database", &["not a database", "check that the file is mintkey's"]);
+    let elsewhere = ["--database-url", "mysql://mint:canary@db/mint"];
+    says(&doctor(data.path(), &elsewhere), "database", &["--database-url"]);
+}
+
+#[tokio::test]
+async fn a_master_secret_that_is_missing_short_or_anothers_is_wrong() {
+    let data = deployed().await;
+    let other = "canary".repeat(10);
+    says(&doctor(data.path(), &["--master-secret", &other]), "master secret", &["not the one", "restore"]);
+    says(&doctor(data.path(), &["--master-secret", "canary"]), "master secret", &["32 characters", "openssl rand"]);
+    says(&doctor(data.path(), &["--master-secret-file", "/nonexistent"]), "master secret", &["/nonexistent", "exists"]);
+    fs::remove_file(data.path().join("master.secret")).unwrap();
+    says(&doctor(data.path(), &[]), "master secret", &["master.secret is missing", "restore"]);
+    assert!(!data.path().join("master.secret").exists(), "doctor made a secret");
+}
+
+#[tokio::test]
+async fn a_signing_key_that_is_none_is_wrong() {
+    let data = deployed().await;
+    fs::write(data.path().join("signing.key"), "canary").unwrap();
+    says(&doctor(data.path(), &[]), "signing key", &["signing.key", "Ed25519", "openssl genpkey"]);
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_wrong() {
+    let data = deployed().await;
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    says(
+        &doctor(data.path(), &["--admin-listen", &taken]),
+        "listen",
+        &["--admin-listen", &taken, "another program", "another port"],
+    );
+    says(&doctor(data.path(), &["--admin-listen", "192.0.2.1:80"]), "listen", &["no such address", "0.0.0.0"]);
+    let mut twice = mintkey();
+    twice.args(["doctor", "--max-connections", "100", "--listen", "127.0.0.1:7", "--admin-listen", "127.0.0.1:7"]);
+    says(&outcome(twice.arg("--data-dir").arg(data.path())), "listen", &["--listen", "--admin-listen", "two ports"]);
+}
+
+#[tokio::test]
+async fn fewer_file_descriptors_than_connections_are_wrong() {
+    let data = deployed().await;
+    says(
+        &doctor(data.path(), &["--max-connections", "1000000"]),
+        "file descriptors",
+        &["1000064", "LimitNOFILE", "--max-connections"],
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_the_database_is_wrong() {
+    let data = deployed().await;
+    let file = fs::File::options().append(true).open(data.path().join("mintkey.db")).unwrap();
+    let later = std::time::Duration::from_secs(1 << 31);
+    file.set_modified(std::time::UNIX_EPOCH + later).unwrap();
+    says(&doctor(data.path(), &[]), "clock", &["last changed later", "NTP"]);
+}
+
+#[tokio::test]
+async fn a_collector_that_does_not_answer_is_wrong() {
+    let data = deployed().await;
+    for (url, words) in [("http://127.0.0.1:1", ["127.0.0.1:1", "start it"]), ("nonsense", ["not a URL", "http://"])] {
+        let mut command = mintkey();
+        command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]).arg(data.path());
+        says(&outcome(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url)), "traces", &words);
+    }
+}

@@ -1,0 +1,95 @@
+//! Health: whether the process lives, whether it should be sent requests, and if not, why.
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Server, eventually};
+use crate::wire;
+
+/// The checks that failed, with what is said of them.
+fn failed(answer: &Answer) -> Vec<(&str, &str)> {
+    let checks = answer.body["checks"].as_array().unwrap_or_else(|| panic!("no checks: {}", answer.text));
+    let failed = checks.iter().filter(|check| check["ok"] == false);
+    failed.map(|check| (check["name"].as_str().unwrap(), check["detail"].as_str().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_is_live_and_ready() {
+    let server = Server::start();
+    let live = server.get("/livez", "").await;
+    assert_eq!((live.status.as_u16(), live.body), (200, json!({ "status": "live", "checks": [] })));
+    let ready = server.get("/readyz", "").await;
+    assert_eq!((ready.status.as_u16(), &ready.body["status"]), (200, &json!("ready")));
+    let names: Vec<_> = ready.body["checks"].as_array().unwrap().iter().map(|check| check["name"].clone()).collect();
+    assert_eq!(Value::from(names), json!(["server", "store", "migrations", "issuers"]));
+    assert_eq!(failed(&ready), []);
+    assert_eq!(ready.header("cache-control"), Some("no-store"));
+    assert!(!server.log().contains("/readyz"), "probes do not fill the log");
+}
+
+#[tokio::test]
+async fn without_its_database_a_server_is_live_but_not_ready_and_ready_again_with_it() {
+    let server = Server::start();
+    let (database, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
+    fs::rename(&database, &away).unwrap();
+    let answer = server.get("/readyz", "").await;
+    let detail = answer.problem(503);
+    assert!(detail.contains("store") && !detail.contains("server"), "{detail}");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let [(store, why), (migrations, _)] = failed(&answer)[..] else { panic!("{}", answer.text) };
+    assert_eq!((store, migrations), ("store", "migrations"));
+    assert!(why.contains("log") && !answer.text.contains("mintkey.db"), "{}", answer.text);
+    server.log_line(&["WARN", "route=\"/readyz\"", "database file is gone", answer.header("x-request-id").unwrap()]);
+    assert_eq!(server.get("/livez", "").await.status, 200);
+
+    fs::rename(&away, &database).unwrap();
+    assert_eq!(server.get("/readyz", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_database_of_another_version_is_told() {
+    let server = Server::start();
+    server.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_of_the_future', 0)").await;
+    let newer = server.get("/readyz", "").await;
+    newer.problem(503);
+    assert_eq!(failed(&newer), [("migrations", "the database is newer than this program; run the newer one")]);
+
+    server.execute("DELETE FROM seaql_migrations WHERE version LIKE 'm9999%' OR version LIKE 'm0004%'").await;
+    let older = server.get("/readyz", "").await;
+    older.problem(503);
+    assert_eq!(failed(&older), [("migrations", "1 are not done; run `mintkey migrate`")]);
+}
+
+#[tokio::test]
+async fn a_server_that_finishes_its_last_requests_is_live_but_not_ready() {
+    let mut server = Server::with(&["--admin-listen", "127.0.0.1:0"]);
+    let admin = server.admin();
+    let ask = async |path: &str| Answer::of(reqwest::Client::new().get(format!("{admin}{path}"))).await;
+    assert_eq!(ask("/readyz").await.status, 200);
+
+    let mut in_flight = wire::connect(&server);
+    let head = format!("{}Content-Length: 14\r\n\r\n{{\"name\"", wire::head(&server.token("alice")));
+    in_flight.write_all(head.as_bytes()).unwrap();
+    let begun = "mintkey_http_connections 1";
+    eventually(Duration::from_secs(5), "the request to begin", async || {
+        ask("/metrics").await.text.contains(begun).then_some(())
+    })
+    .await;
+    server.sigterm();
+    let answer = eventually(Duration::from_secs(5), "503", async || {
+        let answer = ask("/readyz").await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await;
+    answer.problem(503);
+    assert_eq!(failed(&answer), [("server", "finishes its last requests and takes no more")]);
+    assert_eq!(ask("/livez").await.status, 200);
+
+    in_flight.write_all(br#": "x"}"#).unwrap();
+    in_flight.write_all(b" ").unwrap();
+    assert_eq!(wire::reply(in_flight).status, 201);
+    assert!(server.exit_within(Duration::from_secs(10)).unwrap().success());
+}

@@ -1,0 +1,153 @@
+//! Metrics: what a scrape tells, and what it never does.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Answer, KEYS, Server, VERIFY, id, secret};
+use crate::wire;
+
+/// A scrape, to be asked for the value of a series as it is written there.
+struct Scrape(String);
+
+impl Scrape {
+    async fn of(server: &Server) -> Self {
+        let answer = server.get("/metrics", "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Self(answer.text)
+    }
+
+    fn has(&self, series: &str) -> bool {
+        self.0.lines().any(|line| line.starts_with(&format!("{series} ")))
+    }
+
+    fn value(&self, series: &str) -> f64 {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in\n{}", self.0)).parse().unwrap()
+    }
+
+    fn requests(&self, route: &str, method: &str, status: u16) -> f64 {
+        self.value(&format!("mintkey_http_requests_total{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}}"))
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_method_and_status_and_timed_by_route() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let before = Scrape::of(&server).await;
+    assert_eq!(before.requests(KEYS, "POST", 201), 0.0, "what is usual is there from the start");
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    server.get(&format!("{KEYS}{}", id(&key)), &token).await;
+    server.get(&format!("{KEYS}nonsense"), &token).await.problem(404);
+    server.create("garbled", json!({})).await.problem(401);
+    server.get(VERIFY, &token).await.problem(405);
+
+    let after = Scrape::of(&server).await;
+    let one = "/api/auth/api-keys/{id}";
+    assert_eq!(after.requests(KEYS, "POST", 201), 1.0);
+    assert_eq!(after.requests(KEYS, "POST", 401), 1.0);
+    assert_eq!((after.requests(one, "GET", 200), after.requests(one, "GET", 404)), (1.0, 1.0));
+    assert_eq!(after.requests(VERIFY, "GET", 405), 1.0);
+    let timed = |part: &str| after.value(&format!("mintkey_http_request_duration_seconds_{part}{{route=\"{KEYS}\"}}"));
+    assert_eq!(timed("count"), 2.0);
+    assert!(timed("sum") > 0.0 && timed("sum") < 10.0);
+    let all = after.value(&format!("mintkey_http_request_duration_seconds_bucket{{le=\"+Inf\",route=\"{KEYS}\"}}"));
+    assert_eq!(all, 2.0);
+}
+
+#[tokio::test]
+async fn verdicts_are_counted_by_code_and_the_cache_by_hits_and_misses() {
+    let server = Server::start();
+    let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let key = server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    let before = Scrape::of(&server).await;
+    for _ in 0..3 {
+        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    }
+    assert_eq!(server.code(&gateway, "nonsense").await, "NOT_FOUND");
+    server.revoke(id(&key), &server.token("alice"), json!({})).await;
+    assert_eq!(server.code(&gateway, secret(&key)).await, "REVOKED");
+
+    let after = Scrape::of(&server).await;
+    let code = |code: &str| after.value(&format!("mintkey_verifications_total{{code=\"{code}\"}}"));
+    let codes = ["VALID", "NOT_FOUND", "REVOKED", "DISABLED", "EXPIRED", "INSUFFICIENT_SCOPE"].map(code);
+    assert_eq!(codes, [3.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    let more = |series: &str| after.value(series) - before.value(series);
+    assert_eq!(more("mintkey_cache_misses_total"), 2.0, "the first question, and the first after the revocation");
+    assert_eq!(more("mintkey_cache_hits_total"), 2.0);
+    assert_eq!(after.value("mintkey_cache_entries{kind=\"known\"}"), 1.0);
+    assert!(after.value("mintkey_usage_pending") >= 0.0);
+}
+
+#[tokio::test]
+async fn the_process_its_connections_and_its_database_are_in_a_scrape() {
+    let server = Server::with(&["--max-connections", "123"]);
+    let silent = wire::connect(&server);
+    let scrape = Scrape::of(&server).await;
+    assert_eq!(scrape.value(&format!("mintkey_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
+    assert_eq!(scrape.value("mintkey_http_connections_limit"), 123.0);
+    assert!(scrape.value("mintkey_http_connections") >= 2.0, "the silent one and the scrape's own");
+    assert_eq!(scrape.value("mintkey_store_connections{pool=\"writer\"}"), 1.0);
+    assert!(scrape.value("mintkey_store_connections_idle{pool=\"writer\"}") <= 1.0);
+    assert!(scrape.value("process_resident_memory_bytes") > 1e6);
+    assert!(
+        scrape.value("process_open_fds") > 3.0 && scrape.value("process_open_fds") < scrape.value("process_max_fds")
+    );
+    let now = mintkey::domain::clock::Clock::System.now().timestamp() as f64;
+    assert!((now - scrape.value("process_start_time_seconds")).abs() < 60.0);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn no_label_is_a_word_of_a_clients() {
+    let server = Server::start();
+    let token = server.token("alice-canary");
+    for path in ["/canary", "/api/auth/api-keys/canary", "/api/auth/api-keys/?canary=canary", "/metrics?canary=1"] {
+        server.get(path, &token).await;
+    }
+    wire::exchange(&server, b"CANARY / HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n");
+    let key = server.key(&token, json!({ "name": "canary" })).await;
+    server.code(&server.token_with("gateway", &["--scopes", "api-keys:verify"]), secret(&key)).await;
+
+    let scrape = Scrape::of(&server).await;
+    assert_eq!(scrape.requests("-", "-", 404), 1.0);
+    assert_eq!(scrape.requests("-", "GET", 404), 1.0);
+    for word in ["canary", "CANARY", id(&key), secret(&key), &token] {
+        assert!(!scrape.0.contains(word), "{word} in\n{}", scrape.0);
+    }
+}
+
+#[tokio::test]
+async fn open_metrics_is_answered_to_who_asks_for_it() {
+    let server = Server::start();
+    let ask =
+        async |accept: &str| Answer::of(server.request(Method::GET, "/metrics", "").header("accept", accept)).await;
+    let plain = ask("text/plain;version=0.0.4, */*").await;
+    assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(plain.text.contains("\n# TYPE mintkey_cache_hits_total counter\n"), "{}", plain.text);
+    assert!(!plain.text.contains("# EOF"));
+    let open = ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
+    assert_eq!(open.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert!(open.text.contains("\n# TYPE mintkey_cache_hits counter\n") && open.text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn with_an_address_of_their_own_metrics_are_there_and_nowhere_else() {
+    let server = Server::with(&["--admin-listen", "127.0.0.1:0"]);
+    server.get("/metrics", "").await.problem(404);
+    assert_eq!(server.get("/readyz", "").await.status, 200, "for who balances the load");
+    server.create("garbled", json!({})).await.problem(401);
+
+    let admin = server.admin();
+    let ask = async |path: &str| Answer::of(reqwest::Client::new().get(format!("{admin}{path}"))).await;
+    let scrape = Scrape(ask("/metrics").await.text);
+    assert_eq!(scrape.requests(KEYS, "POST", 401), 1.0);
+    assert!(scrape.has("mintkey_http_connections"));
+    assert_eq!(
+        (ask("/livez").await.status, ask("/readyz").await.status),
+        (200.try_into().unwrap(), 200.try_into().unwrap())
+    );
+    for path in [KEYS, "/docs", "/openapi.json"] {
+        ask(path).await.problem(404);
+    }
+}

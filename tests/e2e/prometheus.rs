@@ -1,0 +1,129 @@
+//! Prometheus itself: a scrape under load, the rules for names, and the dashboard.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Server, VERIFY, eventually, secret};
+use crate::tools::{Running, free_port, project, python, succeed, system};
+
+fn fed(command: &mut std::process::Command, input: &str) -> std::process::Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
+}
+
+/// A server with every metric that it can have, a failed write of counts included.
+async fn used() -> (Server, String, Value) {
+    let server = Server::start();
+    let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let key = server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.code(&gateway, secret(&key)).await;
+    server.get("/nowhere", "").await.problem(404);
+    (server, gateway, key)
+}
+
+#[tokio::test]
+async fn promtool_and_the_reference_parser_find_no_fault() {
+    let (server, ..) = used().await;
+    let plain = server.get("/metrics", "").await.text;
+    let checked = fed(system("promtool").args(["check", "metrics"]), &plain);
+    let said = [checked.stdout, checked.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(checked.status.success() && said.is_empty(), "{said}\n{plain}");
+
+    let open = server.request(Method::GET, "/metrics", "").header("accept", "application/openmetrics-text");
+    let parse = "import sys; from prometheus_client.openmetrics import parser\n\
+                 print(sum(len(family.samples) for family in parser.text_string_to_metric_families(sys.stdin.read())))";
+    let parsed = fed(python("python").args(["-c", parse]), &Answer::of(open).await.text);
+    assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
+    let samples: usize = String::from_utf8(parsed.stdout).unwrap().trim().parse().unwrap();
+    assert!((100..2000).contains(&samples), "{samples} series of a server without traffic");
+}
+
+#[tokio::test]
+async fn every_metric_of_the_dashboard_is_in_a_scrape() {
+    let (server, ..) = used().await;
+    let scrape = server.get("/metrics", "").await.text;
+    let dashboard = fs::read_to_string(project().join("packaging/grafana-dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let queries: Vec<&str> = dashboard["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .map(|target| target["expr"].as_str().unwrap())
+        .collect();
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let named: BTreeSet<&str> = queries
+        .iter()
+        .flat_map(|query| query.split(|c| !word(c)))
+        .filter(|word| word.starts_with("mintkey_") || word.starts_with("process_"))
+        .collect();
+    assert!(named.len() >= 15, "{named:?}");
+    for metric in named {
+        assert!(
+            scrape.lines().any(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']))),
+            "no {metric} in\n{scrape}"
+        );
+    }
+    // Prometheus' own parser reads what Grafana would send.
+    let rules = queries.iter().enumerate().map(|(number, query)| {
+        let query = query.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*");
+        json!({ "record": format!("panel:{number}"), "expr": query })
+    });
+    let rules = json!({ "groups": [{ "name": "dashboard", "rules": rules.collect::<Value>() }] });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rules.yml");
+    fs::write(&file, rules.to_string()).unwrap();
+    succeed(system("promtool").args(["check", "rules", "--lint=none"]).arg(&file));
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_a_server_under_load_and_counts_what_was_asked() {
+    const ASKED: usize = 3000;
+    let (server, gateway, key) = used().await;
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let target = server.url.trim_start_matches("http://");
+    let job = json!({ "job_name": "mintkey", "static_configs": [{ "targets": [target] }] });
+    let configuration =
+        json!({ "global": { "scrape_interval": "250ms", "scrape_timeout": "250ms" }, "scrape_configs": [job] });
+    let file = directory.path().join("prometheus.yml");
+    fs::write(&file, configuration.to_string()).unwrap();
+    let mut prometheus = system("prometheus");
+    prometheus
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(directory.path().join("log")).unwrap());
+    let _prometheus = Running(prometheus.spawn().unwrap());
+    let client = reqwest::Client::new();
+    let value = async |query: &str| {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        let answer = client.get(format!("http://{address}/api/v1/query?{query}")).send().await.ok()?;
+        let answer: Value = answer.json().await.ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
+    };
+    eventually(Duration::from_secs(20), "a first scrape", async || (value("up").await? == 1.0).then_some(())).await;
+
+    let ask = async || {
+        for _ in 0..ASKED / 30 {
+            let request = client.post(format!("{}{VERIFY}", server.url)).bearer_auth(&gateway);
+            let answer = request.json(&json!({ "key": secret(&key) })).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+    };
+    futures_util::future::join_all((0..30).map(|_| ask())).await;
+    let counted = format!("mintkey_http_requests_total{{route=\"{VERIFY}\",status=\"200\"}} == {}", ASKED + 1);
+    eventually(Duration::from_secs(10), &counted, async || value(&counted).await).await;
+    assert_eq!(value("mintkey_verifications_total{code=\"VALID\"}").await, Some(ASKED as f64 + 1.0));
+    assert_eq!(value("min_over_time(up[1m])").await, Some(1.0), "no scrape failed or took over 250 ms");
+}

@@ -1,0 +1,134 @@
+//! Traces: what a collector is sent over OTLP.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, mintkey, secret};
+use crate::tools::{Running, project, python};
+
+struct Collector {
+    _process: Running,
+    port: u16,
+    spans: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let mut command = python("python");
+        command.arg(project().join("tests/e2e/otlp_collector.py"));
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let port = lines.next().expect("the collector says its port").parse().unwrap();
+        let spans: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = spans.clone();
+        std::thread::spawn(move || {
+            lines.for_each(|line| kept.lock().unwrap().push(serde_json::from_str(&line).unwrap()))
+        });
+        Self { _process: Running(process), port, spans }
+    }
+
+    /// A server that sends its spans here, soon.
+    fn server(&self, data: &tempfile::TempDir) -> Server {
+        let mut command = mintkey();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path())
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100");
+        Server::of(&mut command, data.path())
+    }
+
+    /// The span of the request with this id, once it has arrived.
+    fn span(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let spans = self.spans.lock().unwrap();
+            if let Some(span) = spans.iter().find(|span| span["attributes"]["mintkey.request_id"] == id) {
+                return span.clone();
+            }
+            assert!(Instant::now() < deadline, "no span of {id} in {spans:#?}");
+            drop(spans);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+#[tokio::test]
+async fn every_request_is_a_span_of_its_clients_trace_and_holds_what_the_database_was_asked() {
+    let (collector, data) = (Collector::start(), tempfile::tempdir().unwrap());
+    let server = collector.server(&data);
+    let token = server.token("alice-canary");
+    let request =
+        server.request(Method::POST, KEYS, &token).header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let created = Answer::of(request.json(&json!({ "name": "canary", "metadata": { "canary": "canary" } }))).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let verified = server.verify(&gateway, json!({ "key": secret(&created.body) })).await;
+    let refused = server.get(&format!("{KEYS}canary?canary=canary"), "canary").await;
+
+    let span = collector.span(&created);
+    assert_eq!((&span["trace"], &span["parent"]), (&json!(TRACE), &json!("00f067aa0ba902b7")));
+    assert_eq!((&span["name"], &span["kind"]), (&json!(format!("POST {KEYS}")), &json!(2)));
+    assert_eq!(span["resource"]["service.name"], "mintkey");
+    assert_eq!(span["resource"]["service.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        span["attributes"],
+        json!({
+            "http.request.method": "POST", "http.route": KEYS, "http.response.status_code": 201,
+            "mintkey.request_id": created.header("x-request-id"),
+        })
+    );
+    server.log_line(&["status=201", TRACE]);
+    let spans = collector.spans.lock().unwrap().clone();
+    let asked: Vec<_> = spans.iter().filter(|asked| asked["parent"] == span["span"]).collect();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked["attributes"]["db.system"] == "sqlite"), "{asked:#?}");
+
+    let span = collector.span(&verified);
+    assert_eq!(span["name"], "POST /api/auth/api-keys/verify");
+    assert!(span["seconds"].as_f64().unwrap() > 0.0 && span["status"] == 0, "{span}");
+    let span = collector.span(&refused);
+    assert_eq!(
+        (&span["name"], &span["attributes"]["http.response.status_code"]),
+        (&json!("GET /api/auth/api-keys/{id}"), &json!(refused.status.as_u16()))
+    );
+    server.log_line(&["status=400", span["trace"].as_str().unwrap()]);
+
+    let spans = format!("{:?}", collector.spans.lock().unwrap());
+    for canary in ["canary", secret(&created.body), &token, &gateway] {
+        assert!(!spans.contains(canary), "{canary} in {spans}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_spans_are_sent_before_the_server_ends_and_failures_of_ours_are_marked() {
+    let (collector, data) = (Collector::start(), tempfile::tempdir().unwrap());
+    let mut server = collector.server(&data);
+    std::fs::rename(data.path().join("mintkey.db"), data.path().join("away.db")).unwrap();
+    let answer = server.create(&server.token("alice"), json!({ "name": "x" })).await;
+    answer.problem(503);
+    std::fs::rename(data.path().join("away.db"), data.path().join("mintkey.db")).unwrap();
+    assert!(server.terminate().success(), "{}", server.log());
+    assert_eq!(collector.span(&answer)["status"], 2, "an error");
+}
+
+#[tokio::test]
+async fn a_collector_that_is_gone_stops_no_request_and_is_told_of_in_the_log() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start();
+    let server = collector.server(&data);
+    drop(collector);
+    for _ in 0..20 {
+        let started = Instant::now();
+        server.create("garbled", json!({})).await.problem(401);
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+    server.log_line(&["ERROR", "opentelemetry"]);
+}
