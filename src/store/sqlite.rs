@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sea_orm::sqlx::{self, Connection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
 use super::{PATIENCE, StoreError};
@@ -13,7 +14,9 @@ use super::{PATIENCE, StoreError};
 const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
 
 pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, File), StoreError> {
-    let writer = Database::connect(options(url, 1)).await?;
+    let mut writing = options(url, 1);
+    writing.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));
+    let writer = Database::connect(writing).await?;
     refuse_unsafe_version(&version(&writer).await?)?;
     let reader = Database::connect(options(url, 4)).await?;
     Ok((reader, writer, File::opened(url)?))
@@ -38,6 +41,15 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("synchronous", "FULL")
         });
     options
+}
+
+/// Whether the connection can be used again. After an error that made SQLite roll back by itself, such as a full disk, it
+/// still counts a transaction as open, and would make of all that follow parts of one that nobody commits: acknowledged,
+/// and lost. Such a connection is closed.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What was dropped is rolled back by the time that this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 async fn version(connection: &DatabaseConnection) -> Result<String, StoreError> {
