@@ -114,6 +114,7 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn a_sqlite_that_can_lose_a_commit_is_refused() {
@@ -137,6 +138,24 @@ mod tests {
                 row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
             assert_eq!(found.unwrap(), value, "{pragma}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_sqlite_rolled_back_by_itself_is_not_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
+        let store = Store::open(&url, 1).await.unwrap();
+        let limit = async |set: &str| {
+            let pragma = format!("PRAGMA max_page_count{set}");
+            let row = store.writer.query_one_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, pragma));
+            row.await.unwrap().unwrap().try_get::<i64>("", "max_page_count").unwrap()
+        };
+        let usual = limit("").await;
+        // What only this connection knows tells it from another.
+        assert!(limit(" = 1000").await < usual);
+        let rolled_back = "INSERT OR ROLLBACK INTO schema_level SELECT * FROM schema_level";
+        assert!(store.write(async |change| change.execute_unprepared(rolled_back).await).await.is_err());
+        assert_eq!(limit("").await, usual);
     }
 
     #[tokio::test]
