@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::idempotent_request::{self, Column};
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
 use super::{Store, StoreError};
@@ -73,8 +73,21 @@ impl Store {
         Ok(row.filter(|row| now < row.expires_at).map(Remembered::from))
     }
 
+    /// Forgets those whose time is over, some at a time, so that other writers are let in between.
     pub async fn forget_answers(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let over = idempotent_request::Entity::delete_many().filter(Column::ExpiresAt.lte(now));
-        self.write(async |transaction| over.exec(transaction).await.map(drop)).await
+        const BATCH: u64 = 1000;
+        loop {
+            let over = Query::select()
+                .column(Column::Id)
+                .from(idempotent_request::Entity)
+                .and_where(Column::ExpiresAt.lte(now))
+                .limit(BATCH)
+                .to_owned();
+            let forget = idempotent_request::Entity::delete_many().filter(Column::Id.in_subquery(over));
+            let forgotten = self.write(async |transaction| forget.exec(transaction).await).await?;
+            if forgotten.rows_affected < BATCH {
+                return Ok(());
+            }
+        }
     }
 }

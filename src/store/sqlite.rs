@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sea_orm::sqlx::{self, Connection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
 use super::{PATIENCE, StoreError};
@@ -13,7 +14,9 @@ use super::{PATIENCE, StoreError};
 const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
 
 pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, File), StoreError> {
-    let writer = Database::connect(options(url, 1)).await?;
+    let mut writing = options(url, 1);
+    writing.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));
+    let writer = Database::connect(writing).await?;
     refuse_unsafe_version(&version(&writer).await?)?;
     let reader = Database::connect(options(url, 4)).await?;
     Ok((reader, writer, File::opened(url)?))
@@ -59,6 +62,15 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("synchronous", "FULL")
         });
     options
+}
+
+/// Whether the connection can be used again. After an error that made SQLite roll back by itself, such as a full disk, it
+/// still counts a transaction as open, and would make of all that follow parts of one that nobody commits: acknowledged,
+/// and lost. Such a connection is closed.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What was dropped is rolled back by the time that this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 async fn version(connection: &DatabaseConnection) -> Result<String, StoreError> {
@@ -119,6 +131,7 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn a_sqlite_that_can_lose_a_commit_is_refused() {
@@ -142,6 +155,24 @@ mod tests {
                 row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
             assert_eq!(found.unwrap(), value, "{pragma}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_sqlite_rolled_back_by_itself_is_not_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
+        let store = Store::open(&url, 1).await.unwrap();
+        let limit = async |set: &str| {
+            let pragma = format!("PRAGMA max_page_count{set}");
+            let row = store.writer.query_one_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, pragma));
+            row.await.unwrap().unwrap().try_get::<i64>("", "max_page_count").unwrap()
+        };
+        let usual = limit("").await;
+        // What only this connection knows tells it from another.
+        assert!(limit(" = 1000").await < usual);
+        let rolled_back = "INSERT OR ROLLBACK INTO schema_level SELECT * FROM schema_level";
+        assert!(store.write(async |change| change.execute_unprepared(rolled_back).await).await.is_err());
+        assert_eq!(limit("").await, usual);
     }
 
     #[tokio::test]

@@ -27,11 +27,13 @@ impl SmallDisk {
         Self(directory)
     }
 
-    fn fill(&self) {
+    /// Leaves this much room.
+    fn fill(&self, but: u64) {
         let ballast = fs::File::create(self.0.path().join("ballast")).unwrap();
         let mut written = std::io::BufWriter::new(ballast);
         while std::io::Write::write_all(&mut written, &[0; 4096]).is_ok() {}
-        let _ = written.into_parts();
+        let (ballast, _) = written.into_parts();
+        ballast.set_len(ballast.metadata().unwrap().len().saturating_sub(but)).unwrap();
     }
 
     fn clear(&self) {
@@ -55,8 +57,8 @@ async fn a_full_disk_is_an_outage_until_there_is_room_and_loses_nothing() {
     assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
     let (mut made, mut revoked) = (vec![id(&warm).to_owned()], Vec::new());
     let metadata = json!({ "a": "x".repeat(4000) });
-    for _ in 0..3 {
-        disk.fill();
+    for round in 0..6 {
+        disk.fill(round * 100_000);
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let asked = Instant::now();
@@ -76,8 +78,11 @@ async fn a_full_disk_is_an_outage_until_there_is_room_and_loses_nothing() {
             assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
         }
         disk.clear();
-        let again = async || (server.create(&alice, json!({ "name": "y" })).await.status == 201).then_some(());
-        eventually(Duration::from_secs(10), "a create", again).await;
+        let again = async || {
+            let answer = server.create(&alice, json!({ "name": "y" })).await;
+            (answer.status == 201).then(|| id(&answer.body).to_owned())
+        };
+        made.push(eventually(Duration::from_secs(10), "a create", again).await);
     }
     assert!(server.terminate().success(), "{}", server.log());
     let server = Server::at(&data, &[]);
