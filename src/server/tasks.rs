@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::service::Service;
 use crate::store::{News, StoreError};
@@ -50,20 +50,27 @@ impl Tasks {
 /// Keeps what is in memory true: other replicas, the command line, or an operator with a database shell change keys
 /// behind this process's back.
 async fn follow_changes(service: Arc<Service>) {
+    let mut hears = true;
     loop {
-        let Err(error) = hear_changes(&service).await;
+        let Err(error) = hear_changes(&service, &mut hears).await;
         // A database that is another one now says nothing of the keys in memory.
         if matches!(error, StoreError::Refused(_)) {
             service.cache.changed_somewhere();
         }
         service.cache.store_answers(service.store.schema().await.is_ok());
-        warn!(%error, "changes made by other processes are not heard of");
+        // Once an outage, not at every attempt.
+        if std::mem::replace(&mut hears, false) {
+            warn!(%error, "changes made by other processes are not heard of");
+        }
         sleep(RETRY).await;
     }
 }
 
-async fn hear_changes(service: &Service) -> Result<Infallible, StoreError> {
+async fn hear_changes(service: &Service, hears: &mut bool) -> Result<Infallible, StoreError> {
     let mut changes = service.store.changes().await?;
+    if !std::mem::replace(hears, true) {
+        info!("changes made by other processes are heard of again");
+    }
     // What was changed before was told to nobody.
     service.cache.changed_somewhere();
     loop {
