@@ -35,8 +35,9 @@ use crate::api::metrics::Metrics;
 /// After a failure to accept, such as running out of file descriptors, which only time can cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a request's head and the buffers around it may take up.
-const HEAD_BYTES: usize = 64 * 1024;
+/// What a request's head and the buffers around it may take up: far more than any credential, because to what is longer
+/// hyper answers with no word of ours.
+const HEAD_BYTES: usize = 400 * 1024;
 
 /// For a connection that overstayed to end by itself: HTTP/2 tells its client first.
 const LEAVE: Duration = Duration::from_secs(1);

@@ -64,16 +64,27 @@ impl Store {
     /// Opens the database, makes a SQLite one when absent, and brings its schema up to date. `connections` are
     /// PostgreSQL's, at most.
     pub async fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let creations = Creations::default();
-        let store = if url.starts_with("sqlite:") {
-            let (reader, writer, file) = sqlite::open(url).await?;
-            Self { reader, writer, engine: Engine::Sqlite(file), creations }
-        } else {
-            let pool = postgres::open(url, connections).await?;
-            Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres, creations }
+        // Nobody waits for an answer yet, and a machine that starts is a busy one.
+        let mut attempts = 1..=3;
+        let store = loop {
+            match Self::connect(url, connections).await {
+                Err(StoreError::Unavailable(_)) if attempts.next().is_some() => {}
+                connected => break connected?,
+            }
         };
         store.migrate().await?;
         Ok(store)
+    }
+
+    async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let creations = Creations::default();
+        if url.starts_with("sqlite:") {
+            let (reader, writer, file) = sqlite::open(url).await?;
+            Ok(Self { reader, writer, engine: Engine::Sqlite(file), creations })
+        } else {
+            let pool = postgres::open(url, connections).await?;
+            Ok(Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres, creations })
+        }
     }
 
     /// Asks the database.
