@@ -165,9 +165,9 @@ async fn beyond_the_limit_connections_wait_and_are_then_answered() {
 }
 
 #[test]
-fn a_head_beyond_64_kib_is_refused() {
+fn a_head_beyond_400_kib_is_refused() {
     let server = Server::start();
-    let request = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\nX-Long: {}\r\n\r\n", "x".repeat(80_000));
+    let request = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\nX-Long: {}\r\n\r\n", "x".repeat(500_000));
     let mut stream = wire::connect(&server);
     let _cut_short = stream.write_all(request.as_bytes());
     let mut said = [0; 12];

@@ -103,7 +103,7 @@ fn on_the_wire(server: &Server, canary: &str, told: &mut Told) {
         format!("{}Authorization: Bearer {canary}\r\nContent-Length: 2\r\n\r\n{{}}", wire::head(canary)),
         format!("GET / HTTP/1.1\r\nHost: x\r\n{canary}: 1\r\nConnection: close\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nHost: x\r\n{canary}\r\n\r\n"),
-        format!("GET {canary} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        format!("GET {canary} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
         format!("{canary}\r\n\r\n"),
         format!("{}Transfer-Encoding: chunked\r\n\r\n{canary}\r\n", wire::head("x")),
     ] {
