@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test chaos lint deny tools openapi sdk deb test-deb
+.PHONY: run test chaos bench bench-peers lint deny tools openapi sdk deb test-deb
 
 run:
 	cargo build --release --locked
@@ -14,6 +14,13 @@ test: tools
 chaos: tools
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
+
+# How fast: see README.md. With arguments: make bench BENCH="--keys 10000000 --readme".
+bench: tools
+	cargo bench --locked --bench bench -- $(BENCH)
+
+bench-peers: tools
+	cargo bench --locked --bench bench -- --peers $(BENCH)
 
 lint:
 	cargo fmt --all --check

@@ -29,7 +29,7 @@ command -v npm >/dev/null || {
 
 missing=
 command -v chromium >/dev/null || missing="$missing chromium"
-for tool in curl faketime openssl shellcheck slowhttptest; do
+for tool in curl faketime openssl shellcheck slowhttptest wrk; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
 command -v java >/dev/null || missing="$missing default-jre-headless"

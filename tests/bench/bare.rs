@@ -1,0 +1,139 @@
+//! Bare: what mintkey is held against, the same work without a product around it. A poem handler that parses and echoes
+//! what a verify sends; one plain SELECT a request, and one plain INSERT a request, through the same kind of pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use mintkey::domain::clock::Clock;
+use mintkey::domain::key::new_id;
+use mintkey::domain::secret::{Entropy, Pepper, Secret};
+use poem::error::InternalServerError;
+use poem::http::StatusCode;
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::web::{Data, Json};
+use poem::{EndpointExt, Route, Server, handler, post};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::place::Place;
+use super::process::{Process, on_servers_core};
+
+#[derive(Args)]
+pub struct Bare {
+    #[arg(long)]
+    database: String,
+    #[arg(long)]
+    master_secret: String,
+}
+
+struct Pools {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    pepper: Pepper,
+}
+
+/// As many as mintkey has to PostgreSQL.
+const CONNECTIONS: u32 = 20;
+
+pub fn serve(place: &Place) -> Process {
+    let master = std::fs::read_to_string(place.path().join("master.secret")).unwrap();
+    let mut command = on_servers_core(&std::env::current_exe().unwrap());
+    Process::start(command.args(["bare", "--database", &place.database, "--master-secret", master.trim()]))
+}
+
+pub async fn run(Bare { database, master_secret }: Bare) {
+    let (readers, writers) = if database.starts_with("sqlite:") { (4, 1) } else { (CONNECTIONS, CONNECTIONS) };
+    let writer = connect(&database, writers).await;
+    let blob = if writer.get_database_backend() == DbBackend::Sqlite { "blob" } else { "bytea" };
+    let table = format!(
+        "CREATE TABLE IF NOT EXISTS bare_keys (id {} PRIMARY KEY, hash {blob} NOT NULL UNIQUE, name text NOT NULL)",
+        if blob == "blob" { blob } else { "uuid" }
+    );
+    writer.execute_unprepared(&table).await.unwrap();
+    let reader = connect(&database, readers).await;
+    let pools = Arc::new(Pools { reader, writer, pepper: Pepper::derive(&master_secret) });
+    let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
+    eprintln!("listening on {}", acceptor.local_addr()[0]);
+    let routes = Route::new()
+        .at("/echo", post(echo))
+        .at("/select", post(select.data(pools.clone())))
+        .at("/insert", post(insert.data(pools)));
+    Server::new_with_acceptor(acceptor).run(routes).await.unwrap();
+}
+
+/// What a verify sends.
+#[derive(Serialize, Deserialize)]
+struct Question {
+    key: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Found {
+    id: Uuid,
+    name: String,
+}
+
+#[handler]
+fn echo(Json(question): Json<Question>) -> Json<Question> {
+    Json(question)
+}
+
+/// What a create sends.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// The key of a secret, by the hash of it.
+#[handler]
+async fn select(Data(pools): Data<&Arc<Pools>>, Json(question): Json<Question>) -> poem::Result<Json<Found>> {
+    const SQLITE: &str = "SELECT k.* FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash = ?";
+    const POSTGRES: &str = "SELECT k.* FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash = $1";
+    let backend = pools.reader.get_database_backend();
+    let sql = if backend == DbBackend::Sqlite { SQLITE } else { POSTGRES };
+    let secret = Secret::parse(&question.key).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let hash = pools.pepper.hash(&secret).0.to_vec();
+    let row = pools.reader.query_one_raw(Statement::from_sql_and_values(backend, sql, [hash.into()]));
+    let row = row.await.map_err(InternalServerError)?.ok_or(StatusCode::NOT_FOUND)?;
+    let id = row.try_get("", "id").map_err(InternalServerError)?;
+    Ok(Json(Found { id, name: row.try_get("", "name").map_err(InternalServerError)? }))
+}
+
+/// One row, and its commit.
+#[handler]
+async fn insert(
+    Data(pools): Data<&Arc<Pools>>,
+    Json(Named { name }): Json<Named>,
+) -> poem::Result<(StatusCode, Json<Found>)> {
+    const SQLITE: &str = "INSERT INTO bare_keys (id, hash, name) VALUES (?, ?, ?)";
+    const POSTGRES: &str = "INSERT INTO bare_keys (id, hash, name) VALUES ($1, $2, $3)";
+    let backend = pools.writer.get_database_backend();
+    let sql = if backend == DbBackend::Sqlite { SQLITE } else { POSTGRES };
+    let prefix = "mk".parse().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let entropy = Entropy::from_os().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let hash = pools.pepper.hash(&Secret::mint(&prefix, &entropy)).0.to_vec();
+    let id = new_id(Clock::System.now());
+    let values = [id.into(), hash.into(), name.clone().into()];
+    let insert = Statement::from_sql_and_values(backend, sql, values);
+    pools.writer.execute_raw(insert).await.map_err(InternalServerError)?;
+    Ok((StatusCode::CREATED, Json(Found { id, name })))
+}
+
+async fn connect(url: &str, connections: u32) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|sqlite| {
+            let sqlite = sqlite.busy_timeout(Duration::from_secs(5)).foreign_keys(true);
+            sqlite.pragma("journal_mode", "WAL").pragma("synchronous", "FULL")
+        });
+    Database::connect(options).await.unwrap()
+}

@@ -1,0 +1,57 @@
+-- The load of one scenario. What `load.rs` puts before this: METHOD, HEADERS, REQUESTS (a file, one request a line: path,
+-- tab, body), and in the pass that checks every answer STATUS and CONTAINS.
+
+local requests = {}
+for line in io.lines(REQUESTS) do
+    local path, body = line:match("^([^\t]*)\t(.*)$")
+    requests[#requests + 1] = { path = path, body = body ~= "" and body or nil }
+end
+
+wrk.method = METHOD
+wrk.headers = HEADERS
+
+if #requests == 1 then
+    -- Sent as it is, without asking the script again.
+    wrk.path = requests[1].path
+    wrk.body = requests[1].body
+else
+    function init()
+        for i, request in ipairs(requests) do
+            requests[i] = wrk.format(nil, request.path, nil, request.body)
+        end
+    end
+
+    local last = 0
+    function request()
+        last = last % #requests + 1
+        return requests[last]
+    end
+end
+
+local threads = {}
+function setup(thread)
+    threads[#threads + 1] = thread
+end
+
+wrong = 0
+example = ""
+if STATUS then
+    function response(status, headers, body)
+        local text = body
+        for name, value in pairs(headers) do
+            text = text .. "\n" .. name:lower() .. ": " .. value
+        end
+        if status ~= STATUS or not text:find(CONTAINS, 1, true) then
+            wrong = wrong + 1
+            example = status .. " " .. text
+        end
+    end
+end
+
+function done(summary, latency)
+    local errors = summary.errors
+    local lost = errors.connect + errors.read + errors.write + errors.timeout + errors.status
+    io.write(string.format("\nRESULT %d %d %d %d %d %d %d %s\n", summary.requests, summary.duration, summary.bytes, lost,
+        latency:percentile(50), latency:percentile(99), threads[1]:get("wrong"),
+        threads[1]:get("example"):gsub("%s+", " ")))
+end

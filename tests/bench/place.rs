@@ -1,0 +1,210 @@
+//! Place: a data directory with its database, and the keys written into it.
+
+use std::path::Path;
+use std::process::Command;
+
+use entity::secret;
+use mintkey::domain::secret::{Entropy, Peppers, Secret};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait, Statement, TransactionTrait,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::postgres::Postgres;
+use super::process::{Process, on_servers_core};
+use super::run;
+
+const MINTKEY: &str = env!("CARGO_BIN_EXE_mintkey");
+
+/// Who owns every other key of those that are written in bulk.
+pub const OWNER: &str = "alice";
+
+/// The rows that are not of interest are copied from this key's.
+const TEMPLATE: &str = "CREATE TEMPORARY TABLE key_template AS SELECT * FROM api_keys WHERE owner_subject = 'alice'";
+const SECRET_TEMPLATE: &str =
+    "CREATE TEMPORARY TABLE secret_template AS SELECT * FROM secrets WHERE key_id = (SELECT id FROM key_template)";
+
+pub struct Place {
+    data: TempDir,
+    pub database: String,
+    /// Of a service that may verify, as a key and as a token.
+    pub gateway: String,
+    pub gateway_token: String,
+    /// Of [`OWNER`].
+    pub owner_token: String,
+    pub secret: String,
+}
+
+/// A key whose secret is known here.
+pub struct Known {
+    pub id: Uuid,
+    pub secret: String,
+}
+
+impl Place {
+    pub fn sqlite() -> Self {
+        let data = tempfile::tempdir_in(super::target()).unwrap();
+        let database = format!("sqlite://{}", data.path().join("mintkey.db").display());
+        Self::with(data, database)
+    }
+
+    pub fn postgres(server: &Postgres) -> Self {
+        let data = tempfile::tempdir_in(super::target()).unwrap();
+        Self::with(data, server.url(&server.database("template1")))
+    }
+
+    fn with(data: TempDir, database: String) -> Self {
+        let empty = String::new;
+        let (gateway, gateway_token, owner_token, secret) = (empty(), empty(), empty(), empty());
+        let place = Self { data, database, gateway, gateway_token, owner_token, secret };
+        let gateway = place.key("gateway", "api-keys:verify");
+        let gateway_token = place.token("gateway", "api-keys:verify");
+        let (secret, owner_token) = (place.key(OWNER, "projects:read"), place.token(OWNER, ""));
+        Self { gateway, gateway_token, owner_token, secret, ..place }
+    }
+
+    fn key(&self, owner: &str, scopes: &str) -> String {
+        let arguments = ["keys", "create", "--json", "--name", "app", "--owner", owner, "--scopes", scopes];
+        let made: Value = serde_json::from_str(&self.ask(&arguments)).unwrap();
+        made["key"].as_str().unwrap().to_owned()
+    }
+
+    fn token(&self, subject: &str, scopes: &str) -> String {
+        self.ask(&["token", "--ttl", "12h", "--subject", subject, "--scopes", scopes])
+    }
+
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = run(Command::new(MINTKEY)
+            .args(arguments)
+            .args(["--data-dir"])
+            .arg(self.path())
+            .args(["--database-url", &self.database]));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// A server on this place, with more arguments to `serve`.
+    pub fn serve(&self, arguments: &[&str]) -> Process {
+        let mut command = on_servers_core(Path::new(MINTKEY));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &self.database, "--data-dir"]);
+        Process::start(command.arg(self.path()).args(arguments))
+    }
+
+    pub async fn connect(&self) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(&self.database);
+        options.max_connections(1).sqlx_logging(false);
+        Database::connect(options).await.unwrap()
+    }
+
+    /// How many rows a table has.
+    pub async fn count(&self, table: &str) -> u64 {
+        let database = self.connect().await;
+        let backend = database.get_database_backend();
+        let count = Statement::from_string(backend, format!("SELECT count(*) AS n FROM {table}"));
+        let count: i64 = database.query_one_raw(count).await.unwrap().unwrap().try_get("", "n").unwrap();
+        database.close().await.unwrap();
+        count.unsigned_abs()
+    }
+
+    /// Writes this many keys straight into the database, and gives some of them, spread evenly, that can be presented;
+    /// all of them [`OWNER`]'s, who has every other key. The other half is of a thousand owners. No audit events: what
+    /// is measured on many keys does not read them.
+    pub async fn fill(&self, keys: u64, known: u64) -> Vec<Known> {
+        let database = self.connect().await;
+        let backend = database.get_database_backend();
+        let settings = match backend {
+            DbBackend::Sqlite => "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000",
+            _ => "SET synchronous_commit = off; SET work_mem = '1GB'",
+        };
+        for statement in settings.split("; ").chain([TEMPLATE, SECRET_TEMPLATE]) {
+            database.execute_unprepared(statement).await.unwrap();
+        }
+        const BATCH: u64 = 1_000_000;
+        for first in (1..=keys).step_by(BATCH as usize) {
+            let last = keys.min(first + BATCH - 1);
+            for statement in rows(backend, first, last) {
+                database.execute_unprepared(&statement).await.unwrap();
+            }
+        }
+        let known = self.make_known(&database, keys, known).await;
+        match backend {
+            DbBackend::Sqlite => database.execute_unprepared("PRAGMA journal_mode = WAL").await.unwrap(),
+            _ => database.execute_unprepared("VACUUM ANALYZE").await.unwrap(),
+        };
+        database.close().await.unwrap();
+        known
+    }
+
+    async fn make_known(&self, database: &DatabaseConnection, keys: u64, known: u64) -> Vec<Known> {
+        let master = std::fs::read_to_string(self.path().join("master.secret")).unwrap();
+        let peppers = Peppers::derive(&master).unwrap();
+        let prefix = "mk".parse().unwrap();
+        let transaction = database.begin().await.unwrap();
+        let mut made = Vec::new();
+        for n in 0..known {
+            let number = 2 * (1 + n * (keys / 2) / known).min(keys / 2);
+            let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap());
+            let row = secret::ActiveModel {
+                id: Set(id(SECRET, number)),
+                hash: Set(peppers.newest().hash(&secret).0.to_vec()),
+                start: Set(secret.start().to_owned()),
+                last4: Set(secret.last4().to_owned()),
+                ..Default::default()
+            };
+            secret::Entity::update(row).exec(&transaction).await.unwrap();
+            made.push(Known { id: id(KEY, number), secret: secret.expose().to_owned() });
+        }
+        transaction.commit().await.unwrap();
+        made
+    }
+}
+
+/// What the ids of keys and of secrets begin with: instants of 2024, so that keys made later are newer.
+const KEY: &str = "01900000000070008";
+const SECRET: &str = "01900000000170008";
+
+fn id(beginning: &str, number: u64) -> Uuid {
+    format!("{beginning}{number:015x}").parse().unwrap()
+}
+
+/// The statements that add keys of these numbers, with their secrets, which nobody knows.
+fn rows(backend: DbBackend, first: u64, last: u64) -> [String; 2] {
+    let (numbers, id, hash): (_, fn(&str) -> String, _) = match backend {
+        DbBackend::Sqlite => (
+            format!(
+                "(WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) SELECT i FROM n)"
+            ),
+            |beginning| format!("unhex(printf('{beginning}%015x', i))"),
+            "randomblob(32)",
+        ),
+        _ => (
+            format!("generate_series({first}, {last}) AS n(i)"),
+            |beginning| format!("('{beginning}' || lpad(to_hex(i), 15, '0'))::uuid"),
+            "sha256(i::text::bytea)",
+        ),
+    };
+    let keys = "owner_issuer, organization, scopes, metadata, enabled, start, last4, created_at, updated_at, \
+                expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision";
+    let secrets = "pepper_id, start, last4, created_at, expires_at, last_used_at";
+    [
+        format!(
+            "INSERT INTO api_keys (id, owner_subject, name, name_words, {keys}) SELECT {}, \
+             CASE WHEN i % 2 = 0 THEN '{OWNER}' ELSE 'user-' || (i / 2 % 1000) END, 'key ' || i, ' key ' || i, {keys} \
+             FROM {numbers}, key_template",
+            id(KEY)
+        ),
+        format!(
+            "INSERT INTO secrets (id, key_id, hash, {secrets}) SELECT {}, {}, {hash}, {secrets} \
+             FROM {numbers}, secret_template",
+            id(SECRET),
+            id(KEY)
+        ),
+    ]
+}
