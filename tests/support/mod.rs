@@ -87,9 +87,10 @@ impl Server {
                 kept.push('\n');
             }
         });
-        let address = announced
-            .recv_timeout(Duration::from_secs(20))
-            .unwrap_or_else(|_| panic!("the server did not start:\n{}", log.lock().unwrap()));
+        let address = announced.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| {
+            let _ = process.kill();
+            panic!("the server did not start:\n{}", log.lock().unwrap())
+        });
         Self { process, url: format!("http://{address}"), data: data.to_owned(), log, _directory: None }
     }
 
