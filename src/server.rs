@@ -140,7 +140,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Descriptors that are not for connections: the database's, the logs', those of files that are read again.
-const OTHER_DESCRIPTORS: u64 = 128;
+pub const OTHER_DESCRIPTORS: u64 = 128;
 
 /// As many connections as were asked for, or as the process may have descriptors for: beyond these the database could
 /// not open its files either.

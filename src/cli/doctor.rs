@@ -1,39 +1,44 @@
 //! Doctor: looks at a deployment as `serve` would find it, changes nothing, and says what is wrong in words.
 
+mod database;
 mod disk;
+mod issuers;
 mod network;
+mod tls;
 
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use procfs::process::{LimitValue, Process};
+use rustix::process::{Resource, getrlimit};
 
 use super::{Failure, ServeCommand};
 use crate::config::{DataSettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
-use crate::store::{Inspection, Standing, Store};
+use crate::server::OTHER_DESCRIPTORS;
+use crate::store::{Inspection, Store};
 
 /// What is good, or what is wrong and how to mend it.
 type Opinion = Result<String, String>;
 
 pub async fn run(command: ServeCommand) -> Result<(), Failure> {
-    let ServeCommand { data, signing, serve, .. } = &command;
+    let ServeCommand { data, signing, issuers, serve, .. } = &command;
     let database = data.read_database_url().map_err(|error| error.to_string());
-    let inspection = match &database {
-        Ok(url) => inspect(url).await,
-        Err(error) => Err(error.clone()),
-    };
+    let inspection = database::inspect(&database).await;
     let file = database.ok().as_deref().and_then(Store::file);
+    let now = Clock::System.now();
     let opinions = [
         ("data directory", disk::directory(&data.data_dir)),
-        ("files", disk::files(data, signing)),
+        ("files", disk::files(data, signing, serve)),
         ("disk", disk::room(&data.data_dir, file.as_deref())),
-        ("database", schema(&inspection)),
+        ("database", database::schema(&inspection)),
+        ("database connections", database::connections(data, &inspection)),
         ("master secret", master_secret(data, &inspection)),
         ("signing key", signing_key(data, signing)),
-        ("listen", network::listen(serve)),
+        ("issuers", issuers::issuers(issuers, serve).await),
+        ("listen", network::listen(serve).await),
+        ("tls", tls::certificate(serve, now).await),
         ("file descriptors", descriptors(serve)),
-        ("clock", clock(Clock::System.now(), file.as_deref())),
+        ("clock", clock(now, file.as_deref())),
         ("traces", network::collector()),
     ];
     let mut wrong = 0;
@@ -53,35 +58,10 @@ pub async fn run(command: ServeCommand) -> Result<(), Failure> {
     }
 }
 
-async fn inspect(url: &str) -> Result<Option<Inspection>, String> {
-    Store::inspect(url).await.map_err(|error| {
-        format!(
-            "it cannot be read: {error}; check that the file is mintkey's, that this user may read it, and the disk; or that \
-             PostgreSQL runs, and that the URL names it"
-        )
-    })
-}
-
-fn schema(inspection: &Result<Option<Inspection>, String>) -> Opinion {
-    let Some(Inspection { schema, .. }) = inspection.as_ref().map_err(Clone::clone)? else {
-        return Ok("there is none yet; `mintkey serve` makes it".into());
-    };
-    match schema {
-        Standing::Ahead { level, oldest_binary } => Err(format!(
-            "a newer mintkey has changed it: its schema is at level {level}, which takes a binary of level {oldest_binary} or \
-             later; run that one, or restore a backup from before"
-        )),
-        Standing::Behind(missing) => Err(format!(
-            "{missing} changes of its schema are not done; run `mintkey migrate`, or start `mintkey serve`, which does them"
-        )),
-        Standing::Fits => Ok("it is readable and up to date".into()),
-    }
-}
-
-fn master_secret(data: &DataSettings, inspection: &Result<Option<Inspection>, String>) -> Opinion {
+fn master_secret(data: &DataSettings, inspection: &Result<Inspection, String>) -> Opinion {
     let made_with: &[String] = match inspection {
-        Ok(Some(inspection)) => &inspection.peppers,
-        _ => &[],
+        Ok(inspection) => &inspection.peppers,
+        Err(_) => &[],
     };
     let given = data.master_secret.is_some() || data.master_secret_file.is_some();
     if !given && !data.data_dir.join("master.secret").exists() {
@@ -112,15 +92,12 @@ fn signing_key(data: &DataSettings, signing: &SigningSettings) -> Opinion {
     data.signing_key(signing).map(|_| "it can be read and is an Ed25519 key".into()).map_err(|error| error.to_string())
 }
 
-/// What a process needs beside its connections: the database, its log, the listeners.
-const OTHER_DESCRIPTORS: u64 = 64;
-
 fn descriptors(serve: &ServeSettings) -> Opinion {
-    let limits = Process::myself().and_then(|process| process.limits());
-    let limits = limits.map_err(|error| format!("the limit cannot be read: {error}; is /proc there?"))?;
+    // The soft limit is raised to this one.
+    let limit = getrlimit(Resource::Nofile).maximum;
     let needed = u64::from(serve.max_connections) + OTHER_DESCRIPTORS;
-    match limits.max_open_files.soft_limit {
-        LimitValue::Value(limit) if limit < needed => Err(format!(
+    match limit {
+        Some(limit) if limit < needed => Err(format!(
             "{limit} may be open at a time where this was run, and {needed} are needed; raise the limit (LimitNOFILE= in \
              a systemd unit, `ulimit -n` in a shell), or lower --max-connections (MINTKEY_MAX_CONNECTIONS) to {}",
             limit.saturating_sub(OTHER_DESCRIPTORS)

@@ -77,9 +77,9 @@ impl Service {
         Ok(caller)
     }
 
-    /// Whether the tokens of every issuer can be judged; which cannot and why, if not.
-    pub fn issuers_ready(&self) -> Result<(), String> {
-        let unready = |issuer: &TrustedIssuer| issuer.keys.ready().map_err(|why| format!("{}: {why}", issuer.issuer));
-        self.issuers.iter().try_for_each(unready)
+    /// The issuers whose tokens cannot be judged yet, and why.
+    pub fn issuers_unready(&self) -> Vec<(&str, String)> {
+        let why = |issuer: &TrustedIssuer| issuer.keys.ready().err();
+        self.issuers.iter().filter_map(|issuer| Some((&*issuer.issuer, why(issuer)?))).collect()
     }
 }

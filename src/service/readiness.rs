@@ -49,13 +49,17 @@ impl Service {
             }
             Some(Standing::Fits) => Check::good("migrations", "are done"),
         };
-        let issuers = match self.issuers_ready() {
-            Ok(()) => Check::good("issuers", "their keys are loaded"),
-            Err(cause) => {
-                let bad = Check::bad("issuers", "not all have given their keys yet; the log says why");
-                Check { cause: Some(cause), ..bad }
-            }
-        };
-        vec![store, migrations, issuers]
+        vec![store, migrations, self.issuers_are_ready()]
+    }
+
+    fn issuers_are_ready(&self) -> Check {
+        let unready = self.issuers_unready();
+        if unready.is_empty() {
+            return Check::good("issuers", "their keys are loaded");
+        }
+        let names: Vec<_> = unready.iter().map(|(issuer, _)| *issuer).collect();
+        let causes: Vec<_> = unready.iter().map(|(issuer, why)| format!("{issuer}: {why}")).collect();
+        let bad = Check::bad("issuers", format!("have given no keys yet: {}; the log says why", names.join(", ")));
+        Check { cause: Some(causes.join("; ")), ..bad }
     }
 }

@@ -6,12 +6,16 @@ use entity::pepper;
 use migration::{LEVEL, SchemaManager};
 use sea_orm::EntityTrait;
 
-use super::{Standing, Store, StoreError, postgres, schema, sqlite};
+use super::{Server, Standing, Store, StoreError, postgres, schema, sqlite};
 
+#[derive(Default)]
 pub struct Inspection {
-    pub schema: Standing,
+    /// Nothing, when there are no tables yet.
+    pub schema: Option<Standing>,
     /// The peppers that its secrets were hashed with.
     pub peppers: Vec<String>,
+    /// Of PostgreSQL.
+    pub server: Option<Server>,
 }
 
 impl Store {
@@ -20,22 +24,25 @@ impl Store {
         sqlite::path(url)
     }
 
-    /// Nothing, when there is no database yet.
-    pub async fn inspect(url: &str) -> Result<Option<Inspection>, StoreError> {
+    pub async fn inspect(url: &str) -> Result<Inspection, StoreError> {
         if Self::file(url).is_some_and(|file| !file.exists()) {
-            return Ok(None);
+            return Ok(Inspection::default());
         }
-        let connection = match url.starts_with("sqlite:") {
-            true => sqlite::open_to_read(url).await?,
-            false => postgres::open(url, 1).await?,
+        let (connection, server) = match url.starts_with("sqlite:") {
+            true => (sqlite::open_to_read(url).await?, None),
+            false => {
+                let server = Server::inspect(url).await?;
+                let options = postgres::options(url)?.options([("default_transaction_read_only", "on")]);
+                (postgres::open(options, 1).await?, Some(server))
+            }
         };
         let schema = schema::standing(&SchemaManager::new(&connection)).await?;
-        // Before the first change there are no tables.
+        let schema = (schema != Standing::Behind(LEVEL)).then_some(schema);
         let peppers = match schema {
-            Standing::Behind(LEVEL) => Vec::new(),
-            _ => pepper::Entity::find().all(&connection).await?,
+            None => Vec::new(),
+            Some(_) => pepper::Entity::find().all(&connection).await?,
         };
         connection.close().await?;
-        Ok(Some(Inspection { schema, peppers: peppers.into_iter().map(|pepper| pepper.id).collect() }))
+        Ok(Inspection { schema, server, peppers: peppers.into_iter().map(|pepper| pepper.id).collect() })
     }
 }

@@ -28,6 +28,7 @@ pub use inspect::Inspection;
 use keys::Creations;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
 use migration::SchemaManager;
+pub use postgres::Server;
 pub use schema::Standing;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
@@ -82,7 +83,7 @@ impl Store {
             let (reader, writer, file) = sqlite::open(url).await?;
             Ok(Self { reader, writer, engine: Engine::Sqlite(file), creations })
         } else {
-            let pool = postgres::open(url, connections).await?;
+            let pool = postgres::open(postgres::options(url)?, connections).await?;
             Ok(Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres, creations })
         }
     }

@@ -1,6 +1,5 @@
 //! Health: whether the process lives, whether it should be sent requests, and if not, why.
 
-use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use crate::support::{Answer, Server, eventually};
 use crate::wire;
 
 /// The checks that failed, with what is said of them.
-fn failed(answer: &Answer) -> Vec<(&str, &str)> {
+pub fn failed(answer: &Answer) -> Vec<(&str, &str)> {
     let checks = answer.body["checks"].as_array().unwrap_or_else(|| panic!("no checks: {}", answer.text));
     let failed = checks.iter().filter(|check| check["ok"] == false);
     failed.map(|check| (check["name"].as_str().unwrap(), check["detail"].as_str().unwrap())).collect()
@@ -31,25 +30,6 @@ async fn a_server_that_was_started_is_live_and_ready() {
 }
 
 #[tokio::test]
-async fn without_its_database_a_server_is_live_but_not_ready_and_ready_again_with_it() {
-    let server = Server::start();
-    let (database, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
-    fs::rename(&database, &away).unwrap();
-    let answer = server.get("/readyz", "").await;
-    let detail = answer.problem(503);
-    assert!(detail.contains("store") && !detail.contains("server"), "{detail}");
-    assert_eq!(answer.header("retry-after"), Some("1"));
-    let [(store, why), (migrations, _)] = failed(&answer)[..] else { panic!("{}", answer.text) };
-    assert_eq!((store, migrations), ("store", "migrations"));
-    assert!(why.contains("log") && !answer.text.contains("mintkey.db"), "{}", answer.text);
-    server.log_line(&["WARN", "route=\"/readyz\"", "database file is gone", answer.header("x-request-id").unwrap()]);
-    assert_eq!(server.get("/livez", "").await.status, 200);
-
-    fs::rename(&away, &database).unwrap();
-    assert_eq!(server.get("/readyz", "").await.status, 200);
-}
-
-#[tokio::test]
 async fn a_database_of_another_version_is_told() {
     let server = Server::start();
     server.execute("UPDATE schema_level SET level = 1000, oldest_binary = 1000").await;
@@ -57,7 +37,8 @@ async fn a_database_of_another_version_is_told() {
     newer.problem(503);
     assert_eq!(failed(&newer), [("migrations", "the database is newer than this program; run the newer one")]);
 
-    server.execute("UPDATE schema_level SET level = 4, oldest_binary = 4").await;
+    let before = "UPDATE schema_level SET level = (SELECT count(*) FROM seaql_migrations) - 1, oldest_binary = 1";
+    server.execute(before).await;
     let older = server.get("/readyz", "").await;
     older.problem(503);
     assert_eq!(failed(&older), [("migrations", "1 are not done; run `mintkey migrate`")]);
@@ -92,4 +73,17 @@ async fn a_server_that_finishes_its_last_requests_is_live_but_not_ready() {
     in_flight.write_all(b" ").unwrap();
     assert_eq!(wire::reply(in_flight).status, 201);
     assert!(server.exit_within(Duration::from_secs(10)).unwrap().success());
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_at_the_start_is_named_until_it_has_given_its_keys() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let issuer = format!("http://{address}");
+    let server = Server::with(&["--issuer", &format!("{issuer},audience=x"), "--standalone-issuer"]);
+    let answer = server.get("/readyz", "").await;
+    answer.problem(503);
+    let expected = format!("have given no keys yet: {issuer}; the log says why");
+    assert_eq!(failed(&answer), [("issuers", &*expected)]);
+    server.log_line(&["WARN", "route=\"/readyz\"", &issuer, answer.header("x-request-id").unwrap()]);
+    assert_eq!(server.get("/livez", "").await.status, 200);
 }

@@ -16,7 +16,6 @@ mod cache;
 mod connections;
 mod console;
 mod create;
-mod doctor;
 mod document;
 mod durability;
 mod errors;

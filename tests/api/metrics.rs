@@ -1,9 +1,13 @@
 //! Metrics: what a scrape tells, and what it never does.
 
+use std::time::Duration;
+
+use mintkey::service::standalone::ISSUER;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Answer, KEYS, Server, VERIFY, id, secret};
+use crate::support::database::{self, Kind};
+use crate::support::{Answer, KEYS, Server, VERIFY, eventually, id, secret};
 use crate::wire;
 
 /// A scrape, to be asked for the value of a series as it is written there.
@@ -87,8 +91,13 @@ async fn the_process_its_connections_and_its_database_are_in_a_scrape() {
     assert_eq!(scrape.value(&format!("mintkey_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
     assert_eq!(scrape.value("mintkey_http_connections_limit"), 123.0);
     assert!(scrape.value("mintkey_http_connections") >= 2.0, "the silent one and the scrape's own");
-    assert_eq!(scrape.value("mintkey_store_connections{pool=\"writer\"}"), 1.0);
-    assert!(scrape.value("mintkey_store_connections_idle{pool=\"writer\"}") <= 1.0);
+    let pool = match database::kind() {
+        Kind::Sqlite => "writer",
+        Kind::Postgres => "shared",
+    };
+    let connections = scrape.value(&format!("mintkey_store_connections{{pool=\"{pool}\"}}"));
+    assert!(connections >= 1.0);
+    assert!(scrape.value(&format!("mintkey_store_connections_idle{{pool=\"{pool}\"}}")) <= connections);
     assert!(scrape.value("process_resident_memory_bytes") > 1e6);
     assert!(
         scrape.value("process_open_fds") > 3.0 && scrape.value("process_open_fds") < scrape.value("process_max_fds")
@@ -96,6 +105,37 @@ async fn the_process_its_connections_and_its_database_are_in_a_scrape() {
     let now = mintkey::domain::clock::Clock::System.now().timestamp() as f64;
     assert!((now - scrape.value("process_start_time_seconds")).abs() < 60.0);
     drop(silent);
+}
+
+#[tokio::test]
+async fn how_late_a_revocation_is_heard_of_is_measured() {
+    let server = Server::start();
+    let lag = async || Scrape::of(&server).await.value("mintkey_revocation_lag_seconds");
+    eventually(Duration::from_secs(10), "a measured lag", async || (lag().await > 0.0).then_some(())).await;
+    assert!(lag().await < 2.0);
+}
+
+#[tokio::test]
+async fn the_keys_of_each_issuer_are_counted_and_their_age_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let jwk = |kid: &str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": "A".repeat(43) });
+    std::fs::write(&file, json!({ "keys": [jwk("1"), jwk("2")] }).to_string()).unwrap();
+    let [known, unknown] = [
+        format!("https://a.example,audience=x,jwks-file={}", file.display()),
+        format!("http://{},audience=x", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()),
+    ];
+    let server = Server::with(&["--issuer", &known, "--issuer", &unknown, "--standalone-issuer"]);
+    server.log_line(&["fetched the issuer's keys", "https://a.example"]);
+    let scrape = Scrape::of(&server).await;
+    let series = |name: &str, issuer: &str| format!("mintkey_issuer_keys{name}{{issuer=\"{issuer}\"}}");
+    assert_eq!(scrape.value(&series("", "https://a.example")), 2.0);
+    assert!((0.0..60.0).contains(&scrape.value(&series("_age_seconds", "https://a.example"))));
+    let unknown = unknown.split(',').next().unwrap();
+    assert_eq!(scrape.value(&series("", unknown)), 0.0);
+    assert!(!scrape.has(&series("_age_seconds", unknown)), "what was never had has no age");
+    assert_eq!(scrape.value(&series("", ISSUER)), 1.0);
+    assert!(!scrape.has(&series("_age_seconds", ISSUER)), "what never changes has none");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::provider::{Provider, header};
+use crate::support::doctor::{is_content, outcome, says};
 use crate::support::{Answer, KEYS, Server, client, eventually, mintkey, secret};
 use crate::tools::{succeed, system};
 
@@ -158,6 +159,7 @@ async fn without_its_provider_a_server_starts_and_says_so_and_recovers() {
     let server = provider.server("");
     server.log_line(&["WARN", "could not be fetched", "answered with 503", &provider.issuer, "500"]);
     is_undecided(&server, &token).await;
+    assert!(server.get("/readyz", "").await.problem(503).contains(&provider.issuer));
     create(&server, "garbage.garbage.garbage").await.problem(401);
     assert_eq!(server.counts().await, [0, 0, 0]);
 
@@ -166,6 +168,37 @@ async fn without_its_provider_a_server_starts_and_says_so_and_recovers() {
         (create(&server, &token).await.status == 201).then_some(())
     })
     .await;
+    assert_eq!(server.get("/readyz", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_doctor_asks_the_provider_and_says_what_is_wrong_with_it() {
+    let provider = Provider::start();
+    let ask = || {
+        let mut command = doctor();
+        outcome(command.args(["--issuer", &provider.line("")]))
+    };
+    is_content(&ask(), "issuers", &["those given have keys: 1"]);
+    let other = json!({ "issuer": "https://other.example", "jwks_uri": "https://a/" }).to_string();
+    for (how, words) in [
+        (json!({ "status": 500 }), "answered 500"),
+        (json!({ "status": 200, "body": other }), "names another issuer; give exactly the one that it names"),
+        (json!({ "status": 200, "body": jwks_and_metadata(&provider, json!([])) }), "no public key"),
+        (json!("hang"), "timed out"),
+    ] {
+        provider.act("break", json!({ "how": how })).await;
+        let asked = Instant::now();
+        says(&ask(), "issuers", &[&provider.issuer, words, "--issuer"]);
+        assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    }
+}
+
+/// On a deployment that is yet to be started.
+fn doctor() -> std::process::Command {
+    let mut command = mintkey();
+    command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]);
+    command.arg(std::env::temp_dir().join("mintkey-nowhere"));
+    command
 }
 
 #[tokio::test]
@@ -250,6 +283,11 @@ async fn a_provider_has_to_show_a_certificate_that_this_machine_trusts() {
     let wary = serve("wary", None);
     is_undecided(&wary, &token).await;
     wary.log_line(&["could not be fetched", "certificate"]);
+
+    let line = provider.line("");
+    says(&outcome(doctor().args(["--issuer", &line])), "issuers", &["certificate", "SSL_CERT_FILE"]);
+    let told = outcome(doctor().args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
+    is_content(&told, "issuers", &["have keys"]);
 }
 
 #[tokio::test]

@@ -12,10 +12,6 @@ as_service() {
         env $(grep -v '^#' /etc/mintkey/mintkey.env) "$@"
 }
 
-# The doctor looks at the limit where it is run.
-# shellcheck disable=SC3045
-ulimit -n "$(ulimit -Hn)"
-
 dpkg --install /check/mintkey.deb
 
 [ "$(stat -c %U:%a /var/lib/mintkey)" = mintkey:700 ] || fail "/var/lib/mintkey is not the service's alone"

@@ -21,7 +21,13 @@ fn fed(command: &mut std::process::Command, input: &str) -> std::process::Output
 
 /// A server with every metric that it can have, a failed write of counts included.
 async fn used() -> (Server, String, Value) {
-    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "A".repeat(43) });
+    fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
+    let issuer = format!("https://id.example.com,audience=x,jwks-file={}", file.display());
+    let server = Server::with(&["--issuer", &issuer, "--standalone-issuer"]);
+    server.log_line(&["fetched the issuer's keys"]);
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let key = server.key(&server.token("alice"), json!({ "name": "x" })).await;
     server.code(&gateway, secret(&key)).await;

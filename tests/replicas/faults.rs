@@ -119,11 +119,22 @@ async fn a_connection_that_leads_nowhere_is_an_outage_and_keys_in_memory_are_ver
 async fn a_postgresql_that_stands_still_is_an_outage_and_keys_in_memory_are_verified() {
     let site = Site::alone();
     let scene = Scene::of(site.replica(&[])).await;
+    let lag = async || {
+        let scrape = scene.server.get("/metrics", "").await.text;
+        let lag = scrape.lines().find_map(|line| line.strip_prefix("mintkey_revocation_lag_seconds "));
+        lag.unwrap().parse::<f64>().unwrap()
+    };
+    eventually(Duration::from_secs(5), "a measured lag", async || (0.0..1.0).contains(&lag().await).then_some(()))
+        .await;
     site.postgres.freeze(true);
     scene.is_cut_off().await;
     scene.warm_is_answered_at_once_for(Duration::from_secs(4)).await;
+    assert!(lag().await > 4.0);
+    assert!(scene.server.get("/readyz", "").await.problem(503).contains("store cannot be asked"));
     site.postgres.freeze(false);
     scene.works_again().await;
+    eventually(Duration::from_secs(5), "a lag as before", async || (lag().await < 1.0).then_some(())).await;
+    assert_eq!(scene.server.get("/readyz", "").await.status, 200);
 }
 
 #[tokio::test]

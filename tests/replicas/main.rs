@@ -1,5 +1,6 @@
 //! Replicas: the same binary several times on one PostgreSQL, what they owe each other, and faults between them and it.
 
+mod doctor;
 mod faults;
 mod hearing;
 #[path = "../support/proxy.rs"]

@@ -16,6 +16,8 @@ pub const KEYS: &str = "/api/auth/api-keys/";
 pub const VERIFY: &str = "/api/auth/api-keys/verify";
 
 pub mod database;
+#[allow(dead_code, reason = "not every test binary asks it")]
+pub mod doctor;
 #[allow(dead_code, reason = "not every test binary does it harm")]
 pub mod postgres;
 

@@ -32,7 +32,7 @@ impl Site {
         Self::on(Arc::new(postgres))
     }
 
-    fn on(postgres: Arc<Postgres>) -> Self {
+    pub fn on(postgres: Arc<Postgres>) -> Self {
         let database = postgres.database("template1");
         Self { postgres, database, data: tempfile::tempdir().unwrap() }
     }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::service::Service;
+use crate::service::issuer::TrustedIssuer;
 
 pub struct OfService {
     pub service: Arc<Service>,
@@ -25,7 +26,7 @@ impl fmt::Debug for OfService {
 
 impl Collector for OfService {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let Service { cache, usage, store, .. } = &*self.service;
+        let Service { cache, usage, store, issuers, .. } = &*self.service;
         let count = |number: u64| ConstCounter::new(number);
         let gauge = |number: usize| ConstGauge::new(number);
         let mut families = Families(encoder);
@@ -41,6 +42,19 @@ impl Collector for OfService {
         families.one("mintkey_cache_misses", "Presented secrets that were not in memory", count(cache.misses()))?;
         let entries = cache.entries().map(|(kind, number)| ("kind", kind, gauge(number)));
         families.labelled("mintkey_cache_entries", "Secrets in memory, of keys and of nothing", entries)?;
+
+        families.in_unit(
+            Unit::Seconds,
+            "mintkey_revocation_lag",
+            "Time that a change of a key made elsewhere takes to be heard of here, or since when nothing was heard",
+            ConstGauge::new(self.service.revocation_lag().as_secs_f64()),
+        )?;
+        let keys = issuers.iter().map(|issuer| ("issuer", &*issuer.issuer, gauge(issuer.keys.count())));
+        families.labelled("mintkey_issuer_keys", "Public keys of an issuer that are known", keys)?;
+        let age = |issuer: &TrustedIssuer| Some(ConstGauge::new(issuer.keys.age()?.as_secs_f64()));
+        let ages = issuers.iter().filter_map(|issuer| Some(("issuer", &*issuer.issuer, age(issuer)?)));
+        let help = "Time since the keys of an issuer were last fetched";
+        families.labelled_in_unit(Some(Unit::Seconds), "mintkey_issuer_keys_age", help, ages)?;
 
         let pools = store.pools();
         let open = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.connections)));
@@ -74,13 +88,23 @@ impl Families<'_> {
     }
 
     /// One series for each value of a label.
-    pub fn labelled<M: EncodeMetric + TypedMetric>(
+    pub fn labelled<'s, M: EncodeMetric + TypedMetric>(
         &mut self,
         name: &str,
         help: &str,
-        series: impl IntoIterator<Item = (&'static str, &'static str, M)>,
+        series: impl IntoIterator<Item = (&'static str, &'s str, M)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, M::TYPE)?;
+        self.labelled_in_unit(None, name, help, series)
+    }
+
+    pub fn labelled_in_unit<'s, M: EncodeMetric + TypedMetric>(
+        &mut self,
+        unit: Option<Unit>,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (&'static str, &'s str, M)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), M::TYPE)?;
         series.into_iter().try_for_each(|(label, of, value)| value.encode(family.encode_family(&[(label, of)])?))
     }
 }

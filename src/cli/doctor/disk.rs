@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Opinion;
-use crate::config::{DataSettings, SigningSettings};
+use crate::config::{DataSettings, ServeSettings, SigningSettings};
 
 const OTHERS: u32 = 0o007;
 const GROUP: u32 = 0o070;
@@ -28,8 +28,9 @@ pub fn directory(data: &Path) -> Opinion {
 /// Where Docker and Kubernetes put secrets for one container alone; whom their modes let in is nobody else.
 const MOUNTED: &str = "/run/secrets";
 
-pub fn files(data: &DataSettings, signing: &SigningSettings) -> Opinion {
-    let given = [&data.master_secret_file, &signing.signing_key_file, &data.database_url_file];
+/// A group may read what is given: services that share a certificate do so by theirs.
+pub fn files(data: &DataSettings, signing: &SigningSettings, serve: &ServeSettings) -> Opinion {
+    let given = [&data.master_secret_file, &signing.signing_key_file, &data.database_url_file, &serve.tls_key];
     for file in given.into_iter().flatten().filter(|file| !file.starts_with(MOUNTED)) {
         let mode = file.metadata().map_or(0, |found| found.mode() & 0o777);
         if mode & OTHERS != 0 {

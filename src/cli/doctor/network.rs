@@ -1,29 +1,30 @@
 //! Addresses: those to listen on, and that of the collector.
 
 use std::env;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use poem::http::Uri;
+use reqwest::Client;
 
 use super::Opinion;
 use crate::config::ServeSettings;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub fn listen(serve: &ServeSettings) -> Opinion {
-    let api = ("--listen (MINTKEY_LISTEN)", Some(serve.listen));
-    let admin = ("--admin-listen (MINTKEY_ADMIN_LISTEN)", serve.admin_listen);
+pub async fn listen(serve: &ServeSettings) -> Opinion {
+    let api = ("--listen (MINTKEY_LISTEN)", Some(serve.listen), serve.tls_cert.is_some());
+    let admin = ("--admin-listen (MINTKEY_ADMIN_LISTEN)", serve.admin_listen, false);
     if serve.admin_listen.is_some_and(|admin| admin == serve.listen && admin.port() != 0) {
         return Err(format!("{} and {} are the same address; give them two ports", api.0, admin.0));
     }
     let mut runs = false;
-    for (setting, address) in [api, admin] {
+    for (setting, address, tls) in [api, admin] {
         let Some(address) = address else { continue };
         match TcpListener::bind(address) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::AddrInUse && is_mintkey(address) => runs = true,
+            Err(error) if error.kind() == ErrorKind::AddrInUse && is_mintkey(address, tls).await => runs = true,
             Err(error) => return Err(format!("{setting}: {address}: {}", cure(&error))),
         }
     }
@@ -41,16 +42,14 @@ fn cure(error: &std::io::Error) -> String {
     }
 }
 
-fn is_mintkey(address: SocketAddr) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(4096).read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer)
+/// Whatever certificate it shows: nothing is told to it.
+async fn is_mintkey(address: SocketAddr, tls: bool) -> bool {
+    let ask = async {
+        let client = Client::builder().tls_danger_accept_invalid_certs(true).timeout(PATIENCE).build()?;
+        let scheme = if tls { "https" } else { "http" };
+        client.get(format!("{scheme}://{address}/livez")).send().await?.text().await
     };
-    ask().is_ok_and(|answer| answer.contains(r#""status":"live""#))
+    ask.await.is_ok_and(|answer| answer.contains(r#""status":"live""#))
 }
 
 pub fn collector() -> Opinion {

@@ -69,6 +69,13 @@ impl TlsFiles {
         }
     }
 
+    /// The certificate and those that vouch for it, of files that could be served with.
+    pub async fn look(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let pems = self.read().await?;
+        self.acceptor(&pems)?;
+        self.chain(&pems)
+    }
+
     async fn read(&self) -> Result<Pems, ConfigError> {
         let cure = "give a file that exists and can be read";
         let cert = tokio::fs::read(&self.cert).await.map_err(|error| unusable(CERT, &self.cert, &error, cure))?;
@@ -76,13 +83,18 @@ impl TlsFiles {
         Ok(Pems { cert, key })
     }
 
-    fn acceptor(&self, pems: &Pems) -> Result<TlsAcceptor, ConfigError> {
+    fn chain(&self, pems: &Pems) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         let cure = "give a certificate in PEM, followed by those that vouch for it";
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pems.cert).collect();
         let chain = chain.map_err(|error| unusable(CERT, &self.cert, &error, cure))?;
         if chain.is_empty() {
             return Err(unusable(CERT, &self.cert, &"there is no certificate in it", cure));
         }
+        Ok(chain)
+    }
+
+    fn acceptor(&self, pems: &Pems) -> Result<TlsAcceptor, ConfigError> {
+        let chain = self.chain(pems)?;
         let key = PrivateKeyDer::from_pem_slice(&pems.key)
             .map_err(|error| unusable(KEY, &self.key, &error, "give an unencrypted private key in PEM"))?;
 

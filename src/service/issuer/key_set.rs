@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
@@ -45,6 +45,8 @@ pub enum Source {
 struct Held {
     keys: Vec<Arc<Key>>,
     metadata: Option<Arc<Metadata>>,
+    /// When the keys were last had, from wherever they can be had anew.
+    fetched: Option<Instant>,
     /// Whether keys were ever had.
     ready: bool,
     /// How many fetches there were: who waits for one knows by it that another has just ended.
@@ -67,7 +69,8 @@ impl KeySet {
         };
         let ready = !keys.is_empty();
         let outcome = if ready { Ok(()) } else { Err("not fetched yet".to_owned()) };
-        let held = watch::Sender::new(Arc::new(Held { keys, metadata: None, ready, fetches: 0, outcome }));
+        let held =
+            watch::Sender::new(Arc::new(Held { keys, metadata: None, fetched: None, ready, fetches: 0, outcome }));
         Arc::new(Self { issuer: issuer.to_owned(), source, held, turn: Arc::default() })
     }
 
@@ -80,6 +83,16 @@ impl KeySet {
     /// What the provider says of itself, once it was asked.
     pub fn metadata(&self) -> Option<Arc<Metadata>> {
         self.held().metadata.clone()
+    }
+
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.held().keys.len()
+    }
+
+    /// How long ago the keys were last had, if they can change at all.
+    pub fn age(&self) -> Option<Duration> {
+        self.held().fetched.map(|fetched| fetched.elapsed())
     }
 
     /// The keys that a token with this `kid` may be signed with.
@@ -107,6 +120,11 @@ impl KeySet {
                 Err(BearerError::Failed(ServiceError::IssuerUnavailable(reason)))
             }
         }
+    }
+
+    /// The keys as they are now, for whoever looks at a deployment; nothing is kept.
+    pub async fn look(&self) -> Result<Vec<Arc<Key>>, String> {
+        Ok(self.source.fetch(None).await?.keys)
     }
 
     /// Fetches the keys for ever, each time before they age out.
@@ -166,7 +184,8 @@ impl KeySet {
                 if !before.ready || keys != before.keys {
                     info!(issuer = self.issuer, keys = keys.len(), "fetched the issuer's keys");
                 }
-                (Held { keys, metadata, ready: true, fetches, outcome: Ok(()) }, Ok(fresh))
+                let fetched = Some(Instant::now());
+                (Held { keys, metadata, fetched, ready: true, fetches, outcome: Ok(()) }, Ok(fresh))
             }
             Err(reason) => {
                 if before.ready {
@@ -182,7 +201,8 @@ impl KeySet {
                     );
                 }
                 let (keys, metadata) = (before.keys.clone(), before.metadata.clone());
-                (Held { keys, metadata, ready: before.ready, fetches, outcome: Err(reason) }, Err(()))
+                let (fetched, ready) = (before.fetched, before.ready);
+                (Held { keys, metadata, fetched, ready, fetches, outcome: Err(reason) }, Err(()))
             }
         };
         self.held.send_replace(Arc::new(held));

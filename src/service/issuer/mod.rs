@@ -94,6 +94,16 @@ impl TrustedIssuer {
         Some(Login { client, endpoints: self.keys.metadata()?.endpoints()? })
     }
 
+    /// Asks the issuer once whether its tokens could be judged; what is wrong, if not.
+    pub async fn look(&self) -> Result<(), String> {
+        let keys = self.keys.look().await?;
+        let fits = |key: &jwks::Key| self.algorithms.iter().any(|algorithm| key.may_sign_with(*algorithm));
+        match keys.iter().any(|key| fits(key)) {
+            true => Ok(()),
+            false => Err("it has no public key that signs by one of its `algorithms`".into()),
+        }
+    }
+
     /// What the token alone tells is judged first: a token that no key could make good causes no fetch of keys.
     pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
         let header = token.header();

@@ -1,5 +1,6 @@
 //! PostgreSQL: how the database server is connected to, and what its errors mean.
 
+mod inspect;
 mod listener;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
+pub use inspect::Server;
 pub use listener::{Listener, notify};
 
 use super::{PATIENCE, StoreError};
@@ -33,7 +35,7 @@ const SETTINGS: [(&str, &str); 6] = [
 pub const ALONE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
                          SELECT pg_advisory_xact_lock(5711402937601)";
 
-pub async fn open(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
+pub async fn open(options: PgConnectOptions, connections: u32) -> Result<DatabaseConnection, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
@@ -46,7 +48,7 @@ pub async fn open(url: &str, connections: u32) -> Result<DatabaseConnection, Sto
         })
         // Whoever gave up waiting leaves a connection with an answer under way, or one that leads nowhere.
         .after_release(|connection, _| Box::pin(answers(connection)))
-        .connect_with(options(url)?)
+        .connect_with(options)
         .await
         .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
     let connection = pool.acquire().await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;

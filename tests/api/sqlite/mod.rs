@@ -2,5 +2,6 @@
 //! PostgreSQL.
 
 mod canaries;
+mod doctor;
 mod growth;
 mod outages;

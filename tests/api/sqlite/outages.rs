@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use serde_json::json;
 
+use crate::health::failed;
 use crate::support::{Answer, Server};
 
 /// Another process that takes SQLite's write lock and keeps it.
@@ -100,4 +101,23 @@ async fn a_bad_request_is_told_so_also_while_the_database_is_away() {
     server.create(&token, json!({})).await.problem(422);
     server.create("garbled", json!({})).await.problem(401);
     assert_eq!(reqwest::get(format!("{}/openapi.json", server.url)).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn without_its_database_a_server_is_live_but_not_ready_and_ready_again_with_it() {
+    let server = Server::start();
+    let (database, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
+    fs::rename(&database, &away).unwrap();
+    let answer = server.get("/readyz", "").await;
+    let detail = answer.problem(503);
+    assert!(detail.contains("store") && !detail.contains("server"), "{detail}");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let [(store, why), (migrations, _)] = failed(&answer)[..] else { panic!("{}", answer.text) };
+    assert_eq!((store, migrations), ("store", "migrations"));
+    assert!(why.contains("log") && !answer.text.contains("mintkey.db"), "{}", answer.text);
+    server.log_line(&["WARN", "route=\"/readyz\"", "database file is gone", answer.header("x-request-id").unwrap()]);
+    assert_eq!(server.get("/livez", "").await.status, 200);
+
+    fs::rename(&away, &database).unwrap();
+    assert_eq!(server.get("/readyz", "").await.status, 200);
 }

@@ -1,5 +1,7 @@
 //! Doctor: deployments that are broken, each in one way, and the words for it.
 
+mod trust;
+
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,7 +11,8 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Server, mintkey, run};
+use crate::support::doctor::{outcome, says};
+use crate::support::{Server, mintkey};
 
 /// What doctor says of the deployment, line by line, and whether it is content.
 fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
@@ -17,26 +20,6 @@ fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
     // Under whatever limit the tests run.
     command.env("MINTKEY_MAX_CONNECTIONS", "100");
     outcome(command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments))
-}
-
-fn outcome(command: &mut Command) -> (String, bool) {
-    let output = run(command);
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-    assert!(!said.contains("panicked"), "{said}");
-    (said, output.status.success())
-}
-
-/// Checks that this one thing is wrong, in these words, and that the words hold no secret.
-fn says(said: &(String, bool), subject: &str, words: &[&str]) {
-    let (said, content) = said;
-    let wrong: Vec<_> = said.lines().filter(|line| line.starts_with("WRONG")).collect();
-    let [line] = wrong[..] else { panic!("not one thing that is wrong:\n{said}") };
-    assert!(line.starts_with(&format!("WRONG  {subject}: ")), "{line}");
-    for word in words {
-        assert!(line.contains(word), "no {word:?} in: {line}");
-    }
-    assert!(!content && said.contains("one thing is wrong"), "{said}");
-    assert!(!said.contains("canary"), "{said}");
 }
 
 /// A deployment that has served.
@@ -177,9 +160,9 @@ async fn a_database_of_another_version_is_wrong() {
         sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.unwrap();
         database.close().await.unwrap();
     };
-    change("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_of_the_future', 0)").await;
-    says(&doctor(data.path(), &[]), "database", &["newer mintkey", "m9999_of_the_future", "backup"]);
-    change("DELETE FROM seaql_migrations WHERE version LIKE 'm9999%' OR version LIKE 'm0004%'").await;
+    change("UPDATE schema_level SET level = 1000, oldest_binary = 1000").await;
+    says(&doctor(data.path(), &[]), "database", &["newer mintkey", "level 1000", "backup"]);
+    change("UPDATE schema_level SET level = (SELECT count(*) FROM seaql_migrations) - 1, oldest_binary = 1").await;
     says(&doctor(data.path(), &[]), "database", &["1 changes", "mintkey migrate"]);
 }
 
@@ -233,7 +216,7 @@ async fn fewer_file_descriptors_than_connections_are_wrong() {
     says(
         &doctor(data.path(), &["--max-connections", "1000000"]),
         "file descriptors",
-        &["1000064", "LimitNOFILE", "--max-connections"],
+        &["1000128", "LimitNOFILE", "--max-connections"],
     );
 }
 

@@ -1,0 +1,59 @@
+//! The database: whether it can be asked, and fits this program.
+
+use super::Opinion;
+use crate::config::DataSettings;
+use crate::store::{Inspection, Standing, Store};
+
+pub async fn inspect(url: &Result<String, String>) -> Result<Inspection, String> {
+    let url = url.as_ref().map_err(Clone::clone)?;
+    Store::inspect(url).await.map_err(|error| match url.starts_with("sqlite:") {
+        true => format!(
+            "it cannot be read: {error}; check that the file is mintkey's, that this user may read it, and the disk"
+        ),
+        false => error.to_string(),
+    })
+}
+
+pub fn schema(inspection: &Result<Inspection, String>) -> Opinion {
+    let Inspection { schema, server, .. } = inspection.as_ref().map_err(Clone::clone)?;
+    match schema {
+        Some(Standing::Fits) => return Ok("it is readable and up to date".into()),
+        Some(Standing::Ahead { level, oldest_binary }) => {
+            return Err(format!(
+                "a newer mintkey has changed it: its schema is at level {level}, which takes a binary of level \
+                 {oldest_binary} or later; run that one, or restore a backup from before"
+            ));
+        }
+        _ => {}
+    }
+    if server.as_ref().is_some_and(|server| !server.may_create) {
+        return Err(
+            "the URL's user may not make tables in it; make that user its owner (ALTER DATABASE ... OWNER TO ...), \
+                    or GRANT CREATE ON SCHEMA public"
+                .into(),
+        );
+    }
+    match schema {
+        Some(Standing::Behind(missing)) => Err(format!(
+            "{missing} changes of its schema are not done; run `mintkey migrate`, or start `mintkey serve`, which does them"
+        )),
+        _ => Ok("there is none yet; `mintkey serve` makes it".into()),
+    }
+}
+
+/// A process has one connection beside the others, on which it hears of changes.
+const LISTENING: u32 = 1;
+
+pub fn connections(data: &DataSettings, inspection: &Result<Inspection, String>) -> Opinion {
+    let Ok(inspection) = inspection else { return Ok("not known while the database cannot be asked".into()) };
+    let Some(server) = &inspection.server else { return Ok("SQLite needs none to be set up".into()) };
+    let (possible, each) = (server.connections, data.database_connections + LISTENING);
+    match possible / each {
+        0 => Err(format!(
+            "this user may have {possible} at a time, and a replica takes up to {each}; raise max_connections of PostgreSQL, \
+             or the CONNECTION LIMIT of the user or the database, or lower --database-connections \
+             (MINTKEY_DATABASE_CONNECTIONS)"
+        )),
+        replicas => Ok(format!("{possible}, enough for replicas: {replicas}, with up to {each} each")),
+    }
+}

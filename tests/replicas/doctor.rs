@@ -1,0 +1,104 @@
+//! Doctor: deployments on PostgreSQL that are broken, each in one way, and the words for it.
+
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use crate::site::Site;
+use crate::support::doctor::{is_content, outcome, says};
+use crate::support::postgres::{Postgres, free_port};
+
+/// Where the user `strict` has to give a password.
+static STRICT: LazyLock<Arc<Postgres>> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = directory.path().join("pg_hba.conf");
+    std::fs::write(&rules, "host all strict 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n").unwrap();
+    let postgres = Postgres::start_with_files(&[&rules], &[]);
+    postgres.query("postgres", "CREATE ROLE strict LOGIN PASSWORD 'right'; CREATE ROLE guest LOGIN");
+    postgres.into()
+});
+
+fn doctor(site: &Site, url: &str, arguments: &[&str]) -> (String, bool) {
+    std::fs::set_permissions(site.data.path(), Permissions::from_mode(0o700)).unwrap();
+    let mut command = site.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
+    let asked = Instant::now();
+    let said = outcome(command.args(arguments).env("MINTKEY_DATABASE_URL", url));
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}\n{}", asked.elapsed(), said.0);
+    said
+}
+
+/// The site's database, by this user with this password.
+fn url_as(site: &Site, user: &str) -> String {
+    site.postgres.url(&site.database).replacen("postgres@", &format!("{user}@"), 1)
+}
+
+#[test]
+fn a_database_that_is_yet_to_be_filled_is_good_and_stays_empty() {
+    let site = Site::new();
+    let said = doctor(&site, &url_as(&site, "postgres"), &[]);
+    is_content(&said, "database", &["none yet", "mintkey serve"]);
+    is_content(&said, "database connections", &["397", "replicas: 18", "up to 21"]);
+    assert_eq!(site.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
+}
+
+#[test]
+fn a_database_in_use_is_good_and_one_of_another_version_is_wrong() {
+    let site = Site::new();
+    let _server = site.replica(&[]);
+    let ask = || doctor(&site, &url_as(&site, "postgres"), &[]);
+    is_content(&ask(), "database", &["up to date"]);
+    is_content(&ask(), "master secret", &["fits the database"]);
+    site.query("UPDATE schema_level SET level = 1000, oldest_binary = 1000");
+    says(&ask(), "database", &["newer mintkey", "level 1000"]);
+    site.query("UPDATE schema_level SET level = (SELECT count(*) FROM seaql_migrations) - 1, oldest_binary = 1");
+    says(&ask(), "database", &["1 changes", "mintkey migrate"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_as_postgresql_does_is_wrong_and_not_waited_for() {
+    let site = Site::new();
+    let ask = |port: u16| doctor(&site, &format!("postgres://mintkey:canary@127.0.0.1:{port}/mintkey"), &[]);
+    says(&ask(free_port()), "database", &["no PostgreSQL answers at 127.0.0.1:", "refused", "start it", "the URL"]);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    says(&ask(silent.local_addr().unwrap().port()), "database", &["no PostgreSQL answers at", "timed out"]);
+    let other = site.replica(&[]);
+    let port = other.url.rsplit(':').next().unwrap().parse().unwrap();
+    says(&ask(port), "database", &["does not answer as PostgreSQL does", "host and port"]);
+}
+
+#[test]
+fn a_user_who_is_not_let_in_and_a_database_that_is_not_there_are_wrong() {
+    let site = Site::on(STRICT.clone());
+    let wrong = doctor(&site, &url_as(&site, "strict:canary"), &[]);
+    says(&wrong, "database", &["does not let strict in", "password", "pg_hba.conf"]);
+    says(&doctor(&site, &url_as(&site, "strict"), &[]), "database", &["does not let strict in"]);
+    let nowhere = site.postgres.url("nowhere");
+    says(&doctor(&site, &nowhere, &[]), "database", &["no database nowhere", "CREATE DATABASE nowhere OWNER postgres"]);
+    let no_tls = format!("{}?sslmode=require", url_as(&site, "postgres"));
+    says(&doctor(&site, &no_tls, &[]), "database", &["no TLS", "sslmode"]);
+}
+
+#[test]
+fn a_user_who_may_not_do_what_it_takes_is_wrong() {
+    let site = Site::on(STRICT.clone());
+    let ask = || doctor(&site, &url_as(&site, "guest"), &[]);
+    says(&ask(), "database", &["may not make tables", "OWNER TO", "GRANT CREATE"]);
+    let _server = site.replica(&[]);
+    says(&ask(), "database", &["guest may not read and write the tables", "SELECT, INSERT, UPDATE"]);
+    site.query(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", site.database));
+    says(&ask(), "database", &["guest may not use the database", "permission denied"]);
+}
+
+#[test]
+fn more_connections_than_the_server_or_the_user_may_have_are_wrong() {
+    let site = Site::on(STRICT.clone());
+    let url = url_as(&site, "postgres");
+    let many = doctor(&site, &url, &["--database-connections", "500"]);
+    says(&many, "database connections", &["397", "501", "max_connections", "--database-connections"]);
+    site.query("CREATE ROLE few LOGIN CONNECTION LIMIT 5");
+    site.query("GRANT CREATE ON SCHEMA public TO few");
+    let few = doctor(&site, &url_as(&site, "few"), &[]);
+    says(&few, "database connections", &["5 at a time", "21", "CONNECTION LIMIT"]);
+}
