@@ -122,6 +122,6 @@ fn clock(now: DateTime<Utc>, database: Option<&Path>) -> Opinion {
     } else if changed.is_some_and(|changed| now + TimeDelta::minutes(5) < changed) {
         wrong("and the database was last changed later than that")
     } else {
-        Ok("it is after the last change of the database".into())
+        Ok(format!("it says {}", now.format("%F %T UTC")))
     }
 }
