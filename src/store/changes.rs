@@ -38,7 +38,7 @@ impl Store {
                 let seen = self.version_of_others().await?;
                 Ok(Changes::Sqlite { watched: self.clone(), seen, all_until: None })
             }
-            Engine::Postgres => Ok(Changes::Postgres(postgres::Listener::start(&self.reader).await?)),
+            Engine::Postgres(_) => Ok(Changes::Postgres(postgres::Listener::start(&self.reader).await?)),
         }
     }
 

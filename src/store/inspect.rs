@@ -1,6 +1,7 @@
 //! Inspection: what a database is like, found out without changing it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use entity::pepper;
 use migration::{LEVEL, SchemaManager};
@@ -33,7 +34,7 @@ impl Store {
             false => {
                 let server = Server::inspect(url).await?;
                 let options = postgres::options(url)?.options([("default_transaction_read_only", "on")]);
-                (postgres::open(options, 1).await?, Some(server))
+                (postgres::open(options, 1, Arc::default()).await?, Some(server))
             }
         };
         let schema = schema::standing(&SchemaManager::new(&connection)).await?;

@@ -18,6 +18,8 @@ mod sqlite;
 mod usage;
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use audit::EventFilter;
@@ -58,7 +60,7 @@ pub struct Store {
 #[derive(Clone)]
 enum Engine {
     Sqlite(sqlite::File),
-    Postgres,
+    Postgres(Arc<postgres::Doubt>),
 }
 
 impl Store {
@@ -83,8 +85,9 @@ impl Store {
             let (reader, writer, file) = sqlite::open(url).await?;
             Ok(Self { reader, writer, engine: Engine::Sqlite(file), creations })
         } else {
-            let pool = postgres::open(postgres::options(url)?, connections).await?;
-            Ok(Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres, creations })
+            let doubt = Arc::default();
+            let pool = postgres::open(postgres::options(url)?, connections, Arc::clone(&doubt)).await?;
+            Ok(Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres(doubt), creations })
         }
     }
 
@@ -116,9 +119,16 @@ impl Store {
                 file.check_in_place()?;
                 work.await
             }
-            Engine::Postgres => tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-                Err(StoreError::Unavailable(format!("PostgreSQL did not answer within {PATIENCE:?}")))
-            }),
+            Engine::Postgres(doubt) => {
+                let mut work = pin!(work);
+                // Goes before the work does, and with it its connection back to the others.
+                let given_up = doubt.of_unfinished_work();
+                let done = tokio::time::timeout(PATIENCE, work.as_mut()).await.map_err(|_elapsed| {
+                    StoreError::Unavailable(format!("PostgreSQL did not answer within {PATIENCE:?}"))
+                })?;
+                given_up.never_mind();
+                done
+            }
         }
     }
 
@@ -136,7 +146,7 @@ impl Store {
     /// all does.
     async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
         let transaction = self.begin().await?;
-        if let Engine::Postgres = self.engine {
+        if let Engine::Postgres(_) = self.engine {
             transaction.execute_unprepared(postgres::ALONE).await?;
         }
         Ok(transaction)
@@ -149,7 +159,7 @@ impl Store {
 
     /// Copies a SQLite database as it is at one moment into this file, which is empty.
     pub async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
-        if let Engine::Postgres = self.engine {
+        if let Engine::Postgres(_) = self.engine {
             return Err(StoreError::refused("PostgreSQL has its own: pg_dump --format=custom"));
         }
         let name = file.to_str().ok_or_else(|| StoreError::refused("the file's name is not UTF-8"))?;
@@ -164,7 +174,7 @@ impl Store {
                 .map(|(name, connection)| (name, connection.get_sqlite_connection_pool()))
                 .map(|(name, pool)| sizes(name, pool.size(), pool.num_idle()))
                 .into(),
-            Engine::Postgres => {
+            Engine::Postgres(_) => {
                 let pool = self.reader.get_postgres_connection_pool();
                 vec![sizes("shared", pool.size(), pool.num_idle())]
             }

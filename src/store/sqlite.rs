@@ -60,6 +60,8 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("journal_mode", "WAL")
                 // FULL: a commit is on the disk before it is acknowledged.
                 .pragma("synchronous", "FULL")
+                // KiB a connection; the usual two megabytes do not hold the upper pages of an index of a million keys.
+                .pragma("cache_size", "-16384")
         });
     options
 }

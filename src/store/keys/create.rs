@@ -14,7 +14,7 @@ use super::{Change, rows};
 use crate::store::idempotency::{self, Remembered};
 use crate::store::{Store, StoreError, audit};
 
-/// The most keys that share a commit: beyond it a commit's cost is the rows', and waiting gains nothing.
+/// The most keys that share a commit: beyond it a commit's cost is the rows', and waiting gains nothing. A power of two.
 const MOST: usize = 64;
 
 /// The keys that wait to be put on the disk.
@@ -41,7 +41,8 @@ impl Creations {
         let mut waiting = self.waiting();
         // Whoever went away while waiting makes no key.
         waiting.retain(|one| !one.answer.is_closed());
-        let count = waiting.len().min(MOST);
+        // Of few sizes, so that the database knows the statements already.
+        let count = waiting.len().min(MOST).checked_ilog2().map_or(0, |power| 1 << power);
         waiting.drain(..count).collect()
     }
 }

@@ -12,7 +12,8 @@ use entity::{api_key, secret};
 pub use list::KeyFilter;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
 };
 use uuid::Uuid;
 
@@ -58,6 +59,14 @@ pub enum Unchanged<E> {
     AnsweredBefore(Remembered),
     Decided(E),
 }
+
+/// A secret with its key. What a key is verified by when it is not in memory is written out: building the statement anew
+/// takes longer than the database does to answer it.
+const BY_HASH: &str = "SELECT api_keys.*, secrets.id AS secret_id, secrets.key_id AS secret_key_id, \
+    secrets.hash AS secret_hash, secrets.pepper_id AS secret_pepper_id, secrets.start AS secret_start, \
+    secrets.last4 AS secret_last4, secrets.created_at AS secret_created_at, secrets.expires_at AS secret_expires_at, \
+    secrets.last_used_at AS secret_last_used_at \
+    FROM secrets JOIN api_keys ON api_keys.id = secrets.key_id WHERE secrets.hash = $1";
 
 impl Store {
     /// Reads a key, lets `decide` say what becomes of it, and writes that, in one transaction which no other change of
@@ -142,12 +151,17 @@ impl Store {
         &self,
         hashes: &[SecretHash],
     ) -> Result<Option<(ApiKey, StoredSecret)>, StoreError> {
-        let hashes = hashes.iter().map(|hash| hash.0.to_vec());
-        let secrets = secret::Entity::find().filter(secret::Column::Hash.is_in(hashes));
-        let secrets = secrets.find_also_related(api_key::Entity);
-        self.read(async |database| match secrets.one(database).await? {
-            Some((secret, Some(key))) => Ok(Some((rows::read_key(key)?, rows::read_secret(secret)?))),
-            _ => Ok(None),
+        self.read(async |database| {
+            for SecretHash(hash) in hashes {
+                let values = [hash.to_vec().into()];
+                let by_hash = Statement::from_sql_and_values(database.get_database_backend(), BY_HASH, values);
+                if let Some(row) = database.query_one_raw(by_hash).await? {
+                    let key = api_key::Model::from_query_result(&row, "")?;
+                    let secret = secret::Model::from_query_result(&row, "secret_")?;
+                    return Ok(Some((rows::read_key(key)?, rows::read_secret(secret)?)));
+                }
+            }
+            Ok(None)
         })
         .await
     }

@@ -3,7 +3,9 @@
 mod inspect;
 mod listener;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
@@ -35,7 +37,11 @@ const SETTINGS: [(&str, &str); 6] = [
 pub const ALONE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
                          SELECT pg_advisory_xact_lock(5711402937601)";
 
-pub async fn open(options: PgConnectOptions, connections: u32) -> Result<DatabaseConnection, StoreError> {
+pub async fn open(
+    options: PgConnectOptions,
+    connections: u32,
+    doubt: Arc<Doubt>,
+) -> Result<DatabaseConnection, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
@@ -46,8 +52,11 @@ pub async fn open(options: PgConnectOptions, connections: u32) -> Result<Databas
                 if rested { answers(connection).await } else { Ok(true) }
             })
         })
-        // Whoever gave up waiting leaves a connection with an answer under way, or one that leads nowhere.
-        .after_release(|connection, _| Box::pin(answers(connection)))
+        // sqlx asks every connection that comes back whether it answers, and waits for that without end.
+        .after_release(move |connection, _| {
+            let doubted = doubt.is_there();
+            Box::pin(async move { if doubted { answers(connection).await } else { Ok(true) } })
+        })
         .connect_with(options)
         .await
         .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
@@ -55,6 +64,48 @@ pub async fn open(options: PgConnectOptions, connections: u32) -> Result<Databas
     refuse_old_version(connection.server_version_num())?;
     drop(connection);
     Ok(pool.into())
+}
+
+/// Whether connections may lead nowhere: work was given up lately, and left one with an answer under way or with none to
+/// come.
+pub struct Doubt {
+    start: Instant,
+    /// Milliseconds after the start.
+    until: AtomicU64,
+}
+
+/// Raises the doubt, unless the work came to an end.
+pub struct Unfinished<'a>(&'a Doubt);
+
+impl Default for Doubt {
+    fn default() -> Self {
+        Self { start: Instant::now(), until: AtomicU64::new(0) }
+    }
+}
+
+impl Doubt {
+    const LASTS: Duration = Duration::from_secs(10);
+
+    pub fn of_unfinished_work(&self) -> Unfinished<'_> {
+        Unfinished(self)
+    }
+
+    fn is_there(&self) -> bool {
+        self.start.elapsed() < Duration::from_millis(self.until.load(Ordering::Acquire))
+    }
+}
+
+impl Unfinished<'_> {
+    pub fn never_mind(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let until = (self.0.start.elapsed() + Doubt::LASTS).as_millis();
+        self.0.until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
 }
 
 pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
