@@ -65,7 +65,7 @@ impl Provider {
             );
         }
         // A redirect is not followed: whom to believe was said by whoever set the issuer, and by nobody on the way.
-        let client = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).user_agent("mintkey").build();
+        let client = Client::builder().redirect(Policy::none()).user_agent("mintkey").build();
         let client = client.map_err(|_| "no HTTP client could be made; are there CA certificates on this machine?")?;
         Ok(Self { issuer: issuer.to_owned(), url, allow_http, client })
     }
