@@ -77,12 +77,7 @@ window.close();
 /// Adds the pages to the routes that are not the API's.
 pub fn add_to(routes: Route) -> Route {
     let (script, style) = swagger_ui();
-    let document = Document::new();
-    // Where readers sign in is known after the start only, when the issuer was asked.
-    let described =
-        move |login: Option<&Login<'_>>| login.map_or_else(|| document.clone(), |login| document.with(login));
-    let described = Arc::new(described);
-    let [as_json, as_yaml] = [described.clone(), described];
+    let document = Arc::new(Document::new());
     routes
         .at("/docs", file("text/html; charset=utf-8", |_| PAGE.to_owned()))
         .at("/docs/start.js", file("text/javascript; charset=utf-8", start))
@@ -90,9 +85,15 @@ pub fn add_to(routes: Route) -> Route {
         .at("/docs/swagger-ui.css", file("text/css; charset=utf-8", move |_| style.clone()))
         .at(SIGNED_IN, file("text/html; charset=utf-8", |_| SIGNED_IN_PAGE.to_owned()))
         .at("/docs/signed-in.js", file("text/javascript; charset=utf-8", |_| SIGNED_IN_SCRIPT.to_owned()))
-        .at("/openapi.json", file("application/json", move |login| as_json(login).json()))
+        .at("/openapi.json", file("application/json", described(document.clone(), Document::json)))
         // RFC 9512.
-        .at("/openapi.yaml", file("application/yaml", move |login| as_yaml(login).yaml()))
+        .at("/openapi.yaml", file("application/yaml", described(document, Document::yaml)))
+}
+
+/// The document, rendered once; but where readers sign in is known after the start only, when the issuer was asked.
+fn described(document: Arc<Document>, render: fn(&Document) -> String) -> impl Fn(Option<&Login<'_>>) -> Bytes {
+    let plain = Bytes::from(render(&document));
+    move |login| login.map_or_else(|| plain.clone(), |login| render(&document.with(login)).into())
 }
 
 /// hyper copies what it is given at once, and keeps the copy until a slow client has taken it.
