@@ -2,6 +2,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::by_primary_key;
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -54,7 +56,8 @@ enum Peppers {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager
-            .create_table(
+            .create_table(by_primary_key(
+                manager,
                 Table::create()
                     .table(ApiKeys::Table)
                     .col(uuid(ApiKeys::Id).primary_key())
@@ -77,7 +80,7 @@ impl MigrationTrait for Migration {
                     .col(timestamp_with_time_zone_null(ApiKeys::DeletedAt))
                     .col(big_integer(ApiKeys::Revision))
                     .to_owned(),
-            )
+            ))
             .await?;
         manager
             .create_index(
@@ -97,15 +100,17 @@ impl MigrationTrait for Migration {
                     .table(ApiKeys::Table)
                     .col(ApiKeys::Organization)
                     .col(ApiKeys::Id)
+                    .and_where(Expr::col(ApiKeys::Organization).is_not_null())
                     .to_owned(),
             )
             .await?;
         manager
-            .create_table(
+            .create_table(by_primary_key(
+                manager,
                 Table::create()
                     .table(Secrets::Table)
-                    .col(uuid(Secrets::Id).primary_key())
                     .col(uuid(Secrets::KeyId))
+                    .col(uuid(Secrets::Id))
                     .col(blob(Secrets::Hash).unique_key())
                     .col(text(Secrets::PepperId))
                     .col(text(Secrets::Start))
@@ -113,14 +118,12 @@ impl MigrationTrait for Migration {
                     .col(timestamp_with_time_zone(Secrets::CreatedAt))
                     .col(timestamp_with_time_zone_null(Secrets::ExpiresAt))
                     .col(timestamp_with_time_zone_null(Secrets::LastUsedAt))
+                    .primary_key(Index::create().col(Secrets::KeyId).col(Secrets::Id))
                     .foreign_key(
                         ForeignKey::create().from(Secrets::Table, Secrets::KeyId).to(ApiKeys::Table, ApiKeys::Id),
                     )
                     .to_owned(),
-            )
-            .await?;
-        manager
-            .create_index(Index::create().name("secrets_by_key").table(Secrets::Table).col(Secrets::KeyId).to_owned())
+            ))
             .await?;
         manager
             .create_table(

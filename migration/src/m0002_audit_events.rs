@@ -2,6 +2,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::by_primary_key;
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -29,7 +31,8 @@ enum AuditEvents {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager
-            .create_table(
+            .create_table(by_primary_key(
+                manager,
                 Table::create()
                     .table(AuditEvents::Table)
                     .col(uuid(AuditEvents::Id).primary_key())
@@ -48,7 +51,7 @@ impl MigrationTrait for Migration {
                     .col(text_null(AuditEvents::UserAgent))
                     .col(text(AuditEvents::Changes))
                     .to_owned(),
-            )
+            ))
             .await?;
         manager
             .create_index(

@@ -2,6 +2,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::by_primary_key;
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -18,7 +20,8 @@ enum KeyUsage {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager
-            .create_table(
+            .create_table(by_primary_key(
+                manager,
                 Table::create()
                     .table(KeyUsage::Table)
                     .col(uuid(KeyUsage::KeyId))
@@ -27,7 +30,7 @@ impl MigrationTrait for Migration {
                     .col(big_integer(KeyUsage::Count))
                     .primary_key(Index::create().col(KeyUsage::KeyId).col(KeyUsage::Day).col(KeyUsage::Verdict))
                     .to_owned(),
-            )
+            ))
             .await
     }
 

@@ -50,7 +50,7 @@ pub async fn record(transaction: &DatabaseTransaction, events: &[&AuditEvent]) -
     audit_event::Entity::insert_many(rows).exec_without_returning(transaction).await.map(drop)
 }
 
-fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
+pub fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
     audit_event::ActiveModel {
         id: Set(event.id),
         at: Set(event.at),

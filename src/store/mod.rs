@@ -8,6 +8,7 @@
 mod audit;
 mod changes;
 mod errors;
+mod group;
 mod idempotency;
 mod inspect;
 mod keys;
@@ -16,6 +17,7 @@ mod postgres;
 mod schema;
 mod sqlite;
 mod usage;
+mod written;
 
 use std::path::Path;
 use std::pin::pin;
@@ -25,10 +27,11 @@ use std::time::Duration;
 pub use audit::EventFilter;
 pub use changes::{Changes, News};
 pub use errors::StoreError;
+use group::Group;
 pub use idempotency::Remembered;
 pub use inspect::Inspection;
-use keys::Creations;
 pub use keys::{Change, KeyFilter, Reach, Unchanged};
+use keys::{Created, Found};
 use migration::SchemaManager;
 pub use postgres::Server;
 pub use schema::Standing;
@@ -37,6 +40,8 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 pub use usage::KeyUse;
+
+use crate::domain::secret::SecretHash;
 
 /// How long a statement waits for a lock, a request for a connection, and a whole transaction for PostgreSQL, before the
 /// answer is 503.
@@ -54,7 +59,8 @@ pub struct Store {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     engine: Engine,
-    creations: Creations,
+    creations: Group<Change, Created>,
+    look_ups: Group<SecretHash, Found>,
 }
 
 #[derive(Clone)]
@@ -80,15 +86,15 @@ impl Store {
     }
 
     async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let creations = Creations::default();
-        if url.starts_with("sqlite:") {
+        let (reader, writer, engine, creating) = if url.starts_with("sqlite:") {
             let (reader, writer, file) = sqlite::open(url).await?;
-            Ok(Self { reader, writer, engine: Engine::Sqlite(file), creations })
+            (reader, writer, Engine::Sqlite(file), 1)
         } else {
             let doubt = Arc::default();
             let pool = postgres::open(postgres::options(url)?, connections, Arc::clone(&doubt)).await?;
-            Ok(Self { reader: pool.clone(), writer: pool, engine: Engine::Postgres(doubt), creations })
-        }
+            (pool.clone(), pool, Engine::Postgres(doubt), 2)
+        };
+        Ok(Self { reader, writer, engine, creations: Group::new(creating), look_ups: Group::new(2) })
     }
 
     /// Asks the database.

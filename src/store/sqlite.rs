@@ -60,6 +60,11 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("journal_mode", "WAL")
                 // FULL: a commit is on the disk before it is acknowledged.
                 .pragma("synchronous", "FULL")
+                // Pages, 32 MB of log. A page that is written again and again is copied into the database once for all of
+                // them; the usual thousand pages are too few for that.
+                .pragma("wal_autocheckpoint", "8000")
+                // What a statement of many rows notes down to be able to undo itself stays out of /var/tmp.
+                .pragma("temp_store", "MEMORY")
                 // KiB a connection; the usual two megabytes do not hold the upper pages of an index of a million keys.
                 .pragma("cache_size", "-16384")
         });

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use entity::{key_usage, secret};
+use entity::key_usage;
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
+use super::written::Written;
 use super::{Store, StoreError};
 use crate::domain::verdict::Verdict;
 
@@ -22,9 +22,16 @@ pub struct KeyUse {
     pub used_at: Option<DateTime<Utc>>,
 }
 
+const ADD_COUNT: &str = " ON CONFLICT (key_id, day, verdict) DO UPDATE SET count = key_usage.count + excluded.count";
+
+/// Both databases name the columns of a list of values so.
+const SET_LAST_USE: &str = "UPDATE secrets SET last_used_at = used.column3 FROM (";
+const WHERE_LATER: &str = ") AS used WHERE secrets.key_id = used.column1 AND secrets.id = used.column2 \
+                           AND (secrets.last_used_at IS NULL OR secrets.last_used_at < used.column3)";
+
 impl Store {
-    /// Of several replicas that add at once, each takes the rows' locks in the same order, so that none waits for
-    /// another that waits for it.
+    /// Of several replicas that add at once, each takes the locks of the counts in the same order, so that none waits for
+    /// another that waits for it. Who has a key's count has its secrets, which are used when the key is.
     pub async fn add_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let mut counts = BTreeMap::new();
         let mut last_uses = BTreeMap::new();
@@ -33,31 +40,23 @@ impl Store {
                 *counts.entry((usage.key_id, usage.day, verdict.as_str())).or_default() += i64::from(*count);
             }
             if let Some(used_at) = usage.used_at {
-                let last = last_uses.entry(usage.secret_id).or_insert(used_at);
+                let last = last_uses.entry((usage.key_id, usage.secret_id)).or_insert(used_at);
                 *last = std::cmp::max(used_at, *last);
             }
         }
+        let counts = counts.into_iter().map(|((key_id, day, verdict), count)| key_usage::ActiveModel {
+            key_id: Set(key_id),
+            day: Set(day),
+            verdict: Set(verdict.to_owned()),
+            count: Set(count),
+        });
+        let last_uses = last_uses.into_iter().map(|((key, secret), at)| [key.into(), secret.into(), at.into()]);
         self.write(async |transaction| {
-            let rows = counts.into_iter().map(|((key_id, day, verdict), count)| key_usage::ActiveModel {
-                key_id: Set(key_id),
-                day: Set(day),
-                verdict: Set(verdict.to_owned()),
-                count: Set(count),
-            });
-            let before = Expr::col((key_usage::Entity, key_usage::Column::Count));
-            let added = Expr::col((Alias::new("excluded"), key_usage::Column::Count));
-            let mut add =
-                OnConflict::columns([key_usage::Column::KeyId, key_usage::Column::Day, key_usage::Column::Verdict]);
-            add.value(key_usage::Column::Count, before.add(added));
-            key_usage::Entity::insert_many(rows).on_conflict(add).exec_without_returning(transaction).await?;
-            for (id, used_at) in last_uses {
-                let later = secret::Column::LastUsedAt.is_null().or(secret::Column::LastUsedAt.lt(used_at));
-                secret::Entity::update_many()
-                    .col_expr(secret::Column::LastUsedAt, Expr::value(used_at))
-                    .filter(secret::Column::Id.eq(id))
-                    .filter(later)
-                    .exec(transaction)
-                    .await?;
+            let add = Written::new(transaction.get_database_backend()).insert(counts).text(ADD_COUNT);
+            transaction.execute_raw(add.statement()).await?;
+            if last_uses.len() > 0 {
+                let set = Written::new(transaction.get_database_backend()).text(SET_LAST_USE).rows(last_uses);
+                transaction.execute_raw(set.text(WHERE_LATER).statement()).await?;
             }
             Ok(())
         })

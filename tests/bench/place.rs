@@ -152,6 +152,7 @@ impl Place {
             let number = 2 * (1 + n * (keys / 2) / known).min(keys / 2);
             let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap());
             let row = secret::ActiveModel {
+                key_id: Set(id(KEY, number)),
                 id: Set(id(SECRET, number)),
                 hash: Set(peppers.newest().hash(&secret).0.to_vec()),
                 start: Set(secret.start().to_owned()),

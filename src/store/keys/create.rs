@@ -1,110 +1,80 @@
-//! Create: new keys, put on the disk in groups.
-//!
-//! A commit waits for the disk, and one commit serves many keys as well as one. So whoever comes while a group is being
-//! committed waits with others for the next one; whoever comes alone waits for nobody. No timer and no task: the first
-//! whose turn comes commits for all who wait.
+//! Create: new keys, put on the disk in groups, each in one statement.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use entity::{api_key, secret};
-use sea_orm::{DatabaseTransaction, DbErr, EntityTrait};
-use tokio::sync::oneshot;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
 use super::{Change, rows};
 use crate::store::idempotency::{self, Remembered};
-use crate::store::{Store, StoreError, audit};
-
-/// The most keys that share a commit: beyond it a commit's cost is the rows', and waiting gains nothing. A power of two.
-const MOST: usize = 64;
-
-/// The keys that wait to be put on the disk.
-#[derive(Clone, Default)]
-pub struct Creations {
-    waiting: Arc<Mutex<Vec<Waiting>>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-struct Waiting {
-    created: Change,
-    answer: oneshot::Sender<Created>,
-}
+use crate::store::written::Written;
+use crate::store::{Engine, Store, StoreError, audit};
 
 /// Nothing, or the answer that was given to a request of the same name before.
-type Created = Result<Option<Remembered>, StoreError>;
-
-impl Creations {
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting();
-        // Whoever went away while waiting makes no key.
-        waiting.retain(|one| !one.answer.is_closed());
-        // Of few sizes, so that the database knows the statements already.
-        let count = waiting.len().min(MOST).checked_ilog2().map_or(0, |power| 1 << power);
-        waiting.drain(..count).collect()
-    }
-}
+pub type Created = Result<Option<Remembered>, StoreError>;
 
 impl Store {
     /// Returns when the key, its secrets' hashes, the events and the remembered answer are on the disk, all of them; or
     /// the answer that was given to a request of this name before, when nothing was made.
     pub async fn create_key(&self, created: Change) -> Created {
-        let (answer, mut answered) = oneshot::channel();
-        self.creations.waiting().push(Waiting { created, answer });
-        loop {
-            tokio::select! {
-                biased;
-                created = &mut answered => {
-                    return created.unwrap_or_else(|_| Err(StoreError::Unavailable("a commit was given up".into())));
-                }
-                _turn = self.creations.turn.lock() => self.create_together(self.creations.next()).await,
-            }
-        }
+        let store = self.clone();
+        let together = move |changes: Vec<Change>| {
+            let store = store.clone();
+            async move { store.create_together(&changes).await }
+        };
+        let given_up = || Err(StoreError::Unavailable("a commit was given up".into()));
+        self.creations.join(created, together).await.unwrap_or_else(given_up)
     }
 
-    async fn create_together(&self, group: Vec<Waiting>) {
-        let (changes, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.created, one.answer)).unzip();
-        let outcomes = match self.insert_all(&changes).await {
+    async fn create_together(&self, changes: &[Change]) -> Vec<Created> {
+        match self.insert_all(changes).await {
             Ok(earlier) => earlier.into_iter().map(Ok).collect(),
             // One that the database will not take must not keep the others from being made.
             Err(StoreError::Bug(_)) if changes.len() > 1 => {
                 let mut outcomes = Vec::new();
-                for change in &changes {
+                for change in changes {
                     let alone = self.insert_all(std::slice::from_ref(change)).await;
                     outcomes.push(alone.map(|mut earlier| earlier.pop().flatten()));
                 }
                 outcomes
             }
             Err(error) => vec![Err(error); changes.len()],
-        };
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
-            // Nobody is told when whoever asked went away meanwhile.
-            let _ = answer.send(outcome);
         }
     }
 
     async fn insert_all(&self, created: &[Change]) -> Result<Vec<Option<Remembered>>, StoreError> {
+        if let Engine::Postgres(_) = self.engine
+            && created.iter().all(|change| change.remember.is_none())
+        {
+            // One statement is a transaction already, and goes to the server and back once instead of three times.
+            let insert = insert(DbBackend::Postgres, created);
+            self.in_time(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
+            return Ok(vec![None; created.len()]);
+        }
         self.write(async |transaction| {
             let earlier = remember_all(transaction, created).await?;
             let new = created.iter().zip(&earlier).filter(|(_, earlier)| earlier.is_none()).map(|(new, _)| new);
             let new: Vec<_> = new.collect();
-            let keys: Vec<_> = new.iter().map(|new| rows::key_row(&new.record.key)).collect();
-            let secrets: Vec<_> = new
-                .iter()
-                .flat_map(|Change { record, .. }| {
-                    record.secrets.iter().map(|secret| rows::secret_row(record.key.id, secret))
-                })
-                .collect();
-            let events: Vec<_> = new.iter().flat_map(|new| &new.events).collect();
-            api_key::Entity::insert_many(keys).exec_without_returning(transaction).await?;
-            secret::Entity::insert_many(secrets).exec_without_returning(transaction).await?;
-            audit::record(transaction, &events).await?;
+            if !new.is_empty() {
+                transaction.execute_raw(insert(transaction.get_database_backend(), new)).await?;
+            }
             Ok(earlier)
         })
         .await
     }
+}
+
+/// What makes these keys, in three tables: for PostgreSQL one statement, for SQLite one text of three.
+fn insert<'a>(backend: DbBackend, created: impl IntoIterator<Item = &'a Change>) -> Statement {
+    let (mut keys, mut secrets, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    for Change { record, events: told, .. } in created {
+        keys.push(rows::key_row(&record.key));
+        secrets.extend(record.secrets.iter().map(|secret| rows::secret_row(record.key.id, secret)));
+        events.extend(told.iter().map(audit::event_row));
+    }
+    let [first, second, third] = match backend {
+        DbBackend::Postgres => ["WITH keys AS (", "), secrets AS (", ") "],
+        _ => ["", "; ", "; "],
+    };
+    let insert = Written::new(backend).text(first).insert(keys);
+    insert.text(second).insert(secrets).text(third).insert(events).statement()
 }
 
 /// The answers that were given before, in the order of the keys. Names are taken in an order of their own, so that of two
@@ -180,15 +150,9 @@ mod tests {
         (Store::open(&url, 1).await.unwrap(), directory)
     }
 
-    /// Creates them in one group: all have come before the first one's turn.
+    /// All come before the first one's turn.
     async fn create_together(store: &Store, changes: Vec<Change>) -> Vec<Created> {
-        let turn = store.creations.turn.clone().lock_owned().await;
-        let creating = changes.into_iter().map(|change| store.create_key(change));
-        let creating = futures_util::future::join_all(creating);
-        tokio::pin!(creating);
-        assert!(futures_util::poll!(&mut creating).is_pending());
-        drop(turn);
-        creating.await
+        futures_util::future::join_all(changes.into_iter().map(|change| store.create_key(change))).await
     }
 
     async fn is_there(store: &Store, id: Uuid) -> bool {

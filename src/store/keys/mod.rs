@@ -2,18 +2,19 @@
 
 mod create;
 mod list;
+mod look_up;
 mod rows;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-pub use create::Creations;
+pub use create::Created;
 use entity::{api_key, secret};
 pub use list::KeyFilter;
+pub use look_up::Found;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, Select, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ use super::idempotency::{self, Remembered};
 use super::{Store, StoreError, audit, changes};
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::Owner;
-use crate::domain::key::{ApiKey, KeyRecord, StoredSecret};
+use crate::domain::key::{KeyRecord, StoredSecret};
 use crate::domain::secret::SecretHash;
 
 /// Whose keys an operation may touch. Every query on keys starts here, so that the filter cannot be forgotten.
@@ -59,14 +60,6 @@ pub enum Unchanged<E> {
     AnsweredBefore(Remembered),
     Decided(E),
 }
-
-/// A secret with its key. What a key is verified by when it is not in memory is written out: building the statement anew
-/// takes longer than the database does to answer it.
-const BY_HASH: &str = "SELECT api_keys.*, secrets.id AS secret_id, secrets.key_id AS secret_key_id, \
-    secrets.hash AS secret_hash, secrets.pepper_id AS secret_pepper_id, secrets.start AS secret_start, \
-    secrets.last4 AS secret_last4, secrets.created_at AS secret_created_at, secrets.expires_at AS secret_expires_at, \
-    secrets.last_used_at AS secret_last_used_at \
-    FROM secrets JOIN api_keys ON api_keys.id = secrets.key_id WHERE secrets.hash = $1";
 
 impl Store {
     /// Reads a key, lets `decide` say what becomes of it, and writes that, in one transaction which no other change of
@@ -132,6 +125,7 @@ impl Store {
             // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
             changes::tell(transaction, &before).await?;
             let row = secret::ActiveModel {
+                key_id: Set(key),
                 id: Set(id),
                 hash: Set(hash.0.to_vec()),
                 pepper_id: Set(pepper_id.to_owned()),
@@ -144,26 +138,6 @@ impl Store {
 
     pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
         self.read(async |database| find(database, reach.keys().filter(api_key::Column::Id.eq(id))).await).await
-    }
-
-    /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
-    pub async fn find_key_by_secret(
-        &self,
-        hashes: &[SecretHash],
-    ) -> Result<Option<(ApiKey, StoredSecret)>, StoreError> {
-        self.read(async |database| {
-            for SecretHash(hash) in hashes {
-                let values = [hash.to_vec().into()];
-                let by_hash = Statement::from_sql_and_values(database.get_database_backend(), BY_HASH, values);
-                if let Some(row) = database.query_one_raw(by_hash).await? {
-                    let key = api_key::Model::from_query_result(&row, "")?;
-                    let secret = secret::Model::from_query_result(&row, "secret_")?;
-                    return Ok(Some((rows::read_key(key)?, rows::read_secret(secret)?)));
-                }
-            }
-            Ok(None)
-        })
-        .await
     }
 }
 
@@ -198,7 +172,7 @@ async fn write(
     for secret in &record.secrets {
         match before.into_iter().flat_map(|before| &before.secrets).find(|known| known.id == secret.id) {
             Some(known) if known == secret => {}
-            Some(_) => update_secret(transaction, secret).await?,
+            Some(_) => update_secret(transaction, record.key.id, secret).await?,
             None => {
                 let row = rows::secret_row(record.key.id, secret);
                 secret::Entity::insert(row).exec_without_returning(transaction).await?;
@@ -212,8 +186,13 @@ async fn write(
     Ok(record)
 }
 
-async fn update_secret(transaction: &DatabaseTransaction, secret: &StoredSecret) -> Result<(), DbErr> {
-    let row = secret::ActiveModel { id: Set(secret.id), expires_at: Set(secret.expires_at), ..Default::default() };
+async fn update_secret(transaction: &DatabaseTransaction, key: Uuid, secret: &StoredSecret) -> Result<(), DbErr> {
+    let row = secret::ActiveModel {
+        key_id: Set(key),
+        id: Set(secret.id),
+        expires_at: Set(secret.expires_at),
+        ..Default::default()
+    };
     secret::Entity::update(row).exec(transaction).await?;
     Ok(())
 }

@@ -1,0 +1,173 @@
+//! Group: those who wait for the same work, which is done for all of them at once.
+//!
+//! A commit waits for the disk, and a question for the way to the database; one serves many as well as one. So whoever
+//! comes while others are served waits for the next group; whoever comes alone waits for nobody, and nobody for a timer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+
+/// The most that are served together: beyond it the work itself is what takes time. A power of two.
+const MOST: usize = 64;
+
+/// Those who ask with an `A`, and are answered with a `B`.
+pub struct Group<A, B> {
+    queue: Arc<Mutex<Queue<A, B>>>,
+    at_once: usize,
+}
+
+struct Queue<A, B> {
+    waiting: Vec<Waiting<A, B>>,
+    served: usize,
+}
+
+struct Waiting<A, B> {
+    asked: A,
+    answer: oneshot::Sender<B>,
+}
+
+impl<A, B> Clone for Group<A, B> {
+    fn clone(&self) -> Self {
+        Self { queue: Arc::clone(&self.queue), at_once: self.at_once }
+    }
+}
+
+impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
+    /// Of which this many groups are served at the same time.
+    pub fn new(at_once: usize) -> Self {
+        Self { queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), served: 0 })), at_once }
+    }
+
+    /// The answer to this one. `serve` gives one answer to each that it is given, in their order; what it was at work on
+    /// is answered with nothing if it panics. It runs in a task of its own: none of a group depends on another's patience.
+    pub async fn join<F>(&self, asked: A, serve: impl FnMut(Vec<A>) -> F + Send + 'static) -> Option<B>
+    where
+        F: Future<Output = Vec<B>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let is_turn = {
+            let mut queue = self.queue();
+            queue.waiting.push(Waiting { asked, answer });
+            let is_turn = queue.served < self.at_once;
+            queue.served += usize::from(is_turn);
+            is_turn
+        };
+        if is_turn {
+            tokio::spawn(self.clone().serve(serve));
+        }
+        answered.await.ok()
+    }
+
+    async fn serve<F>(self, mut serve: impl FnMut(Vec<A>) -> F)
+    where
+        F: Future<Output = Vec<B>>,
+    {
+        loop {
+            // Those who are ready to ask are let in first. A database that is quicker than they come would otherwise serve
+            // each of them alone, at more cost than all together.
+            tokio::task::yield_now().await;
+            let Some(group) = self.next() else { return };
+            let (asked, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.asked, one.answer)).unzip();
+            let Ok(served) = AssertUnwindSafe(async { serve(asked).await }).catch_unwind().await else { continue };
+            for (answer, served) in answers.into_iter().zip(served) {
+                // Nobody is told when whoever asked went away meanwhile.
+                let _ = answer.send(served);
+            }
+        }
+    }
+
+    /// The next group, or the end of this turn.
+    fn next(&self) -> Option<Vec<Waiting<A, B>>> {
+        let mut queue = self.queue();
+        // Whoever went away while waiting is not served.
+        queue.waiting.retain(|one| !one.answer.is_closed());
+        // Of few sizes, so that the database knows the statements already.
+        let Some(power) = queue.waiting.len().min(MOST).checked_ilog2() else {
+            queue.served -= 1;
+            return None;
+        };
+        Some(queue.waiting.drain(..1 << power).collect())
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<A, B>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_alone_is_served_alone_and_who_comes_meanwhile_together() {
+        let group = Group::<u32, (u32, usize)>::new(1);
+        let gate = Arc::new(Semaphore::new(0));
+        let serve = {
+            let gate = gate.clone();
+            move |asked: Vec<u32>| {
+                let gate = gate.clone();
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    let together = asked.len();
+                    asked.into_iter().map(|one| (10 * one, together)).collect()
+                }
+            }
+        };
+        let mut asking: Vec<_> = (0..8).map(|one| Box::pin(group.join(one, serve.clone()))).collect();
+        assert!(futures_util::poll!(&mut asking[0]).is_pending());
+        tokio::task::yield_now().await;
+        for later in &mut asking[1..] {
+            assert!(futures_util::poll!(later).is_pending());
+        }
+        gate.add_permits(10);
+        let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
+        assert_eq!(answers, [(0, 1), (10, 4), (20, 4), (30, 4), (40, 4), (50, 2), (60, 2), (70, 1)]);
+        assert_eq!(group.queue().served, 0);
+    }
+
+    #[tokio::test]
+    async fn who_went_away_is_not_served() {
+        let group = Group::<&str, ()>::new(1);
+        let served = Arc::new(Mutex::new(Vec::<&str>::new()));
+        let serve = {
+            let served = served.clone();
+            move |asked: Vec<&'static str>| {
+                served.lock().unwrap().extend(&asked);
+                async move {
+                    tokio::task::yield_now().await;
+                    vec![(); asked.len()]
+                }
+            }
+        };
+        let (mut stays, mut goes) = (Box::pin(group.join("stays", serve.clone())), Box::pin(group.join("goes", serve)));
+        assert!(futures_util::poll!(&mut stays).is_pending() && futures_util::poll!(&mut goes).is_pending());
+        drop(goes);
+        assert_eq!(stays.await, Some(()));
+        assert_eq!(*served.lock().unwrap(), ["stays"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_wait_of_its_group_and_of_no_other() {
+        let group = Group::<bool, ()>::new(1);
+        let turns = Arc::new(AtomicUsize::new(0));
+        let serve = {
+            let turns = turns.clone();
+            move |asked: Vec<bool>| {
+                turns.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    assert!(asked.iter().all(|fine| *fine), "meant");
+                    vec![(); asked.len()]
+                }
+            }
+        };
+        assert_eq!(group.join(false, serve.clone()).await, None);
+        assert_eq!(group.join(true, serve).await, Some(()));
+        assert_eq!(turns.load(Ordering::SeqCst), 2);
+    }
+}
