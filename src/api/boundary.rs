@@ -11,11 +11,11 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
-use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, debug, error, info, warn};
 
 use super::body::is_plain;
 use super::body::received::{Received, receive};
+use super::completion::Completion;
 use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
 use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
@@ -97,14 +97,6 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
-    /// Runs the operation in a task of its own: a client that goes away must not stop a change between its commit and
-    /// the moment the cache hears of it.
-    fn detached(&self, request: Request) -> JoinHandle<poem::Result<Response>> {
-        let inner = self.inner.clone();
-        let traced = request.extensions().get().cloned().unwrap_or(Span::none());
-        tokio::spawn(async move { inner.call(request).await }.in_current_span().instrument(traced))
-    }
-
     /// With all that the operations take from it.
     fn furnish(&self, mut request: Request, context: &RequestContext, received: Received) -> Request {
         request.set_data(self.service.clone());
@@ -126,14 +118,10 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
             check_query(&request, operation)?;
         }
         let answered = match &operation.way {
-            Way::Verify => {
-                let verified = verify::direct(&request, received, &self.service, context);
-                AssertUnwindSafe(verified).catch_unwind().await.ok()
-            }
-            Way::Direct(endpoint) => {
-                AssertUnwindSafe(endpoint.call(self.furnish(request, context, received))).catch_unwind().await.ok()
-            }
-            Way::Routed => self.detached(self.furnish(request, context, received)).await.ok(),
+            Way::Verify => caught(verify::direct(&request, received, &self.service, context)).await,
+            Way::Direct(endpoint) => caught(endpoint.call(self.furnish(request, context, received))).await,
+            Way::Change(endpoint) => completed(endpoint.clone(), self.furnish(request, context, received)).await,
+            Way::Routed => completed(self.inner.clone(), self.furnish(request, context, received)).await,
         };
         match answered {
             Some(Ok(response)) => Ok(response),
@@ -141,6 +129,21 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
             None => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
+}
+
+/// The operation's answer, or nothing when it panicked.
+async fn caught(operation: impl Future<Output = poem::Result<Response>>) -> Option<poem::Result<Response>> {
+    AssertUnwindSafe(operation).catch_unwind().await.ok()
+}
+
+/// The same, and the operation comes to its end in any case: a client that goes away must not stop a change between its
+/// commit and the moment the cache hears of it.
+fn completed<E: Endpoint<Output = Response> + 'static>(
+    endpoint: Arc<E>,
+    request: Request,
+) -> Completion<Option<poem::Result<Response>>> {
+    let traced = request.extensions().get().cloned().unwrap_or(Span::none());
+    Completion::of(caught(async move { endpoint.call(request).await }), traced)
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
