@@ -4,6 +4,8 @@
 //! answers everything with 400 in its own words. This one takes each member by name, collects every violation with its
 //! pointer, and says the rule instead of the parser's state.
 
+use std::marker::PhantomData;
+
 use bytes::Bytes;
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Request, RequestBody, Response};
@@ -11,6 +13,7 @@ use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::problem::{JSON, Problem, Violation};
@@ -29,6 +32,20 @@ pub struct JsonBody<T> {
 
 /// The body of an answer.
 pub struct JsonAnswer<T>(pub T);
+
+/// The same, written already. poem-openapi makes a tree of an answer before it writes it; one that is given often is
+/// written without.
+pub struct Rendered<T> {
+    json: String,
+    schema: PhantomData<T>,
+}
+
+impl<T: Serialize> From<&T> for Rendered<T> {
+    fn from(answer: &T) -> Self {
+        let json = serde_json::to_string(answer).expect("an answer can always be written");
+        Self { json, schema: PhantomData }
+    }
+}
 
 /// RFC 7396.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -189,6 +206,24 @@ impl<T: Type> Payload for JsonAnswer<T> {
 
     fn register(registry: &mut Registry) {
         T::register(registry);
+    }
+}
+
+impl<T: Type> Payload for Rendered<T> {
+    const CONTENT_TYPE: &'static str = JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Send> IntoResponse for Rendered<T> {
+    fn into_response(self) -> Response {
+        Response::builder().content_type(JSON).body(self.json)
     }
 }
 
