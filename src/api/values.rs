@@ -1,6 +1,8 @@
 //! Values: how the domain's words look in JSON. Each carries its own check and its own schema, so that the document
 //! cannot promise what the code does not do.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON};
@@ -141,6 +143,12 @@ impl FromJson for Scopes {
         }
         if flaws.is_empty() { Self::new(scopes).map_err(flaw) } else { Err(flaws) }
     }
+}
+
+/// Scopes as a quick reading of a body takes them.
+pub fn plain_scopes(texts: &[Cow<'_, str>]) -> Option<Scopes> {
+    let scopes: Result<Vec<_>, _> = texts.iter().map(|text| Scope::new(text)).collect();
+    Scopes::new(scopes.ok()?).ok()
 }
 
 json_value!(
