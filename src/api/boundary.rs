@@ -233,21 +233,15 @@ fn admits(ranges: &[&str], media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use poem::endpoint::make;
+    use futures_util::poll;
+    use poem::endpoint::{make, make_sync};
     use poem::http::StatusCode;
+    use tokio::sync::Notify;
 
     use super::super::metrics::Metrics;
     use super::*;
 
-    async fn boundary<F>(handler: F) -> impl Endpoint<Output = Response>
-    where
-        F: Fn() -> poem::Result<Response> + Send + Sync + 'static,
-    {
-        let handler = Arc::new(handler);
-        let inner = make(move |_| {
-            let handler = handler.clone();
-            async move { handler() }
-        });
+    async fn boundary(inner: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
         Boundary {
             inner: Arc::new(inner),
             routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
@@ -263,7 +257,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_500_that_tells_nothing_of_the_inside() {
         let request = Request::builder().uri_str("/page").finish();
-        let response = boundary(|| panic!("the inside")).await.call(request).await.unwrap();
+        let panics = make_sync(|_| -> Response { panic!("the inside") });
+        let response = boundary(panics).await.call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.content_type(), Some(PROBLEM_JSON));
         let body = body(response).await;
@@ -274,10 +269,31 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_nobody_foresaw_is_a_500_that_tells_nothing_of_the_inside() {
         let request = Request::builder().uri_str("/page").finish();
-        let unforeseen = || Err(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST));
+        let unforeseen =
+            make_sync(|_| Err::<Response, _>(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST)));
         let response = boundary(unforeseen).await.call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert!(!body(response).await.to_string().contains("the inside"));
+    }
+
+    #[tokio::test]
+    async fn an_operation_comes_to_its_end_though_its_client_went_away() {
+        let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (goes, tells) = (go.clone(), done.clone());
+        let waits = make(move |_| {
+            let (go, done) = (goes.clone(), tells.clone());
+            async move {
+                go.notified().await;
+                done.notify_one();
+                Response::default()
+            }
+        });
+        let boundary = boundary(waits).await;
+        let mut answer = Box::pin(boundary.call(Request::builder().uri_str("/page").finish()));
+        assert!(poll!(&mut answer).is_pending());
+        drop(answer);
+        go.notify_one();
+        done.notified().await;
     }
 
     #[test]

@@ -42,33 +42,3 @@ impl<T: Send + 'static> Drop for Completion<T> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use futures_util::poll;
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_nobody_waits_for_any_more_is_done_all_the_same() {
-        let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (goes, tells) = (go.clone(), done.clone());
-        let operation = async move {
-            goes.notified().await;
-            tells.notify_one();
-        };
-        let mut completion = Box::pin(Completion::of(operation, Span::none()));
-        assert!(poll!(&mut completion).is_pending());
-        drop(completion);
-        go.notify_one();
-        done.notified().await;
-    }
-
-    #[tokio::test]
-    async fn what_is_waited_for_gives_its_answer() {
-        assert_eq!(Completion::of(async { 5 }, Span::none()).await, 5);
-    }
-}
