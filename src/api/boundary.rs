@@ -132,8 +132,8 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
 }
 
 /// The operation's answer, or nothing when it panicked.
-async fn caught(operation: impl Future<Output = poem::Result<Response>>) -> Option<poem::Result<Response>> {
-    AssertUnwindSafe(operation).catch_unwind().await.ok()
+fn caught<T>(operation: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(operation).catch_unwind().map(Result::ok)
 }
 
 /// The same, and the operation comes to its end in any case: a client that goes away must not stop a change between its
