@@ -11,11 +11,11 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
-use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, debug, error, info, warn};
 
 use super::body::is_plain;
 use super::body::received::{Received, receive};
+use super::completion::Completion;
 use super::origin::{REQUEST_ID, RequestContext};
 use super::problem::{JSON, PROBLEM_JSON, Problem};
 use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
@@ -97,14 +97,6 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
-    /// Runs the operation in a task of its own: a client that goes away must not stop a change between its commit and
-    /// the moment the cache hears of it.
-    fn detached(&self, request: Request) -> JoinHandle<poem::Result<Response>> {
-        let inner = self.inner.clone();
-        let traced = request.extensions().get().cloned().unwrap_or(Span::none());
-        tokio::spawn(async move { inner.call(request).await }.in_current_span().instrument(traced))
-    }
-
     /// With all that the operations take from it.
     fn furnish(&self, mut request: Request, context: &RequestContext, received: Received) -> Request {
         request.set_data(self.service.clone());
@@ -126,14 +118,10 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
             check_query(&request, operation)?;
         }
         let answered = match &operation.way {
-            Way::Verify => {
-                let verified = verify::direct(&request, received, &self.service, context);
-                AssertUnwindSafe(verified).catch_unwind().await.ok()
-            }
-            Way::Direct(endpoint) => {
-                AssertUnwindSafe(endpoint.call(self.furnish(request, context, received))).catch_unwind().await.ok()
-            }
-            Way::Routed => self.detached(self.furnish(request, context, received)).await.ok(),
+            Way::Verify => caught(verify::direct(&request, received, &self.service, context)).await,
+            Way::Direct(endpoint) => caught(endpoint.call(self.furnish(request, context, received))).await,
+            Way::Change(endpoint) => completed(endpoint.clone(), self.furnish(request, context, received)).await,
+            Way::Routed => completed(self.inner.clone(), self.furnish(request, context, received)).await,
         };
         match answered {
             Some(Ok(response)) => Ok(response),
@@ -141,6 +129,21 @@ impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
             None => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
+}
+
+/// The operation's answer, or nothing when it panicked.
+fn caught<T>(operation: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(operation).catch_unwind().map(Result::ok)
+}
+
+/// The same, and the operation comes to its end in any case: a client that goes away must not stop a change between its
+/// commit and the moment the cache hears of it.
+fn completed<E: Endpoint<Output = Response> + 'static>(
+    endpoint: Arc<E>,
+    request: Request,
+) -> Completion<Option<poem::Result<Response>>> {
+    let traced = request.extensions().get().cloned().unwrap_or(Span::none());
+    Completion::of(caught(async move { endpoint.call(request).await }), traced)
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
@@ -230,21 +233,15 @@ fn admits(ranges: &[&str], media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use poem::endpoint::make;
+    use futures_util::poll;
+    use poem::endpoint::{make, make_sync};
     use poem::http::StatusCode;
+    use tokio::sync::Notify;
 
     use super::super::metrics::Metrics;
     use super::*;
 
-    async fn boundary<F>(handler: F) -> impl Endpoint<Output = Response>
-    where
-        F: Fn() -> poem::Result<Response> + Send + Sync + 'static,
-    {
-        let handler = Arc::new(handler);
-        let inner = make(move |_| {
-            let handler = handler.clone();
-            async move { handler() }
-        });
+    async fn boundary(inner: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
         Boundary {
             inner: Arc::new(inner),
             routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
@@ -260,7 +257,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_500_that_tells_nothing_of_the_inside() {
         let request = Request::builder().uri_str("/page").finish();
-        let response = boundary(|| panic!("the inside")).await.call(request).await.unwrap();
+        let panics = make_sync(|_| -> Response { panic!("the inside") });
+        let response = boundary(panics).await.call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.content_type(), Some(PROBLEM_JSON));
         let body = body(response).await;
@@ -271,10 +269,31 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_nobody_foresaw_is_a_500_that_tells_nothing_of_the_inside() {
         let request = Request::builder().uri_str("/page").finish();
-        let unforeseen = || Err(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST));
+        let unforeseen =
+            make_sync(|_| Err::<Response, _>(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST)));
         let response = boundary(unforeseen).await.call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert!(!body(response).await.to_string().contains("the inside"));
+    }
+
+    #[tokio::test]
+    async fn an_operation_comes_to_its_end_though_its_client_went_away() {
+        let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (goes, tells) = (go.clone(), done.clone());
+        let waits = make(move |_| {
+            let (go, done) = (goes.clone(), tells.clone());
+            async move {
+                go.notified().await;
+                done.notify_one();
+                Response::default()
+            }
+        });
+        let boundary = boundary(waits).await;
+        let mut answer = Box::pin(boundary.call(Request::builder().uri_str("/page").finish()));
+        assert!(poll!(&mut answer).is_pending());
+        drop(answer);
+        go.notify_one();
+        done.notified().await;
     }
 
     #[test]

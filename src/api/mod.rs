@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod boundary;
+pub mod completion;
 pub mod docs;
 pub mod document;
 mod examples;

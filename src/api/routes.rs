@@ -3,6 +3,7 @@
 //! query parameters were never declared.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::{Method, StatusCode};
@@ -33,13 +34,15 @@ pub struct Operation {
     pub way: Way,
 }
 
-/// How an operation is reached. poem's nested routers cost a tenth of what gateways ask on every request, so that is
-/// reached without them.
+/// How an operation is reached. poem's nested routers cost a tenth of what gateways ask on every request, and as much as
+/// the rules of a create, so these are reached without them.
 pub enum Way {
     /// By [`super::verify::direct`].
     Verify,
     /// By the operation's own endpoint.
     Direct(BoxEndpoint<'static>),
+    /// By the operation's own endpoint, and not to be stopped.
+    Change(Arc<BoxEndpoint<'static>>),
     Routed,
 }
 
@@ -60,16 +63,16 @@ impl RouteTable {
         operations().add_routes(&mut endpoints);
         let mut routes = Vec::new();
         for path in Operations::meta().into_iter().flat_map(|api| api.paths) {
+            let mut methods = endpoints.remove(&path.path).unwrap_or_default();
+            let mut own = |operation: &MetaOperation| methods.remove(&operation.method);
             let mut way = |operation: &MetaOperation| match operation.operation_id {
-                Some("verify_api_key") => Way::Verify,
-                Some("check_forwarded_request" | "introspect_token") => {
-                    let endpoint = endpoints.get_mut(&path.path).and_then(|methods| methods.remove(&operation.method));
-                    endpoint.map_or(Way::Routed, Way::Direct)
-                }
-                _ => Way::Routed,
+                Some("verify_api_key") => Some(Way::Verify),
+                Some("check_forwarded_request" | "introspect_token") => own(operation).map(Way::Direct),
+                Some("create_my_api_key") => own(operation).map(|endpoint| Way::Change(endpoint.into())),
+                _ => None,
             };
             let operation = |operation: MetaOperation| Operation {
-                way: way(&operation),
+                way: way(&operation).unwrap_or(Way::Routed),
                 method: operation.method,
                 query: operation
                     .params
@@ -126,7 +129,7 @@ impl Route {
     }
 
     pub fn is_asked_often(&self) -> bool {
-        self.operations.iter().any(|operation| !matches!(operation.way, Way::Routed))
+        self.operations.iter().any(|operation| matches!(operation.way, Way::Verify | Way::Direct(_)))
     }
 
     pub fn operation(&self, method: &Method) -> Option<&Operation> {

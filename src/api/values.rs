@@ -1,9 +1,12 @@
 //! Values: how the domain's words look in JSON. Each carries its own check and its own schema, so that the document
 //! cannot promise what the code does not do.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::domain::Broken;
@@ -142,6 +145,12 @@ impl FromJson for Scopes {
     }
 }
 
+/// Scopes as a quick reading of a body takes them.
+pub fn plain_scopes(texts: &[Cow<'_, str>]) -> Option<Scopes> {
+    let scopes: Result<Vec<_>, _> = texts.iter().map(|text| Scope::new(text)).collect();
+    Scopes::new(scopes.ok()?).ok()
+}
+
 json_value!(
     Metadata,
     "Metadata",
@@ -170,8 +179,20 @@ json_value!(
     Time,
     "Time",
     MetaSchema { example: Some(json!("2026-04-15T12:00:00Z")), ..MetaSchema::new_with_format("string", "date-time") },
-    |time| time.0.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
+    |time| time.text().into()
 );
+
+impl Time {
+    fn text(self) -> String {
+        self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
 
 impl FromJson for Time {
     fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {

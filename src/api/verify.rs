@@ -16,13 +16,13 @@ use uuid::Uuid;
 use super::Tag;
 use super::auth::{Authorized, Verify};
 use super::body::received::Received;
-use super::body::{FromMembers, JsonBody, Members};
+use super::body::{FromMembers, JsonBody, Members, plain};
 use super::keys::schemas::Owner;
 use super::origin::RequestContext;
 use super::problem::{Failure, JSON, may_fail};
-use super::values::{Presented, Time};
+use super::values::{Presented, Time, plain_scopes};
 use crate::domain::metadata::Metadata;
-use crate::domain::scope::{Scope, Scopes};
+use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
 use crate::service::Service;
 use crate::service::verify::{Decision, KnownKey};
@@ -45,7 +45,6 @@ impl FromMembers for ApiKeyVerifyRequest {
         Some(Self { key: key?, scopes: scopes? })
     }
 
-    /// The same without a tree in between. Whatever this does not take, the other reads again to say why.
     fn from_plain(bytes: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -55,12 +54,8 @@ impl FromMembers for ApiKeyVerifyRequest {
             #[serde(default)]
             scopes: Vec<Cow<'a, str>>,
         }
-        if bytes.first() != Some(&b'{') {
-            return None;
-        }
-        let plain: Plain<'_> = serde_json::from_slice(bytes).ok()?;
-        let scopes: Result<Vec<_>, _> = plain.scopes.iter().map(|scope| Scope::new(scope)).collect();
-        Some(Self { key: Presented(plain.key.into_owned()), scopes: Some(Scopes::new(scopes.ok()?).ok()?) })
+        let Plain { key, scopes } = plain(bytes)?;
+        Some(Self { key: Presented(key.into_owned()), scopes: Some(plain_scopes(&scopes)?) })
     }
 }
 

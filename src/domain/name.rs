@@ -1,7 +1,7 @@
 //! Name: what an owner calls a key.
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use super::Broken;
@@ -18,7 +18,11 @@ impl KeyName {
         if text.chars().any(is_invisible) {
             return Err(Broken::rule("must hold no control, format or line-breaking character"));
         }
-        let name: String = text.trim().nfc().collect();
+        let text = text.trim();
+        let name: String = match is_nfc_quick(text.chars()) {
+            IsNormalized::Yes => text.to_owned(),
+            IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
+        };
         match name.chars().count() {
             0 => Err(Broken::rule("must hold at least one character that is not a space")),
             1..=Self::MAX => Ok(Self(name)),

@@ -12,7 +12,7 @@ use poem_openapi::param::{Path, Query};
 use uuid::Uuid;
 
 use super::auth::{Authorized, Read, Write};
-use super::body::{JsonAnswer, JsonBody};
+use super::body::{JsonAnswer, JsonBody, Rendered};
 use super::headers::{IdempotencyKey, IfMatch, entity_tag, next_link};
 use super::origin::RequestOrigin;
 use super::parameters::{Cursor, Limit};
@@ -211,5 +211,6 @@ pub fn found(record: crate::domain::key::KeyRecord, service: &Service) -> Found 
 fn issued_answer(issued: IssuedKey) -> Issued {
     let location = format!("{BASE}/auth/api-keys/{}", issued.key.id);
     let replayed = issued.replayed.then(|| "true".to_owned());
-    Issued::Issued(JsonAnswer(ApiKeyCreateResponse::from(issued)), location, "no-store".to_owned(), replayed)
+    let answer = Rendered::from(&ApiKeyCreateResponse::from(issued));
+    Issued::Issued(answer, location, "no-store".to_owned(), replayed)
 }

@@ -1,12 +1,15 @@
 //! Requests: what the operations on keys take.
 
+use std::borrow::Cow;
+
 use chrono::TimeDelta;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
+use serde::Deserialize;
 
-use super::super::body::{FromMembers, MERGE_PATCH, Members};
+use super::super::body::{FromMembers, MERGE_PATCH, Members, plain};
 use super::super::problem::JSON;
-use super::super::values::{Expiry, Grace, Lifetime, Reason};
+use super::super::values::{Expiry, Grace, Lifetime, Reason, plain_scopes};
 use crate::domain::Broken;
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
@@ -47,6 +50,25 @@ impl FromMembers for ApiKeyCreateRequest {
             metadata: metadata?,
             expires_at: expires_at?,
             expires_in_seconds: expires_in_seconds?,
+        })
+    }
+
+    fn from_plain(bytes: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Plain<'a> {
+            #[serde(borrow)]
+            name: Cow<'a, str>,
+            #[serde(default)]
+            scopes: Vec<Cow<'a, str>>,
+        }
+        let Plain { name, scopes } = plain(bytes)?;
+        Some(Self {
+            name: KeyName::new(&name).ok()?,
+            scopes: Some(plain_scopes(&scopes)?),
+            metadata: None,
+            expires_at: None,
+            expires_in_seconds: None,
         })
     }
 }
@@ -194,5 +216,43 @@ impl FromMembers for ApiKeyRotateRequest {
 
     fn from_members(members: &mut Members) -> Option<Self> {
         Some(Self { grace_seconds: members.optional("grace_seconds")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_quick_reading_takes_nothing_that_the_careful_one_refuses() {
+        for json in [
+            r#"["n"]"#,
+            r#"{"name":5}"#,
+            r#"{"name":""}"#,
+            r#"{"name":"a\nb"}"#,
+            r#"{"name":"n","name":"m"}"#,
+            r#"{"name":"n","owner":"o"}"#,
+            r#"{"name":"n","scopes":null}"#,
+            r#"{"name":"n","scopes":["A"]}"#,
+            r#"{"name":"n","scopes":["a","a"]}"#,
+            r#"{"scopes":[]}"#,
+            r#"{"name":"n"} x"#,
+            r#"{"name":null}"#,
+        ] {
+            assert!(ApiKeyCreateRequest::from_plain(json.as_bytes()).is_none(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_readings_find_the_same(name in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+            let json = serde_json::json!({ "name": name, "scopes": scopes });
+            let quick = ApiKeyCreateRequest::from_plain(json.to_string().as_bytes());
+            let careful = KeyName::new(&name).ok();
+            prop_assert_eq!(quick.as_ref().map(|read| &read.name), careful.as_ref());
+            prop_assert_eq!(quick.map(|read| read.scopes.unwrap().iter().count()), careful.map(|_| scopes.len()));
+        }
     }
 }

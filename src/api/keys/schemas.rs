@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object};
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::body::JsonAnswer;
+use super::super::body::{JsonAnswer, Rendered};
 use super::super::values::Time;
 use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
@@ -16,7 +17,7 @@ use crate::domain::secret::{Entropy, Secret};
 use crate::service::keys::IssuedKey;
 
 /// A key with a new secret: the deployment's prefix, 43 random base62 characters and a checksum of 6.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateResponse {
     /// The key's id (a UUID of version 7), which never changes.
@@ -38,6 +39,7 @@ pub struct ApiKeyCreateResponse {
     /// Your own object.
     metadata: Metadata,
     /// The first instant at which the key is no longer good; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Time>,
 }
 
@@ -270,7 +272,7 @@ pub enum Issued {
     /// Created
     #[oai(status = 201)]
     Issued(
-        JsonAnswer<ApiKeyCreateResponse>,
+        Rendered<ApiKeyCreateResponse>,
         /// Where the key is found from now on.
         #[oai(header = "Location")]
         String,
@@ -312,4 +314,20 @@ pub enum Deleted {
     /// The key is revoked and gone.
     #[oai(status = 204)]
     Deleted,
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::types::ToJSON;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_create_is_written_as_the_document_describes_it() {
+        let ends = ApiKeyCreateResponse::example();
+        let endless = ApiKeyCreateResponse { expires_at: None, ..ApiKeyCreateResponse::example() };
+        for answer in [ends, endless] {
+            assert_eq!(serde_json::to_string(&answer).unwrap(), answer.to_json_string());
+        }
+    }
 }

@@ -29,7 +29,7 @@ impl Service {
         request: Option<NamedRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
-            && let Some(earlier) = self.store.answered_before(request.id(), deed.at).await?
+            && let Some(earlier) = Box::pin(self.store.answered_before(request.id(), deed.at)).await?
         {
             return request.open(&earlier);
         }

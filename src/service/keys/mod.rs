@@ -23,7 +23,7 @@ use crate::domain::Broken;
 use crate::domain::audit::Deed;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::key::{ApiKey, KeyRecord, StoredSecret, new_id};
-use crate::domain::scope::{Scope, Scopes};
+use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
 use crate::store::{Change, Unchanged};
 
@@ -132,16 +132,13 @@ fn allowed_expiry(
 
 /// What an audit event says of a key's changeable members.
 fn described(key: &ApiKey) -> Map<String, Value> {
-    let described = json!({
-        "name": key.name.as_str(),
-        "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
-        "metadata": key.metadata.as_object(),
-        "expires_at": key.expires_at,
-    });
-    match described {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
+    let members = [
+        ("name", json!(key.name.as_str())),
+        ("scopes", json!(key.scopes)),
+        ("metadata", key.metadata.as_object().clone().into()),
+        ("expires_at", json!(key.expires_at)),
+    ];
+    members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 /// A key that is not there, and one that is another's, are one answer.
