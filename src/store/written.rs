@@ -44,18 +44,17 @@ impl Written {
         self
     }
 
-    /// `INSERT INTO … VALUES …` of whole rows.
+    /// `INSERT INTO … VALUES …` of whole rows, for a transaction that ends when it fails. SQLite would otherwise copy every
+    /// page beforehand, to undo the statement alone.
     pub fn insert<A: ActiveModelTrait>(self, rows: impl IntoIterator<Item = A>) -> Self {
+        let insert = if self.backend == DbBackend::Sqlite { "INSERT OR FAIL INTO" } else { "INSERT INTO" };
         let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter().collect();
         let names: Vec<_> = columns.iter().map(IdenStatic::as_str).collect();
-        self.text("INSERT INTO ")
-            .text(A::Entity::default().table_name())
-            .text(" (")
-            .text(&names.join(", "))
-            .text(") ")
-            .rows(rows.into_iter().map(|mut row| {
-                columns.iter().map(|column| row.take(*column).into_value().expect("a whole row")).collect::<Vec<_>>()
-            }))
+        let text = format!("{insert} {} ({}) ", A::Entity::default().table_name(), names.join(", "));
+        let values = |mut row: A| {
+            columns.iter().map(|column| row.take(*column).into_value().expect("a whole row")).collect::<Vec<_>>()
+        };
+        self.text(&text).rows(rows.into_iter().map(values))
     }
 
     pub fn statement(self) -> Statement {
