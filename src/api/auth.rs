@@ -17,7 +17,7 @@ use crate::service::Service;
 use crate::service::bearer::BearerError;
 
 /// A caller who may do what `G` guards.
-pub struct Authorized<G: Guard>(pub Arc<Caller>, PhantomData<G>);
+pub struct Authorized<G: Guard>(pub Caller, PhantomData<G>);
 
 /// What a caller must be or hold, as a type.
 pub trait Guard: Send + Sync {
@@ -88,7 +88,7 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
 impl<G: Guard> Authorized<G> {
     pub async fn check(request: &Request, service: &Service, context: &RequestContext) -> Result<Self, Problem> {
         let caller = authenticate(request, service).await?;
-        context.note_caller(&caller);
+        context.note_owner(&caller.owner);
         G::admit(&caller)?;
         Ok(Self(caller, PhantomData))
     }
@@ -107,7 +107,7 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
     }
 }
 
-async fn authenticate(request: &Request, service: &Service) -> Result<Arc<Caller>, Problem> {
+async fn authenticate(request: &Request, service: &Service) -> Result<Caller, Problem> {
     match service.authenticate(credential(request)?).await {
         Ok(caller) => Ok(caller),
         Err(BearerError::Rejected(reason)) => Err(Problem::unauthorized(true).because(reason)),

@@ -16,7 +16,7 @@ use super::problem::{Failure, Problem, may_fail};
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::service::Service;
-use crate::service::verify::KnownKey;
+use crate::service::known::KnownKey;
 
 pub struct ForwardOperations;
 
@@ -141,7 +141,7 @@ enum Allowed {
 }
 
 impl From<&KnownKey> for Allowed {
-    fn from(KnownKey { key, .. }: &KnownKey) -> Self {
+    fn from(key: &KnownKey) -> Self {
         let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
         Self::Allowed(
             key.id.to_string(),
@@ -193,6 +193,6 @@ impl ForwardOperations {
 }
 
 fn missing(required: &Scopes, known: &KnownKey) -> String {
-    let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.key.scopes.holds(scope)).collect();
+    let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.scopes.holds(scope)).collect();
     missing.join(" ")
 }

@@ -18,7 +18,7 @@ use super::problem::{Failure, Problem, may_fail};
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::service::Service;
-use crate::service::verify::KnownKey;
+use crate::service::known::KnownKey;
 
 pub struct IntrospectOperations;
 
@@ -68,17 +68,16 @@ const INACTIVE: IntrospectionResponse = IntrospectionResponse {
 };
 
 impl From<&KnownKey> for IntrospectionResponse {
-    fn from(KnownKey { key, secret_ends, .. }: &KnownKey) -> Self {
+    fn from(key: &KnownKey) -> Self {
         let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
-        let end = [key.expires_at, *secret_ends].into_iter().flatten().min();
         Self {
             active: true,
             scope: Some(scopes.join(" ")),
             client_id: Some(key.id),
             sub: Some(key.owner.subject.clone()),
             iss: Some(key.owner.issuer.clone()),
-            iat: Some(key.created_at.timestamp()),
-            exp: end.map(|end| end.timestamp()),
+            iat: Some(key.created_at.into()),
+            exp: key.ends().map(|end| end.timestamp()),
             token_type: Some("Bearer".to_owned()),
         }
     }

@@ -7,7 +7,7 @@ use poem::{Addr, FromRequest, Request, RequestBody};
 use tracing::{Span, error_span};
 
 use crate::domain::audit::Origin;
-use crate::domain::caller::Caller;
+use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
 use crate::domain::key::new_id;
 use crate::domain::secret::Secret;
@@ -23,7 +23,8 @@ pub struct RequestContext(Arc<Inner>);
 struct Inner {
     request_id: String,
     trace_id: Option<String>,
-    caller: OnceLock<Arc<Caller>>,
+    /// The caller's.
+    owner: OnceLock<Arc<Owner>>,
 }
 
 /// Shorter than any secret of ours and any JWT, so that a credential put there by mistake is not logged.
@@ -37,7 +38,7 @@ impl RequestContext {
             _ => new_id(clock.now()).to_string(),
         };
         let trace_id = header(TRACEPARENT).and_then(trace_id).map(str::to_owned);
-        Self(Arc::new(Inner { request_id, trace_id, caller: OnceLock::new() }))
+        Self(Arc::new(Inner { request_id, trace_id, owner: OnceLock::new() }))
     }
 
     pub fn of(request: &Request) -> Self {
@@ -53,7 +54,7 @@ impl RequestContext {
     }
 
     pub fn subject(&self) -> Option<&str> {
-        self.0.caller.get().map(|caller| caller.owner.subject.as_str())
+        self.0.owner.get().map(|owner| owner.subject.as_str())
     }
 
     /// Around all that is logged while the request runs.
@@ -61,8 +62,8 @@ impl RequestContext {
         error_span!("request", request_id = self.request_id(), trace_id = self.trace_id())
     }
 
-    pub fn note_caller(&self, caller: &Arc<Caller>) {
-        let _already_noted = self.0.caller.set(caller.clone());
+    pub fn note_owner(&self, owner: &Arc<Owner>) {
+        let _already_noted = self.0.owner.set(owner.clone());
     }
 }
 

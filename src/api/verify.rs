@@ -21,11 +21,13 @@ use super::keys::schemas::Owner;
 use super::origin::RequestContext;
 use super::problem::{Failure, JSON, may_fail};
 use super::values::{Presented, Time, plain_scopes};
+use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
 use crate::service::Service;
-use crate::service::verify::{Decision, KnownKey};
+use crate::service::known::KnownKey;
+use crate::service::verify::{Answers, Decision};
 
 pub struct VerifyOperations;
 
@@ -134,29 +136,29 @@ impl ApiKeyVerifyResponse {
 }
 
 impl From<&KnownKey> for ApiKeyVerifyResponse {
-    fn from(KnownKey { key, .. }: &KnownKey) -> Self {
+    fn from(key: &KnownKey) -> Self {
         Self {
             valid: true,
             code: VerificationCode::Valid,
             id: Some(key.id),
-            name: Some(key.name.as_str().to_owned()),
-            owner: Some(key.owner.clone().into()),
-            scopes: Some(key.scopes.clone()),
-            metadata: Some(key.metadata.clone()),
-            expires_at: key.expires_at.map(Time),
+            name: Some(key.name().to_owned()),
+            owner: Some(DomainOwner::clone(&key.owner).into()),
+            scopes: Some(Scopes::clone(&key.scopes)),
+            metadata: Some(key.metadata()),
+            expires_at: key.expires_at().map(Time),
         }
     }
 }
 
-/// The verdict, rendered. A good key's answer is the same until the key changes, and is rendered once.
+/// The verdict, rendered.
 struct Verified(Bytes);
 
-impl From<Decision> for Verified {
-    fn from(Decision { verdict, known }: Decision) -> Self {
+impl Verified {
+    fn new(Decision { verdict, known }: Decision, answers: &Answers) -> Self {
         let render = |answer: ApiKeyVerifyResponse| Bytes::from(answer.to_json_string());
         match known {
             Some(known) if verdict == Verdict::Valid => {
-                Self(known.rendered.get_or_init(|| render(ApiKeyVerifyResponse::from(&*known))).clone())
+                Self(answers.get_or_render(&known, || render(ApiKeyVerifyResponse::from(&*known))))
             }
             _ => Self(render(ApiKeyVerifyResponse::refused(verdict))),
         }
@@ -207,7 +209,8 @@ impl VerifyOperations {
         body: JsonBody<ApiKeyVerifyRequest>,
     ) -> Result<Verified, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
         let ApiKeyVerifyRequest { key: Presented(key), scopes } = body.value;
-        Ok(service.verify(&key, &scopes.unwrap_or_default()).await?.into())
+        let decision = service.verify(&key, &scopes.unwrap_or_default()).await?;
+        Ok(Verified::new(decision, &service.answers))
     }
 }
 

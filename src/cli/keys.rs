@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
@@ -168,7 +169,7 @@ async fn act(service: &Service, action: Action, json: bool) -> Result<(), Failur
 fn operator() -> (Caller, Origin) {
     let subject = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "operator".to_owned());
     let owner = Owner { issuer: "urn:mintkey:console".to_owned(), subject, organization: None };
-    let caller = Caller { owner, scopes: Scopes::default(), credential: Credential::Console };
+    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential: Credential::Console };
     let request_id = new_id(Clock::System.now()).to_string();
     (caller, Origin { request_id, client_address: None, user_agent: None })
 }

@@ -176,6 +176,9 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
         issuers: Vec::new().into(),
         tokens,
         cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl, keys.max_staleness)),
+        owners: Arc::default(),
+        scopes: Arc::default(),
+        answers: Arc::default(),
         usage: Arc::default(),
     })
 }

@@ -61,7 +61,7 @@ impl From<&Caller> for Actor {
             Credential::Key { id, .. } => ("key", Some(id)),
             Credential::Console => ("operator", None),
         };
-        let Owner { issuer, subject, .. } = caller.owner.clone();
+        let Owner { issuer, subject, .. } = Owner::clone(&caller.owner);
         Self { kind: kind.to_owned(), issuer, subject, key_id }
     }
 }

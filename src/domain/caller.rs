@@ -1,5 +1,7 @@
 //! Caller: who makes the present request.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,8 +20,8 @@ pub struct Owner {
 /// A user with a token, or an API key of this service that acts for its owner.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    pub owner: Owner,
-    pub scopes: Scopes,
+    pub owner: Arc<Owner>,
+    pub scopes: Arc<Scopes>,
     pub credential: Credential,
 }
 
@@ -62,8 +64,8 @@ mod tests {
 
     fn caller(credential: Credential, scopes: &[&str]) -> Caller {
         Caller {
-            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
-            scopes: Scopes::carried(scopes.iter().copied()),
+            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None }.into(),
+            scopes: Scopes::carried(scopes.iter().copied()).into(),
             credential,
         }
     }

@@ -72,17 +72,22 @@ impl KeyStatus {
 }
 
 impl ApiKey {
-    /// What the key is at this instant. What cannot be undone comes first. An expiry is the first instant at which the
-    /// key is no longer good.
-    pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
+    /// What the key is as long as nobody changes it, leaving aside when it ends. What cannot be undone comes first.
+    pub fn standing(&self) -> KeyStatus {
         if self.revocation.is_some() {
             KeyStatus::Revoked
         } else if !self.enabled {
             KeyStatus::Disabled
-        } else if self.expires_at.is_some_and(|expiry| expiry <= now) {
-            KeyStatus::Expired
         } else {
             KeyStatus::Active
+        }
+    }
+
+    /// What the key is at this instant. An expiry is the first instant at which the key is no longer good.
+    pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
+        match self.standing() {
+            KeyStatus::Active if self.expires_at.is_some_and(|expiry| expiry <= now) => KeyStatus::Expired,
+            standing => standing,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::key::{ApiKey, KeyStatus};
+use super::key::KeyStatus;
 use super::scope::Scopes;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +32,21 @@ impl Verdict {
     }
 
     /// The checks on a known key, in their order: what cannot be undone, what its owner did, what time did, and last
-    /// what was asked. `secret_ends` is the end of the presented secret alone. Limits and quotas stand behind these, on
-    /// a key that is otherwise good.
-    pub fn of(key: &ApiKey, secret_ends: Option<DateTime<Utc>>, required: &Scopes, now: DateTime<Utc>) -> Self {
-        match key.status(now) {
+    /// what was asked. `ends` is the end of the key or of the presented secret, whichever is first. Limits and quotas
+    /// stand behind these, on a key that is otherwise good.
+    pub fn of(
+        standing: KeyStatus,
+        ends: Option<DateTime<Utc>>,
+        held: &Scopes,
+        required: &Scopes,
+        now: DateTime<Utc>,
+    ) -> Self {
+        match standing {
             KeyStatus::Revoked => Self::Revoked,
             KeyStatus::Disabled => Self::Disabled,
             KeyStatus::Expired => Self::Expired,
-            KeyStatus::Active if secret_ends.is_some_and(|end| end <= now) => Self::Expired,
-            KeyStatus::Active if !required.iter().all(|scope| key.scopes.holds(scope.as_str())) => {
-                Self::InsufficientScope
-            }
+            KeyStatus::Active if ends.is_some_and(|end| end <= now) => Self::Expired,
+            KeyStatus::Active if !required.iter().all(|scope| held.holds(scope.as_str())) => Self::InsufficientScope,
             KeyStatus::Active => Self::Valid,
         }
     }

@@ -3,11 +3,11 @@
 //! A credential is a token of a trusted issuer or a secret of this service. The outcome has three sides, kept apart
 //! on purpose: a caller, a credential that is no good, and an outage that kept the service from knowing.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use chrono::{DateTime, Utc};
-use quick_cache::sync::Cache;
 
+use super::cache::{Pool, pool};
 use super::issuer::jwks::Key;
 use super::issuer::{TrustedIssuer, UnverifiedToken};
 use super::{Service, ServiceError};
@@ -26,14 +26,14 @@ pub enum BearerError {
 /// Tokens that were verified, by a hash of them, until they expire: a signature takes longer to check than all the
 /// rest of a request.
 pub struct VerifiedTokens {
-    tokens: Cache<[u8; 32], VerifiedToken>,
+    tokens: Pool<VerifiedToken>,
     /// Of the hash, so that nobody outside can choose where in the map a token falls.
     key: [u8; 32],
 }
 
 #[derive(Clone)]
 pub struct VerifiedToken {
-    pub caller: Arc<Caller>,
+    pub caller: Caller,
     /// What signed it. When the issuer drops the key, the token is no good any more.
     pub key: Weak<Key>,
     pub expires_at: DateTime<Utc>,
@@ -41,24 +41,24 @@ pub struct VerifiedToken {
 
 impl VerifiedTokens {
     pub fn new(peppers: &Peppers) -> Self {
-        Self { tokens: Cache::new(100_000), key: peppers.newest().subkey("mintkey 2026 verified tokens") }
+        Self { tokens: pool(100_000), key: peppers.newest().subkey("mintkey 2026 verified tokens") }
     }
 }
 
 impl Service {
-    pub async fn authenticate(&self, credential: &str) -> Result<Arc<Caller>, BearerError> {
+    pub async fn authenticate(&self, credential: &str) -> Result<Caller, BearerError> {
         // A JWT has dots and a secret has none, so nothing can be both.
         if credential.as_bytes().contains(&b'.') {
             return self.caller_of_token(credential).await;
         }
         let decision = self.verify(credential, &Scopes::default()).await.map_err(BearerError::Failed)?;
         match (decision.verdict, decision.known) {
-            (Verdict::Valid, Some(known)) => Ok(known.caller.clone()),
+            (Verdict::Valid, Some(known)) => Ok(known.caller()),
             (verdict, _) => Err(BearerError::Rejected(verdict.as_str())),
         }
     }
 
-    async fn caller_of_token(&self, token: &str) -> Result<Arc<Caller>, BearerError> {
+    async fn caller_of_token(&self, token: &str) -> Result<Caller, BearerError> {
         let now = self.clock.now();
         let VerifiedTokens { tokens, key } = &*self.tokens;
         let hash = *blake3::keyed_hash(key, token.as_bytes()).as_bytes();

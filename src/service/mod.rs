@@ -6,6 +6,7 @@ pub mod cache;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
+pub mod known;
 pub mod readiness;
 pub mod standalone;
 pub mod usage;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::domain::Broken;
+use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Peppers, SecretPrefix};
@@ -31,7 +33,11 @@ pub struct Service {
     /// Whose access tokens are believed.
     pub issuers: Arc<[issuer::TrustedIssuer]>,
     pub tokens: Arc<bearer::VerifiedTokens>,
-    pub cache: Arc<cache::KeyCache<verify::KnownKey>>,
+    pub cache: Arc<cache::KeyCache<known::KnownKey>>,
+    /// Of the keys in the cache.
+    pub owners: Arc<known::Shared<Owner>>,
+    pub scopes: Arc<known::Shared<Scopes>>,
+    pub answers: Arc<verify::Answers>,
     pub usage: Arc<usage::Usage>,
 }
 
@@ -111,6 +117,9 @@ pub mod tests {
             catalogue: None,
             issuers: Vec::new().into(),
             cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO, std::time::Duration::ZERO)),
+            owners: Arc::default(),
+            scopes: Arc::default(),
+            answers: Arc::default(),
             usage: Arc::default(),
         }
     }

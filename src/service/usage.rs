@@ -4,13 +4,13 @@
 //! within a few seconds, then at most once a minute a key, and all that is left at shutdown. A crash loses what was not
 //! yet written, at most a minute of counts; it never loses a verdict.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::verify::KnownKey;
+use super::known::KnownKey;
 use super::{Service, ServiceError};
 use crate::domain::verdict::Verdict;
 use crate::store::{KeyUse, Reach};
@@ -18,53 +18,59 @@ use crate::store::{KeyUse, Reach};
 /// How often the counts of one key are written.
 const WRITTEN_EVERY: TimeDelta = TimeDelta::minutes(1);
 
-/// What was counted for one secret since it was last written.
+/// What was counted for one secret since it was last written. It waits to be written from when one of the counts is no
+/// longer zero.
+#[derive(Default)]
 pub struct Tally {
-    key_id: Uuid,
-    secret_id: Uuid,
-    /// By the order of [`Verdict::ALL`].
-    counts: [AtomicU32; Verdict::ALL.len()],
+    /// Good, lacking a scope, and refused whatever is asked for, of which a key knows one reason.
+    counts: [AtomicU32; 3],
     /// Microseconds since the epoch; zero when not used since.
     used_at: AtomicI64,
-    written_at: AtomicI64,
-    waiting: AtomicBool,
+    /// Seconds since the epoch.
+    written_at: AtomicU32,
 }
 
 impl Tally {
-    pub fn new(key_id: Uuid, secret_id: Uuid) -> Self {
-        Self {
-            key_id,
-            secret_id,
-            counts: Default::default(),
-            used_at: AtomicI64::new(0),
-            written_at: AtomicI64::new(0),
-            waiting: AtomicBool::new(false),
+    fn count(&self, verdict: Verdict) -> &AtomicU32 {
+        match verdict {
+            Verdict::Valid => &self.counts[0],
+            Verdict::InsufficientScope => &self.counts[1],
+            Verdict::Revoked | Verdict::Disabled | Verdict::Expired | Verdict::NotFound => &self.counts[2],
         }
     }
 
-    fn take(&self, now: DateTime<Utc>) -> Option<KeyUse> {
-        self.waiting.store(false, Ordering::Release);
-        self.written_at.store(now.timestamp_micros(), Ordering::Relaxed);
-        let counts = Verdict::ALL.into_iter().zip(&self.counts);
-        let counts: Vec<_> = counts
-            .map(|(verdict, count)| (verdict, count.swap(0, Ordering::AcqRel)))
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        let used_at = DateTime::from_timestamp_micros(self.used_at.swap(0, Ordering::AcqRel));
-        let used_at = used_at.filter(|time| time.timestamp_micros() > 0);
-        (!counts.is_empty()).then_some(KeyUse {
-            key_id: self.key_id,
-            secret_id: self.secret_id,
-            day: now.date_naive(),
-            counts,
-            used_at,
-        })
+    /// Whether the counts now wait to be written, and did not before.
+    fn add(&self, verdict: Verdict, count: u32) -> bool {
+        self.count(verdict).fetch_add(count, Ordering::AcqRel) == 0
     }
+}
+
+fn take(known: &KnownKey, now: DateTime<Utc>) -> Option<KeyUse> {
+    let tally = &known.tally;
+    tally.written_at.store(seconds(now), Ordering::Relaxed);
+    let counts: Vec<_> = [Verdict::Valid, Verdict::InsufficientScope, known.refusal()]
+        .map(|verdict| (verdict, tally.count(verdict).swap(0, Ordering::AcqRel)))
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let used_at = DateTime::from_timestamp_micros(tally.used_at.swap(0, Ordering::AcqRel));
+    let used_at = used_at.filter(|time| time.timestamp_micros() > 0);
+    (!counts.is_empty()).then_some(KeyUse {
+        key_id: known.id,
+        secret_id: known.secret_id,
+        day: now.date_naive(),
+        counts,
+        used_at,
+    })
+}
+
+fn seconds(time: DateTime<Utc>) -> u32 {
+    u32::try_from(time.timestamp()).unwrap_or_default()
 }
 
 #[derive(Default)]
 pub struct Usage {
-    /// The keys with counts to be written.
+    /// The keys with counts to be written; one is there twice when it has two counts.
     waiting: Mutex<Vec<Arc<KnownKey>>>,
     /// All decisions of this process, by the order of [`Verdict::ALL`].
     verdicts: [AtomicU64; Verdict::ALL.len()],
@@ -80,9 +86,7 @@ impl Usage {
         if verdict == Verdict::Valid {
             tally.used_at.store(now.timestamp_micros(), Ordering::Relaxed);
         }
-        tally.counts[verdict as usize].fetch_add(1, Ordering::AcqRel);
-        // The plain load keeps a busy key's line of memory shared between cores.
-        if !tally.waiting.load(Ordering::Relaxed) && !tally.waiting.swap(true, Ordering::AcqRel) {
+        if tally.add(verdict, 1) {
             self.waiting().push(known.clone());
         }
     }
@@ -123,18 +127,27 @@ impl Service {
     /// Writes what is due, or everything. What cannot be written now waits on.
     pub async fn write_usage(&self, everything: bool) -> Result<(), ServiceError> {
         let now = self.clock.now();
-        let last = (now - WRITTEN_EVERY).timestamp_micros();
-        let is_due = |known: &Arc<KnownKey>| everything || known.tally.written_at.load(Ordering::Relaxed) <= last;
-        let due: Vec<_> = self.usage.waiting().extract_if(.., |known| is_due(known)).collect();
+        let last = seconds(now - WRITTEN_EVERY);
+        let is_due = |known: &Arc<KnownKey>| everything || known.tally.written_at.load(Ordering::Relaxed) < last;
+        let due: Vec<_> = {
+            let mut waiting = self.usage.waiting();
+            let due = waiting.extract_if(.., |known| is_due(known)).collect();
+            // After a rush it would hold its room for good.
+            waiting.shrink_to_fit();
+            due
+        };
         const BATCH: usize = 200;
         let mut batches = due.chunks(BATCH);
         while let Some(batch) = batches.next() {
             let (known, uses): (Vec<_>, Vec<_>) =
-                batch.iter().filter_map(|known| Some((known, known.tally.take(now)?))).unzip();
+                batch.iter().filter_map(|known| Some((known, take(known, now)?))).unzip();
+            if uses.is_empty() {
+                continue;
+            }
             if let Err(error) = self.store.add_usage(&uses).await {
                 self.usage.failed.fetch_add(1, Ordering::Relaxed);
                 known.into_iter().zip(&uses).for_each(|(known, usage)| self.give_back(known, usage));
-                // Those that were not tried are still marked as waiting, so that nobody else will put them back.
+                // Those that were not tried have counts that nobody else takes for new.
                 self.usage.waiting().extend(batches.flatten().cloned());
                 return Err(error.into());
             }
@@ -145,13 +158,12 @@ impl Service {
 
     fn give_back(&self, known: &Arc<KnownKey>, usage: &KeyUse) {
         let tally = &known.tally;
-        for (verdict, count) in &usage.counts {
-            tally.counts[*verdict as usize].fetch_add(*count, Ordering::AcqRel);
-        }
         tally.used_at.fetch_max(usage.used_at.map_or(0, |time| time.timestamp_micros()), Ordering::AcqRel);
         tally.written_at.store(0, Ordering::Relaxed);
-        if !tally.waiting.swap(true, Ordering::AcqRel) {
-            self.usage.waiting().push(known.clone());
+        for (verdict, count) in &usage.counts {
+            if tally.add(*verdict, *count) {
+                self.usage.waiting().push(known.clone());
+            }
         }
     }
 

@@ -1,16 +1,13 @@
 //! Verify: is this key good? One decision, which the faces of the API only translate.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
-use super::usage::Tally;
+use super::known::KnownKey;
 use super::{Service, ServiceError};
-use crate::domain::caller::{Caller, Credential};
-use crate::domain::key::ApiKey;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Secret, SecretHash};
 use crate::domain::verdict::Verdict;
@@ -18,21 +15,39 @@ use crate::domain::verdict::Verdict;
 /// How long whoever asks waits for the store.
 const PATIENCE: Duration = Duration::from_millis(1800);
 
-/// A key as it was read for one of its secrets, and what is derived from that once for all questions.
-pub struct KnownKey {
-    pub key: ApiKey,
-    pub secret_ends: Option<DateTime<Utc>>,
-    /// The key as one who makes requests.
-    pub caller: Arc<Caller>,
-    pub tally: Tally,
-    /// The answer to a verify that finds it good, which is the same every time; a face of the API fills it.
-    pub rendered: OnceLock<Bytes>,
-}
-
 pub struct Decision {
     pub verdict: Verdict,
     /// What was found; nothing, when the verdict is [`Verdict::NotFound`].
     pub known: Option<Arc<KnownKey>>,
+}
+
+/// The answers to a verify that finds its key good, which are the same every time, rendered by a face of the API. They
+/// are larger than what is known of the keys, so that only those given last are kept, one in each place.
+pub struct Answers(Box<[RwLock<Option<Answer>>]>);
+
+/// And the key that it is about.
+type Answer = (Bytes, Arc<KnownKey>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        const PLACES: usize = 4096;
+        Self((0..PLACES).map(|_| RwLock::default()).collect())
+    }
+}
+
+impl Answers {
+    pub fn get_or_render(&self, known: &Arc<KnownKey>, render: impl FnOnce() -> Bytes) -> Bytes {
+        // The end of an id is random.
+        let place = &self.0[known.id.as_u128() as usize % self.0.len()];
+        if let Some((answer, of)) = &*place.read().unwrap_or_else(PoisonError::into_inner)
+            && Arc::ptr_eq(of, known)
+        {
+            return answer.clone();
+        }
+        let answer = render();
+        *place.write().unwrap_or_else(PoisonError::into_inner) = Some((answer.clone(), known.clone()));
+        answer
+    }
 }
 
 impl Service {
@@ -48,7 +63,7 @@ impl Service {
             return Ok(Decision { verdict: Verdict::NotFound, known: None });
         };
         let now = self.clock.now();
-        let verdict = Verdict::of(&known.key, known.secret_ends, required, now);
+        let verdict = known.verdict(required, now);
         self.usage.count(&known, verdict, now);
         Ok(Decision { verdict, known: Some(known) })
     }
@@ -98,13 +113,27 @@ impl Service {
             let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };
             (key, stored) = again;
         }
-        let credential = Credential::Key { id: key.id, expires_at: key.expires_at };
-        Ok(Some(KnownKey {
-            caller: Arc::new(Caller { owner: key.owner.clone(), scopes: key.scopes.clone(), credential }),
-            secret_ends: stored.expires_at,
-            tally: Tally::new(key.id, stored.id),
-            rendered: OnceLock::new(),
-            key,
-        }))
+        Ok(Some(KnownKey::new(key, &stored, &self.owners, &self.scopes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::metadata::Metadata;
+    use crate::service::known::tests::known;
+
+    #[test]
+    fn an_answer_is_rendered_once_for_each_reading_of_the_key() {
+        let answers = Answers::default();
+        let first = Arc::new(known(Metadata::default(), None, None));
+        let mut again = known(Metadata::default(), None, None);
+        again.id = first.id;
+        let again = Arc::new(again);
+        let answer = |key, text: &'static str| answers.get_or_render(key, || Bytes::from_static(text.as_bytes()));
+        assert_eq!(answer(&first, "first"), "first");
+        assert_eq!(answer(&first, "not rendered"), "first");
+        assert_eq!(answer(&again, "again"), "again");
+        assert_eq!(answer(&first, "anew"), "anew");
     }
 }

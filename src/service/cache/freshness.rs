@@ -7,14 +7,16 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// Nanoseconds after the cache was made: half of what an `Instant` takes, and compared at once.
+pub type Moment = u64;
+
 /// How long after the last moment until which all changes were heard of memory is believed.
 const TRUSTED: Duration = Duration::from_secs(3);
 
 pub struct Freshness {
     start: Instant,
-    /// Microseconds after the start.
     heard_until: AtomicU64,
-    /// In microseconds, between that moment and the news of it.
+    /// In nanoseconds, between that moment and the news of it.
     lag: AtomicU64,
     store_answers: AtomicBool,
     max_staleness: Duration,
@@ -31,9 +33,13 @@ impl Freshness {
         }
     }
 
-    pub fn heard_until(&self, moment: Instant) {
-        self.heard_until.fetch_max(micros(moment.duration_since(self.start)), Ordering::AcqRel);
-        self.lag.store(micros(moment.elapsed()), Ordering::Relaxed);
+    pub fn moment(&self, at: Instant) -> Moment {
+        nanos(at.saturating_duration_since(self.start))
+    }
+
+    pub fn heard_until(&self, at: Instant) {
+        self.heard_until.fetch_max(self.moment(at), Ordering::AcqRel);
+        self.lag.store(nanos(at.elapsed()), Ordering::Relaxed);
         self.store_answers(true);
     }
 
@@ -41,8 +47,8 @@ impl Freshness {
         self.store_answers.store(answers, Ordering::Release);
     }
 
-    pub fn is_trusted(&self, now: Instant) -> bool {
-        self.staleness(now) < TRUSTED
+    pub fn is_trusted(&self, now: Moment) -> bool {
+        self.staleness(now) < nanos(TRUSTED)
     }
 
     /// Whether asking the store is known to be in vain.
@@ -51,25 +57,25 @@ impl Freshness {
     }
 
     /// Whether memory may stand in for a store that cannot be asked.
-    pub fn may_stand_in(&self, now: Instant) -> bool {
-        self.staleness(now) <= self.max_staleness
+    pub fn may_stand_in(&self, now: Moment) -> bool {
+        self.staleness(now) <= nanos(self.max_staleness)
     }
 
     /// How long a change took to be heard of when that was last measured; longer, when nothing has been heard since.
     pub fn lag(&self) -> Duration {
-        let staleness = self.staleness(Instant::now());
-        let measured = Duration::from_micros(self.lag.load(Ordering::Relaxed));
-        if staleness < TRUSTED { measured } else { staleness }
+        let now = self.moment(Instant::now());
+        let lag = if self.is_trusted(now) { self.lag.load(Ordering::Relaxed) } else { self.staleness(now) };
+        Duration::from_nanos(lag)
     }
 
-    fn staleness(&self, now: Instant) -> Duration {
-        let heard_until = Duration::from_micros(self.heard_until.load(Ordering::Acquire));
-        now.saturating_duration_since(self.start).saturating_sub(heard_until)
+    /// In nanoseconds.
+    fn staleness(&self, now: Moment) -> u64 {
+        now.saturating_sub(self.heard_until.load(Ordering::Acquire))
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -80,8 +86,8 @@ mod tests {
     fn memory_is_believed_for_three_seconds_after_the_last_that_was_heard() {
         let freshness = Freshness::new(Duration::from_secs(30));
         let heard = freshness.start + Duration::from_secs(100);
-        let after = |seconds: u64| heard + Duration::from_millis(seconds * 1000);
-        assert!(!freshness.is_trusted(heard));
+        let after = |seconds: u64| freshness.moment(heard + Duration::from_secs(seconds));
+        assert!(!freshness.is_trusted(after(0)));
         freshness.heard_until(heard);
         assert!(freshness.is_trusted(after(2)) && !freshness.is_trusted(after(3)));
         assert!(freshness.may_stand_in(after(30)) && !freshness.may_stand_in(after(31)));

@@ -19,21 +19,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use freshness::Freshness;
+use freshness::{Freshness, Moment, nanos};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
 use stamps::{Stamp, Stamps};
 
 use crate::domain::secret::SecretHash;
 
-/// Entries of one kind by the hash they stand for.
-type Pool<T> = Cache<[u8; 32], Entry<T>, UnitWeighter, BuildHasherDefault<FirstBytes>>;
+/// What is known by a keyed hash.
+pub type Pool<T> = Cache<[u8; 32], T, UnitWeighter, BuildHasherDefault<FirstBytes>>;
 
 pub struct KeyCache<T> {
-    known: Pool<Arc<T>>,
-    unknown: Pool<()>,
+    known: Pool<Entry<Arc<T>>>,
+    unknown: Pool<Entry<()>>,
     stamps: Stamps,
-    ttl: Duration,
+    /// In nanoseconds.
+    ttl: u64,
     freshness: Freshness,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -43,7 +44,7 @@ pub struct KeyCache<T> {
 #[derive(Clone, Copy)]
 struct Asked {
     stamp: Stamp,
-    at: Instant,
+    at: Moment,
     trusts_memory: bool,
 }
 
@@ -51,7 +52,7 @@ struct Asked {
 struct Entry<T> {
     value: T,
     stamp: Stamp,
-    read_at: Instant,
+    read_at: Moment,
 }
 
 /// How many hashes that stand for nothing are remembered.
@@ -65,7 +66,7 @@ impl<T> KeyCache<T> {
             known: pool(capacity),
             unknown: pool(UNKNOWN),
             stamps: Stamps::new(STAMPS),
-            ttl,
+            ttl: nanos(ttl),
             freshness: Freshness::new(max_staleness),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -116,7 +117,7 @@ impl<T> KeyCache<T> {
                 Ok(_) => {}
                 Err(place) => {
                     let mut place = Place { place: Some(place), before };
-                    let (stamp, read_at) = (self.stamps.now(hash), Instant::now());
+                    let (stamp, read_at) = (self.stamps.now(hash), self.freshness.moment(Instant::now()));
                     // Someone may have found out while we waited for the place.
                     if let Some(entry) = self.unknown.get(hash)
                         && self.is_good(&entry, asked)
@@ -142,7 +143,7 @@ impl<T> KeyCache<T> {
     pub fn recall(&self, hash: &SecretHash) -> Option<Arc<T>> {
         let SecretHash(hash) = hash;
         let entry = self.known.get(hash).filter(|entry| entry.stamp >= self.stamps.now(hash))?;
-        self.freshness.may_stand_in(Instant::now()).then_some(entry.value)
+        self.freshness.may_stand_in(self.freshness.moment(Instant::now())).then_some(entry.value)
     }
 
     /// Whether asking the store is known to be in vain.
@@ -175,7 +176,7 @@ impl<T> KeyCache<T> {
     }
 
     fn asked(&self, hash: &[u8; 32]) -> Asked {
-        let (stamp, at) = (self.stamps.now(hash), Instant::now());
+        let (stamp, at) = (self.stamps.now(hash), self.freshness.moment(Instant::now()));
         Asked { stamp, at, trusts_memory: self.freshness.is_trusted(at) }
     }
 
@@ -189,7 +190,7 @@ impl<T> KeyCache<T> {
     }
 
     fn is_good<V>(&self, entry: &Entry<V>, asked: Asked) -> bool {
-        let is_young = || asked.at.saturating_duration_since(entry.read_at) < self.ttl;
+        let is_young = || asked.at.saturating_sub(entry.read_at) < self.ttl;
         entry.stamp >= asked.stamp && (entry.read_at >= asked.at || asked.trusts_memory && is_young())
     }
 }
@@ -213,7 +214,7 @@ impl<T> Drop for Place<'_, T> {
     }
 }
 
-fn pool<V: Clone>(capacity: usize) -> Pool<V> {
+pub fn pool<T: Clone>(capacity: usize) -> Pool<T> {
     // Room is made as entries come, not for all of them at the start.
     let estimated = capacity.min(1024);
     Cache::with(estimated, capacity as u64, UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default())
@@ -221,7 +222,7 @@ fn pool<V: Clone>(capacity: usize) -> Pool<V> {
 
 /// The keys of the map are keyed hashes already: uniform, and not to be chosen by an attacker.
 #[derive(Default)]
-struct FirstBytes(u64);
+pub struct FirstBytes(u64);
 
 impl Hasher for FirstBytes {
     fn finish(&self) -> u64 {
@@ -308,12 +309,13 @@ mod tests {
     async fn while_changes_are_not_heard_of_the_store_is_asked_each_time_and_memory_stands_in_within_its_limit() {
         let cache = KeyCache::new(10, TTL, Duration::from_secs(5));
         assert_eq!(ask(&cache, Some("first")).await, Some("first"));
-        let hours = |hours: u64| Instant::now() + Duration::from_secs(hours * 3600);
-        let asked = Asked { at: hours(1), trusts_memory: cache.freshness.is_trusted(hours(1)), ..cache.asked(&HASH.0) };
+        let later = Instant::now() + Duration::from_secs(3600);
+        let at = cache.freshness.moment(later);
+        let asked = Asked { at, trusts_memory: cache.freshness.is_trusted(at), ..cache.asked(&HASH.0) };
         assert!(!asked.trusts_memory && cache.remembered(&HASH.0, asked).is_none());
-        assert!(cache.recall(&HASH).is_some() && !cache.freshness.may_stand_in(hours(1)));
-        cache.heard_until(hours(1));
-        assert!(cache.freshness.is_trusted(hours(1)));
+        assert!(cache.recall(&HASH).is_some() && !cache.freshness.may_stand_in(at));
+        cache.heard_until(later);
+        assert!(cache.freshness.is_trusted(at));
     }
 
     #[tokio::test]

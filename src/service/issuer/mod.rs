@@ -116,7 +116,7 @@ impl TrustedIssuer {
         let keys = self.keys.find(key_id, algorithm, now).await?;
         let key = keys.iter().find(|key| key.has_signed(token.signed(), token.signature(), algorithm));
         let key = key.ok_or(BearerError::Rejected("a signature that no key of the issuer made"))?;
-        let caller = Caller { owner, scopes, credential: Credential::Token };
-        Ok(VerifiedToken { caller: caller.into(), key: Arc::downgrade(key), expires_at })
+        let caller = Caller { owner: owner.into(), scopes: scopes.into(), credential: Credential::Token };
+        Ok(VerifiedToken { caller, key: Arc::downgrade(key), expires_at })
     }
 }

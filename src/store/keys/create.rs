@@ -138,7 +138,8 @@ mod tests {
             answer: vec![hash],
             expires_at: at + TimeDelta::hours(1),
         });
-        let caller = Caller { owner: key.owner.clone(), scopes: Default::default(), credential: Credential::Console };
+        let owner = key.owner.clone().into();
+        let caller = Caller { owner, scopes: Default::default(), credential: Credential::Console };
         let deed = Deed { caller: &caller, origin: &Origin::default(), at };
         let events = vec![deed.event(Action::Created, &key, serde_json::json!({}))];
         Change { record: KeyRecord { key, secrets: vec![secret] }, events, remember }
