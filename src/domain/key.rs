@@ -61,6 +61,17 @@ pub enum KeyStatus {
 impl KeyStatus {
     pub const ALL: [Self; 4] = [Self::Active, Self::Expired, Self::Disabled, Self::Revoked];
 
+    /// What a key is as long as nobody changes it, leaving aside when it ends. What cannot be undone comes first.
+    pub const fn standing(is_revoked: bool, is_enabled: bool) -> Self {
+        if is_revoked {
+            Self::Revoked
+        } else if !is_enabled {
+            Self::Disabled
+        } else {
+            Self::Active
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -72,15 +83,8 @@ impl KeyStatus {
 }
 
 impl ApiKey {
-    /// What the key is as long as nobody changes it, leaving aside when it ends. What cannot be undone comes first.
-    pub fn standing(&self) -> KeyStatus {
-        if self.revocation.is_some() {
-            KeyStatus::Revoked
-        } else if !self.enabled {
-            KeyStatus::Disabled
-        } else {
-            KeyStatus::Active
-        }
+    fn standing(&self) -> KeyStatus {
+        KeyStatus::standing(self.revocation.is_some(), self.enabled)
     }
 
     /// What the key is at this instant. An expiry is the first instant at which the key is no longer good.
@@ -90,6 +94,23 @@ impl ApiKey {
             standing => standing,
         }
     }
+}
+
+/// What can be asked of a key by one of its secrets.
+#[derive(Debug, Clone)]
+pub struct KeyOfSecret {
+    pub id: Uuid,
+    pub owner: Owner,
+    pub name: KeyName,
+    pub scopes: Scopes,
+    pub metadata: Metadata,
+    pub standing: KeyStatus,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub secret_id: Uuid,
+    pub secret_hash: SecretHash,
+    /// When the secret alone ends.
+    pub secret_expires_at: Option<DateTime<Utc>>,
 }
 
 /// What is stored of a secret.

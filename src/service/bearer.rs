@@ -7,7 +7,7 @@ use std::sync::Weak;
 
 use chrono::{DateTime, Utc};
 
-use super::cache::{Pool, pool};
+use super::cache::{Pool, half, pool};
 use super::issuer::jwks::Key;
 use super::issuer::{TrustedIssuer, UnverifiedToken};
 use super::{Service, ServiceError};
@@ -61,7 +61,7 @@ impl Service {
     async fn caller_of_token(&self, token: &str) -> Result<Caller, BearerError> {
         let now = self.clock.now();
         let VerifiedTokens { tokens, key } = &*self.tokens;
-        let hash = *blake3::keyed_hash(key, token.as_bytes()).as_bytes();
+        let hash = *half(blake3::keyed_hash(key, token.as_bytes()).as_bytes());
         if let Some(verified) = tokens.get(&hash)
             && now < verified.expires_at
             && verified.key.strong_count() > 0

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::usage::Tally;
 use crate::domain::caller::{Caller, Credential, Owner};
-use crate::domain::key::{ApiKey, KeyStatus, StoredSecret};
+use crate::domain::key::{KeyOfSecret, KeyStatus};
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
@@ -41,17 +41,17 @@ const _: () = assert!(size_of::<KnownKey>() <= 112);
 const MARK: char = '\0';
 
 impl KnownKey {
-    pub fn new(key: ApiKey, secret: &StoredSecret, owners: &Shared<Owner>, scopes: &Shared<Scopes>) -> Self {
+    pub fn new(key: KeyOfSecret, owners: &Shared<Owner>, scopes: &Shared<Scopes>) -> Self {
         let metadata = if key.metadata.as_object().is_empty() { String::new() } else { key.metadata.to_json() };
         Self {
             id: key.id,
-            secret_id: secret.id,
+            secret_id: key.secret_id,
             text: format!("{}{MARK}{metadata}", key.name.as_str()).into(),
             expires_at: key.expires_at.into(),
-            secret_ends: secret.expires_at.into(),
+            secret_ends: key.secret_expires_at.into(),
             tally: Tally::default(),
             created_at: u32::try_from(key.created_at.timestamp()).unwrap_or_default(),
-            standing: key.standing(),
+            standing: key.standing,
             owner: owners.of(key.owner),
             scopes: scopes.of(key.scopes),
         }
@@ -161,33 +161,20 @@ pub mod tests {
     }
 
     pub fn known(metadata: Metadata, key_ends: Option<i64>, secret_ends: Option<i64>) -> KnownKey {
-        let key = ApiKey {
+        let key = KeyOfSecret {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
             name: KeyName::new("build bot").unwrap(),
             scopes: Scopes::default(),
             metadata,
-            enabled: true,
-            start: String::new(),
-            last4: String::new(),
+            standing: KeyStatus::Active,
             created_at: at(1),
-            updated_at: at(1),
             expires_at: key_ends.map(at),
-            revocation: None,
-            deleted_at: None,
-            revision: 1,
+            secret_id: new_id(at(1)),
+            secret_hash: SecretHash([0; 32]),
+            secret_expires_at: secret_ends.map(at),
         };
-        let secret = StoredSecret {
-            id: new_id(at(1)),
-            hash: SecretHash([0; 32]),
-            pepper_id: String::new(),
-            start: String::new(),
-            last4: String::new(),
-            created_at: at(1),
-            expires_at: secret_ends.map(at),
-            last_used_at: None,
-        };
-        KnownKey::new(key, &secret, &Shared::default(), &Shared::default())
+        KnownKey::new(key, &Shared::default(), &Shared::default())
     }
 
     #[test]

@@ -105,15 +105,16 @@ impl Service {
     async fn read_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<KnownKey>, ServiceError> {
         let older = self.peppers.all().iter().skip(1).map(|pepper| pepper.hash(secret));
         let hashes: Vec<_> = [newest].into_iter().chain(older).collect();
-        let Some((mut key, mut stored)) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
-        if stored.hash != newest {
-            self.store.rehash_secret(key.id, stored.id, newest, self.peppers.newest().id()).await?;
+        let Some(mut key) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
+        if key.secret_hash != newest {
+            // Boxed: it is rare, and every look-up would carry the room that it needs.
+            Box::pin(self.store.rehash_secret(key.id, key.secret_id, newest, self.peppers.newest().id())).await?;
             // A change until then was told under the old hash, which the cache does not listen to: only what is read from
             // here on is told under the newest.
             let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };
-            (key, stored) = again;
+            key = again;
         }
-        Ok(Some(KnownKey::new(key, &stored, &self.owners, &self.scopes)))
+        Ok(Some(KnownKey::new(key, &self.owners, &self.scopes)))
     }
 }
 

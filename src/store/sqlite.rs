@@ -14,11 +14,11 @@ use super::{PATIENCE, StoreError};
 const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
 
 pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, File), StoreError> {
-    let mut writing = options(url, 1);
+    let mut writing = options(url, 1, WRITERS_CACHE);
     writing.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));
     let writer = Database::connect(writing).await?;
     refuse_unsafe_version(&version(&writer).await?)?;
-    let reader = Database::connect(options(url, 4)).await?;
+    let reader = Database::connect(options(url, 4, READERS_CACHE)).await?;
     Ok((reader, writer, File::opened(url)?))
 }
 
@@ -43,7 +43,13 @@ pub fn path(url: &str) -> Option<PathBuf> {
     (path != ":memory:").then(|| PathBuf::from(path))
 }
 
-fn options(url: &str, connections: u32) -> ConnectOptions {
+/// How much of the database a connection keeps in memory, as SQLite is told: KiB, and a minus. Its usual two megabytes do
+/// not hold the upper pages of an index of a million keys.
+const READERS_CACHE: &str = "-16384";
+/// A commit after one in which a page was split looks at every page that there is in memory.
+const WRITERS_CACHE: &str = "-4096";
+
+fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -52,7 +58,7 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
         .max_lifetime(None)
         .test_before_acquire(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| {
+        .map_sqlx_sqlite_opts(move |sqlite| {
             sqlite
                 .create_if_missing(true)
                 .foreign_keys(true)
@@ -65,8 +71,7 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("wal_autocheckpoint", "8000")
                 // What a statement of many rows notes down to be able to undo itself stays out of /var/tmp.
                 .pragma("temp_store", "MEMORY")
-                // KiB a connection; the usual two megabytes do not hold the upper pages of an index of a million keys.
-                .pragma("cache_size", "-16384")
+                .pragma("cache_size", cache)
         });
     options
 }

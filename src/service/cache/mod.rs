@@ -26,8 +26,15 @@ use stamps::{Stamp, Stamps};
 
 use crate::domain::secret::SecretHash;
 
+/// Half of a keyed hash: nobody can find two that begin alike, and the other half would be a fifth of an entry.
+pub type Half = [u8; 16];
+
+pub fn half(hash: &[u8; 32]) -> &Half {
+    hash.first_chunk().expect("16 is less than 32")
+}
+
 /// What is known by a keyed hash.
-pub type Pool<T> = Cache<[u8; 32], T, UnitWeighter, BuildHasherDefault<FirstBytes>>;
+pub type Pool<T> = Cache<Half, T, UnitWeighter, BuildHasherDefault<FirstBytes>>;
 
 pub struct KeyCache<T> {
     known: Pool<Entry<Arc<T>>>,
@@ -109,9 +116,9 @@ impl<T> KeyCache<T> {
             return Ok(remembered);
         }
         loop {
-            let before = self.known.get(hash);
-            self.known.remove_if(hash, |entry| !self.is_good(entry, asked));
-            match self.known.get_value_or_guard_async(hash).await {
+            let before = self.known.get(half(hash));
+            self.known.remove_if(half(hash), |entry| !self.is_good(entry, asked));
+            match self.known.get_value_or_guard_async(half(hash)).await {
                 // Another's fill, which may have begun before a change that was finished when we asked.
                 Ok(entry) if self.is_good(&entry, asked) => return Ok(Some(entry.value)),
                 Ok(_) => {}
@@ -119,14 +126,14 @@ impl<T> KeyCache<T> {
                     let mut place = Place { place: Some(place), before };
                     let (stamp, read_at) = (self.stamps.now(hash), self.freshness.moment(Instant::now()));
                     // Someone may have found out while we waited for the place.
-                    if let Some(entry) = self.unknown.get(hash)
+                    if let Some(entry) = self.unknown.get(half(hash))
                         && self.is_good(&entry, asked)
                     {
                         return Ok(None);
                     }
                     let Some(value) = read.await? else {
                         place.before = None;
-                        self.unknown.insert(*hash, Entry { value: (), stamp, read_at });
+                        self.unknown.insert(*half(hash), Entry { value: (), stamp, read_at });
                         return Ok(None);
                     };
                     let value = Arc::new(value);
@@ -142,7 +149,7 @@ impl<T> KeyCache<T> {
     /// good credential must not look bad because of an outage.
     pub fn recall(&self, hash: &SecretHash) -> Option<Arc<T>> {
         let SecretHash(hash) = hash;
-        let entry = self.known.get(hash).filter(|entry| entry.stamp >= self.stamps.now(hash))?;
+        let entry = self.known.get(half(hash)).filter(|entry| entry.stamp >= self.stamps.now(hash))?;
         self.freshness.may_stand_in(self.freshness.moment(Instant::now())).then_some(entry.value)
     }
 
@@ -181,12 +188,12 @@ impl<T> KeyCache<T> {
     }
 
     fn remembered(&self, hash: &[u8; 32], asked: Asked) -> Option<Option<Arc<T>>> {
-        if let Some(entry) = self.known.get(hash)
+        if let Some(entry) = self.known.get(half(hash))
             && self.is_good(&entry, asked)
         {
             return Some(Some(entry.value));
         }
-        self.unknown.get(hash).filter(|entry| self.is_good(entry, asked)).map(|_| None)
+        self.unknown.get(half(hash)).filter(|entry| self.is_good(entry, asked)).map(|_| None)
     }
 
     fn is_good<V>(&self, entry: &Entry<V>, asked: Asked) -> bool {
@@ -196,7 +203,7 @@ impl<T> KeyCache<T> {
 }
 
 type Guard<'a, E> =
-    PlaceholderGuard<'a, [u8; 32], E, UnitWeighter, BuildHasherDefault<FirstBytes>, DefaultLifecycle<[u8; 32], E>>;
+    PlaceholderGuard<'a, Half, E, UnitWeighter, BuildHasherDefault<FirstBytes>, DefaultLifecycle<Half, E>>;
 
 /// The place of an entry that is being read. What it is left with is put there, also when the reading fails or is given
 /// up: until then, what was there before.

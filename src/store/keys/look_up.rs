@@ -2,24 +2,43 @@
 
 use std::collections::HashMap;
 
-use entity::{api_key, secret};
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult};
+use uuid::Uuid;
 
 use super::rows;
-use crate::domain::key::{ApiKey, StoredSecret};
+use crate::domain::caller::Owner;
+use crate::domain::key::{KeyOfSecret, KeyStatus};
+use crate::domain::name::KeyName;
 use crate::domain::secret::SecretHash;
 use crate::store::written::Written;
 use crate::store::{Store, StoreError};
 
-/// Nothing, or the key and the secret itself.
-pub type Found = Result<Option<(ApiKey, StoredSecret)>, StoreError>;
+pub type Found = Result<Option<KeyOfSecret>, StoreError>;
 
-/// Secrets with their keys.
-const BY_HASH: &str = "SELECT api_keys.*, secrets.id AS secret_id, secrets.key_id AS secret_key_id, \
-    secrets.hash AS secret_hash, secrets.pepper_id AS secret_pepper_id, secrets.start AS secret_start, \
-    secrets.last4 AS secret_last4, secrets.created_at AS secret_created_at, secrets.expires_at AS secret_expires_at, \
-    secrets.last_used_at AS secret_last_used_at \
-    FROM secrets JOIN api_keys ON api_keys.id = secrets.key_id WHERE secrets.hash IN ";
+/// A secret's row with its key's, as far as it is asked for.
+#[derive(FromQueryResult)]
+struct Row {
+    id: Uuid,
+    owner_issuer: String,
+    owner_subject: String,
+    organization: Option<String>,
+    name: String,
+    scopes: String,
+    metadata: String,
+    enabled: bool,
+    revoked_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    secret_id: Uuid,
+    hash: Vec<u8>,
+    secret_expires_at: Option<DateTime<Utc>>,
+}
+
+const BY_HASH: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
+    k.enabled, k.revoked_at, k.created_at, k.expires_at, \
+    s.id AS secret_id, s.hash, s.expires_at AS secret_expires_at \
+    FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash IN ";
 
 impl Store {
     /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
@@ -50,14 +69,30 @@ impl Store {
 async fn read(
     database: &DatabaseConnection,
     hashes: &[SecretHash],
-) -> Result<HashMap<SecretHash, Result<(ApiKey, StoredSecret), StoreError>>, DbErr> {
+) -> Result<HashMap<SecretHash, Result<KeyOfSecret, StoreError>>, DbErr> {
     let hashes = hashes.iter().map(|SecretHash(hash)| hash.to_vec().into());
     let by_hash = Written::new(database.get_database_backend()).text(BY_HASH).list(hashes).statement();
     let mut found = HashMap::new();
     for row in database.query_all_raw(by_hash).await? {
-        let secret = rows::read_secret(secret::Model::from_query_result(&row, "secret_")?)?;
-        let key = api_key::Model::from_query_result(&row, "").and_then(rows::read_key);
-        found.insert(secret.hash, key.map(|key| (key, secret)).map_err(StoreError::from));
+        let row = Row::from_query_result(&row, "")?;
+        let hash = rows::read_hash(row.secret_id, &row.hash)?;
+        found.insert(hash, read_row(row, hash).map_err(StoreError::from));
     }
     Ok(found)
+}
+
+fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyOfSecret, DbErr> {
+    Ok(KeyOfSecret {
+        id: row.id,
+        scopes: rows::read_scopes(row.id, &row.scopes)?,
+        metadata: rows::read_metadata(row.id, &row.metadata)?,
+        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
+        name: KeyName::stored(row.name),
+        standing: KeyStatus::standing(row.revoked_at.is_some(), row.enabled),
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        secret_id: row.secret_id,
+        secret_hash,
+        secret_expires_at: row.secret_expires_at,
+    })
 }

@@ -40,14 +40,12 @@ pub fn key_row(key: &ApiKey) -> api_key::ActiveModel {
 }
 
 pub fn read_key(row: api_key::Model) -> Result<ApiKey, DbErr> {
-    let damaged = |error: serde_json::Error| DbErr::Custom(format!("key {} cannot be read: {error}", row.id));
-    let scopes: Vec<String> = serde_json::from_str(&row.scopes).map_err(damaged)?;
     Ok(ApiKey {
         id: row.id,
-        metadata: Metadata::stored(&row.metadata).map_err(damaged)?,
+        metadata: read_metadata(row.id, &row.metadata)?,
+        scopes: read_scopes(row.id, &row.scopes)?,
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
         name: KeyName::stored(row.name),
-        scopes: Scopes::carried(scopes.iter().map(String::as_str)),
         enabled: row.enabled,
         start: row.start,
         last4: row.last4,
@@ -79,10 +77,9 @@ pub fn secret_row(key: Uuid, secret: &StoredSecret) -> secret::ActiveModel {
 }
 
 pub fn read_secret(row: secret::Model) -> Result<StoredSecret, DbErr> {
-    let hash = row.hash.try_into().map_err(|_| DbErr::Custom(format!("secret {} has no 32-byte hash", row.id)))?;
     Ok(StoredSecret {
         id: row.id,
-        hash: SecretHash(hash),
+        hash: read_hash(row.id, &row.hash)?,
         pepper_id: row.pepper_id,
         start: row.start,
         last4: row.last4,
@@ -90,4 +87,22 @@ pub fn read_secret(row: secret::Model) -> Result<StoredSecret, DbErr> {
         expires_at: row.expires_at,
         last_used_at: row.last_used_at,
     })
+}
+
+pub fn read_scopes(key: Uuid, json: &str) -> Result<Scopes, DbErr> {
+    let scopes: Vec<String> = serde_json::from_str(json).map_err(|error| damaged(key, &error))?;
+    Ok(Scopes::carried(scopes.iter().map(String::as_str)))
+}
+
+pub fn read_metadata(key: Uuid, json: &str) -> Result<Metadata, DbErr> {
+    Metadata::stored(json).map_err(|error| damaged(key, &error))
+}
+
+pub fn read_hash(secret: Uuid, hash: &[u8]) -> Result<SecretHash, DbErr> {
+    let hash = hash.try_into().map_err(|_| DbErr::Custom(format!("secret {secret} has no 32-byte hash")))?;
+    Ok(SecretHash(hash))
+}
+
+fn damaged(key: Uuid, error: &serde_json::Error) -> DbErr {
+    DbErr::Custom(format!("key {key} cannot be read: {error}"))
 }
