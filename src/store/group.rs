@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
-/// The most that are served together: beyond it the work itself is what takes time. A power of two.
+/// The most that are served together: beyond it the work itself is what takes time.
 const MOST: usize = 64;
 
 /// Those who ask with an `A`, and are answered with a `B`.
@@ -83,17 +83,24 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
         let mut queue = self.queue();
         // Whoever went away while waiting is not served.
         queue.waiting.retain(|one| !one.answer.is_closed());
-        // Of few sizes, so that the database knows the statements already.
-        let Some(power) = queue.waiting.len().min(MOST).checked_ilog2() else {
+        if queue.waiting.is_empty() {
             queue.served -= 1;
             return None;
-        };
-        Some(queue.waiting.drain(..1 << power).collect())
+        }
+        let size = usual(queue.waiting.len().min(MOST));
+        Some(queue.waiting.drain(..size).collect())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<A, B>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The greatest of 1, 2, 3, 4, 6, 8, 12, 16 and so on that is not greater than this, which is not zero: groups come in few
+/// sizes, so that the database knows the statements already.
+fn usual(size: usize) -> usize {
+    let highest = size.ilog2();
+    size & (0b11 << highest >> 1)
 }
 
 #[cfg(test)]
@@ -127,8 +134,15 @@ mod tests {
         }
         gate.add_permits(10);
         let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
-        assert_eq!(answers, [(0, 1), (10, 4), (20, 4), (30, 4), (40, 4), (50, 2), (60, 2), (70, 1)]);
+        assert_eq!(answers, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
         assert_eq!(group.queue().served, 0);
+    }
+
+    #[test]
+    fn groups_come_in_few_sizes_and_leave_at_most_a_third_behind() {
+        let sizes: std::collections::BTreeSet<_> = (1..=MOST).map(usual).collect();
+        assert_eq!(Vec::from_iter(sizes), [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]);
+        assert!((1..=MOST).all(|size| usual(size) <= size && 3 * usual(size) >= 2 * size));
     }
 
     #[tokio::test]

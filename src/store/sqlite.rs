@@ -167,6 +167,12 @@ mod tests {
                 row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
             assert_eq!(found.unwrap(), value, "{pragma}");
         }
+        let built = sea_orm::Statement::from_string(
+            sea_orm::DbBackend::Sqlite,
+            "SELECT sqlite_compileoption_used('DEFAULT_MEMSTATUS=0') AS counts_nothing",
+        );
+        let built = writer.query_one_raw(built).await.unwrap().unwrap();
+        assert!(built.try_get::<bool>("", "counts_nothing").unwrap(), ".cargo/config.toml is not heeded");
     }
 
     #[tokio::test]
