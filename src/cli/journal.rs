@@ -1,7 +1,7 @@
 //! Journal: what ended or narrowed keys, kept apart from the database, so that a backup that is restored does not bring
 //! back what was ended after it.
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub async fn print(service: &Service, since: DateTime<Utc>) -> Result<(), Failur
             }
             if ![Action::Created, Action::Enabled].map(Action::as_str).contains(&event.action.as_str()) {
                 let entry = Entry { at: event.at, key_id: event.key_id, action: event.action };
-                println!("{}", serde_json::to_string(&entry)?);
+                writeln!(std::io::stdout(), "{}", serde_json::to_string(&entry)?)?;
             }
         }
         match page.next {

@@ -1,7 +1,7 @@
 //! `mintkey keys`: the operator's hand on the store, with or without a running server.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ use crate::domain::key::{ApiKey as Key, KeyRecord, KeyStatus, Revocation, new_id
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
+use crate::service::Service;
 use crate::service::keys::{Ending, IssuedKey, KeyFilter, KeyQuery, NewKey, Reach};
 use crate::service::standalone::ISSUER;
-use crate::service::{Service, ServiceError};
 
 #[derive(Args)]
 pub struct KeysCommand {
@@ -174,28 +174,30 @@ fn operator() -> (Caller, Origin) {
     (caller, Origin { request_id, client_address: None, user_agent: None })
 }
 
-async fn list(service: &Service, filter: KeyFilter, json: bool) -> Result<(), ServiceError> {
+async fn list(service: &Service, filter: KeyFilter, json: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
     let mut query = KeyQuery { filter, after: None, limit: 100 };
     let now = service.clock.now();
     if !json {
-        println!("{:<36}  {:<8}  {:<12}  {:<20}  {:<20}  NAME", "ID", "STATUS", "START", "CREATED", "OWNER");
+        writeln!(out, "{:<36}  {:<8}  {:<12}  {:<20}  {:<20}  NAME", "ID", "STATUS", "START", "CREATED", "OWNER")?;
     }
     loop {
         let page = service.list_keys(Reach::All, &query).await?;
         for key in page.keys {
             if json {
                 // One object a line, so that a script can begin before the list ends.
-                println!("{}", ApiKey::new(key, now).to_json().unwrap_or_default());
+                writeln!(out, "{}", ApiKey::new(key, now).to_json().unwrap_or_default())?;
             } else {
                 let status = if key.deleted_at.is_some() { "deleted" } else { key.status(now).as_str() };
                 let created = key.created_at.format("%Y-%m-%dT%H:%M:%SZ");
-                println!(
+                writeln!(
+                    out,
                     "{}  {status:<8}  {:<12}  {created:<20}  {:<20}  {}",
                     key.id,
                     key.start,
                     key.owner.subject,
                     key.name.as_str()
-                );
+                )?;
             }
         }
         match page.next {

@@ -1,6 +1,6 @@
 //! Console: the operator's `mintkey keys` on the store itself, with and without a running server.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -50,6 +50,21 @@ fn people_get_text_and_scripts_get_json() {
     assert_eq!(one["name"], "build bot");
     assert!(one.get("key").is_none());
     assert!(keys(directory.path(), &["list", "--owner", "bob", "--json"]).stdout.is_empty());
+}
+
+#[test]
+fn a_reader_who_has_had_enough_is_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    keys(directory.path(), &["create", "--owner", "alice", "--name", "n"]);
+    for arguments in [&["list"][..], &["list", "--json"]] {
+        let mut command = mintkey_at(directory.path());
+        command.arg("keys").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut listing = command.spawn().unwrap();
+        // What is written has nobody to read it.
+        drop(listing.stdout.take());
+        let output = listing.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
 }
 
 #[test]
