@@ -128,7 +128,9 @@ mod tests {
         };
         let mut asking: Vec<_> = (0..8).map(|one| Box::pin(group.join(one, serve.clone()))).collect();
         assert!(futures_util::poll!(&mut asking[0]).is_pending());
-        tokio::task::yield_now().await;
+        while !group.queue().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
         for later in &mut asking[1..] {
             assert!(futures_util::poll!(later).is_pending());
         }
