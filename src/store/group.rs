@@ -137,7 +137,7 @@ mod tests {
         gate.add_permits(10);
         let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
         assert_eq!(answers, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
-        assert_eq!(group.queue().served, 0);
+        assert_eq!(group.join(8, serve).await, Some((80, 1)));
     }
 
     #[test]
