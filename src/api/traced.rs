@@ -13,9 +13,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::origin::REQUEST_ID;
 use super::routes::{RouteTable, canonical, known_method};
-
-/// Of spans for the collector, which are not part of log lines.
-pub const TARGET: &str = "trace";
+use crate::domain::trace::TARGET;
 
 pub struct Traced<E> {
     pub inner: E,

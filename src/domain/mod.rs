@@ -8,6 +8,7 @@ pub mod metadata;
 pub mod name;
 pub mod scope;
 pub mod secret;
+pub mod trace;
 pub mod verdict;
 
 use std::borrow::Cow;

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use tracing::{Instrument, Span, info_span};
+
+use crate::domain::trace::TARGET;
 
 /// The most that are served together: beyond it the work itself is what takes time.
 const MOST: usize = 64;
@@ -26,6 +29,7 @@ struct Queue<A, B> {
 struct Waiting<A, B> {
     asked: A,
     answer: oneshot::Sender<B>,
+    span: Span,
 }
 
 impl<A, B> Clone for Group<A, B> {
@@ -47,9 +51,11 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
         F: Future<Output = Vec<B>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        // Until the answer, in everybody's trace; what the database was asked for a group is in its first one's.
+        let span = info_span!(target: TARGET, "group");
         let is_turn = {
             let mut queue = self.queue();
-            queue.waiting.push(Waiting { asked, answer });
+            queue.waiting.push(Waiting { asked, answer, span: span.clone() });
             let is_turn = queue.served < self.at_once;
             queue.served += usize::from(is_turn);
             is_turn
@@ -69,8 +75,10 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
             // each of them alone, at more cost than all together.
             tokio::task::yield_now().await;
             let Some(group) = self.next() else { return };
+            let span = group[0].span.clone();
             let (asked, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.asked, one.answer)).unzip();
-            let Ok(served) = AssertUnwindSafe(async { serve(asked).await }).catch_unwind().await else { continue };
+            let served = AssertUnwindSafe(async { serve(asked).await }.instrument(span)).catch_unwind().await;
+            let Ok(served) = served else { continue };
             for (answer, served) in answers.into_iter().zip(served) {
                 // Nobody is told when whoever asked went away meanwhile.
                 let _ = answer.send(served);

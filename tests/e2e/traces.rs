@@ -88,7 +88,8 @@ async fn every_request_is_a_span_of_its_clients_trace_and_holds_what_the_databas
     );
     server.log_line(&["status=201", TRACE]);
     let spans = collector.spans.lock().unwrap().clone();
-    let asked: Vec<_> = spans.iter().filter(|asked| asked["parent"] == span["span"]).collect();
+    let group = spans.iter().find(|group| group["parent"] == span["span"] && group["name"] == "group").unwrap();
+    let asked: Vec<_> = spans.iter().filter(|asked| asked["parent"] == group["span"]).collect();
     assert!(!asked.is_empty() && asked.iter().all(|asked| asked["attributes"]["db.system"] == "sqlite"), "{asked:#?}");
 
     let span = collector.span(&verified);
