@@ -45,9 +45,11 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
     }
 
     /// The answer to this one. `serve` gives one answer to each that it is given, in their order; what it was at work on
-    /// is answered with nothing if it panics. It runs in a task of its own: none of a group depends on another's patience.
-    pub async fn join<F>(&self, asked: A, serve: impl FnMut(Vec<A>) -> F + Send + 'static) -> Option<B>
+    /// is answered with nothing if it panics. It runs `with` its own copy of that, in a task of its own: none of a group
+    /// depends on another's patience.
+    pub async fn join<C, F>(&self, asked: A, with: &C, serve: impl Fn(C, Vec<A>) -> F + Send + 'static) -> Option<B>
     where
+        C: Clone + Send + 'static,
         F: Future<Output = Vec<B>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
@@ -61,7 +63,8 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
             is_turn
         };
         if is_turn {
-            tokio::spawn(self.clone().serve(serve));
+            let with = with.clone();
+            tokio::spawn(self.clone().serve(move |asked| serve(with.clone(), asked)));
         }
         answered.await.ok()
     }
@@ -123,18 +126,12 @@ mod tests {
     async fn who_comes_alone_is_served_alone_and_who_comes_meanwhile_together() {
         let group = Group::<u32, (u32, usize)>::new(1);
         let gate = Arc::new(Semaphore::new(0));
-        let serve = {
-            let gate = gate.clone();
-            move |asked: Vec<u32>| {
-                let gate = gate.clone();
-                async move {
-                    gate.acquire().await.unwrap().forget();
-                    let together = asked.len();
-                    asked.into_iter().map(|one| (10 * one, together)).collect()
-                }
-            }
+        let serve = |gate: Arc<Semaphore>, asked: Vec<u32>| async move {
+            gate.acquire().await.unwrap().forget();
+            let together = asked.len();
+            asked.into_iter().map(|one| (10 * one, together)).collect()
         };
-        let mut asking: Vec<_> = (0..8).map(|one| Box::pin(group.join(one, serve.clone()))).collect();
+        let mut asking: Vec<_> = (0..8).map(|one| Box::pin(group.join(one, &gate, serve))).collect();
         assert!(futures_util::poll!(&mut asking[0]).is_pending());
         while !group.queue().waiting.is_empty() {
             tokio::task::yield_now().await;
@@ -145,7 +142,7 @@ mod tests {
         gate.add_permits(10);
         let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
         assert_eq!(answers, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
-        assert_eq!(group.join(8, serve).await, Some((80, 1)));
+        assert_eq!(group.join(8, &gate, serve).await, Some((80, 1)));
     }
 
     #[test]
@@ -159,17 +156,13 @@ mod tests {
     async fn who_went_away_is_not_served() {
         let group = Group::<&str, ()>::new(1);
         let served = Arc::new(Mutex::new(Vec::<&str>::new()));
-        let serve = {
-            let served = served.clone();
-            move |asked: Vec<&'static str>| {
-                served.lock().unwrap().extend(&asked);
-                async move {
-                    tokio::task::yield_now().await;
-                    vec![(); asked.len()]
-                }
-            }
+        let serve = |served: Arc<Mutex<Vec<&'static str>>>, asked: Vec<&'static str>| async move {
+            served.lock().unwrap().extend(&asked);
+            tokio::task::yield_now().await;
+            vec![(); asked.len()]
         };
-        let (mut stays, mut goes) = (Box::pin(group.join("stays", serve.clone())), Box::pin(group.join("goes", serve)));
+        let mut stays = Box::pin(group.join("stays", &served, serve));
+        let mut goes = Box::pin(group.join("goes", &served, serve));
         assert!(futures_util::poll!(&mut stays).is_pending() && futures_util::poll!(&mut goes).is_pending());
         drop(goes);
         assert_eq!(stays.await, Some(()));
@@ -180,18 +173,13 @@ mod tests {
     async fn a_panic_ends_the_wait_of_its_group_and_of_no_other() {
         let group = Group::<bool, ()>::new(1);
         let turns = Arc::new(AtomicUsize::new(0));
-        let serve = {
-            let turns = turns.clone();
-            move |asked: Vec<bool>| {
-                turns.fetch_add(1, Ordering::SeqCst);
-                async move {
-                    assert!(asked.iter().all(|fine| *fine), "meant");
-                    vec![(); asked.len()]
-                }
-            }
+        let serve = |turns: Arc<AtomicUsize>, asked: Vec<bool>| async move {
+            turns.fetch_add(1, Ordering::SeqCst);
+            assert!(asked.iter().all(|fine| *fine), "meant");
+            vec![(); asked.len()]
         };
-        assert_eq!(group.join(false, serve.clone()).await, None);
-        assert_eq!(group.join(true, serve).await, Some(()));
+        assert_eq!(group.join(false, &turns, serve).await, None);
+        assert_eq!(group.join(true, &turns, serve).await, Some(()));
         assert_eq!(turns.load(Ordering::SeqCst), 2);
     }
 }

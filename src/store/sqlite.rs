@@ -46,7 +46,7 @@ pub fn path(url: &str) -> Option<PathBuf> {
 /// How much of the database a connection keeps in memory, as SQLite is told: KiB, and a minus. Its usual two megabytes do
 /// not hold the upper pages of an index of a million keys.
 const READERS_CACHE: &str = "-16384";
-/// A commit after one in which a page was split looks at every page that there is in memory.
+/// The commit of a change that split a page looks at every page that there is in memory.
 const WRITERS_CACHE: &str = "-4096";
 
 fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {

@@ -14,22 +14,17 @@ impl Store {
     /// Returns when the key, its secrets' hashes, the events and the remembered answer are on the disk, all of them; or
     /// the answer that was given to a request of this name before, when nothing was made.
     pub async fn create_key(&self, created: Change) -> Created {
-        let store = self.clone();
-        let together = move |changes: Vec<Change>| {
-            let store = store.clone();
-            async move { store.create_together(&changes).await }
-        };
         let given_up = || Err(StoreError::Unavailable("a commit was given up".into()));
-        self.creations.join(created, together).await.unwrap_or_else(given_up)
+        self.creations.join(created, self, Self::create_together).await.unwrap_or_else(given_up)
     }
 
-    async fn create_together(&self, changes: &[Change]) -> Vec<Created> {
-        match self.insert_all(changes).await {
+    async fn create_together(self, changes: Vec<Change>) -> Vec<Created> {
+        match self.insert_all(&changes).await {
             Ok(earlier) => earlier.into_iter().map(Ok).collect(),
             // One that the database will not take must not keep the others from being made.
             Err(StoreError::Bug(_)) if changes.len() > 1 => {
                 let mut outcomes = Vec::new();
-                for change in changes {
+                for change in &changes {
                     let alone = self.insert_all(std::slice::from_ref(change)).await;
                     outcomes.push(alone.map(|mut earlier| earlier.pop().flatten()));
                 }

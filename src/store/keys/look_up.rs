@@ -44,21 +44,16 @@ impl Store {
     /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
     pub async fn find_key_by_secret(&self, hashes: &[SecretHash]) -> Found {
         for hash in hashes {
-            let store = self.clone();
-            let together = move |hashes: Vec<SecretHash>| {
-                let store = store.clone();
-                async move { store.look_up(&hashes).await }
-            };
             let given_up = || Err(StoreError::Unavailable("a look-up was given up".into()));
-            if let Some(found) = self.look_ups.join(*hash, together).await.unwrap_or_else(given_up)? {
+            if let Some(found) = self.look_ups.join(*hash, self, Self::look_up).await.unwrap_or_else(given_up)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    async fn look_up(&self, hashes: &[SecretHash]) -> Vec<Found> {
-        match self.read(async |database| read(database, hashes).await).await {
+    async fn look_up(self, hashes: Vec<SecretHash>) -> Vec<Found> {
+        match self.read(async |database| read(database, &hashes).await).await {
             Ok(found) => hashes.iter().map(|hash| found.get(hash).cloned().transpose()).collect(),
             Err(error) => vec![Err(error); hashes.len()],
         }
