@@ -1,6 +1,7 @@
 //! Patience: how long a connection may keep the server waiting. A timer for the head of every request costs more than
 //! reading it, so what a connection does is noted, and looked at from time to time.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 /// What a connection does.
 pub struct Activity {
@@ -71,17 +72,24 @@ impl Activity {
     }
 
     /// Ends when the connection has waited for the same head, or been idle, for longer than it may. A look each
-    /// `head_timeout` keeps a limit to within one more of these.
+    /// `head_timeout` keeps a limit to within one more of these; one that is found idle is not looked at again until
+    /// something comes, as ten thousand of them would keep a core busy. What comes is seen because the connection is
+    /// read in the same task.
     pub async fn overstays(&self, head_timeout: Duration, idle_timeout: Duration) {
         let (mut seen, mut since) = (self.doing(), Instant::now());
         loop {
             sleep(head_timeout).await;
-            let now = self.doing();
-            match now {
-                _ if now != seen => (seen, since) = (now, Instant::now()),
+            match self.doing() {
+                now if now != seen => (seen, since) = (now, Instant::now()),
                 Doing::InHead { .. } => return,
-                Doing::Idle { .. } if since.elapsed() >= idle_timeout => return,
-                Doing::Idle { .. } | Doing::Answering => {}
+                Doing::Answering => {}
+                Doing::Idle { .. } => {
+                    let changed = poll_fn(|_| if self.doing() == seen { Poll::Pending } else { Poll::Ready(()) });
+                    if timeout_at(since + idle_timeout, changed).await.is_err() {
+                        return;
+                    }
+                    (seen, since) = (self.doing(), Instant::now());
+                }
             }
         }
     }
