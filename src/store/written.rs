@@ -46,15 +46,18 @@ impl Written {
 
     /// `INSERT INTO … VALUES …` of whole rows, for a transaction that ends when it fails. SQLite would otherwise copy every
     /// page beforehand, to undo the statement alone.
-    pub fn insert<A: ActiveModelTrait>(self, rows: impl IntoIterator<Item = A>) -> Self {
+    pub fn insert<A: ActiveModelTrait>(mut self, rows: impl IntoIterator<Item = A>) -> Self {
         let insert = if self.backend == DbBackend::Sqlite { "INSERT OR FAIL INTO" } else { "INSERT INTO" };
         let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter().collect();
         let names: Vec<_> = columns.iter().map(IdenStatic::as_str).collect();
         let text = format!("{insert} {} ({}) ", A::Entity::default().table_name(), names.join(", "));
-        let values = |mut row: A| {
-            columns.iter().map(|column| row.take(*column).into_value().expect("a whole row")).collect::<Vec<_>>()
-        };
-        self.text(&text).rows(rows.into_iter().map(values))
+        let (rows, columns) = (rows.into_iter(), &columns);
+        self.values.reserve(rows.size_hint().0 * columns.len());
+        self.text(&text).rows(
+            rows.map(move |mut row| {
+                columns.iter().map(move |column| row.take(*column).into_value().expect("a whole row"))
+            }),
+        )
     }
 
     pub fn statement(self) -> Statement {

@@ -1,5 +1,7 @@
 //! A model of the cache's stamps: every interleaving of fills and a revocation, one by one (loom).
 
+#![cfg(test)]
+
 mod atomic {
     pub use loom::sync::atomic::{AtomicU64, Ordering};
 }
