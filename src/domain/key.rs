@@ -111,6 +111,8 @@ pub struct KeyOfSecret {
     pub secret_hash: SecretHash,
     /// When the secret alone ends.
     pub secret_expires_at: Option<DateTime<Utc>>,
+    /// Of the secret, as far as it was written.
+    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 /// What is stored of a secret.

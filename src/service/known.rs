@@ -49,7 +49,7 @@ impl KnownKey {
             text: format!("{}{MARK}{metadata}", key.name.as_str()).into(),
             expires_at: key.expires_at.into(),
             secret_ends: key.secret_expires_at.into(),
-            tally: Tally::default(),
+            tally: Tally::of(key.last_used_at),
             created_at: u32::try_from(key.created_at.timestamp()).unwrap_or_default(),
             standing: key.standing,
             owner: owners.of(key.owner),
@@ -173,6 +173,7 @@ pub mod tests {
             secret_id: new_id(at(1)),
             secret_hash: SecretHash([0; 32]),
             secret_expires_at: secret_ends.map(at),
+            last_used_at: None,
         };
         KnownKey::new(key, &Shared::default(), &Shared::default())
     }

@@ -31,6 +31,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Of a secret whose last use was written then: nobody else remembers that of a key that was out of memory.
+    pub fn of(last_used_at: Option<DateTime<Utc>>) -> Self {
+        Self { written_at: last_used_at.map_or(0, seconds).into(), ..Self::default() }
+    }
+
     fn count(&self, verdict: Verdict) -> &AtomicU32 {
         match verdict {
             Verdict::Valid => &self.counts[0],
@@ -42,6 +47,21 @@ impl Tally {
     /// Whether the counts now wait to be written, and did not before.
     fn add(&self, verdict: Verdict, count: u32) -> bool {
         self.count(verdict).fetch_add(count, Ordering::AcqRel) == 0
+    }
+
+    /// Takes over what the other one counted.
+    fn absorb(&self, other: &Self) {
+        for (count, others) in self.counts.iter().zip(&other.counts) {
+            count.fetch_add(others.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        }
+        self.used_at.fetch_max(other.used_at.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        self.written_at.fetch_max(other.written_at.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn is_due(&self, now: DateTime<Utc>) -> bool {
+        let written = self.written_at.load(Ordering::Relaxed);
+        // A clock that was ahead may have written what is yet to come.
+        !(seconds(now - WRITTEN_EVERY)..=seconds(now)).contains(&written)
     }
 }
 
@@ -127,15 +147,19 @@ impl Service {
     /// Writes what is due, or everything. What cannot be written now waits on.
     pub async fn write_usage(&self, everything: bool) -> Result<(), ServiceError> {
         let now = self.clock.now();
-        let last = seconds(now - WRITTEN_EVERY);
-        let is_due = |known: &Arc<KnownKey>| everything || known.tally.written_at.load(Ordering::Relaxed) < last;
-        let due: Vec<_> = {
-            let mut waiting = self.usage.waiting();
-            let due = waiting.extract_if(.., |known| is_due(known)).collect();
-            // After a rush it would hold its room for good.
-            waiting.shrink_to_fit();
-            due
-        };
+        let mut due = std::mem::take(&mut *self.usage.waiting());
+        // Neighbours in the database are written together, and one that left memory and came back once.
+        due.sort_by_key(|known| known.secret_id);
+        due.dedup_by(|newer, older| {
+            let is_same = newer.secret_id == older.secret_id && newer.refusal() == older.refusal();
+            if is_same {
+                newer.tally.absorb(&older.tally);
+                std::mem::swap(newer, older);
+            }
+            is_same
+        });
+        let early = due.extract_if(.., |known| !everything && !known.tally.is_due(now)).collect::<Vec<_>>();
+        self.usage.waiting().extend(early);
         const BATCH: usize = 200;
         let mut batches = due.chunks(BATCH);
         while let Some(batch) = batches.next() {

@@ -33,7 +33,10 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
-    let server = Server::start();
+    scene_on(Server::start())
+}
+
+fn scene_on(server: Server) -> Scene {
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let alice = server.token("alice");
     Scene { server, gateway, alice }
@@ -109,6 +112,23 @@ async fn counts_of_more_keys_than_are_written_at_once_survive_a_write_that_fails
     a_write_failed(&scene.server).await;
     other.execute_unprepared("ROLLBACK").await.unwrap();
     assert_eq!(sum_at_the_end(scene.server).await, 1 + KEYS);
+}
+
+#[tokio::test]
+async fn a_key_that_memory_does_not_keep_is_written_no_more_often_than_another() {
+    let scene = scene_on(Server::with(&["--cache-entries", "1"]));
+    let keys = [scene.key().await, scene.key().await];
+    for key in &keys {
+        scene.ask(key).await;
+    }
+    let written = async || (sum(&scene.server).await == 2).then_some(());
+    eventually(Duration::from_secs(10), "first uses that are written", written).await;
+    for key in keys.iter().cycle().take(20) {
+        scene.ask(key).await;
+    }
+    scene.just_written().await;
+    assert_eq!(sum(&scene.server).await, 2 + 1, "before the minute is over");
+    assert_eq!(sum_at_the_end(scene.server).await, 2 + 1 + 20);
 }
 
 /// The write waits for the lock when the end comes.

@@ -33,11 +33,12 @@ struct Row {
     secret_id: Uuid,
     hash: Vec<u8>,
     secret_expires_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
 }
 
 const BY_HASH: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
     k.enabled, k.revoked_at, k.created_at, k.expires_at, \
-    s.id AS secret_id, s.hash, s.expires_at AS secret_expires_at \
+    s.id AS secret_id, s.hash, s.expires_at AS secret_expires_at, s.last_used_at \
     FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash IN ";
 
 impl Store {
@@ -89,5 +90,6 @@ fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyOfSecret, DbErr> {
         secret_id: row.secret_id,
         secret_hash,
         secret_expires_at: row.secret_expires_at,
+        last_used_at: row.last_used_at,
     })
 }
