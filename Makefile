@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test chaos bench bench-peers lint deny tools openapi sdk deb test-deb
+.PHONY: run test chaos fuzz bench bench-peers lint deny tools openapi sdk deb test-deb
 
 run:
 	cargo build --release --locked
@@ -14,6 +14,11 @@ test: tools
 chaos: tools
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
+
+# Generated input, other each time: so many cases of each property of the parsers, then requests made of the document.
+fuzz: tools
+	PROPTEST_CASES=$${FUZZ_CASES:-100000} cargo test --locked --lib -- --nocapture
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} cargo test --locked --test e2e -- --nocapture schemathesis::
 
 # How fast: see README.md. With arguments: make bench BENCH="--keys 10000000 --readme".
 bench: tools

@@ -1,18 +1,27 @@
-//! Schemathesis: the served document against the service, in hundreds of requests.
+//! Schemathesis: the served document against the service, in thousands of requests; `FUZZ_EXAMPLES` asks for other ones,
+//! and as many more.
+
+use std::env;
 
 use crate::support::Server;
-use crate::tools::{leftovers, python, succeed};
+use crate::tools::{leftovers, python_for, succeed};
 
 #[tokio::test]
 async fn the_service_keeps_every_promise_of_its_document() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
+    let wanted = env::var("FUZZ_EXAMPLES").ok();
+    let (time, choice) = match &wanted {
+        Some(examples) => ("4h", vec!["--max-examples", examples]),
+        None => ("2m", vec!["--max-examples", "100", "--generation-deterministic"]),
+    };
     succeed(
-        python("schemathesis")
-            .args(["run", &format!("{}/openapi.json", server.url)])
+        python_for(time, "schemathesis")
+            .arg("run")
+            .args(choice)
+            .arg(format!("{}/openapi.json", server.url))
             .args(["--header", &format!("Authorization: Bearer {}", server.token("alice"))])
             .args(["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--mode", "all"])
-            .args(["--max-examples", "100", "--generation-deterministic"])
             .args(["--request-timeout", "10", "--continue-on-failure", "--no-color"])
             .args(["--report", "junit", "--report-junit-path"])
             .arg(leftovers().join("schemathesis.xml"))

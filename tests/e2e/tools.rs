@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+/// How long a tool may take.
+const USUALLY: &str = "2m";
+
 /// The project's top.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,7 +25,12 @@ pub fn npm(name: &str) -> Command {
 }
 
 pub fn python(name: &str) -> Command {
-    bounded(&project().join("target/tools/venv/bin").join(name))
+    python_for(USUALLY, name)
+}
+
+/// One that may take this long.
+pub fn python_for(time: &str, name: &str) -> Command {
+    bounded_by(time, &project().join("target/tools/venv/bin").join(name))
 }
 
 /// A script of this directory, in Node.
@@ -49,11 +57,15 @@ pub fn installed(name: &str) -> PathBuf {
     program.unwrap_or_else(|| panic!("{name} is missing: run make tools"))
 }
 
-/// Ends the tool and what it started when it takes too long.
 fn bounded(program: &Path) -> Command {
+    bounded_by(USUALLY, program)
+}
+
+/// Ends the tool and what it started when it takes too long.
+fn bounded_by(time: &str, program: &Path) -> Command {
     assert!(program.exists(), "{} is missing: run make tools", program.display());
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "120"]).arg(program);
+    command.args(["--kill-after=5", time]).arg(program);
     // The tools talk to this machine only.
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env_remove(name);
