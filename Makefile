@@ -18,7 +18,7 @@ chaos: tools
 # Generated input, other each time: so many cases of each property of the parsers, then requests made of the document.
 fuzz: tools
 	PROPTEST_CASES=$${FUZZ_CASES:-100000} cargo test --locked --lib -- --nocapture
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} cargo test --locked --test e2e -- --nocapture schemathesis::
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-300} cargo test --locked --test e2e -- --nocapture schemathesis::
 
 # How fast: see README.md. With arguments: make bench BENCH="--keys 10000000 --readme".
 bench: tools
