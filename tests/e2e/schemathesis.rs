@@ -4,7 +4,7 @@
 use std::env;
 
 use crate::support::Server;
-use crate::tools::{leftovers, python_for, succeed};
+use crate::tools::{USUALLY, leftovers, python_for, succeed};
 
 #[tokio::test]
 async fn the_service_keeps_every_promise_of_its_document() {
@@ -13,7 +13,7 @@ async fn the_service_keeps_every_promise_of_its_document() {
     let wanted = env::var("FUZZ_EXAMPLES").ok();
     let (time, choice) = match &wanted {
         Some(examples) => ("4h", vec!["--max-examples", examples]),
-        None => ("2m", vec!["--max-examples", "100", "--generation-deterministic"]),
+        None => (USUALLY, vec!["--max-examples", "100", "--generation-deterministic"]),
     };
     succeed(
         python_for(time, "schemathesis")

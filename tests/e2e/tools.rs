@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// How long a tool may take.
-const USUALLY: &str = "2m";
+pub const USUALLY: &str = "2m";
 
 /// The project's top.
 pub fn project() -> &'static Path {
@@ -21,7 +21,7 @@ pub fn leftovers() -> PathBuf {
 }
 
 pub fn npm(name: &str) -> Command {
-    bounded(&project().join("tests/e2e/node_modules/.bin").join(name))
+    bounded(USUALLY, &project().join("tests/e2e/node_modules/.bin").join(name))
 }
 
 pub fn python(name: &str) -> Command {
@@ -30,7 +30,7 @@ pub fn python(name: &str) -> Command {
 
 /// One that may take this long.
 pub fn python_for(time: &str, name: &str) -> Command {
-    bounded_by(time, &project().join("target/tools/venv/bin").join(name))
+    bounded(time, &project().join("target/tools/venv/bin").join(name))
 }
 
 /// A script of this directory, in Node.
@@ -41,12 +41,12 @@ pub fn script(name: &str) -> Command {
 }
 
 pub fn system(name: &str) -> Command {
-    bounded(&installed(name))
+    bounded(USUALLY, &installed(name))
 }
 
 /// A program that the tests' own sources were built to.
 pub fn built(path: &str) -> Command {
-    bounded(&project().join("target").join(path))
+    bounded(USUALLY, &project().join("target").join(path))
 }
 
 /// Where the machine has this program. Debian puts servers where a user's path does not lead.
@@ -57,12 +57,8 @@ pub fn installed(name: &str) -> PathBuf {
     program.unwrap_or_else(|| panic!("{name} is missing: run make tools"))
 }
 
-fn bounded(program: &Path) -> Command {
-    bounded_by(USUALLY, program)
-}
-
 /// Ends the tool and what it started when it takes too long.
-fn bounded_by(time: &str, program: &Path) -> Command {
+fn bounded(time: &str, program: &Path) -> Command {
     assert!(program.exists(), "{} is missing: run make tools", program.display());
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", time]).arg(program);
