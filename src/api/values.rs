@@ -340,7 +340,7 @@ impl Presented {
     /// The secret of 32 zero bytes, which no random source will ever give.
     pub fn example() -> Self {
         let prefix = "mk".parse().expect("mk is a prefix");
-        Self(Secret::mint(&prefix, &Entropy::fixed([0; 32])).expose().to_owned())
+        Self(Secret::mint(&prefix, &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH).expose().to_owned())
     }
 }
 

@@ -1,16 +1,20 @@
 //! Secret: the string that a client presents.
 //!
-//! `<prefix>_<43 base62 digits><6 base62 digits>`: the 43 are 32 random bytes as one big-endian number, the 6 are the
-//! CRC-32 (the one of ISO-HDLC, as in zlib) of everything before them. The checksum keeps a mistyped or invented
-//! string from ever reaching the database, and lets a scanner tell a leaked secret from a random word.
+//! `<prefix>_<43 base62 digits><6 base62 digits>`: the 43 are 26 random bytes and the time of minting, six bytes of
+//! milliseconds since the epoch, as one big-endian number; the 6 are the CRC-32 (the one of ISO-HDLC, as in zlib) of
+//! everything before them. The checksum keeps a mistyped or invented string from ever reaching the database, and lets a
+//! scanner tell a leaked secret from a random word.
 //!
-//! The store keeps `blake3::keyed_hash(pepper, secret)`. A slow password hash would buy nothing: 256 random bits
-//! cannot be guessed, and verify must answer in microseconds.
+//! The store keeps the time and `blake3::keyed_hash(pepper, secret)` in the room of one hash. So secrets of one time lie
+//! side by side in its index: new ones go to its end, where a random place for each would have a page of its own written
+//! for every key that is made. A slow password hash would buy nothing: 208 random bits cannot be guessed, and verify must
+//! answer in microseconds.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
@@ -20,6 +24,7 @@ use super::Broken;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BODY: usize = 43;
 const CHECKSUM: usize = 6;
+const TIME: usize = 6;
 
 /// 32 bytes from the operating system's random source.
 pub struct Entropy([u8; 32]);
@@ -78,11 +83,14 @@ pub struct Secret<'a>(Cow<'a, str>);
 pub struct Malformed;
 
 impl Secret<'static> {
-    pub fn mint(prefix: &SecretPrefix, Entropy(bytes): &Entropy) -> Self {
+    /// Of a time between 1970 and the year 10889.
+    pub fn mint(prefix: &SecretPrefix, Entropy(bytes): &Entropy, at: DateTime<Utc>) -> Self {
+        let mut bytes = *bytes;
+        bytes[32 - TIME..].copy_from_slice(&at.timestamp_millis().to_be_bytes()[8 - TIME..]);
         let mut text = String::with_capacity(prefix.0.len() + 1 + BODY + CHECKSUM);
         text.push_str(&prefix.0);
         text.push('_');
-        text.extend(base62(bytes).map(char::from));
+        text.extend(base62(&bytes).map(char::from));
         let checksum = checksum(&text);
         text.extend(checksum.map(char::from));
         Self(Cow::Owned(text))
@@ -121,6 +129,13 @@ impl<'a> Secret<'a> {
     pub fn last4(&self) -> &str {
         &self.0[self.0.len() - 4..]
     }
+
+    fn time(&self) -> [u8; TIME] {
+        let (_, tail) = self.0.as_bytes().split_at(self.0.len() - BODY - CHECKSUM);
+        // The number's last eight bytes: what is beyond them does not change them.
+        let last = tail[..BODY].iter().fold(0_u64, |number, digit| number.wrapping_mul(62).wrapping_add(value(*digit)));
+        *last.to_be_bytes().last_chunk().expect("six is less than eight")
+    }
 }
 
 impl fmt::Debug for Secret<'_> {
@@ -157,6 +172,16 @@ fn base62(number: &[u8; 32]) -> [u8; BODY] {
     digits
 }
 
+/// Of a digit that is one.
+fn value(digit: u8) -> u64 {
+    let (first, before) = match digit {
+        b'0'..=b'9' => (b'0', 0),
+        b'A'..=b'Z' => (b'A', 10),
+        _ => (b'a', 36),
+    };
+    u64::from(digit - first + before)
+}
+
 /// Writes the last digits of a number.
 fn write_base62(mut number: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
@@ -165,7 +190,7 @@ fn write_base62(mut number: u64, digits: &mut [u8]) {
     }
 }
 
-/// The keyed hash of a secret: what the store holds and looks up.
+/// When a secret was minted, and 26 bytes of its keyed hash: what the store holds and looks up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SecretHash(pub [u8; 32]);
 
@@ -197,7 +222,9 @@ impl Pepper {
     }
 
     pub fn hash(&self, secret: &Secret<'_>) -> SecretHash {
-        SecretHash(*blake3::keyed_hash(&self.key, secret.expose().as_bytes()).as_bytes())
+        let mut hash = *blake3::keyed_hash(&self.key, secret.expose().as_bytes()).as_bytes();
+        hash[..TIME].copy_from_slice(&secret.time());
+        SecretHash(hash)
     }
 }
 
@@ -236,22 +263,36 @@ mod tests {
         "[a-z0-9]{1,6}(_[a-z0-9]{1,6}){0,2}".prop_map(|text| text.parse().unwrap())
     }
 
+    fn minted(bytes: [u8; 32], milliseconds: i64) -> Secret<'static> {
+        let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
+        Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed(bytes), at)
+    }
+
     #[test]
     fn the_layout_is_prefix_43_digits_and_6_digits_of_crc() {
-        let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([0; 32]));
+        let secret = minted([0; 32], 0);
         // These were worked out apart from this code (python: divmod, zlib.crc32).
         assert_eq!(secret.expose(), format!("mk_{}{}", "0".repeat(43), "4NvClr"));
         assert_eq!(secret.start(), "mk_0000");
         assert_eq!(secret.last4(), "vClr");
-        let rising = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed(std::array::from_fn(|place| place as u8)));
+        let rising = minted(std::array::from_fn(|place| place as u8), 0x1a1b_1c1d_1e1f);
         assert_eq!(rising.expose(), "mk_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf3YmgQx");
-        let largest = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([255; 32]));
+        let largest = minted([255; 32], 0xffff_ffff_ffff);
         assert_eq!(largest.expose(), "mk_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp11GHCu7");
     }
 
     #[test]
+    fn hashes_are_in_the_order_in_which_secrets_were_minted() {
+        let pepper = Pepper::derive(&"n".repeat(32));
+        let hash = |bytes, milliseconds| pepper.hash(&minted([bytes; 32], milliseconds)).0;
+        assert!(hash(9, 1_799_999_999_999) < hash(1, 1_800_000_000_000));
+        assert!(hash(1, 1_800_000_000_000) < hash(5, 1_800_000_000_001));
+        assert_ne!(hash(1, 0)[TIME..], hash(2, 0)[TIME..]);
+    }
+
+    #[test]
     fn debug_output_shows_nothing_of_the_secret() {
-        let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([7; 32]));
+        let secret = minted([7; 32], 0);
         assert_eq!(format!("{secret:?}"), "Secret(..)");
     }
 
@@ -277,14 +318,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_minted_parses(prefix in prefix(), bytes: [u8; 32]) {
-            let secret = Secret::mint(&prefix, &Entropy::fixed(bytes));
-            prop_assert!(Secret::parse(secret.expose()).is_ok());
+        fn what_is_minted_parses_and_tells_when(prefix in prefix(), bytes: [u8; 32], at in 0..1_i64 << 48) {
+            let at = DateTime::from_timestamp_millis(at).unwrap();
+            let secret = Secret::mint(&prefix, &Entropy::fixed(bytes), at);
+            let parsed = Secret::parse(secret.expose());
+            prop_assert_eq!(&parsed.unwrap().time(), &at.timestamp_millis().to_be_bytes()[2..]);
         }
 
         #[test]
         fn one_changed_character_is_noticed(prefix in prefix(), bytes: [u8; 32], at: prop::sample::Index, to in "[0-9A-Za-z_]") {
-            let secret = Secret::mint(&prefix, &Entropy::fixed(bytes));
+            let secret = Secret::mint(&prefix, &Entropy::fixed(bytes), DateTime::UNIX_EPOCH);
             let at = at.index(secret.expose().len());
             let mut changed = secret.expose().to_owned();
             changed.replace_range(at..=at, &to);

@@ -129,7 +129,7 @@ async fn a_lifetime_beyond_the_callers_is_refused_at_the_member_that_was_sent() 
 async fn a_key_that_nobody_made_is_an_invalid_token() {
     let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
     let prefix: SecretPrefix = "mk".parse().unwrap();
-    let unknown = Secret::mint(&prefix, &Entropy::fixed([7; 32])).expose().to_owned();
+    let unknown = Secret::mint(&prefix, &Entropy::fixed([7; 32]), DateTime::UNIX_EPOCH).expose().to_owned();
     let good = secret(&key);
     let last = if good.ends_with('0') { '1' } else { '0' };
     let swapped = good.replacen("mk_", "mk2_", 1);

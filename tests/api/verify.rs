@@ -30,7 +30,7 @@ async fn is_refused(server: &Server, gateway: &str, body: Value, code: &str) {
 }
 
 fn unknown() -> String {
-    Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([7; 32])).expose().to_owned()
+    Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([7; 32]), DateTime::UNIX_EPOCH).expose().to_owned()
 }
 
 #[tokio::test]

@@ -115,8 +115,9 @@ async fn insert(
     let sql = if backend == DbBackend::Sqlite { SQLITE } else { POSTGRES };
     let prefix = "mk".parse().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let entropy = Entropy::from_os().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let hash = pools.pepper.hash(&Secret::mint(&prefix, &entropy)).0.to_vec();
-    let id = new_id(Clock::System.now());
+    let now = Clock::System.now();
+    let hash = pools.pepper.hash(&Secret::mint(&prefix, &entropy, now)).0.to_vec();
+    let id = new_id(now);
     let values = [id.into(), hash.into(), name.clone().into()];
     let insert = Statement::from_sql_and_values(backend, sql, values);
     pools.writer.execute_raw(insert).await.map_err(InternalServerError)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use chrono::{DateTime, Utc};
 use entity::secret;
 use mintkey::domain::secret::{Entropy, Peppers, Secret};
 use sea_orm::ActiveValue::Set;
@@ -150,7 +151,7 @@ impl Place {
         let mut made = Vec::new();
         for n in 0..known {
             let number = 2 * (1 + n * (keys / 2) / known).min(keys / 2);
-            let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap());
+            let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap(), time(number));
             let row = secret::ActiveModel {
                 key_id: Set(id(KEY, number)),
                 id: Set(id(SECRET, number)),
@@ -175,6 +176,13 @@ fn id(beginning: &str, number: u64) -> Uuid {
     format!("{beginning}{number:015x}").parse().unwrap()
 }
 
+/// When the secrets were minted, in milliseconds: one after another.
+const FIRST: u64 = 0x0190_0000_0000;
+
+fn time(number: u64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis((FIRST + number).cast_signed()).unwrap()
+}
+
 /// The statements that add keys of these numbers, with their secrets, which nobody knows.
 fn rows(backend: DbBackend, first: u64, last: u64) -> [String; 2] {
     let (numbers, id, hash): (_, fn(&str) -> String, _) = match backend {
@@ -183,12 +191,12 @@ fn rows(backend: DbBackend, first: u64, last: u64) -> [String; 2] {
                 "(WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) SELECT i FROM n)"
             ),
             |beginning| format!("unhex(printf('{beginning}%015x', i))"),
-            "randomblob(32)",
+            format!("unhex(printf('%012x', {FIRST} + i) || hex(randomblob(26)))"),
         ),
         _ => (
             format!("generate_series({first}, {last}) AS n(i)"),
             |beginning| format!("('{beginning}' || lpad(to_hex(i), 15, '0'))::uuid"),
-            "sha256(i::text::bytea)",
+            format!("decode(lpad(to_hex({FIRST} + i), 12, '0'), 'hex') || substr(sha256(i::text::bytea), 1, 26)"),
         ),
     };
     let keys = "owner_issuer, organization, scopes, metadata, enabled, start, last4, created_at, updated_at, \

@@ -16,7 +16,7 @@ use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
 use crate::service::keys::IssuedKey;
 
-/// A key with a new secret: the deployment's prefix, 43 random base62 characters and a checksum of 6.
+/// A key with a new secret: the deployment's prefix, 43 base62 characters that nobody can guess and a checksum of 6.
 #[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateResponse {
@@ -75,7 +75,7 @@ impl Example for ApiKey {
 }
 
 fn example_secret() -> Secret<'static> {
-    Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]))
+    Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH)
 }
 
 fn example_key(secret: &Secret<'_>) -> DomainKey {

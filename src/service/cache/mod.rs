@@ -26,11 +26,11 @@ use stamps::{Stamp, Stamps};
 
 use crate::domain::secret::SecretHash;
 
-/// Half of a keyed hash: nobody can find two that begin alike, and the other half would be a fifth of an entry.
+/// The later half of a keyed hash: nobody can find two that end alike, and the other half would be a fifth of an entry.
 pub type Half = [u8; 16];
 
 pub fn half(hash: &[u8; 32]) -> &Half {
-    hash.first_chunk().expect("16 is less than 32")
+    hash.last_chunk().expect("16 is less than 32")
 }
 
 /// What is known by a keyed hash.

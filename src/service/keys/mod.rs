@@ -40,7 +40,7 @@ pub struct IssuedKey {
 impl Service {
     fn mint(&self, now: DateTime<Utc>) -> Result<(Secret<'static>, StoredSecret), ServiceError> {
         let entropy = Entropy::from_os().map_err(|error| ServiceError::Internal(format!("no randomness: {error}")))?;
-        let secret = Secret::mint(&self.prefix, &entropy);
+        let secret = Secret::mint(&self.prefix, &entropy, now);
         let pepper = self.peppers.newest();
         let stored = StoredSecret {
             id: new_id(now),
