@@ -78,7 +78,7 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
                     method,
                     route = route.map_or("-", |route| &route.template),
                     status = status.as_u16(),
-                    duration_ms = took.as_secs_f64() * 1e3,
+                    duration_ms = took.as_micros() as f64 / 1e3,
                     subject = context.subject(),
                     cause,
                     "answered"

@@ -52,7 +52,9 @@ impl Written {
         let names: Vec<_> = columns.iter().map(IdenStatic::as_str).collect();
         let text = format!("{insert} {} ({}) ", A::Entity::default().table_name(), names.join(", "));
         let (rows, columns) = (rows.into_iter(), &columns);
-        self.values.reserve(rows.size_hint().0 * columns.len());
+        let values = rows.size_hint().0 * columns.len();
+        self.values.reserve(values);
+        self.sql.reserve("?, ".len() * values);
         self.text(&text).rows(
             rows.map(move |mut row| {
                 columns.iter().map(move |column| row.take(*column).into_value().expect("a whole row"))
