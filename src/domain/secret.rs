@@ -22,6 +22,16 @@ use serde::{Deserialize, Serialize};
 use super::Broken;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// What each digit stands for: looked up, since random digits make branches guess wrong.
+const VALUES: [u8; 256] = {
+    let mut values = [0; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 const BODY: usize = 43;
 const CHECKSUM: usize = 6;
 const TIME: usize = 6;
@@ -132,8 +142,9 @@ impl<'a> Secret<'a> {
 
     fn time(&self) -> [u8; TIME] {
         let (_, tail) = self.0.as_bytes().split_at(self.0.len() - BODY - CHECKSUM);
+        let values = tail[..BODY].iter().map(|digit| u64::from(VALUES[usize::from(*digit)]));
         // The number's last eight bytes: what is beyond them does not change them.
-        let last = tail[..BODY].iter().fold(0_u64, |number, digit| number.wrapping_mul(62).wrapping_add(value(*digit)));
+        let last = values.fold(0_u64, |number, value| number.wrapping_mul(62).wrapping_add(value));
         *last.to_be_bytes().last_chunk().expect("six is less than eight")
     }
 }
@@ -170,16 +181,6 @@ fn base62(number: &[u8; 32]) -> [u8; BODY] {
         write_base62(remainder, digits);
     }
     digits
-}
-
-/// Of a digit that is one.
-fn value(digit: u8) -> u64 {
-    let (first, before) = match digit {
-        b'0'..=b'9' => (b'0', 0),
-        b'A'..=b'Z' => (b'A', 10),
-        _ => (b'a', 36),
-    };
-    u64::from(digit - first + before)
 }
 
 /// Writes the last digits of a number.
