@@ -8,7 +8,8 @@ pub struct Model {
     pub key_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// `blake3::keyed_hash` of the secret under the pepper named beside it: 32 bytes.
+    /// 32 bytes: six of the secret's time, in milliseconds since the epoch, and of its `blake3::keyed_hash` under the
+    /// pepper named beside it the last 26.
     #[sea_orm(unique)]
     pub hash: Vec<u8>,
     pub pepper_id: String,

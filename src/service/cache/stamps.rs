@@ -38,7 +38,7 @@ impl Stamps {
     }
 
     fn of(&self, hash: &[u8; 32]) -> &AtomicU64 {
-        // A keyed hash is uniform, so any of its bytes spread evenly.
+        // It begins with a time; the keyed bytes after it are uniform.
         let index = usize::from(hash[30]) << 8 | usize::from(hash[31]);
         &self.0[index & (self.0.len() - 1)]
     }
