@@ -4,14 +4,13 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "secrets")]
 pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub key_id: Uuid,
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
     /// 32 bytes: six of the secret's time, in milliseconds since the epoch, and of its `blake3::keyed_hash` under the
     /// pepper named beside it the last 26.
-    #[sea_orm(unique)]
+    #[sea_orm(primary_key, auto_increment = false)]
     pub hash: Vec<u8>,
+    /// For people, and in the order of making.
+    pub id: Uuid,
+    pub key_id: Uuid,
     pub pepper_id: String,
     pub start: String,
     pub last4: String,

@@ -109,21 +109,32 @@ impl MigrationTrait for Migration {
                 manager,
                 Table::create()
                     .table(Secrets::Table)
-                    .col(uuid(Secrets::KeyId))
+                    // A verify that asks for a hash finds the row itself there, not the way to it.
+                    .col(blob(Secrets::Hash).primary_key())
                     .col(uuid(Secrets::Id))
-                    .col(blob(Secrets::Hash).unique_key())
+                    .col(uuid(Secrets::KeyId))
                     .col(text(Secrets::PepperId))
                     .col(text(Secrets::Start))
                     .col(text(Secrets::Last4))
                     .col(timestamp_with_time_zone(Secrets::CreatedAt))
                     .col(timestamp_with_time_zone_null(Secrets::ExpiresAt))
                     .col(timestamp_with_time_zone_null(Secrets::LastUsedAt))
-                    .primary_key(Index::create().col(Secrets::KeyId).col(Secrets::Id))
                     .foreign_key(
                         ForeignKey::create().from(Secrets::Table, Secrets::KeyId).to(ApiKeys::Table, ApiKeys::Id),
                     )
                     .to_owned(),
             ))
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("secrets_by_key")
+                    .table(Secrets::Table)
+                    .col(Secrets::KeyId)
+                    .col(Secrets::Id)
+                    .unique()
+                    .to_owned(),
+            )
             .await?;
         manager
             .create_table(

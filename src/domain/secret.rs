@@ -132,17 +132,21 @@ impl<'a> Secret<'a> {
 
     /// Prefix and first four characters: enough for an owner to tell keys apart, too little to guess the rest.
     pub fn start(&self) -> &str {
-        let body = self.0.len() - BODY - CHECKSUM;
-        &self.0[..body + 4]
+        &self.0[..self.body() + 4]
     }
 
     pub fn last4(&self) -> &str {
         &self.0[self.0.len() - 4..]
     }
 
+    /// Where the digits begin.
+    fn body(&self) -> usize {
+        self.0.len() - BODY - CHECKSUM
+    }
+
     fn time(&self) -> [u8; TIME] {
-        let (_, tail) = self.0.as_bytes().split_at(self.0.len() - BODY - CHECKSUM);
-        let values = tail[..BODY].iter().map(|digit| u64::from(VALUES[usize::from(*digit)]));
+        let digits = self.0.as_bytes()[self.body()..].iter().take(BODY);
+        let values = digits.map(|digit| u64::from(VALUES[usize::from(*digit)]));
         // The number's last eight bytes: what is beyond them does not change them.
         let last = values.fold(0_u64, |number, value| number.wrapping_mul(62).wrapping_add(value));
         *last.to_be_bytes().last_chunk().expect("six is less than eight")

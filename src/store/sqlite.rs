@@ -85,8 +85,10 @@ fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
 /// still counts a transaction as open, and would make of all that follow parts of one that nobody commits: acknowledged,
 /// and lost. Such a connection is closed.
 async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // What was dropped is rolled back by the time that this is answered.
-    connection.ping().await?;
+    if connection.is_in_transaction() {
+        // What was dropped is rolled back by the time that this is answered.
+        connection.ping().await?;
+    }
     Ok(!connection.is_in_transaction())
 }
 

@@ -8,7 +8,8 @@ use entity::secret;
 use mintkey::domain::secret::{Entropy, Peppers, Secret};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait, Statement, TransactionTrait,
+    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait, QueryFilter,
+    Statement, TransactionTrait,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -153,14 +154,13 @@ impl Place {
             let number = 2 * (1 + n * (keys / 2) / known).min(keys / 2);
             let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap(), time(number));
             let row = secret::ActiveModel {
-                key_id: Set(id(KEY, number)),
-                id: Set(id(SECRET, number)),
                 hash: Set(peppers.newest().hash(&secret).0.to_vec()),
                 start: Set(secret.start().to_owned()),
                 last4: Set(secret.last4().to_owned()),
                 ..Default::default()
             };
-            secret::Entity::update(row).exec(&transaction).await.unwrap();
+            let this = secret::Entity::update_many().set(row).filter(secret::Column::KeyId.eq(id(KEY, number)));
+            this.exec(&transaction).await.unwrap();
             made.push(Known { id: id(KEY, number), secret: secret.expose().to_owned() });
         }
         transaction.commit().await.unwrap();

@@ -14,7 +14,8 @@ pub use list::KeyFilter;
 pub use look_up::Found;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select,
 };
 use uuid::Uuid;
 
@@ -125,13 +126,12 @@ impl Store {
             // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
             changes::tell(transaction, &before).await?;
             let row = secret::ActiveModel {
-                key_id: Set(key),
-                id: Set(id),
                 hash: Set(hash.0.to_vec()),
                 pepper_id: Set(pepper_id.to_owned()),
                 ..Default::default()
             };
-            secret::Entity::update(row).exec(transaction).await.map(drop)
+            let this = Condition::all().add(secret::Column::KeyId.eq(key)).add(secret::Column::Id.eq(id));
+            secret::Entity::update_many().set(row).filter(this).exec(transaction).await.map(drop)
         })
         .await
     }
@@ -172,7 +172,7 @@ async fn write(
     for secret in &record.secrets {
         match before.into_iter().flat_map(|before| &before.secrets).find(|known| known.id == secret.id) {
             Some(known) if known == secret => {}
-            Some(_) => update_secret(transaction, record.key.id, secret).await?,
+            Some(_) => update_secret(transaction, secret).await?,
             None => {
                 let row = rows::secret_row(record.key.id, secret);
                 secret::Entity::insert(row).exec_without_returning(transaction).await?;
@@ -186,10 +186,9 @@ async fn write(
     Ok(record)
 }
 
-async fn update_secret(transaction: &DatabaseTransaction, key: Uuid, secret: &StoredSecret) -> Result<(), DbErr> {
+async fn update_secret(transaction: &DatabaseTransaction, secret: &StoredSecret) -> Result<(), DbErr> {
     let row = secret::ActiveModel {
-        key_id: Set(key),
-        id: Set(secret.id),
+        hash: Set(secret.hash.0.to_vec()),
         expires_at: Set(secret.expires_at),
         ..Default::default()
     };
