@@ -111,7 +111,7 @@ async fn measure(options: &Options) {
                 }
             }
             Part::Growth => report.growth = growth::measured(pace, options.keys).await,
-            Part::Footprint => report.footprint = footprint::measured().await,
+            Part::Footprint => report.footprint = footprint::measured(&postgres).await,
         }
     }
     report.write(&target());
