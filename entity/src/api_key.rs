@@ -17,6 +17,7 @@ pub struct Model {
     /// A JSON object. Text rather than a JSON type: PostgreSQL's refuses U+0000, which JSON allows.
     pub metadata: String,
     pub enabled: bool,
+    /// Of the newest secret, as is `last4`.
     pub start: String,
     pub last4: String,
     pub created_at: DateTimeUtc,
@@ -28,8 +29,24 @@ pub struct Model {
     /// A key that its owner deleted stays as a tombstone, for the audit.
     pub deleted_at: Option<DateTimeUtc>,
     pub revision: i64,
-    #[sea_orm(has_many)]
-    pub secrets: HasMany<super::secret::Entity>,
+    /// Of the newest secret.
+    pub secret_id: Uuid,
+    #[sea_orm(unique)]
+    pub secret_hash: Vec<u8>,
+    pub secret_created_at: DateTimeUtc,
+    pub pepper_id: String,
+    /// Of its making, as the audit tells it: the kind of actor.
+    pub created_by_kind: String,
+    /// When the actor was not the owner.
+    pub created_by_issuer: Option<String>,
+    pub created_by_subject: Option<String>,
+    /// The key that acted, when it was one.
+    pub created_by_key: Option<Uuid>,
+    pub created_from_request: String,
+    pub created_from_address: Option<String>,
+    pub created_from_agent: Option<String>,
+    /// A JSON object: what the key was made as, whatever it has become.
+    pub created_as: String,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

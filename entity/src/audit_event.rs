@@ -1,5 +1,6 @@
 use sea_orm::entity::prelude::*;
 
+/// A view of `key_changes` and of `api_keys`, whose rows tell how each key was made.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_events")]
@@ -12,7 +13,6 @@ pub struct Model {
     pub actor_issuer: String,
     pub actor_subject: String,
     pub actor_key_id: Option<Uuid>,
-    /// No foreign key: an event outlives its key.
     pub key_id: Uuid,
     pub owner_issuer: String,
     pub owner_subject: String,

@@ -1,5 +1,6 @@
 use sea_orm::entity::prelude::*;
 
+/// A view of `api_keys`, each with its newest secret, `former_secrets` and `secret_uses`.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "secrets")]
@@ -17,8 +18,6 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
     pub last_used_at: Option<DateTimeUtc>,
-    #[sea_orm(belongs_to, from = "key_id", to = "id")]
-    pub key: HasOne<super::api_key::Entity>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

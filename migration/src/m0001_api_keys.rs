@@ -1,4 +1,8 @@
 //! Keys, their secrets, and the peppers that the secrets are hashed with.
+//!
+//! A create writes one row, and a verify reads one: a key's newest secret, and how the key was made, lie in the key's own
+//! row. Secrets that a rotation replaced are elsewhere, and a view shows all as what they are. When a secret was last used
+//! lies apart from both: it is written each minute, and must not wait for a change of the key, nor the change for it.
 
 use sea_orm_migration::{prelude::*, schema::*};
 
@@ -29,10 +33,22 @@ enum ApiKeys {
     RevokeReason,
     DeletedAt,
     Revision,
+    SecretId,
+    SecretHash,
+    SecretCreatedAt,
+    PepperId,
+    CreatedByKind,
+    CreatedByIssuer,
+    CreatedBySubject,
+    CreatedByKey,
+    CreatedFromRequest,
+    CreatedFromAddress,
+    CreatedFromAgent,
+    CreatedAs,
 }
 
 #[derive(DeriveIden)]
-enum Secrets {
+enum FormerSecrets {
     Table,
     Id,
     KeyId,
@@ -42,6 +58,12 @@ enum Secrets {
     Last4,
     CreatedAt,
     ExpiresAt,
+}
+
+#[derive(DeriveIden)]
+enum SecretUses {
+    Table,
+    SecretId,
     LastUsedAt,
 }
 
@@ -51,6 +73,16 @@ enum Peppers {
     Id,
     FirstUsedAt,
 }
+
+const SECRETS: &str = "
+    CREATE VIEW secrets AS
+    SELECT secret_hash AS hash, secret_id AS id, id AS key_id, pepper_id, start, last4, secret_created_at AS created_at,
+        NULL AS expires_at, (SELECT u.last_used_at FROM secret_uses u WHERE u.secret_id = k.secret_id) AS last_used_at
+    FROM api_keys k
+    UNION ALL
+    SELECT hash, id, key_id, pepper_id, start, last4, created_at,
+        expires_at, (SELECT u.last_used_at FROM secret_uses u WHERE u.secret_id = f.id)
+    FROM former_secrets f";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -79,6 +111,18 @@ impl MigrationTrait for Migration {
                     .col(text_null(ApiKeys::RevokeReason))
                     .col(timestamp_with_time_zone_null(ApiKeys::DeletedAt))
                     .col(big_integer(ApiKeys::Revision))
+                    .col(uuid(ApiKeys::SecretId))
+                    .col(blob(ApiKeys::SecretHash).unique_key())
+                    .col(timestamp_with_time_zone(ApiKeys::SecretCreatedAt))
+                    .col(text(ApiKeys::PepperId))
+                    .col(text(ApiKeys::CreatedByKind))
+                    .col(text_null(ApiKeys::CreatedByIssuer))
+                    .col(text_null(ApiKeys::CreatedBySubject))
+                    .col(uuid_null(ApiKeys::CreatedByKey))
+                    .col(text(ApiKeys::CreatedFromRequest))
+                    .col(text_null(ApiKeys::CreatedFromAddress))
+                    .col(text_null(ApiKeys::CreatedFromAgent))
+                    .col(text(ApiKeys::CreatedAs))
                     .to_owned(),
             ))
             .await?;
@@ -108,19 +152,19 @@ impl MigrationTrait for Migration {
             .create_table(by_primary_key(
                 manager,
                 Table::create()
-                    .table(Secrets::Table)
-                    // A verify that asks for a hash finds the row itself there, not the way to it.
-                    .col(blob(Secrets::Hash).primary_key())
-                    .col(uuid(Secrets::Id))
-                    .col(uuid(Secrets::KeyId))
-                    .col(text(Secrets::PepperId))
-                    .col(text(Secrets::Start))
-                    .col(text(Secrets::Last4))
-                    .col(timestamp_with_time_zone(Secrets::CreatedAt))
-                    .col(timestamp_with_time_zone_null(Secrets::ExpiresAt))
-                    .col(timestamp_with_time_zone_null(Secrets::LastUsedAt))
+                    .table(FormerSecrets::Table)
+                    .col(blob(FormerSecrets::Hash).primary_key())
+                    .col(uuid(FormerSecrets::Id))
+                    .col(uuid(FormerSecrets::KeyId))
+                    .col(text(FormerSecrets::PepperId))
+                    .col(text(FormerSecrets::Start))
+                    .col(text(FormerSecrets::Last4))
+                    .col(timestamp_with_time_zone(FormerSecrets::CreatedAt))
+                    .col(timestamp_with_time_zone(FormerSecrets::ExpiresAt))
                     .foreign_key(
-                        ForeignKey::create().from(Secrets::Table, Secrets::KeyId).to(ApiKeys::Table, ApiKeys::Id),
+                        ForeignKey::create()
+                            .from(FormerSecrets::Table, FormerSecrets::KeyId)
+                            .to(ApiKeys::Table, ApiKeys::Id),
                     )
                     .to_owned(),
             ))
@@ -128,14 +172,25 @@ impl MigrationTrait for Migration {
         manager
             .create_index(
                 Index::create()
-                    .name("secrets_by_key")
-                    .table(Secrets::Table)
-                    .col(Secrets::KeyId)
-                    .col(Secrets::Id)
+                    .name("former_secrets_by_key")
+                    .table(FormerSecrets::Table)
+                    .col(FormerSecrets::KeyId)
+                    .col(FormerSecrets::Id)
                     .unique()
                     .to_owned(),
             )
             .await?;
+        manager
+            .create_table(by_primary_key(
+                manager,
+                Table::create()
+                    .table(SecretUses::Table)
+                    .col(uuid(SecretUses::SecretId).primary_key())
+                    .col(timestamp_with_time_zone(SecretUses::LastUsedAt))
+                    .to_owned(),
+            ))
+            .await?;
+        manager.get_connection().execute_unprepared(SECRETS).await?;
         manager
             .create_table(
                 Table::create()
@@ -149,7 +204,9 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.drop_table(Table::drop().table(Peppers::Table).to_owned()).await?;
-        manager.drop_table(Table::drop().table(Secrets::Table).to_owned()).await?;
+        manager.get_connection().execute_unprepared("DROP VIEW secrets").await?;
+        manager.drop_table(Table::drop().table(SecretUses::Table).to_owned()).await?;
+        manager.drop_table(Table::drop().table(FormerSecrets::Table).to_owned()).await?;
         manager.drop_table(Table::drop().table(ApiKeys::Table).to_owned()).await
     }
 }

@@ -89,9 +89,10 @@ pub struct Deed<'a> {
 }
 
 impl Deed<'_> {
+    /// A key's creation has the key's id: it is told by the key's own row.
     pub fn event(&self, action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
         AuditEvent {
-            id: new_id(self.at),
+            id: if action == Action::Created { key.id } else { new_id(self.at) },
             at: self.at,
             action: action.as_str().to_owned(),
             actor: Actor::from(self.caller),

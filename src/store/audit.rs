@@ -1,9 +1,9 @@
-//! Audit events: added with the change that they tell of, and read by page.
+//! Audit events: added with the change that they tell of, and read by page. A key's creation is told by its own row.
 
 use entity::audit_event::{self, Column};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    QuerySelect, QueryTrait, Select,
 };
 use uuid::Uuid;
 
@@ -27,30 +27,38 @@ impl Store {
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
-        let own = match reach {
-            Reach::All => Condition::all(),
-            Reach::Own(owner) => {
-                Condition::all().add(Column::OwnerIssuer.eq(&owner.issuer)).add(Column::OwnerSubject.eq(&owner.subject))
-            }
-        };
-        let events = audit_event::Entity::find()
-            .filter(
-                own.add_option(filter.key_id.map(|id| Column::KeyId.eq(id)))
-                    .add_option(filter.action.map(|action| Column::Action.eq(action.as_str())))
-                    .add_option(after.map(|after| Column::Id.lt(after))),
-            )
-            .order_by_desc(Column::Id)
-            .limit(limit);
-        self.read(async |database| events.all(database).await?.into_iter().map(read_event).collect()).await
+        let page = page(reach, filter, after, limit);
+        self.read(async |database| page.all(database).await?.into_iter().map(read_event).collect()).await
     }
 }
 
-pub async fn record(transaction: &DatabaseTransaction, events: &[&AuditEvent]) -> Result<(), DbErr> {
-    let rows: Vec<_> = events.iter().map(|event| event_row(event)).collect();
-    audit_event::Entity::insert_many(rows).exec_without_returning(transaction).await.map(drop)
+fn page(reach: Reach<'_>, filter: &EventFilter, after: Option<Uuid>, limit: u64) -> Select<audit_event::Entity> {
+    let own = match reach {
+        Reach::All => Condition::all(),
+        Reach::Own(owner) => {
+            Condition::all().add(Column::OwnerIssuer.eq(&owner.issuer)).add(Column::OwnerSubject.eq(&owner.subject))
+        }
+    };
+    audit_event::Entity::find()
+        .filter(
+            own.add_option(filter.key_id.map(|id| Column::KeyId.eq(id)))
+                .add_option(filter.action.map(|action| Column::Action.eq(action.as_str())))
+                .add_option(after.map(|after| Column::Id.lt(after))),
+        )
+        .order_by_desc(Column::Id)
+        .limit(limit)
 }
 
-pub fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
+/// Where the events of changes are; the view that they are read from takes none.
+const CHANGES: &str = "key_changes";
+
+pub async fn record(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
+    let mut insert = audit_event::Entity::insert_many(events.iter().map(event_row));
+    insert.query().into_table(CHANGES);
+    insert.exec_without_returning(transaction).await.map(drop)
+}
+
+fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
     audit_event::ActiveModel {
         id: Set(event.id),
         at: Set(event.at),
@@ -66,8 +74,13 @@ pub fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
         request_id: Set(event.request_id.clone()),
         client_address: Set(event.client_address.clone()),
         user_agent: Set(event.user_agent.clone()),
-        changes: Set(event.changes.to_string()),
+        changes: Set(written(event)),
     }
+}
+
+/// What changed, as it is stored.
+pub fn written(event: &AuditEvent) -> String {
+    serde_json::to_string(&event.changes).expect("a JSON value can always be written")
 }
 
 fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
@@ -90,4 +103,27 @@ fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
         changes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::DbBackend;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_is_a_seek_among_changes_and_one_among_keys_and_never_a_scan_or_a_sort() {
+        let (store, _directory) = Store::temporary().await;
+        let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
+        let of_key = EventFilter { key_id: Some(Uuid::nil()), ..EventFilter::default() };
+        for reach in [Reach::Own(&owner), Reach::All] {
+            for filter in [&EventFilter::default(), &of_key] {
+                let plan = store.plan(page(reach, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
+                let [merge, _left, changes, _right, keys] = &plan[..] else { panic!("{plan:?}") };
+                assert_eq!(merge, "MERGE (UNION ALL)");
+                assert!(changes.starts_with("SEARCH key_changes USING "), "{changes}");
+                assert!(keys.starts_with("SEARCH api_keys USING "), "{keys}");
+            }
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub use errors::StoreError;
 use group::Group;
 pub use idempotency::Remembered;
 pub use inspect::Inspection;
-pub use keys::{Change, KeyFilter, Reach, Unchanged};
+pub use keys::{Change, Creation, KeyFilter, Reach, Unchanged};
 use keys::{Created, Found};
 use migration::SchemaManager;
 pub use postgres::Server;
@@ -59,7 +59,7 @@ pub struct Store {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     engine: Engine,
-    creations: Group<Change, Created>,
+    creations: Group<Creation, Created>,
     look_ups: Group<SecretHash, Found>,
 }
 
@@ -191,5 +191,22 @@ impl Store {
     pub async fn close(self) -> Result<(), StoreError> {
         self.reader.close().await?;
         Ok(self.writer.close().await?)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// An empty one on SQLite, in a directory that goes with what comes beside it.
+    pub async fn temporary() -> (Self, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
+        (Self::open(&url, 1).await.unwrap(), directory)
+    }
+
+    /// How SQLite will carry a statement out.
+    pub async fn plan(&self, statement: Statement) -> Vec<String> {
+        let explain = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement };
+        let steps = self.reader.query_all_raw(explain).await.unwrap();
+        steps.iter().map(|step| step.try_get("", "detail").unwrap()).collect()
     }
 }

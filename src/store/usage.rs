@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use entity::key_usage;
+use entity::{key_usage, secret_use};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
@@ -24,14 +24,12 @@ pub struct KeyUse {
 
 const ADD_COUNT: &str = " ON CONFLICT (key_id, day, verdict) DO UPDATE SET count = key_usage.count + excluded.count";
 
-/// Both databases name the columns of a list of values so.
-const SET_LAST_USE: &str = "UPDATE secrets SET last_used_at = used.column3 FROM (";
-const WHERE_LATER: &str = ") AS used WHERE secrets.key_id = used.column1 AND secrets.id = used.column2 \
-                           AND (secrets.last_used_at IS NULL OR secrets.last_used_at < used.column3)";
+const SET_LAST_USE: &str = " ON CONFLICT (secret_id) DO UPDATE SET last_used_at = excluded.last_used_at \
+                            WHERE secret_uses.last_used_at < excluded.last_used_at";
 
 impl Store {
-    /// Of several replicas that add at once, each takes the locks of the counts in the same order, so that none waits for
-    /// another that waits for it. Who has a key's count has its secrets, which are used when the key is.
+    /// Of several replicas that add at once, each takes the locks in the same order, so that none waits for another that
+    /// waits for it.
     pub async fn add_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let mut counts = BTreeMap::new();
         let mut last_uses = BTreeMap::new();
@@ -40,7 +38,7 @@ impl Store {
                 *counts.entry((usage.key_id, usage.day, verdict.as_str())).or_default() += i64::from(*count);
             }
             if let Some(used_at) = usage.used_at {
-                let last = last_uses.entry((usage.key_id, usage.secret_id)).or_insert(used_at);
+                let last = last_uses.entry(usage.secret_id).or_insert(used_at);
                 *last = std::cmp::max(used_at, *last);
             }
         }
@@ -50,13 +48,15 @@ impl Store {
             verdict: Set(verdict.to_owned()),
             count: Set(count),
         });
-        let last_uses = last_uses.into_iter().map(|((key, secret), at)| [key.into(), secret.into(), at.into()]);
+        let last_uses = last_uses
+            .into_iter()
+            .map(|(secret, at)| secret_use::ActiveModel { secret_id: Set(secret), last_used_at: Set(at) });
         self.write(async |transaction| {
             let add = Written::new(transaction.get_database_backend()).insert(counts).text(ADD_COUNT);
             transaction.execute_raw(add.statement()).await?;
             if last_uses.len() > 0 {
-                let set = Written::new(transaction.get_database_backend()).text(SET_LAST_USE).rows(last_uses);
-                transaction.execute_raw(set.text(WHERE_LATER).statement()).await?;
+                let set = Written::new(transaction.get_database_backend()).insert(last_uses).text(SET_LAST_USE);
+                transaction.execute_raw(set.statement()).await?;
             }
             Ok(())
         })

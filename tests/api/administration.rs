@@ -244,12 +244,16 @@ async fn more_keys_than_one_batch_are_all_revoked() {
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     let columns = "owner_issuer, owner_subject, organization, name, name_words, scopes, metadata, enabled, start, last4, \
-                   created_at, updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision";
+                   created_at, updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision, \
+                   secret_created_at, pepper_id, created_by_kind, created_from_request, created_as";
+    let kind = database::kind() as usize;
     server
         .execute(&format!(
-            "INSERT INTO api_keys (id, {columns}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1199) \
-             SELECT {}, {columns} FROM api_keys, n",
-            database::NEW_UUID[database::kind() as usize]
+            "INSERT INTO api_keys (id, secret_id, secret_hash, {columns}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1199) \
+             SELECT {}, {}, {}, {columns} FROM api_keys, n",
+            database::NEW_UUID[kind],
+            database::NEW_UUID[kind],
+            database::NEW_HASH[kind]
         ))
         .await;
     assert_eq!(server.count("api_keys").await, 1200);

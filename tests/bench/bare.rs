@@ -91,8 +91,8 @@ struct Named {
 /// The key of a secret, by the hash of it.
 #[handler]
 async fn select(Data(pools): Data<&Arc<Pools>>, Json(question): Json<Question>) -> poem::Result<Json<Found>> {
-    const SQLITE: &str = "SELECT k.* FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash = ?";
-    const POSTGRES: &str = "SELECT k.* FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash = $1";
+    const SQLITE: &str = "SELECT * FROM api_keys WHERE secret_hash = ?";
+    const POSTGRES: &str = "SELECT * FROM api_keys WHERE secret_hash = $1";
     let backend = pools.reader.get_database_backend();
     let sql = if backend == DbBackend::Sqlite { SQLITE } else { POSTGRES };
     let secret = Secret::parse(&question.key).map_err(|_| StatusCode::BAD_REQUEST)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use chrono::{DateTime, Utc};
-use entity::secret;
+use entity::api_key;
 use mintkey::domain::secret::{Entropy, Peppers, Secret};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
@@ -26,8 +26,6 @@ pub const OWNER: &str = "alice";
 
 /// The rows that are not of interest are copied from this key's.
 const TEMPLATE: &str = "CREATE TEMPORARY TABLE key_template AS SELECT * FROM api_keys WHERE owner_subject = 'alice'";
-const SECRET_TEMPLATE: &str =
-    "CREATE TEMPORARY TABLE secret_template AS SELECT * FROM secrets WHERE key_id = (SELECT id FROM key_template)";
 
 pub struct Place {
     data: TempDir,
@@ -116,8 +114,7 @@ impl Place {
     }
 
     /// Writes this many keys straight into the database, and gives some of them, spread evenly, that can be presented;
-    /// all of them [`OWNER`]'s, who has every other key. The other half is of a thousand owners. No audit events: what
-    /// is measured on many keys does not read them.
+    /// all of them [`OWNER`]'s, who has every other key. The other half is of a thousand owners.
     pub async fn fill(&self, keys: u64, known: u64) -> Vec<Known> {
         let database = self.connect().await;
         let backend = database.get_database_backend();
@@ -125,15 +122,13 @@ impl Place {
             DbBackend::Sqlite => "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000",
             _ => "SET synchronous_commit = off; SET work_mem = '1GB'",
         };
-        for statement in settings.split("; ").chain([TEMPLATE, SECRET_TEMPLATE]) {
+        for statement in settings.split("; ").chain([TEMPLATE]) {
             database.execute_unprepared(statement).await.unwrap();
         }
         const BATCH: u64 = 1_000_000;
         for first in (1..=keys).step_by(BATCH as usize) {
             let last = keys.min(first + BATCH - 1);
-            for statement in rows(backend, first, last) {
-                database.execute_unprepared(&statement).await.unwrap();
-            }
+            database.execute_unprepared(&rows(backend, first, last)).await.unwrap();
         }
         let known = self.make_known(&database, keys, known).await;
         match backend {
@@ -153,13 +148,13 @@ impl Place {
         for n in 0..known {
             let number = 2 * (1 + n * (keys / 2) / known).min(keys / 2);
             let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap(), time(number));
-            let row = secret::ActiveModel {
-                hash: Set(peppers.newest().hash(&secret).0.to_vec()),
+            let row = api_key::ActiveModel {
+                secret_hash: Set(peppers.newest().hash(&secret).0.to_vec()),
                 start: Set(secret.start().to_owned()),
                 last4: Set(secret.last4().to_owned()),
                 ..Default::default()
             };
-            let this = secret::Entity::update_many().set(row).filter(secret::Column::KeyId.eq(id(KEY, number)));
+            let this = api_key::Entity::update_many().set(row).filter(api_key::Column::Id.eq(id(KEY, number)));
             this.exec(&transaction).await.unwrap();
             made.push(Known { id: id(KEY, number), secret: secret.expose().to_owned() });
         }
@@ -183,8 +178,8 @@ fn time(number: u64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis((FIRST + number).cast_signed()).unwrap()
 }
 
-/// The statements that add keys of these numbers, with their secrets, which nobody knows.
-fn rows(backend: DbBackend, first: u64, last: u64) -> [String; 2] {
+/// The statement that adds keys of these numbers, with secrets that nobody knows.
+fn rows(backend: DbBackend, first: u64, last: u64) -> String {
     let (numbers, id, hash): (_, fn(&str) -> String, _) = match backend {
         DbBackend::Sqlite => (
             format!(
@@ -199,21 +194,15 @@ fn rows(backend: DbBackend, first: u64, last: u64) -> [String; 2] {
             format!("decode(lpad(to_hex({FIRST} + i), 12, '0'), 'hex') || substr(sha256(i::text::bytea), 1, 26)"),
         ),
     };
-    let keys = "owner_issuer, organization, scopes, metadata, enabled, start, last4, created_at, updated_at, \
-                expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision";
-    let secrets = "pepper_id, start, last4, created_at, expires_at, last_used_at";
-    [
-        format!(
-            "INSERT INTO api_keys (id, owner_subject, name, name_words, {keys}) SELECT {}, \
-             CASE WHEN i % 2 = 0 THEN '{OWNER}' ELSE 'user-' || (i / 2 % 1000) END, 'key ' || i, ' key ' || i, {keys} \
-             FROM {numbers}, key_template",
-            id(KEY)
-        ),
-        format!(
-            "INSERT INTO secrets (id, key_id, hash, {secrets}) SELECT {}, {}, {hash}, {secrets} \
-             FROM {numbers}, secret_template",
-            id(SECRET),
-            id(KEY)
-        ),
-    ]
+    let same = "owner_issuer, organization, scopes, metadata, enabled, start, last4, created_at, updated_at, expires_at, \
+                revoked_at, revoked_by, revoke_reason, deleted_at, revision, secret_created_at, pepper_id, \
+                created_by_kind, created_by_issuer, created_by_subject, created_by_key, created_from_request, \
+                created_from_address, created_from_agent, created_as";
+    format!(
+        "INSERT INTO api_keys (id, owner_subject, name, name_words, secret_id, secret_hash, {same}) SELECT {}, \
+         CASE WHEN i % 2 = 0 THEN '{OWNER}' ELSE 'user-' || (i / 2 % 1000) END, 'key ' || i, ' key ' || i, {}, {hash}, \
+         {same} FROM {numbers}, key_template",
+        id(KEY),
+        id(SECRET)
+    )
 }

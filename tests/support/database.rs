@@ -17,7 +17,7 @@ pub enum Kind {
 /// Takes the right to write from everybody else; by [`Kind`].
 pub const LOCK: [&str; 2] = [
     "BEGIN IMMEDIATE",
-    "BEGIN; LOCK TABLE api_keys, secrets, peppers, audit_events, idempotent_requests, key_usage IN EXCLUSIVE MODE",
+    "BEGIN; LOCK TABLE api_keys, former_secrets, secret_uses, peppers, key_changes, idempotent_requests, key_usage IN EXCLUSIVE MODE",
 ];
 
 pub fn kind() -> Kind {
@@ -71,3 +71,6 @@ pub fn uuid(id: &str) -> String {
 
 /// A new uuid in SQL; by [`Kind`].
 pub const NEW_UUID: [&str; 2] = ["randomblob(16)", "gen_random_uuid()"];
+
+/// The hash of no secret; by [`Kind`].
+pub const NEW_HASH: [&str; 2] = ["randomblob(32)", "sha256(gen_random_uuid()::text::bytea)"];

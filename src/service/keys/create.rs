@@ -3,13 +3,13 @@
 use super::{Ending, IssuedKey, allowed_expiry, described};
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Owner;
-use crate::domain::key::{ApiKey, KeyRecord, new_id};
+use crate::domain::key::{ApiKey, new_id};
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
 use crate::service::idempotency::NamedRequest;
 use crate::service::{Service, ServiceError};
-use crate::store::Change;
+use crate::store::Creation;
 
 /// What is said of a key to be made. Owner, organisation and issuer are not here: over HTTP they are the caller's.
 #[derive(Debug, Clone)]
@@ -51,13 +51,12 @@ impl Service {
             deleted_at: None,
             revision: 1,
         };
-        let events = vec![deed.event(Action::Created, &key, described(&key).into())];
+        let event = deed.event(Action::Created, &key, described(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
         let remember = request.as_ref().map(|request| request.seal(&issued, deed.at)).transpose()?;
-        let record = KeyRecord { key: issued.key.clone(), secrets: vec![stored] };
-        let hash = record.secrets[0].hash;
-        let change = Change { record, events, remember };
-        match (self.store.create_key(change).await?, request) {
+        let hash = stored.hash;
+        let creation = Creation { key: issued.key.clone(), secret: stored, event, remember };
+        match (self.store.create_key(creation).await?, request) {
             (Some(earlier), Some(request)) => request.open(&earlier),
             _ => {
                 // Whoever asked before there was such a key was told so, and that is over.

@@ -2,44 +2,53 @@
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
-use super::{Change, rows};
+use super::rows;
+use crate::domain::audit::AuditEvent;
+use crate::domain::key::{ApiKey, StoredSecret};
 use crate::store::idempotency::{self, Remembered};
 use crate::store::written::Written;
-use crate::store::{Engine, Store, StoreError, audit};
+use crate::store::{Store, StoreError};
+
+/// A key that is to be made, with its secret.
+pub struct Creation {
+    pub key: ApiKey,
+    pub secret: StoredSecret,
+    pub event: AuditEvent,
+    /// The answer, for when the same request comes again.
+    pub remember: Option<Remembered>,
+}
 
 /// Nothing, or the answer that was given to a request of the same name before.
 pub type Created = Result<Option<Remembered>, StoreError>;
 
 impl Store {
-    /// Returns when the key, its secrets' hashes, the events and the remembered answer are on the disk, all of them; or
+    /// Returns when the key, its secret's hash, the event and the remembered answer are on the disk, all of them; or
     /// the answer that was given to a request of this name before, when nothing was made.
-    pub async fn create_key(&self, created: Change) -> Created {
+    pub async fn create_key(&self, created: Creation) -> Created {
         let given_up = || Err(StoreError::Unavailable("a commit was given up".into()));
         self.creations.join(created, self, Self::create_together).await.unwrap_or_else(given_up)
     }
 
-    async fn create_together(self, changes: Vec<Change>) -> Vec<Created> {
-        match self.insert_all(&changes).await {
+    async fn create_together(self, created: Vec<Creation>) -> Vec<Created> {
+        match self.insert_all(&created).await {
             Ok(earlier) => earlier.into_iter().map(Ok).collect(),
             // One that the database will not take must not keep the others from being made.
-            Err(StoreError::Bug(_)) if changes.len() > 1 => {
+            Err(StoreError::Bug(_)) if created.len() > 1 => {
                 let mut outcomes = Vec::new();
-                for change in &changes {
-                    let alone = self.insert_all(std::slice::from_ref(change)).await;
+                for one in &created {
+                    let alone = self.insert_all(std::slice::from_ref(one)).await;
                     outcomes.push(alone.map(|mut earlier| earlier.pop().flatten()));
                 }
                 outcomes
             }
-            Err(error) => vec![Err(error); changes.len()],
+            Err(error) => vec![Err(error); created.len()],
         }
     }
 
-    async fn insert_all(&self, created: &[Change]) -> Result<Vec<Option<Remembered>>, StoreError> {
-        if let Engine::Postgres(_) = self.engine
-            && created.iter().all(|change| change.remember.is_none())
-        {
-            // One statement is a transaction already, and goes to the server and back once instead of three times.
-            let insert = insert(DbBackend::Postgres, created);
+    async fn insert_all(&self, created: &[Creation]) -> Result<Vec<Option<Remembered>>, StoreError> {
+        if created.iter().all(|one| one.remember.is_none()) {
+            // One statement is a transaction already, and goes to the database and back once instead of three times.
+            let insert = insert(self.writer.get_database_backend(), created);
             self.in_time(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
             return Ok(vec![None; created.len()]);
         }
@@ -56,31 +65,23 @@ impl Store {
     }
 }
 
-/// What makes these keys, in three tables: for PostgreSQL one statement, for SQLite one text of three.
-fn insert<'a>(backend: DbBackend, created: impl IntoIterator<Item = &'a Change>) -> Statement {
-    let (mut keys, mut secrets, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    for Change { record, events: told, .. } in created {
-        keys.push(rows::key_row(&record.key));
-        secrets.extend(record.secrets.iter().map(|secret| rows::secret_row(record.key.id, secret)));
-        events.extend(told.iter().map(audit::event_row));
-    }
-    let [first, second, third] = match backend {
-        DbBackend::Postgres => ["WITH keys AS (", "), secrets AS (", ") "],
-        _ => ["", "; ", "; "],
-    };
-    let insert = Written::new(backend).text(first).insert(keys);
-    insert.text(second).insert(secrets).text(third).insert(events).statement()
+fn insert<'a>(backend: DbBackend, created: impl IntoIterator<Item = &'a Creation>) -> Statement {
+    let rows = created.into_iter().map(|Creation { key, secret, event, .. }| rows::new_key_row(key, secret, event));
+    Written::new(backend).insert(rows).statement()
 }
 
 /// The answers that were given before, in the order of the keys. Names are taken in an order of their own, so that of two
 /// groups with the same ones none waits for the other while the other waits for it.
-async fn remember_all(transaction: &DatabaseTransaction, created: &[Change]) -> Result<Vec<Option<Remembered>>, DbErr> {
+async fn remember_all(
+    transaction: &DatabaseTransaction,
+    created: &[Creation],
+) -> Result<Vec<Option<Remembered>>, DbErr> {
     let mut earlier = vec![None; created.len()];
     let mut named: Vec<_> =
         created.iter().enumerate().filter_map(|(place, new)| Some((place, new, new.remember.clone()?))).collect();
     named.sort_by(|(_, _, one), (_, _, other)| one.id.cmp(&other.id));
     for (place, new, answer) in named {
-        earlier[place] = idempotency::remember_or_recall(transaction, answer, new.record.key.created_at).await?;
+        earlier[place] = idempotency::remember_or_recall(transaction, answer, new.key.created_at).await?;
     }
     Ok(earlier)
 }
@@ -88,18 +89,17 @@ async fn remember_all(transaction: &DatabaseTransaction, created: &[Change]) -> 
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, TimeDelta};
-    use tempfile::TempDir;
     use uuid::Uuid;
 
     use super::*;
     use crate::domain::audit::{Action, Deed, Origin};
     use crate::domain::caller::{Caller, Credential, Owner};
-    use crate::domain::key::{ApiKey, KeyRecord, StoredSecret, new_id};
+    use crate::domain::key::new_id;
     use crate::domain::name::KeyName;
     use crate::domain::secret::SecretHash;
     use crate::store::Reach;
 
-    fn created(hash: u8, request: Option<&[u8]>) -> Change {
+    fn created(hash: u8, request: Option<&[u8]>) -> Creation {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let key = ApiKey {
             id: new_id(at),
@@ -136,19 +136,13 @@ mod tests {
         let owner = key.owner.clone().into();
         let caller = Caller { owner, scopes: Default::default(), credential: Credential::Console };
         let deed = Deed { caller: &caller, origin: &Origin::default(), at };
-        let events = vec![deed.event(Action::Created, &key, serde_json::json!({}))];
-        Change { record: KeyRecord { key, secrets: vec![secret] }, events, remember }
-    }
-
-    async fn store() -> (Store, TempDir) {
-        let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
-        (Store::open(&url, 1).await.unwrap(), directory)
+        let event = deed.event(Action::Created, &key, serde_json::json!({}));
+        Creation { key, secret, event, remember }
     }
 
     /// All come before the first one's turn.
-    async fn create_together(store: &Store, changes: Vec<Change>) -> Vec<Created> {
-        futures_util::future::join_all(changes.into_iter().map(|change| store.create_key(change))).await
+    async fn create_together(store: &Store, created: Vec<Creation>) -> Vec<Created> {
+        futures_util::future::join_all(created.into_iter().map(|one| store.create_key(one))).await
     }
 
     async fn is_there(store: &Store, id: Uuid) -> bool {
@@ -157,10 +151,10 @@ mod tests {
 
     #[tokio::test]
     async fn keys_made_at_once_are_all_on_the_disk() {
-        let (store, _directory) = store().await;
-        let changes: Vec<_> = (0..150).map(|hash| created(hash, None)).collect();
-        let ids: Vec<_> = changes.iter().map(|change| change.record.key.id).collect();
-        assert!(create_together(&store, changes).await.iter().all(|made| matches!(made, Ok(None))));
+        let (store, _directory) = Store::temporary().await;
+        let creations: Vec<_> = (0..150).map(|hash| created(hash, None)).collect();
+        let ids: Vec<_> = creations.iter().map(|one| one.key.id).collect();
+        assert!(create_together(&store, creations).await.iter().all(|made| matches!(made, Ok(None))));
         for id in ids {
             assert!(is_there(&store, id).await);
         }
@@ -168,20 +162,20 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_cannot_be_made_keeps_no_other_from_being_made() {
-        let (store, _directory) = store().await;
-        let changes = vec![created(1, None), created(1, None), created(2, None)];
-        let ids: Vec<_> = changes.iter().map(|change| change.record.key.id).collect();
-        let made = create_together(&store, changes).await;
+        let (store, _directory) = Store::temporary().await;
+        let creations = vec![created(1, None), created(1, None), created(2, None)];
+        let ids: Vec<_> = creations.iter().map(|one| one.key.id).collect();
+        let made = create_together(&store, creations).await;
         assert!(matches!(made[..], [Ok(None), Err(StoreError::Bug(_)), Ok(None)]), "{made:?}");
         assert!(is_there(&store, ids[0]).await && !is_there(&store, ids[1]).await && is_there(&store, ids[2]).await);
     }
 
     #[tokio::test]
     async fn of_two_requests_of_one_name_in_a_group_the_second_gets_the_first_ones_answer() {
-        let (store, _directory) = store().await;
-        let changes = vec![created(1, Some(b"name")), created(2, None), created(3, Some(b"name"))];
-        let third = changes[2].record.key.id;
-        let made = create_together(&store, changes).await;
+        let (store, _directory) = Store::temporary().await;
+        let creations = vec![created(1, Some(b"name")), created(2, None), created(3, Some(b"name"))];
+        let third = creations[2].key.id;
+        let made = create_together(&store, creations).await;
         assert!(matches!(&made[..], [Ok(None), Ok(None), Ok(Some(earlier))] if earlier.answer == [1]), "{made:?}");
         assert!(!is_there(&store, third).await);
     }

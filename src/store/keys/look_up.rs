@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError};
 
 pub type Found = Result<Option<KeyOfSecret>, StoreError>;
 
-/// A secret's row with its key's, as far as it is asked for.
+/// A secret and its key, as far as they are asked for.
 #[derive(FromQueryResult)]
 struct Row {
     id: Uuid,
@@ -36,10 +36,18 @@ struct Row {
     last_used_at: Option<DateTime<Utc>>,
 }
 
-const BY_HASH: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
+/// The last use by a question of its own, which PostgreSQL answers by the index whatever it believes the tables' sizes to be.
+const NEWEST: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
     k.enabled, k.revoked_at, k.created_at, k.expires_at, \
-    s.id AS secret_id, s.hash, s.expires_at AS secret_expires_at, s.last_used_at \
-    FROM secrets s JOIN api_keys k ON k.id = s.key_id WHERE s.hash IN ";
+    k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \
+    (SELECT last_used_at FROM secret_uses u WHERE u.secret_id = k.secret_id) AS last_used_at \
+    FROM api_keys k WHERE k.secret_hash IN ";
+
+const FORMER: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
+    k.enabled, k.revoked_at, k.created_at, k.expires_at, \
+    f.id AS secret_id, f.hash, f.expires_at AS secret_expires_at, \
+    (SELECT last_used_at FROM secret_uses u WHERE u.secret_id = f.id) AS last_used_at \
+    FROM former_secrets f JOIN api_keys k ON k.id = f.key_id WHERE f.hash IN ";
 
 impl Store {
     /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
@@ -61,20 +69,35 @@ impl Store {
     }
 }
 
-/// What there is of these. A row that cannot be read is the trouble of those alone who ask for it.
-async fn read(
+type Read = HashMap<SecretHash, Result<KeyOfSecret, StoreError>>;
+
+/// What there is of these. A secret goes from the newest to the former and never back, so that one that a rotation replaces
+/// meanwhile is found among either.
+async fn read(database: &DatabaseConnection, hashes: &[SecretHash]) -> Result<Read, DbErr> {
+    let mut found = HashMap::new();
+    read_of(NEWEST, database, hashes, &mut found).await?;
+    let missing: Vec<_> = hashes.iter().filter(|hash| !found.contains_key(*hash)).copied().collect();
+    if !missing.is_empty() {
+        read_of(FORMER, database, &missing, &mut found).await?;
+    }
+    Ok(found)
+}
+
+/// A row that cannot be read is the trouble of those alone who ask for it.
+async fn read_of(
+    select: &str,
     database: &DatabaseConnection,
     hashes: &[SecretHash],
-) -> Result<HashMap<SecretHash, Result<KeyOfSecret, StoreError>>, DbErr> {
+    found: &mut Read,
+) -> Result<(), DbErr> {
     let hashes = hashes.iter().map(|SecretHash(hash)| hash.to_vec().into());
-    let by_hash = Written::new(database.get_database_backend()).text(BY_HASH).list(hashes).statement();
-    let mut found = HashMap::new();
+    let by_hash = Written::new(database.get_database_backend()).text(select).list(hashes).statement();
     for row in database.query_all_raw(by_hash).await? {
         let row = Row::from_query_result(&row, "")?;
         let hash = rows::read_hash(row.secret_id, &row.hash)?;
         found.insert(hash, read_row(row, hash).map_err(StoreError::from));
     }
-    Ok(found)
+    Ok(())
 }
 
 fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyOfSecret, DbErr> {

@@ -8,11 +8,13 @@ mod rows;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-pub use create::Created;
-use entity::{api_key, secret};
+pub use create::{Created, Creation};
+use entity::{api_key, former_secret, secret};
 pub use list::KeyFilter;
 pub use look_up::Found;
+use rows::KeyRow;
 use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, Select,
@@ -48,7 +50,7 @@ impl Reach<'_> {
     }
 }
 
-/// A key as it is to be, and what is to be told of how it came so.
+/// A key as it is to become, and what is to be told of how it came so.
 pub struct Change {
     pub record: KeyRecord,
     pub events: Vec<AuditEvent>,
@@ -125,13 +127,21 @@ impl Store {
                 find(transaction, Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive()).await?;
             // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
             changes::tell(transaction, &before).await?;
-            let row = secret::ActiveModel {
+            let row = api_key::ActiveModel {
+                secret_hash: Set(hash.0.to_vec()),
+                pepper_id: Set(pepper_id.to_owned()),
+                ..Default::default()
+            };
+            let newest = Condition::all().add(api_key::Column::Id.eq(key)).add(api_key::Column::SecretId.eq(id));
+            api_key::Entity::update_many().set(row).filter(newest).exec(transaction).await?;
+            let row = former_secret::ActiveModel {
                 hash: Set(hash.0.to_vec()),
                 pepper_id: Set(pepper_id.to_owned()),
                 ..Default::default()
             };
-            let this = Condition::all().add(secret::Column::KeyId.eq(key)).add(secret::Column::Id.eq(id));
-            secret::Entity::update_many().set(row).filter(this).exec(transaction).await.map(drop)
+            let former =
+                Condition::all().add(former_secret::Column::KeyId.eq(key)).add(former_secret::Column::Id.eq(id));
+            former_secret::Entity::update_many().set(row).filter(former).exec(transaction).await.map(drop)
         })
         .await
     }
@@ -146,19 +156,22 @@ async fn find<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Entity>)
 }
 
 async fn find_all<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Entity>) -> Result<Vec<KeyRecord>, DbErr> {
-    let rows = keys.all(connection).await?;
+    let rows = keys.into_partial_model::<KeyRow>().all(connection).await?;
     if rows.is_empty() {
         return Ok(Vec::new());
     }
     let mut secrets: HashMap<Uuid, Vec<StoredSecret>> = HashMap::new();
-    let of_these = secret::Column::KeyId.is_in(rows.iter().map(|row| row.id));
-    for row in secret::Entity::find().filter(of_these).order_by_desc(secret::Column::Id).all(connection).await? {
+    for row in secrets_of(rows.iter().map(|row| row.id)).all(connection).await? {
         secrets.entry(row.key_id).or_default().push(rows::read_secret(row)?);
     }
-    let record = |row: api_key::Model| {
-        Ok(KeyRecord { secrets: secrets.remove(&row.id).unwrap_or_default(), key: rows::read_key(row)? })
-    };
+    let record =
+        |row: KeyRow| Ok(KeyRecord { secrets: secrets.remove(&row.id).unwrap_or_default(), key: rows::read_key(row)? });
     rows.into_iter().map(record).collect()
+}
+
+/// Newest first.
+fn secrets_of(keys: impl IntoIterator<Item = Uuid>) -> Select<secret::Entity> {
+    secret::Entity::find().filter(secret::Column::KeyId.is_in(keys)).order_by_desc(secret::Column::Id)
 }
 
 /// Writes what a change made of a key that was there before.
@@ -168,30 +181,39 @@ async fn write(
     change: Change,
 ) -> Result<KeyRecord, DbErr> {
     let Change { record, events, remember } = change;
-    api_key::Entity::update(rows::key_row(&record.key)).exec(transaction).await?;
-    for secret in &record.secrets {
-        match before.into_iter().flat_map(|before| &before.secrets).find(|known| known.id == secret.id) {
-            Some(known) if known == secret => {}
-            Some(_) => update_secret(transaction, secret).await?,
-            None => {
-                let row = rows::secret_row(record.key.id, secret);
-                secret::Entity::insert(row).exec_without_returning(transaction).await?;
-            }
+    let (newest, former) =
+        record.secrets.split_first().ok_or_else(|| DbErr::Custom("a key without a secret".into()))?;
+    api_key::Entity::update(rows::key_row(&record.key, newest)).exec_without_returning(transaction).await?;
+    for secret in former {
+        let known = before.into_iter().flat_map(|before| &before.secrets).any(|known| known == secret);
+        if let Some(ends) = secret.expires_at
+            && !known
+        {
+            let row = rows::former_secret_row(record.key.id, secret, ends);
+            let renew = OnConflict::column(former_secret::Column::Hash)
+                .update_column(former_secret::Column::ExpiresAt)
+                .to_owned();
+            former_secret::Entity::insert(row).on_conflict(renew).exec_without_returning(transaction).await?;
         }
     }
-    audit::record(transaction, &Vec::from_iter(&events)).await?;
+    audit::record(transaction, &events).await?;
     if let Some(new) = remember {
         idempotency::remember(transaction, new).await?;
     }
     Ok(record)
 }
 
-async fn update_secret(transaction: &DatabaseTransaction, secret: &StoredSecret) -> Result<(), DbErr> {
-    let row = secret::ActiveModel {
-        hash: Set(secret.hash.0.to_vec()),
-        expires_at: Set(secret.expires_at),
-        ..Default::default()
-    };
-    secret::Entity::update(row).exec(transaction).await?;
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use sea_orm::{DbBackend, QueryTrait};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_keys_secrets_are_two_seeks_however_many_there_are_of_others() {
+        let (store, _directory) = Store::temporary().await;
+        let plan = store.plan(secrets_of([Uuid::nil()]).build(DbBackend::Sqlite)).await;
+        let seeks = ["SEARCH k USING PRIMARY KEY (id=?)", "SEARCH f USING INDEX former_secrets_by_key (key_id=?)"];
+        assert!(seeks.iter().all(|seek| plan.iter().any(|step| step == seek)), "{plan:?}");
+    }
 }

@@ -1,19 +1,64 @@
 //! Rows: between a table's columns and the domain's words.
 
-use entity::{api_key, secret};
+use chrono::{DateTime, Utc};
+use entity::{api_key, former_secret, secret};
 use sea_orm::ActiveValue::Set;
-use sea_orm::DbErr;
+use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
 
 use super::list::words;
+use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, Revocation, StoredSecret};
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::SecretHash;
+use crate::store::audit;
 
-pub fn key_row(key: &ApiKey) -> api_key::ActiveModel {
+/// What there is of a key in its row, beside its secret and how it was made.
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "api_key::Entity")]
+pub struct KeyRow {
+    pub id: Uuid,
+    owner_issuer: String,
+    owner_subject: String,
+    organization: Option<String>,
+    name: String,
+    scopes: String,
+    metadata: String,
+    enabled: bool,
+    start: String,
+    last4: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+    revoked_by: Option<String>,
+    revoke_reason: Option<String>,
+    deleted_at: Option<DateTime<Utc>>,
+    revision: i64,
+}
+
+/// The whole row of a key that is made, as this event tells.
+pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -> api_key::ActiveModel {
+    let Actor { kind, issuer, subject, key_id } = &creation.actor;
+    let by_owner = *issuer == key.owner.issuer && *subject == key.owner.subject;
+    api_key::ActiveModel {
+        created_by_kind: Set(kind.clone()),
+        created_by_issuer: Set((!by_owner).then(|| issuer.clone())),
+        created_by_subject: Set((!by_owner).then(|| subject.clone())),
+        created_by_key: Set(*key_id),
+        created_from_request: Set(creation.request_id.clone()),
+        created_from_address: Set(creation.client_address.clone()),
+        created_from_agent: Set(creation.user_agent.clone()),
+        created_as: Set(audit::written(creation)),
+        ..key_row(key, secret)
+    }
+}
+
+/// A key with its newest secret.
+pub fn key_row(key: &ApiKey, secret: &StoredSecret) -> api_key::ActiveModel {
     let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
     let revocation = key.revocation.as_ref();
     api_key::ActiveModel {
@@ -36,10 +81,15 @@ pub fn key_row(key: &ApiKey) -> api_key::ActiveModel {
         revoke_reason: Set(revocation.and_then(|revocation| revocation.reason.clone())),
         deleted_at: Set(key.deleted_at),
         revision: Set(key.revision),
+        secret_id: Set(secret.id),
+        secret_hash: Set(secret.hash.0.to_vec()),
+        secret_created_at: Set(secret.created_at),
+        pepper_id: Set(secret.pepper_id.clone()),
+        ..Default::default()
     }
 }
 
-pub fn read_key(row: api_key::Model) -> Result<ApiKey, DbErr> {
+pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
     Ok(ApiKey {
         id: row.id,
         metadata: read_metadata(row.id, &row.metadata)?,
@@ -62,17 +112,17 @@ pub fn read_key(row: api_key::Model) -> Result<ApiKey, DbErr> {
     })
 }
 
-pub fn secret_row(key: Uuid, secret: &StoredSecret) -> secret::ActiveModel {
-    secret::ActiveModel {
+/// A secret that ended, or is to end then.
+pub fn former_secret_row(key: Uuid, secret: &StoredSecret, ends: DateTime<Utc>) -> former_secret::ActiveModel {
+    former_secret::ActiveModel {
+        hash: Set(secret.hash.0.to_vec()),
         id: Set(secret.id),
         key_id: Set(key),
-        hash: Set(secret.hash.0.to_vec()),
         pepper_id: Set(secret.pepper_id.clone()),
         start: Set(secret.start.clone()),
         last4: Set(secret.last4.clone()),
         created_at: Set(secret.created_at),
-        expires_at: Set(secret.expires_at),
-        last_used_at: Set(secret.last_used_at),
+        expires_at: Set(ends),
     }
 }
 

@@ -12,14 +12,15 @@ const MANY: u64 = 1_000_000;
 /// Copies of the key, with ids that grow with the number and of which all are older than its own.
 async fn multiply(server: &Server, key: &Value, subject: &str, count: u64) {
     let columns = "organization, scopes, metadata, enabled, start, last4, created_at, updated_at, expires_at, revoked_at, \
-                   revoked_by, revoke_reason, deleted_at, revision";
+                   revoked_by, revoke_reason, deleted_at, revision, secret_created_at, pepper_id, created_by_kind, \
+                   created_from_request, created_as";
     let database = server.database().await;
     database
         .execute_unprepared(&format!(
-            "INSERT INTO api_keys (id, owner_issuer, owner_subject, name, name_words, {columns}) \
+            "INSERT INTO api_keys (id, owner_issuer, owner_subject, name, name_words, secret_id, secret_hash, {columns}) \
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
              SELECT unhex(printf('0190000000007000%016x', 2 * i + ('{subject}' = 'alice'))), owner_issuer, '{subject}', \
-             printf('key %d', i), printf(' key %d', i), {columns} FROM n, api_keys WHERE id = x'{}'",
+             printf('key %d', i), printf(' key %d', i), randomblob(16), randomblob(32), {columns} FROM n, api_keys WHERE id = x'{}'",
             id(key).replace('-', ""),
         ))
         .await
