@@ -87,7 +87,7 @@ async fn remember_all(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use chrono::{DateTime, TimeDelta};
     use uuid::Uuid;
 
@@ -99,7 +99,7 @@ mod tests {
     use crate::domain::secret::SecretHash;
     use crate::store::Reach;
 
-    fn created(hash: u8, request: Option<&[u8]>) -> Creation {
+    pub fn created(hash: u8, request: Option<&[u8]>) -> Creation {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let key = ApiKey {
             id: new_id(at),

@@ -50,9 +50,12 @@ const FORMER: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organizati
     FROM former_secrets f JOIN api_keys k ON k.id = f.key_id WHERE f.hash IN ";
 
 impl Store {
-    /// The key that has a secret with one of these hashes (one secret under each pepper in force), and that secret.
+    /// The key that has a secret with one of these hashes (one secret under each pepper in force, the newest first), and
+    /// that secret.
     pub async fn find_key_by_secret(&self, hashes: &[SecretHash]) -> Found {
-        for hash in hashes {
+        // Between the questions another may hash the secret anew, and it would be found under neither.
+        let again = hashes.first().filter(|_| hashes.len() > 1);
+        for hash in hashes.iter().chain(again) {
             let given_up = || Err(StoreError::Unavailable("a look-up was given up".into()));
             if let Some(found) = self.look_ups.join(*hash, self, Self::look_up).await.unwrap_or_else(given_up)? {
                 return Ok(Some(found));
@@ -115,4 +118,33 @@ fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyOfSecret, DbErr> {
         secret_expires_at: row.secret_expires_at,
         last_used_at: row.last_used_at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::keys::create::tests::created;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_secret_that_is_hashed_anew_meanwhile_is_found() {
+        let (store, _directory) = Store::temporary().await;
+        for round in 0..100 {
+            let new = created(round, None);
+            let (key, secret, old) = (new.key.id, new.secret.id, new.secret.hash);
+            store.create_key(new).await.unwrap();
+            let newest = SecretHash([100 + round; 32]);
+            let asking = tokio::spawn({
+                let store = store.clone();
+                async move {
+                    let mut found = 0;
+                    for _ in 0..20 {
+                        found += usize::from(store.find_key_by_secret(&[newest, old]).await.unwrap().is_some());
+                    }
+                    found
+                }
+            });
+            store.rehash_secret(key, secret, newest, "newest").await.unwrap();
+            assert_eq!(asking.await.unwrap(), 20, "round {round}");
+        }
+    }
 }

@@ -24,12 +24,14 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// What is said to every connection. The code relies on `read committed`: a statement sees what was committed before it
 /// began, so that what is read after a lock was waited for is the latest. The rest ends on the server what nobody waits
 /// for any more, or what a lost connection left behind.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("default_transaction_isolation", "read committed"),
     // Whatever we ask is a seek. A plan is kept for the life of a connection, and one that was made while a table was small
-    // would go on to read all of it when it is large.
+    // would go on to read all of it when it is large. What has to be read all the same, such as the few peppers, is taken
+    // for so costly then that PostgreSQL would compile it.
     ("enable_seqscan", "off"),
     ("enable_mergejoin", "off"),
+    ("jit", "off"),
     ("statement_timeout", "1500"),
     ("lock_timeout", "1500"),
     ("idle_in_transaction_session_timeout", "5000"),
