@@ -29,8 +29,8 @@ enum KeyChanges {
     Changes,
 }
 
-/// With the casts both halves are of the same types to SQLite too, which then reads a page of each in order and merges them,
-/// where it would otherwise read and sort all that there is.
+/// With the casts both halves are of the same types to SQLite too, which then reads a page of each in order and merges
+/// them, where it would otherwise read and sort all that there is.
 const AUDIT_EVENTS: &str = "
     CREATE VIEW audit_events AS
     SELECT id, at, action, actor_kind, actor_issuer, actor_subject, actor_key_id, key_id, owner_issuer, owner_subject,

@@ -35,18 +35,20 @@ impl Written {
         self.text(")")
     }
 
-    /// `INSERT INTO … VALUES …` of whole rows.
+    /// `INSERT INTO … VALUES …` of rows that set the same columns. There is at least one.
     pub fn insert<A: ActiveModelTrait>(mut self, rows: impl IntoIterator<Item = A>) -> Self {
-        let columns: Vec<_> = <A::Entity as EntityTrait>::Column::iter().collect();
+        let mut rows = rows.into_iter().peekable();
+        let first = rows.peek().expect("a row at least");
+        let columns: Vec<_> =
+            <A::Entity as EntityTrait>::Column::iter().filter(|column| !first.is_not_set(*column)).collect();
         let names: Vec<_> = columns.iter().map(IdenStatic::as_str).collect();
         let text = format!("INSERT INTO {} ({}) ", A::Entity::default().table_name(), names.join(", "));
-        let rows = rows.into_iter();
         let values = rows.size_hint().0 * columns.len();
         self.values.reserve(values);
         self.sql.reserve("$100, ".len() * values);
         self = self.text(&text);
         for (place, mut row) in rows.enumerate() {
-            let row = columns.iter().map(|column| row.take(*column).into_value().expect("a whole row"));
+            let row = columns.iter().map(|column| row.take(*column).into_value().expect("the columns of the first"));
             self = self.text(if place == 0 { "VALUES " } else { ", " }).list(row);
         }
         self

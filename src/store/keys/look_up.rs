@@ -36,7 +36,8 @@ struct Row {
     last_used_at: Option<DateTime<Utc>>,
 }
 
-/// The last use by a question of its own, which PostgreSQL answers by the index whatever it believes the tables' sizes to be.
+/// The last use is a question of its own, which PostgreSQL answers by the index whatever it believes the tables' sizes to
+/// be.
 const NEWEST: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
     k.enabled, k.revoked_at, k.created_at, k.expires_at, \
     k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \

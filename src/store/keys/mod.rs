@@ -185,14 +185,11 @@ async fn write(
         record.secrets.split_first().ok_or_else(|| DbErr::Custom("a key without a secret".into()))?;
     api_key::Entity::update(rows::key_row(&record.key, newest)).exec_without_returning(transaction).await?;
     for secret in former {
-        let known = before.into_iter().flat_map(|before| &before.secrets).any(|known| known == secret);
-        if let Some(ends) = secret.expires_at
-            && !known
-        {
-            let row = rows::former_secret_row(record.key.id, secret, ends);
+        if !before.into_iter().flat_map(|before| &before.secrets).any(|known| known == secret) {
             let renew = OnConflict::column(former_secret::Column::Hash)
                 .update_column(former_secret::Column::ExpiresAt)
                 .to_owned();
+            let row = rows::former_secret_row(record.key.id, secret)?;
             former_secret::Entity::insert(row).on_conflict(renew).exec_without_returning(transaction).await?;
         }
     }

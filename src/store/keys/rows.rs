@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{api_key, former_secret, secret};
-use sea_orm::ActiveValue::Set;
+use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ pub struct KeyRow {
     revision: i64,
 }
 
-/// The whole row of a key that is made, as this event tells.
+/// The row of a key that is made, as this event tells.
 pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -> api_key::ActiveModel {
     let Actor { kind, issuer, subject, key_id } = &creation.actor;
     let by_owner = *issuer == key.owner.issuer && *subject == key.owner.subject;
@@ -53,6 +53,11 @@ pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -
         created_from_address: Set(creation.client_address.clone()),
         created_from_agent: Set(creation.user_agent.clone()),
         created_as: Set(audit::written(creation)),
+        // Nothing yet, of any new key.
+        revoked_at: NotSet,
+        revoked_by: NotSet,
+        revoke_reason: NotSet,
+        deleted_at: NotSet,
         ..key_row(key, secret)
     }
 }
@@ -112,9 +117,9 @@ pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
     })
 }
 
-/// A secret that ended, or is to end then.
-pub fn former_secret_row(key: Uuid, secret: &StoredSecret, ends: DateTime<Utc>) -> former_secret::ActiveModel {
-    former_secret::ActiveModel {
+pub fn former_secret_row(key: Uuid, secret: &StoredSecret) -> Result<former_secret::ActiveModel, DbErr> {
+    let no_end = || DbErr::Custom(format!("secret {} was replaced and has no end", secret.id));
+    Ok(former_secret::ActiveModel {
         hash: Set(secret.hash.0.to_vec()),
         id: Set(secret.id),
         key_id: Set(key),
@@ -122,8 +127,8 @@ pub fn former_secret_row(key: Uuid, secret: &StoredSecret, ends: DateTime<Utc>) 
         start: Set(secret.start.clone()),
         last4: Set(secret.last4.clone()),
         created_at: Set(secret.created_at),
-        expires_at: Set(ends),
-    }
+        expires_at: Set(secret.expires_at.ok_or_else(no_end)?),
+    })
 }
 
 pub fn read_secret(row: secret::Model) -> Result<StoredSecret, DbErr> {
