@@ -88,8 +88,9 @@ const SECRETS: &str = "
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager
-            .create_table(by_primary_key(
-                manager,
+            // Not in the order of its primary key: the way to a row by its secret's hash would lead through pages full of
+            // other rows.
+            .create_table(
                 Table::create()
                     .table(ApiKeys::Table)
                     .col(uuid(ApiKeys::Id).primary_key())
@@ -124,7 +125,7 @@ impl MigrationTrait for Migration {
                     .col(text_null(ApiKeys::CreatedFromAgent))
                     .col(text(ApiKeys::CreatedAs))
                     .to_owned(),
-            ))
+            )
             .await?;
         manager
             .create_index(

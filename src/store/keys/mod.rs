@@ -210,7 +210,10 @@ mod tests {
     async fn a_keys_secrets_are_two_seeks_however_many_there_are_of_others() {
         let (store, _directory) = Store::temporary().await;
         let plan = store.plan(secrets_of([Uuid::nil()]).build(DbBackend::Sqlite)).await;
-        let seeks = ["SEARCH k USING PRIMARY KEY (id=?)", "SEARCH f USING INDEX former_secrets_by_key (key_id=?)"];
+        let seeks = [
+            "SEARCH k USING INDEX sqlite_autoindex_api_keys_1 (id=?)",
+            "SEARCH f USING INDEX former_secrets_by_key (key_id=?)",
+        ];
         assert!(seeks.iter().all(|seek| plan.iter().any(|step| step == seek)), "{plan:?}");
     }
 }
