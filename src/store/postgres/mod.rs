@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
 pub use inspect::Server;
@@ -61,7 +61,7 @@ pub async fn open(
         // sqlx asks every connection that comes back whether it answers, and waits for that without end.
         .after_release(move |connection, _| {
             let doubted = doubt.is_there();
-            Box::pin(async move { if doubted { answers(connection).await } else { Ok(true) } })
+            Box::pin(async move { if doubted { is_at_rest(connection).await } else { Ok(true) } })
         })
         .connect_with(options)
         .await
@@ -122,6 +122,15 @@ pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let named = options.get_application_name().is_some();
     let options = if named { options } else { options.application_name("mintkey") };
     Ok(options.options(SETTINGS).disable_statement_logging())
+}
+
+/// Whether the connection answers, and it answers that no transaction is open. One that was given up as it began is begun
+/// all the same, and sqlx does not know of it: what came after would be part of it, acknowledged and lost.
+async fn is_at_rest(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(SILENCE, connection.execute("ROLLBACK")).await {
+        Ok(answered) => answered.map(|_| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
