@@ -127,15 +127,17 @@ pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
 /// Whether the connection answers, and it answers that no transaction is open. One that was given up as it began is begun
 /// all the same, and sqlx does not know of it: what came after would be part of it, acknowledged and lost.
 async fn is_at_rest(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    match tokio::time::timeout(SILENCE, connection.execute("ROLLBACK")).await {
-        Ok(answered) => answered.map(|_| true),
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
+    answered(connection.execute("ROLLBACK")).await
 }
 
 async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    match tokio::time::timeout(SILENCE, connection.ping()).await {
-        Ok(answered) => answered.map(|()| true),
+    answered(connection.ping()).await
+}
+
+/// `true`, when there is an answer in time and it is no error.
+async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(SILENCE, asked).await {
+        Ok(answer) => answer.map(|_| true),
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }
