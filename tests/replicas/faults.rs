@@ -115,6 +115,26 @@ async fn a_connection_that_leads_nowhere_is_an_outage_and_keys_in_memory_are_ver
     scene.works_again().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_after_a_transaction_was_given_up_as_it_began_is_kept() {
+    let site = Site::new();
+    let proxy = Proxy::to(site.postgres.port).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
+    let server = site.replica_by(&url, &["--database-connections", "2"]);
+    let alice = server.token("alice");
+    let key = server.key(&alice, json!({ "name": "before" })).await;
+    proxy.set(Wire::SwallowsAll);
+    // Its BEGIN comes late, when nobody waits for it any more.
+    let asked = Instant::now();
+    is_outage(&server.patch(id(&key), &alice, json!({ "name": "given up" })).await, asked);
+    proxy.set(Wire::Passes);
+    for _ in 0..10 {
+        let made = async || (server.create(&alice, json!({ "name": "after" })).await.status == 201).then_some(());
+        eventually(Duration::from_secs(10), "a create", made).await;
+    }
+    assert_eq!(site.query("SELECT name, count(*) FROM api_keys GROUP BY name ORDER BY name"), "after|10\nbefore|1");
+}
+
 #[tokio::test]
 async fn a_postgresql_that_stands_still_is_an_outage_and_keys_in_memory_are_verified() {
     let site = Site::alone();
