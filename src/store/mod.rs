@@ -129,13 +129,32 @@ impl Store {
                 let mut work = pin!(work);
                 // Goes before the work does, and with it its connection back to the others.
                 let given_up = doubt.of_unfinished_work();
-                let done = tokio::time::timeout(PATIENCE, work.as_mut()).await.map_err(|_elapsed| {
-                    StoreError::Unavailable(format!("PostgreSQL did not answer within {PATIENCE:?}"))
-                })?;
+                let done = tokio::time::timeout(PATIENCE, work.as_mut()).await.map_err(postgres::no_answer)?;
                 given_up.never_mind();
                 done
             }
         }
+    }
+
+    /// The answer to one who asks together with others. The wait for those before counts: an outage is told as soon as to
+    /// who asks alone.
+    async fn together<A, T, F>(
+        &self,
+        group: &Group<A, Result<T, StoreError>>,
+        asked: A,
+        serve: impl Fn(Self, Vec<A>) -> F + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Vec<Result<T, StoreError>>> + Send + 'static,
+    {
+        let answer = group.join(asked, self, serve);
+        let answer = match self.engine {
+            Engine::Sqlite(_) => answer.await,
+            Engine::Postgres(_) => tokio::time::timeout(PATIENCE, answer).await.map_err(postgres::no_answer)?,
+        };
+        answer.unwrap_or_else(|| Err(StoreError::Unavailable("what was asked together was given up".into())))
     }
 
     /// Begins a change. It takes SQLite's write lock at once: a transaction that starts reading and turns to writing

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::proxy::{Proxy, Wire};
@@ -15,6 +16,7 @@ struct Scene {
     alice: String,
     warm: Value,
     cold: Value,
+    others: Vec<Value>,
 }
 
 impl Scene {
@@ -22,17 +24,35 @@ impl Scene {
         let (gateway, alice) = tokens(&server);
         let (warm, cold) =
             (server.key(&alice, json!({ "name": "warm" })).await, server.key(&alice, json!({ "name": "cold" })).await);
+        let mut others = Vec::new();
+        for _ in 0..30 {
+            others.push(server.key(&alice, json!({ "name": "other" })).await);
+        }
         assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
-        Self { server, gateway, alice, warm, cold }
+        Self { server, gateway, alice, warm, cold, others }
     }
 
     async fn is_cut_off(&self) {
-        for _ in 0..2 {
+        let create = async || {
             let asked = Instant::now();
             is_outage(&self.server.create(&self.alice, json!({ "name": "x" })).await, asked);
+        };
+        let verify = async |key: &str| {
             let asked = Instant::now();
-            is_outage(&self.server.verify(&self.gateway, json!({ "key": secret(&self.cold) })).await, asked);
-        }
+            is_outage(&self.server.verify(&self.gateway, json!({ "key": key })).await, asked);
+        };
+        create().await;
+        verify(secret(&self.cold)).await;
+        // Many, so that most wait behind others.
+        let creates = join_all((0..30).map(|n| async move {
+            tokio::time::sleep(Duration::from_millis(20 * n)).await;
+            create().await;
+        }));
+        let verifies = join_all(self.others.iter().zip(0..).map(|(other, n)| async move {
+            tokio::time::sleep(Duration::from_millis(20 * n)).await;
+            verify(secret(other)).await;
+        }));
+        tokio::join!(creates, verifies);
         for _ in 0..20 {
             assert_eq!(self.server.code(&self.gateway, secret(&self.warm)).await, "VALID");
         }

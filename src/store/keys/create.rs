@@ -25,8 +25,7 @@ impl Store {
     /// Returns when the key, its secret's hash, the event and the remembered answer are on the disk, all of them; or
     /// the answer that was given to a request of this name before, when nothing was made.
     pub async fn create_key(&self, created: Creation) -> Created {
-        let given_up = || Err(StoreError::Unavailable("a commit was given up".into()));
-        self.creations.join(created, self, Self::create_together).await.unwrap_or_else(given_up)
+        self.together(&self.creations, created, Self::create_together).await
     }
 
     async fn create_together(self, created: Vec<Creation>) -> Vec<Created> {

@@ -57,8 +57,7 @@ impl Store {
         // Between the questions another may hash the secret anew, and it would be found under neither.
         let again = hashes.first().filter(|_| hashes.len() > 1);
         for hash in hashes.iter().chain(again) {
-            let given_up = || Err(StoreError::Unavailable("a look-up was given up".into()));
-            if let Some(found) = self.look_ups.join(*hash, self, Self::look_up).await.unwrap_or_else(given_up)? {
+            if let Some(found) = self.together(&self.look_ups, *hash, Self::look_up).await? {
                 return Ok(Some(found));
             }
         }

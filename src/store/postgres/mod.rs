@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use tokio::time::error::Elapsed;
 
 pub use inspect::Server;
 pub use listener::{Listener, notify};
@@ -140,6 +141,10 @@ async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Res
         Ok(answer) => answer.map(|_| true),
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
+}
+
+pub fn no_answer(_: Elapsed) -> StoreError {
+    StoreError::Unavailable(format!("PostgreSQL did not answer within {PATIENCE:?}"))
 }
 
 fn refuse_old_version(version: Option<u32>) -> Result<(), StoreError> {
