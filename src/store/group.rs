@@ -2,6 +2,7 @@
 //!
 //! A commit waits for the disk, and a question for the way to the database; one serves many as well as one. So whoever
 //! comes while others are served waits for the next group; whoever comes alone waits for nobody, and nobody for a timer.
+//! Where several groups can be served at once, another begins as soon as no fewer wait than are served.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,9 @@ pub struct Group<A, B> {
 
 struct Queue<A, B> {
     waiting: Vec<Waiting<A, B>>,
+    /// Begun, and not at their end.
+    groups: usize,
+    /// In all of those.
     served: usize,
 }
 
@@ -39,9 +43,9 @@ impl<A, B> Clone for Group<A, B> {
 }
 
 impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
-    /// Of which this many groups are served at the same time.
+    /// Of which at most this many groups are served at the same time.
     pub fn new(at_once: usize) -> Self {
-        Self { queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), served: 0 })), at_once }
+        Self { queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), groups: 0, served: 0 })), at_once }
     }
 
     /// The answer to this one. `serve` gives one answer to each that it is given, in their order; what it was at work on
@@ -58,8 +62,8 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
         let is_turn = {
             let mut queue = self.queue();
             queue.waiting.push(Waiting { asked, answer, span: span.clone() });
-            let is_turn = queue.served < self.at_once;
-            queue.served += usize::from(is_turn);
+            let is_turn = queue.groups < self.at_once && queue.makes_a_group();
+            queue.groups += usize::from(is_turn);
             is_turn
         };
         if is_turn {
@@ -73,37 +77,51 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
     where
         F: Future<Output = Vec<B>>,
     {
+        let mut served = 0;
         loop {
             // Those who are ready to ask are let in first. A database that is quicker than they come would otherwise serve
             // each of them alone, at more cost than all together.
             tokio::task::yield_now().await;
-            let Some(group) = self.next() else { return };
+            let Some(group) = self.next(served) else { return };
+            served = group.len();
             let span = group[0].span.clone();
             let (asked, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.asked, one.answer)).unzip();
-            let served = AssertUnwindSafe(async { serve(asked).await }.instrument(span)).catch_unwind().await;
-            let Ok(served) = served else { continue };
-            for (answer, served) in answers.into_iter().zip(served) {
+            // In a box, as it is large, and would be copied from hand to hand.
+            let given = AssertUnwindSafe(async { Box::pin(serve(asked)).await }.instrument(span)).catch_unwind().await;
+            let Ok(given) = given else { continue };
+            for (answer, given) in answers.into_iter().zip(given) {
                 // Nobody is told when whoever asked went away meanwhile.
-                let _ = answer.send(served);
+                let _ = answer.send(given);
             }
         }
     }
 
-    /// The next group, or the end of this turn.
-    fn next(&self) -> Option<Vec<Waiting<A, B>>> {
+    /// The group after one of so many, or the end of this turn.
+    fn next(&self, served: usize) -> Option<Vec<Waiting<A, B>>> {
         let mut queue = self.queue();
+        queue.groups -= 1;
+        queue.served -= served;
         // Whoever went away while waiting is not served.
         queue.waiting.retain(|one| !one.answer.is_closed());
-        if queue.waiting.is_empty() {
-            queue.served -= 1;
+        if queue.waiting.is_empty() || !queue.makes_a_group() {
             return None;
         }
         let size = usual(queue.waiting.len().min(MOST));
+        queue.groups += 1;
+        queue.served += size;
         Some(queue.waiting.drain(..size).collect())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<A, B>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A, B> Queue<A, B> {
+    /// Whether those who wait are to be served beside those who are. Fewer are better served with those who come next; and
+    /// a group that is begun and has nobody yet will take them.
+    fn makes_a_group(&self) -> bool {
+        self.groups == 0 || self.served > 0 && self.waiting.len() >= self.served
     }
 }
 
@@ -143,6 +161,26 @@ mod tests {
         let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
         assert_eq!(answers, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
         assert_eq!(group.join(8, &gate, serve).await, Some((80, 1)));
+    }
+
+    #[tokio::test]
+    async fn another_group_is_served_beside_the_first_as_soon_as_as_many_wait() {
+        let group = Group::<(), ()>::new(2);
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let serve = |sizes: Arc<Mutex<Vec<usize>>>, asked: Vec<()>| async move {
+            sizes.lock().unwrap().push(asked.len());
+            std::future::pending().await
+        };
+        let mut asking: Vec<_> = (0..6).map(|_| Box::pin(group.join((), &sizes, serve))).collect();
+        for (come, served) in [(0..3, vec![3]), (3..5, vec![3]), (5..6, vec![3, 3])] {
+            for one in &mut asking[come] {
+                assert!(futures_util::poll!(one).is_pending());
+            }
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(*sizes.lock().unwrap(), served);
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Store {
             self.in_time(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
             return Ok(vec![None; created.len()]);
         }
-        self.write(async |transaction| {
+        Box::pin(self.write(async |transaction| {
             let earlier = remember_all(transaction, created).await?;
             let new = created.iter().zip(&earlier).filter(|(_, earlier)| earlier.is_none()).map(|(new, _)| new);
             let new: Vec<_> = new.collect();
@@ -59,7 +59,7 @@ impl Store {
                 transaction.execute_raw(insert(transaction.get_database_backend(), new)).await?;
             }
             Ok(earlier)
-        })
+        }))
         .await
     }
 }
