@@ -43,10 +43,6 @@ pub fn path(url: &str) -> Option<PathBuf> {
     (path != ":memory:").then(|| PathBuf::from(path))
 }
 
-/// Bytes, of a database that is made now. A table without row ids has its rows in the upper pages of its tree too, and is
-/// at its best when twenty of them have room in a page (sqlite.org/withoutrowid.html, section 4): an event takes about
-/// 300 bytes, where the usual page has 4096.
-const PAGE: u32 = 8192;
 /// How much of the database a connection keeps in memory, as SQLite is told: KiB, and a minus. Its usual two megabytes do
 /// not hold the upper pages of an index of a million keys.
 const READERS_CACHE: &str = "-16384";
@@ -65,7 +61,6 @@ fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
         .map_sqlx_sqlite_opts(move |sqlite| {
             sqlite
                 .create_if_missing(true)
-                .page_size(PAGE)
                 .foreign_keys(true)
                 .busy_timeout(PATIENCE)
                 .pragma("journal_mode", "WAL")
