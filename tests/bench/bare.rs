@@ -1,10 +1,12 @@
 //! Bare: what mintkey is held against, the same work without a product around it. A poem handler that parses and echoes
-//! what a verify sends; one plain SELECT a request, and one plain INSERT a request, through the same kind of pool.
+//! what a verify sends; one plain SELECT a request, and one plain INSERT a request, through the same kind of pool: of a row
+//! with three columns, and of a whole key's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use entity::api_key;
 use mintkey::domain::clock::Clock;
 use mintkey::domain::key::new_id;
 use mintkey::domain::secret::{Entropy, Pepper, Secret};
@@ -13,7 +15,10 @@ use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::web::{Data, Json};
 use poem::{EndpointExt, Route, Server, handler, post};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{
+    ActiveModelTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait,
+    IntoActiveModel, Statement,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,6 +37,8 @@ struct Pools {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     pepper: Pepper,
+    /// One of the keys that there are.
+    key: api_key::Model,
 }
 
 /// As many as mintkey has to PostgreSQL.
@@ -53,13 +60,15 @@ pub async fn run(Bare { database, master_secret }: Bare) {
     );
     writer.execute_unprepared(&table).await.unwrap();
     let reader = connect(&database, readers).await;
-    let pools = Arc::new(Pools { reader, writer, pepper: Pepper::derive(&master_secret) });
+    let key = api_key::Entity::find().one(&reader).await.unwrap().unwrap();
+    let pools = Arc::new(Pools { reader, writer, pepper: Pepper::derive(&master_secret), key });
     let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
     eprintln!("listening on {}", acceptor.local_addr()[0]);
     let routes = Route::new()
         .at("/echo", post(echo))
         .at("/select", post(select.data(pools.clone())))
-        .at("/insert", post(insert.data(pools)));
+        .at("/insert", post(insert.data(pools.clone())))
+        .at("/insert-key", post(insert_key.data(pools)));
     Server::new_with_acceptor(acceptor).run(routes).await.unwrap();
 }
 
@@ -113,15 +122,35 @@ async fn insert(
     const POSTGRES: &str = "INSERT INTO bare_keys (id, hash, name) VALUES ($1, $2, $3)";
     let backend = pools.writer.get_database_backend();
     let sql = if backend == DbBackend::Sqlite { SQLITE } else { POSTGRES };
-    let prefix = "mk".parse().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let entropy = Entropy::from_os().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let now = Clock::System.now();
-    let hash = pools.pepper.hash(&Secret::mint(&prefix, &entropy, now)).0.to_vec();
-    let id = new_id(now);
+    let (id, hash) = pools.mint()?;
     let values = [id.into(), hash.into(), name.clone().into()];
     let insert = Statement::from_sql_and_values(backend, sql, values);
     pools.writer.execute_raw(insert).await.map_err(InternalServerError)?;
     Ok((StatusCode::CREATED, Json(Found { id, name })))
+}
+
+/// The row that a create writes, and its commit.
+#[handler]
+async fn insert_key(
+    Data(pools): Data<&Arc<Pools>>,
+    Json(Named { name }): Json<Named>,
+) -> poem::Result<(StatusCode, Json<Found>)> {
+    let (id, secret_hash) = pools.mint()?;
+    let row = api_key::Model { id, name: name.clone(), secret_id: id, secret_hash, ..pools.key.clone() };
+    let row = row.into_active_model().reset_all();
+    let inserted = api_key::Entity::insert(row).exec_without_returning(&pools.writer);
+    inserted.await.map_err(InternalServerError)?;
+    Ok((StatusCode::CREATED, Json(Found { id, name })))
+}
+
+impl Pools {
+    /// An id, and the hash of a new secret.
+    fn mint(&self) -> Result<(Uuid, Vec<u8>), StatusCode> {
+        let prefix = "mk".parse().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        let entropy = Entropy::from_os().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        let now = Clock::System.now();
+        Ok((new_id(now), self.pepper.hash(&Secret::mint(&prefix, &entropy, now)).0.to_vec()))
+    }
 }
 
 async fn connect(url: &str, connections: u32) -> DatabaseConnection {

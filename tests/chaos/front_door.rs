@@ -202,7 +202,9 @@ async fn more_connections_than_descriptors_are_not_even_tried() {
     }
     let mut waiting = connect(&server).await;
     assert!(!answers_within(&mut waiting, Duration::from_millis(500)).await, "it was accepted");
-    assert!(cpu_share(&server, Duration::from_secs(3)).await < CPU_SHARE);
+    let cpu = cpu_share(&server, Duration::from_secs(3)).await;
+    println!("{:.1} % of a core with as many connections as there may be", cpu * 100.0);
+    assert!(cpu < CPU_SHARE, "{cpu} of a core");
     assert!(!server.log().contains("cannot be accepted"), "{}", server.log());
     connections.pop();
     let mut answer = vec![0; 15];

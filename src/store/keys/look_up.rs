@@ -36,17 +36,14 @@ struct Row {
     last_used_at: Option<DateTime<Utc>>,
 }
 
-/// The last use is a question of its own, which PostgreSQL answers by the index whatever it believes the tables' sizes to
-/// be.
-const NEWEST: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
-    k.enabled, k.revoked_at, k.created_at, k.expires_at, \
-    k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \
+/// Of the newest secrets, and of those that a rotation replaced. The last use is a question of its own, which PostgreSQL
+/// answers by the index whatever it believes the tables' sizes to be.
+const KEY: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
+    k.enabled, k.revoked_at, k.created_at, k.expires_at, ";
+const NEWEST: &str = "k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \
     (SELECT last_used_at FROM secret_uses u WHERE u.secret_id = k.secret_id) AS last_used_at \
     FROM api_keys k WHERE k.secret_hash IN ";
-
-const FORMER: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
-    k.enabled, k.revoked_at, k.created_at, k.expires_at, \
-    f.id AS secret_id, f.hash, f.expires_at AS secret_expires_at, \
+const FORMER: &str = "f.id AS secret_id, f.hash, f.expires_at AS secret_expires_at, \
     (SELECT last_used_at FROM secret_uses u WHERE u.secret_id = f.id) AS last_used_at \
     FROM former_secrets f JOIN api_keys k ON k.id = f.key_id WHERE f.hash IN ";
 
@@ -88,13 +85,13 @@ async fn read(database: &DatabaseConnection, hashes: &[SecretHash]) -> Result<Re
 
 /// A row that cannot be read is the trouble of those alone who ask for it.
 async fn read_of(
-    select: &str,
+    secrets: &str,
     database: &DatabaseConnection,
     hashes: &[SecretHash],
     found: &mut Read,
 ) -> Result<(), DbErr> {
     let hashes = hashes.iter().map(|SecretHash(hash)| hash.to_vec().into());
-    let by_hash = Written::new(database.get_database_backend()).text(select).list(hashes).statement();
+    let by_hash = Written::new(database.get_database_backend()).text(KEY).text(secrets).list(hashes).statement();
     for row in database.query_all_raw(by_hash).await? {
         let row = Row::from_query_result(&row, "")?;
         let hash = rows::read_hash(row.secret_id, &row.hash)?;
