@@ -9,7 +9,7 @@ pub struct Model {
     /// pepper named beside it the last 26.
     #[sea_orm(primary_key, auto_increment = false)]
     pub hash: Vec<u8>,
-    /// In the order of making, and the same when the hash changes with the pepper.
+    /// The same when the hash changes with the pepper.
     pub id: Uuid,
     pub key_id: Uuid,
     pub pepper_id: String,

@@ -14,9 +14,9 @@ pub use list::KeyFilter;
 pub use look_up::Found;
 use rows::KeyRow;
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{NullOrdering, OnConflict};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Order, QueryFilter, QueryOrder,
     QuerySelect, Select,
 };
 use uuid::Uuid;
@@ -169,9 +169,13 @@ async fn find_all<C: ConnectionTrait>(connection: &C, keys: Select<api_key::Enti
     rows.into_iter().map(record).collect()
 }
 
-/// Newest first.
+/// Newest first: the one in the key's row, which alone has no end of its own. By their ids the order would be that of the
+/// replicas' clocks, and a secret that was replaced could come before the one that replaced it, and back into force.
 fn secrets_of(keys: impl IntoIterator<Item = Uuid>) -> Select<secret::Entity> {
-    secret::Entity::find().filter(secret::Column::KeyId.is_in(keys)).order_by_desc(secret::Column::Id)
+    secret::Entity::find()
+        .filter(secret::Column::KeyId.is_in(keys))
+        .order_by_with_nulls(secret::Column::ExpiresAt, Order::Desc, NullOrdering::First)
+        .order_by_desc(secret::Column::Id)
 }
 
 /// Writes what a change made of a key that was there before.
@@ -205,6 +209,34 @@ mod tests {
     use sea_orm::{DbBackend, QueryTrait};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_secret_made_by_a_replica_whose_clock_is_behind_stays_the_newest() {
+        let (store, _directory) = Store::temporary().await;
+        let second = create::tests::created(2, None).secret;
+        let made = create::tests::created(1, None);
+        let (id, first, now) = (made.key.id, made.secret.clone(), made.key.created_at);
+        assert!(second.id < first.id);
+        store.create_key(made).await.unwrap();
+        let change = async |alter: &dyn Fn(&mut KeyRecord)| {
+            let decide = |record: Option<KeyRecord>| {
+                let mut record = record.unwrap();
+                alter(&mut record);
+                Ok::<_, ()>(Change { record, events: Vec::new(), remember: None })
+            };
+            assert!(store.change_key(Reach::All, id, None, now, decide).await.unwrap().is_ok());
+        };
+
+        change(&|record| {
+            record.secrets[0].expires_at = Some(now);
+            record.secrets.insert(0, second.clone());
+        })
+        .await;
+        change(&|record| record.key.enabled = false).await;
+
+        let record = store.find_key(Reach::All, id).await.unwrap().unwrap();
+        assert_eq!(record.secrets, [second, StoredSecret { expires_at: Some(now), ..first }]);
+    }
 
     #[tokio::test]
     async fn a_keys_secrets_are_two_seeks_however_many_there_are_of_others() {
