@@ -31,7 +31,11 @@ impl Tls {
         let files = tempfile::tempdir().unwrap();
         make_certificate(files.path(), "first");
         let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name).to_str().unwrap().to_owned());
-        let server = Server::with(&[&["--tls-cert", &cert, "--tls-key", &key], arguments].concat());
+        let data = files.path().join("data");
+        let mut serve = support::mintkey_at(&data);
+        // The address that the certificate is for.
+        serve.args(["serve", "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]).args(arguments);
+        let server = Server::of(&mut serve, &data);
         let url = server.url.replacen("http:", "https:", 1);
         Self { server, url, files }
     }

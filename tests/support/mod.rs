@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -61,24 +62,20 @@ impl Server {
     /// Starts with more arguments to `serve`.
     pub fn with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Self::listening("127.0.0.1", directory.path(), arguments);
+        let mut server = Self::at(directory.path(), arguments);
         server._directory = Some(directory);
         server
     }
 
-    /// Starts on a data directory that outlives the server, and at a loopback address that only this directory's servers
-    /// have: who asks between the end of one and the start of the next must not be answered by another test's server,
-    /// which was given the port that became free.
+    /// Starts on a data directory that outlives the server, at a loopback address that only this directory's servers have:
+    /// who asks after the end of one must not be answered by another test's, which was given the port that became free.
     pub fn at(data: &Path, arguments: &[&str]) -> Self {
         let mut hasher = DefaultHasher::new();
         data.hash(&mut hasher);
         let [a, b, c, ..] = hasher.finish().to_le_bytes();
-        Self::listening(&format!("127.{}.{b}.{}", 1 + a % 254, 1 + c % 254), data, arguments)
-    }
-
-    fn listening(address: &str, data: &Path, arguments: &[&str]) -> Self {
+        let listen = format!("127.{}.{b}.{}:0", 1 + a % 254, 1 + c % 254);
         let mut command = mintkey_at(data);
-        command.args(["serve", "--listen", &format!("{address}:0")]).args(arguments);
+        command.args(["serve", "--listen", &listen]).args(arguments);
         Self::of(&mut command, data)
     }
 
@@ -313,12 +310,8 @@ impl Drop for Server {
     }
 }
 
-/// The first loopback address and port in the line.
-fn address_in(line: &str) -> Option<String> {
-    let from = line.find("127.")?;
-    let rest = &line[from..];
-    let end = rest.find(|next: char| !next.is_ascii_digit() && next != '.' && next != ':').unwrap_or(rest.len());
-    Some(rest[..end].to_owned())
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.split(|next: char| !next.is_ascii_digit() && next != '.' && next != ':').find_map(|word| word.parse().ok())
 }
 
 pub fn run(command: &mut Command) -> Output {
