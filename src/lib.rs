@@ -12,7 +12,7 @@
 //!
 //! Imports run one way, api -> service -> store -> entity; `make lint` checks it. One create, read top to bottom:
 //! [`api::boundary`] (an answer in any case) -> [`api::auth`] (who) -> [`api::keys`] (what) -> [`service::keys`] (rules)
-//! -> [`domain::secret`] (mint) -> `store::keys` (one transaction).
+//! -> [`domain::secret`] (mint) -> `store::api_keys` (one transaction).
 
 pub mod api;
 pub mod cli;

@@ -5,33 +5,33 @@
 //! memory, in order, instead of fighting for the file's lock. PostgreSQL has many, so a transaction takes the lock of
 //! the key that it is about before it reads what it goes by.
 
-mod audit;
-mod changes;
+mod api_keys;
+mod audit_events;
+mod batch;
+mod change_feed;
 mod errors;
-mod group;
 mod idempotency;
 mod inspect;
-mod keys;
 mod peppers;
 mod postgres;
 mod schema;
+mod sql;
 mod sqlite;
 mod usage;
-mod written;
 
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use audit::EventFilter;
-pub use changes::{Changes, News};
+pub use api_keys::{Change, Creation, KeyFilter, Reach, Unchanged};
+use api_keys::{Created, Found};
+pub use audit_events::EventFilter;
+use batch::Group;
+pub use change_feed::{Changes, News};
 pub use errors::StoreError;
-use group::Group;
 pub use idempotency::Remembered;
 pub use inspect::Inspection;
-pub use keys::{Change, Creation, KeyFilter, Reach, Unchanged};
-use keys::{Created, Found};
 use migration::SchemaManager;
 pub use postgres::Server;
 pub use schema::Standing;

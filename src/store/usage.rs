@@ -8,7 +8,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
-use super::written::Written;
+use super::sql::Written;
 use super::{Store, StoreError};
 use crate::domain::verdict::Verdict;
 

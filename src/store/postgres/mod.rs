@@ -1,7 +1,6 @@
 //! PostgreSQL: how the database server is connected to, and what its errors mean.
 
 mod inspect;
-mod listener;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +12,6 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
 
 pub use inspect::Server;
-pub use listener::{Listener, notify};
 
 use super::{PATIENCE, StoreError};
 

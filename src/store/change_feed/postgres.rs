@@ -13,8 +13,8 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Executor};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement};
 use tokio::time::{timeout, timeout_at};
 
+use super::News;
 use crate::domain::secret::SecretHash;
-use crate::store::changes::News;
 use crate::store::{PATIENCE, StoreError};
 
 const CHANNEL: &str = "mintkey_changes";

@@ -14,7 +14,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::SecretHash;
-use crate::store::audit;
+use crate::store::audit_events;
 
 /// What there is of a key in its row, beside its secret and how it was made.
 #[derive(DerivePartialModel)]
@@ -52,7 +52,7 @@ pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -
         created_from_request: Set(creation.request_id.clone()),
         created_from_address: Set(creation.client_address.clone()),
         created_from_agent: Set(creation.user_agent.clone()),
-        created_as: Set(audit::written(creation)),
+        created_as: Set(audit_events::written(creation)),
         // Nothing yet, of any new key.
         revoked_at: NotSet,
         revoked_by: NotSet,

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::keys::Reach;
+use super::api_keys::Reach;
 use super::{Store, StoreError};
 use crate::domain::audit::{Action, Actor, AuditEvent};
 use crate::domain::caller::Owner;

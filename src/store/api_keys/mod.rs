@@ -1,17 +1,17 @@
 //! Keys and their secrets: looked up, made and changed.
 
-mod create;
+mod insert;
 mod list;
-mod look_up;
+mod lookup;
 mod rows;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-pub use create::{Created, Creation};
 use entity::{api_key, former_secret, secret};
+pub use insert::{Created, Creation};
 pub use list::KeyFilter;
-pub use look_up::Found;
+pub use lookup::Found;
 use rows::KeyRow;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{NullOrdering, OnConflict};
@@ -22,7 +22,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::idempotency::{self, Remembered};
-use super::{Store, StoreError, audit, changes};
+use super::{Store, StoreError, audit_events, change_feed};
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::Owner;
 use crate::domain::key::{KeyRecord, StoredSecret};
@@ -88,7 +88,7 @@ impl Store {
                 Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
             };
             let record = write(transaction, before.as_ref(), change).await?;
-            changes::tell(transaction, [&record]).await?;
+            change_feed::tell(transaction, [&record]).await?;
             Ok(Ok(record))
         })
         .await
@@ -107,7 +107,7 @@ impl Store {
             for before in find_all(transaction, keys.order_by_desc(api_key::Column::Id).lock_exclusive()).await? {
                 changed.push(write(transaction, Some(&before), decide(before.clone())).await?);
             }
-            changes::tell(transaction, &changed).await?;
+            change_feed::tell(transaction, &changed).await?;
             Ok(changed)
         })
         .await
@@ -126,7 +126,7 @@ impl Store {
             let before =
                 find(transaction, Reach::All.keys().filter(api_key::Column::Id.eq(key)).lock_exclusive()).await?;
             // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
-            changes::tell(transaction, &before).await?;
+            change_feed::tell(transaction, &before).await?;
             let row = api_key::ActiveModel {
                 secret_hash: Set(hash.0.to_vec()),
                 pepper_id: Set(pepper_id.to_owned()),
@@ -197,7 +197,7 @@ async fn write(
             former_secret::Entity::insert(row).on_conflict(renew).exec_without_returning(transaction).await?;
         }
     }
-    audit::record(transaction, &events).await?;
+    audit_events::record(transaction, &events).await?;
     if let Some(new) = remember {
         idempotency::remember(transaction, new).await?;
     }
@@ -213,8 +213,8 @@ mod tests {
     #[tokio::test]
     async fn a_secret_made_by_a_replica_whose_clock_is_behind_stays_the_newest() {
         let (store, _directory) = Store::temporary().await;
-        let second = create::tests::created(2, None).secret;
-        let made = create::tests::created(1, None);
+        let second = insert::tests::created(2, None).secret;
+        let made = insert::tests::created(1, None);
         let (id, first, now) = (made.key.id, made.secret.clone(), made.key.created_at);
         assert!(second.id < first.id);
         store.create_key(made).await.unwrap();

@@ -6,7 +6,7 @@ use super::rows;
 use crate::domain::audit::AuditEvent;
 use crate::domain::key::{ApiKey, StoredSecret};
 use crate::store::idempotency::{self, Remembered};
-use crate::store::written::Written;
+use crate::store::sql::Written;
 use crate::store::{Store, StoreError};
 
 /// A key that is to be made, with its secret.

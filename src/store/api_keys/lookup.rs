@@ -11,7 +11,7 @@ use crate::domain::caller::Owner;
 use crate::domain::key::{KeyOfSecret, KeyStatus};
 use crate::domain::name::KeyName;
 use crate::domain::secret::SecretHash;
-use crate::store::written::Written;
+use crate::store::sql::Written;
 use crate::store::{Store, StoreError};
 
 pub type Found = Result<Option<KeyOfSecret>, StoreError>;
@@ -120,7 +120,7 @@ fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyOfSecret, DbErr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::keys::create::tests::created;
+    use crate::store::api_keys::insert::tests::created;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_secret_that_is_hashed_anew_meanwhile_is_found() {

@@ -3,12 +3,14 @@
 //! On PostgreSQL a change tells of itself in its own transaction (NOTIFY), so that it is told if and only if it is
 //! committed, and in the order of commits. On SQLite a process is told that another has changed something.
 
+mod postgres;
+
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 use tokio::time::sleep;
 
-use super::{Engine, Store, StoreError, postgres, sqlite};
+use super::{Engine, Store, StoreError, sqlite};
 use crate::domain::key::KeyRecord;
 use crate::domain::secret::SecretHash;
 
