@@ -19,9 +19,10 @@ use super::parameters::{Cursor, Limit};
 use super::problem::{Failure, may_fail};
 use super::values::{Identifier, Reason, Time};
 use crate::domain::Broken;
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::Deed;
 use crate::service::Service;
-use crate::service::keys::{KeyFilter, KeyQuery, Reach};
+use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct AdminOperations;
 
@@ -124,7 +125,7 @@ impl AdminOperations {
             created_before: None,
         };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
-        let page = service.list_keys(Reach::All, &query).await?;
+        let page = service.list_keys(AccessFilter::Any, &query).await?;
         Ok(listed(request, page, service))
     }
 
@@ -139,7 +140,7 @@ impl AdminOperations {
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
-        Ok(found(service.find_key(Reach::All, id.0).await?, service))
+        Ok(found(service.find_key(AccessFilter::Any, id.0).await?, service))
     }
 
     /// Revoke a key of any owner
@@ -156,7 +157,7 @@ impl AdminOperations {
         body: JsonBody<ApiKeyRevokeRequest>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        Ok(found(service.revoke_key(&deed, Reach::All, id.0, body.value.reason()).await?, service))
+        Ok(found(service.revoke_key(&deed, AccessFilter::Any, id.0, body.value.reason()).await?, service))
     }
 
     /// Revoke all keys that match

@@ -18,10 +18,10 @@ use super::keys::schemas::Owner;
 use super::parameters::{Cursor, Limit};
 use super::problem::{Failure, may_fail};
 use super::values::Time;
+use crate::domain::access::AccessFilter;
 use crate::domain::audit;
 use crate::service::Service;
 use crate::service::audit::{EventFilter, EventPage};
-use crate::service::keys::Reach;
 
 pub struct AuditOperations;
 
@@ -158,9 +158,9 @@ impl AuditOperations {
         action: Query<Option<Action>>,
     ) -> Result<Listed, Failure<LIST>> {
         let filter = EventFilter { key_id: key_id.0, action: action.0.map(Into::into) };
-        let reach = Reach::Own(&caller.0.owner);
+        let access = AccessFilter::Owner(&caller.0.owner);
         let limit = limit.0.unwrap_or_default().0;
-        Ok(listed(request, service.list_events(reach, &filter, cursor.0.map(|Cursor(id)| id), limit).await?))
+        Ok(listed(request, service.list_events(access, &filter, cursor.0.map(|Cursor(id)| id), limit).await?))
     }
 
     /// List all audit events
@@ -184,7 +184,10 @@ impl AuditOperations {
     ) -> Result<Listed, Failure<LIST>> {
         let filter = EventFilter { key_id: key_id.0, action: action.0.map(Into::into) };
         let limit = limit.0.unwrap_or_default().0;
-        Ok(listed(request, service.list_events(Reach::All, &filter, cursor.0.map(|Cursor(id)| id), limit).await?))
+        Ok(listed(
+            request,
+            service.list_events(AccessFilter::Any, &filter, cursor.0.map(|Cursor(id)| id), limit).await?,
+        ))
     }
 }
 

@@ -11,10 +11,10 @@ use super::keys::found;
 use super::keys::schemas::{Deleted, Found};
 use super::origin::RequestOrigin;
 use super::problem::{Failure, Problem, may_fail};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::Deed;
 use crate::domain::caller::{Caller, Credential};
 use crate::service::Service;
-use crate::service::keys::Reach;
 
 pub struct OwnKeyOperations;
 
@@ -29,7 +29,7 @@ impl OwnKeyOperations {
         caller: Authorized<Itself>,
         Data(service): Data<&Arc<Service>>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
-        let record = service.find_key(Reach::Own(&caller.0.owner), id_of(&caller.0)?).await?;
+        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?).await?;
         Ok(found(record, service))
     }
 
@@ -45,7 +45,7 @@ impl OwnKeyOperations {
     ) -> Result<Deleted, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let reason = Some("by the key itself".to_owned());
-        service.revoke_key(&deed, Reach::Own(&caller.0.owner), id_of(&caller.0)?, reason).await?;
+        service.revoke_key(&deed, AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, reason).await?;
         Ok(Deleted::Deleted)
     }
 }

@@ -13,9 +13,9 @@ use super::auth::{Authorized, Read};
 use super::body::JsonAnswer;
 use super::parameters::Day;
 use super::problem::{Failure, may_fail};
+use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
 use crate::service::Service;
-use crate::service::keys::Reach;
 use crate::service::usage::DayOfUse;
 
 pub struct UsageOperations;
@@ -103,7 +103,7 @@ impl UsageOperations {
         let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);
         let from = from.0.map(|Day(day)| day).or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));
-        let days = service.key_usage(Reach::Own(&caller.0.owner), id.0, from, to).await?;
+        let days = service.key_usage(AccessFilter::Owner(&caller.0.owner), id.0, from, to).await?;
         let days = days.into_iter().map(UsageDay::from).collect();
         Ok(Found::Found(JsonAnswer(ApiKeyUsage { from, to, days })))
     }

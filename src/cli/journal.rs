@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Failure;
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Deed};
 use crate::service::audit::EventFilter;
-use crate::service::keys::{KeyPatch, Precondition, Reach};
+use crate::service::keys::{KeyPatch, Precondition};
 use crate::service::{Service, ServiceError};
 
 /// One line.
@@ -28,7 +29,7 @@ const MARGIN: TimeDelta = TimeDelta::minutes(1);
 pub async fn print(service: &Service, since: DateTime<Utc>) -> Result<(), Failure> {
     let mut after = None;
     loop {
-        let page = service.list_events(Reach::All, &EventFilter::default(), after, 100).await?;
+        let page = service.list_events(AccessFilter::Any, &EventFilter::default(), after, 100).await?;
         for event in page.events {
             if event.at < since - MARGIN {
                 return Ok(());
@@ -51,17 +52,17 @@ pub async fn replay(service: &Service, deed: &Deed<'_>, journal: impl BufRead) -
     let [mut ended, mut disabled, mut unknown] = [0, 0, 0];
     for (number, line) in journal.lines().enumerate() {
         let entry: Entry = serde_json::from_str(&line?).map_err(|error| format!("line {}: {error}", number + 1))?;
-        let (reach, id) = (Reach::All, entry.key_id);
+        let (access, id) = (AccessFilter::Any, entry.key_id);
         let is = |action: Action| entry.action == action.as_str();
         let reason =
             || Some(format!("{} at {}, after the backup that was restored", entry.action, entry.at.to_rfc3339()));
         let outcome = if is(Action::Deleted) {
-            service.delete_key(deed, reach, id).await.map(|()| &mut ended)
+            service.delete_key(deed, access, id).await.map(|()| &mut ended)
         } else if is(Action::Revoked) || is(Action::Rotated) {
-            service.revoke_key(deed, reach, id, reason()).await.map(|_| &mut ended)
+            service.revoke_key(deed, access, id, reason()).await.map(|_| &mut ended)
         } else {
             let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };
-            service.update_key(deed, reach, id, disable, &Precondition::None).await.map(|_| &mut disabled)
+            service.update_key(deed, access, id, disable, &Precondition::None).await.map(|_| &mut disabled)
         };
         match outcome {
             Ok(count) => *count += 1,

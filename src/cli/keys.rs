@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{Failure, journal};
 use crate::api::keys::schemas::{ApiKey, ApiKeyCreateResponse};
 use crate::config::{self, DataSettings, KeySettings};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Deed, Origin};
 use crate::domain::caller::{Caller, Credential, Owner};
 use crate::domain::clock::Clock;
@@ -22,7 +23,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
 use crate::service::Service;
-use crate::service::keys::{Ending, IssuedKey, KeyFilter, KeyQuery, NewKey, Reach};
+use crate::service::keys::{Ending, IssuedKey, KeyFilter, KeyQuery, NewKey};
 use crate::service::standalone::ISSUER;
 
 #[derive(Args)]
@@ -137,19 +138,19 @@ async fn act(service: &Service, action: Action, json: bool) -> Result<(), Failur
             list(service, filter, json).await?;
         }
         Action::Show { id } => {
-            let record = service.find_key(Reach::All, id).await?;
+            let record = service.find_key(AccessFilter::Any, id).await?;
             let text = record_text(&record, deed.at);
             print(json_of(&ApiKey::with_secrets(record, deed.at)), text);
         }
         Action::Revoke { id, reason } => {
             let reason = reason.map(|reason| reason.as_str().to_owned());
-            let record = service.revoke_key(&deed, Reach::All, id, reason).await?;
+            let record = service.revoke_key(&deed, AccessFilter::Any, id, reason).await?;
             let text = record_text(&record, deed.at);
             print(json_of(&ApiKey::with_secrets(record, deed.at)), text);
         }
         Action::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;
-            let issued = service.rotate_key(&deed, Reach::All, id, grace, None).await?;
+            let issued = service.rotate_key(&deed, AccessFilter::Any, id, grace, None).await?;
             let text = issued_text(&issued);
             print(json_of(&ApiKeyCreateResponse::from(issued)), text);
         }
@@ -182,7 +183,7 @@ async fn list(service: &Service, filter: KeyFilter, json: bool) -> Result<(), Fa
         writeln!(out, "{:<36}  {:<8}  {:<12}  {:<20}  {:<20}  NAME", "ID", "STATUS", "START", "CREATED", "OWNER")?;
     }
     loop {
-        let page = service.list_keys(Reach::All, &query).await?;
+        let page = service.list_keys(AccessFilter::Any, &query).await?;
         for key in page.keys {
             if json {
                 // One object a line, so that a script can begin before the list ends.

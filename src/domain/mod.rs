@@ -1,5 +1,6 @@
 //! The words of the product and their rules. No I/O, no framework: everything else may use this room.
 
+pub mod access;
 pub mod audit;
 pub mod caller;
 pub mod clock;

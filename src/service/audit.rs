@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::{Service, ServiceError};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditEvent;
 pub use crate::store::EventFilter;
-use crate::store::Reach;
 
 pub struct EventPage {
     pub events: Vec<AuditEvent>,
@@ -15,12 +15,12 @@ pub struct EventPage {
 impl Service {
     pub async fn list_events(
         &self,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         filter: &EventFilter,
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<EventPage, ServiceError> {
-        let mut events = self.store.list_events(reach, filter, after, limit + 1).await?;
+        let mut events = self.store.list_events(access, filter, after, limit + 1).await?;
         let more = events.len() as u64 > limit;
         if more {
             events.pop();

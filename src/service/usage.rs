@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::known::KnownKey;
 use super::{Service, ServiceError};
+use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
-use crate::store::{KeyUse, Reach};
+use crate::store::KeyUse;
 
 /// How often the counts of one key are written.
 const WRITTEN_EVERY: TimeDelta = TimeDelta::minutes(1);
@@ -194,12 +195,12 @@ impl Service {
     /// The days on which the key was asked about, oldest first, both ends included.
     pub async fn key_usage(
         &self,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         id: Uuid,
         from: NaiveDate,
         to: NaiveDate,
     ) -> Result<Vec<DayOfUse>, ServiceError> {
-        self.find_key(reach, id).await?;
+        self.find_key(access, id).await?;
         let mut days: Vec<DayOfUse> = Vec::new();
         for (day, verdict, count) in self.store.list_usage(id, from, to).await? {
             match days.last_mut().filter(|last| last.day == day) {

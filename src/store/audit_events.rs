@@ -5,10 +5,11 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, QueryTrait, Select,
 };
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::api_keys::Reach;
 use super::{Store, StoreError};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Actor, AuditEvent};
 use crate::domain::caller::Owner;
 
@@ -22,20 +23,25 @@ impl Store {
     /// At most `limit` events older than `after`, newest first. An owner sees those of deleted keys too.
     pub async fn list_events(
         &self,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         filter: &EventFilter,
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
-        let page = page(reach, filter, after, limit);
+        let page = page(access, filter, after, limit);
         self.read(async |database| page.all(database).await?.into_iter().map(read_event).collect()).await
     }
 }
 
-fn page(reach: Reach<'_>, filter: &EventFilter, after: Option<Uuid>, limit: u64) -> Select<audit_event::Entity> {
-    let own = match reach {
-        Reach::All => Condition::all(),
-        Reach::Own(owner) => {
+fn page(
+    access: AccessFilter<'_>,
+    filter: &EventFilter,
+    after: Option<Uuid>,
+    limit: u64,
+) -> Select<audit_event::Entity> {
+    let own = match access {
+        AccessFilter::Any => Condition::all(),
+        AccessFilter::Owner(owner) => {
             Condition::all().add(Column::OwnerIssuer.eq(&owner.issuer)).add(Column::OwnerSubject.eq(&owner.subject))
         }
     };
@@ -74,13 +80,13 @@ fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
         request_id: Set(event.request_id.clone()),
         client_address: Set(event.client_address.clone()),
         user_agent: Set(event.user_agent.clone()),
-        changes: Set(written(event)),
+        changes: Set(changes_json(&event.changes)),
     }
 }
 
 /// What changed, as it is stored.
-pub fn written(event: &AuditEvent) -> String {
-    serde_json::to_string(&event.changes).expect("a JSON value can always be written")
+pub fn changes_json(changes: &Value) -> String {
+    serde_json::to_string(changes).expect("a JSON value can always be written")
 }
 
 fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
@@ -116,9 +122,9 @@ mod tests {
         let (store, _directory) = Store::temporary().await;
         let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
         let of_key = EventFilter { key_id: Some(Uuid::nil()), ..EventFilter::default() };
-        for reach in [Reach::Own(&owner), Reach::All] {
+        for access in [AccessFilter::Owner(&owner), AccessFilter::Any] {
             for filter in [&EventFilter::default(), &of_key] {
-                let plan = store.plan(page(reach, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
+                let plan = store.plan(page(access, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
                 let [merge, _left, changes, _right, keys] = &plan[..] else { panic!("{plan:?}") };
                 assert_eq!(merge, "MERGE (UNION ALL)");
                 assert!(changes.starts_with("SEARCH key_changes USING "), "{changes}");

@@ -5,8 +5,6 @@ use std::fmt;
 use sea_orm::sqlx::postgres::PgDatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
-use super::{postgres, sqlite};
-
 #[derive(Debug, Clone)]
 pub enum StoreError {
     /// The store cannot be asked now. Waiting helps, or an operator.
@@ -48,13 +46,42 @@ fn is_outage(error: &DbErr) -> bool {
                 Some(database) => {
                     let code = database.code().unwrap_or_default();
                     match database.try_downcast_ref::<PgDatabaseError>() {
-                        Some(_) => postgres::is_outage_code(&code),
-                        None => sqlite::is_outage_code(&code),
+                        Some(_) => is_postgres_outage(&code),
+                        None => is_sqlite_outage(&code),
                     }
                 }
                 None => true,
             }
         }
         _ => false,
+    }
+}
+
+/// Primary result codes (sqlite.org/rescode.html) that speak of the file, the disk or a lock: BUSY, LOCKED, READONLY,
+/// IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. The extended code's low byte is the primary.
+fn is_sqlite_outage(code: &str) -> bool {
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 15 | 26))
+}
+
+/// SQLSTATEs (postgresql.org/docs/current/errcodes-appendix.html) that speak of the server's state or of a race, by
+/// class: connection, resources, limits, operator's intervention, system; and locks, a read-only server, transactions that were
+/// ended for another's sake or for lasting too long.
+fn is_postgres_outage(code: &str) -> bool {
+    matches!(code.get(..2), Some("08" | "53" | "54" | "57" | "58"))
+        || matches!(code, "55P03" | "25006" | "25P03" | "40001" | "40P01")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waiting_or_an_operator_can_cure_is_an_outage() {
+        for code in ["08006", "53300", "53100", "57P01", "57P03", "57014", "55P03", "25006", "40P01"] {
+            assert!(is_postgres_outage(code), "{code}");
+        }
+        for code in ["23505", "42P01", "22021", "25P02"] {
+            assert!(!is_postgres_outage(code), "{code}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod api_keys;
 mod audit_events;
+mod backup;
 mod batch;
 mod change_feed;
 mod errors;
@@ -17,14 +18,13 @@ mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
+mod transaction;
 mod usage;
 
-use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use api_keys::{Change, Creation, KeyFilter, Reach, Unchanged};
+pub use api_keys::{Change, Creation, KeyFilter, Unchanged};
 use api_keys::{Created, Found};
 pub use audit_events::EventFilter;
 use batch::Group;
@@ -35,10 +35,7 @@ pub use inspect::Inspection;
 use migration::SchemaManager;
 pub use postgres::Server;
 pub use schema::Standing;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::DatabaseConnection;
 pub use usage::KeyUse;
 
 use crate::domain::secret::SecretHash;
@@ -97,99 +94,9 @@ impl Store {
         Ok(Self { reader, writer, engine, creations: Group::new(creating), look_ups: Group::new(2) })
     }
 
-    /// Asks the database.
-    async fn read<T>(&self, ask: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>) -> Result<T, StoreError> {
-        self.in_time(async { Ok(ask(&self.reader).await?) }).await
-    }
-
-    /// Changes the database: all that `work` does is on the disk when this returns, and nothing when `work` fails. After
-    /// an outage in the midst of it, it is one or the other.
-    async fn write<T>(
-        &self,
-        work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
-    ) -> Result<T, StoreError> {
-        self.in_time(async {
-            let transaction = self.begin().await?;
-            let done = work(&transaction).await?;
-            transaction.commit().await?;
-            Ok(done)
-        })
-        .await
-    }
-
-    /// What PostgreSQL does not answer in time is an outage: a connection that leads nowhere says so by nothing else.
-    /// SQLite has no such connection. Of its file, another may have taken the place.
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        match &self.engine {
-            Engine::Sqlite(file) => {
-                file.check_in_place()?;
-                work.await
-            }
-            Engine::Postgres(doubt) => {
-                let mut work = pin!(work);
-                // Goes before the work does, and with it its connection back to the others.
-                let given_up = doubt.of_unfinished_work();
-                let done = tokio::time::timeout(PATIENCE, work.as_mut()).await.map_err(postgres::no_answer)?;
-                given_up.never_mind();
-                done
-            }
-        }
-    }
-
-    /// The answer to one who asks together with others. The wait for those before counts: an outage is told as soon as to
-    /// who asks alone.
-    async fn together<A, T, F>(
-        &self,
-        group: &Group<A, Result<T, StoreError>>,
-        asked: A,
-        serve: impl Fn(Self, Vec<A>) -> F + Send + 'static,
-    ) -> Result<T, StoreError>
-    where
-        A: Send + 'static,
-        T: Send + 'static,
-        F: Future<Output = Vec<Result<T, StoreError>>> + Send + 'static,
-    {
-        let answer = group.join(asked, self, serve);
-        let answer = match self.engine {
-            Engine::Sqlite(_) => answer.await,
-            Engine::Postgres(_) => tokio::time::timeout(PATIENCE, answer).await.map_err(postgres::no_answer)?,
-        };
-        answer.unwrap_or_else(|| Err(StoreError::Unavailable("what was asked together was given up".into())))
-    }
-
-    /// Begins a change. It takes SQLite's write lock at once: a transaction that starts reading and turns to writing
-    /// later fails without waiting when another process wrote in between.
-    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let immediate = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        self.writer.begin_with_options(immediate).await
-    }
-
-    /// Begins a change that no other process's change of this kind runs beside, however long it takes: on SQLite none at
-    /// all does.
-    async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
-        let transaction = self.begin().await?;
-        if let Engine::Postgres(_) = self.engine {
-            transaction.execute_unprepared(postgres::ALONE).await?;
-        }
-        Ok(transaction)
-    }
-
     /// Where the schema stands. Asking that is also the way to know that the database can be asked.
     pub async fn schema(&self) -> Result<Standing, StoreError> {
         self.read(async |database| schema::standing(&SchemaManager::new(database)).await).await
-    }
-
-    /// Copies a SQLite database as it is at one moment into this file, which is empty.
-    pub async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
-        if let Engine::Postgres(_) = self.engine {
-            return Err(StoreError::refused("PostgreSQL has its own: pg_dump --format=custom"));
-        }
-        let name = file.to_str().ok_or_else(|| StoreError::refused("the file's name is not UTF-8"))?;
-        let copy = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [name.into()]);
-        self.read(async |database| database.execute_raw(copy).await.map(drop)).await
     }
 
     pub fn pools(&self) -> Vec<Pool> {
@@ -223,8 +130,10 @@ impl Store {
     }
 
     /// How SQLite will carry a statement out.
-    pub async fn plan(&self, statement: Statement) -> Vec<String> {
-        let explain = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement };
+    pub async fn plan(&self, statement: sea_orm::Statement) -> Vec<String> {
+        use sea_orm::ConnectionTrait;
+
+        let explain = sea_orm::Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement };
         let steps = self.reader.query_all_raw(explain).await.unwrap();
         steps.iter().map(|step| step.try_get("", "detail").unwrap()).collect()
     }

@@ -96,19 +96,6 @@ async fn version(connection: &DatabaseConnection) -> Result<String, StoreError> 
     Ok(row.try_get("", "version")?)
 }
 
-pub async fn data_version(connection: &DatabaseConnection) -> Result<i64, StoreError> {
-    let pragma = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, "PRAGMA data_version");
-    let row = connection.query_one_raw(pragma).await?;
-    let row = row.ok_or_else(|| StoreError::Unavailable("SQLite did not say its data version".into()))?;
-    Ok(row.try_get("", "data_version")?)
-}
-
-/// Primary result codes (sqlite.org/rescode.html) that speak of the file, the disk or a lock: BUSY, LOCKED, READONLY,
-/// IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. The extended code's low byte is the primary.
-pub fn is_outage_code(code: &str) -> bool {
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 15 | 26))
-}
-
 fn refuse_unsafe_version(version: &str) -> Result<(), StoreError> {
     let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     if parts.as_slice() < OLDEST_SAFE.as_slice() {

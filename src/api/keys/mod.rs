@@ -18,9 +18,10 @@ use super::origin::RequestOrigin;
 use super::parameters::{Cursor, Limit};
 use super::problem::{Failure, may_fail};
 use super::{BASE, Tag};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::Deed;
 use crate::service::Service;
-use crate::service::keys::{IssuedKey, KeyFilter, KeyPage, KeyQuery, NewKey, Reach};
+use crate::service::keys::{IssuedKey, KeyFilter, KeyPage, KeyQuery, NewKey};
 
 use requests::{ApiKeyCreateRequest, ApiKeyRevokeRequest, ApiKeyRotateRequest, ApiKeyUpdateRequest};
 use schemas::{ApiKey, ApiKeyCreateResponse, ApiKeyList, Deleted, Found, Issued, Listed, Status};
@@ -85,7 +86,7 @@ impl KeyOperations {
     ) -> Result<Listed, Failure<LIST>> {
         let filter = KeyFilter { status: status.0.map(Into::into), q: q.0, ..KeyFilter::default() };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
-        let page = service.list_keys(Reach::Own(&caller.0.owner), &query).await?;
+        let page = service.list_keys(AccessFilter::Owner(&caller.0.owner), &query).await?;
         Ok(listed(request, page, service))
     }
 
@@ -103,7 +104,7 @@ impl KeyOperations {
         id: Path<Uuid>,
         if_match: IfMatch,
     ) -> Result<Found, Failure<READ>> {
-        let record = service.find_key(Reach::Own(&caller.0.owner), id.0).await?;
+        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id.0).await?;
         if_match.0.check(&record.key)?;
         Ok(found(record, service))
     }
@@ -128,8 +129,8 @@ impl KeyOperations {
         body: JsonBody<ApiKeyUpdateRequest>,
     ) -> Result<Found, Failure<CHANGE>> {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let reach = Reach::Own(&caller.0.owner);
-        let record = service.update_key(&deed, reach, id.0, body.value.into(), &if_match.0).await?;
+        let access = AccessFilter::Owner(&caller.0.owner);
+        let record = service.update_key(&deed, access, id.0, body.value.into(), &if_match.0).await?;
         Ok(found(record, service))
     }
 
@@ -148,7 +149,7 @@ impl KeyOperations {
         body: JsonBody<ApiKeyRevokeRequest>,
     ) -> Result<Found, Failure<END>> {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let record = service.revoke_key(&deed, Reach::Own(&caller.0.owner), id.0, body.value.reason()).await?;
+        let record = service.revoke_key(&deed, AccessFilter::Owner(&caller.0.owner), id.0, body.value.reason()).await?;
         Ok(found(record, service))
     }
 
@@ -165,7 +166,7 @@ impl KeyOperations {
         id: Path<Uuid>,
     ) -> Result<Deleted, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        service.delete_key(&deed, Reach::Own(&caller.0.owner), id.0).await?;
+        service.delete_key(&deed, AccessFilter::Owner(&caller.0.owner), id.0).await?;
         Ok(Deleted::Deleted)
     }
 
@@ -190,8 +191,8 @@ impl KeyOperations {
         let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let operation = format!("rotate {}", id.0);
         let request = name.0.map(|name| service.named_request(&caller.0, &operation, &name, &body.bytes));
-        let reach = Reach::Own(&caller.0.owner);
-        Ok(issued_answer(service.rotate_key(&deed, reach, id.0, body.value.grace(), request).await?))
+        let access = AccessFilter::Owner(&caller.0.owner);
+        Ok(issued_answer(service.rotate_key(&deed, access, id.0, body.value.grace(), request).await?))
     }
 }
 

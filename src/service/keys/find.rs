@@ -3,9 +3,10 @@
 use uuid::Uuid;
 
 use super::present;
+use crate::domain::access::AccessFilter;
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::service::{Service, ServiceError};
-use crate::store::{KeyFilter, Reach};
+use crate::store::KeyFilter;
 
 #[derive(Debug, Clone, Default)]
 pub struct KeyQuery {
@@ -22,14 +23,14 @@ pub struct KeyPage {
 }
 
 impl Service {
-    pub async fn find_key(&self, reach: Reach<'_>, id: Uuid) -> Result<KeyRecord, ServiceError> {
-        present(self.store.find_key(reach, id).await?)
+    pub async fn find_key(&self, access: AccessFilter<'_>, id: Uuid) -> Result<KeyRecord, ServiceError> {
+        present(self.store.find_key(access, id).await?)
     }
 
-    pub async fn list_keys(&self, reach: Reach<'_>, query: &KeyQuery) -> Result<KeyPage, ServiceError> {
+    pub async fn list_keys(&self, access: AccessFilter<'_>, query: &KeyQuery) -> Result<KeyPage, ServiceError> {
         // One more than asked for tells whether there is a next page.
         let limit = query.limit + 1;
-        let mut keys = self.store.list_keys(reach, &query.filter, query.after, limit, self.clock.now()).await?;
+        let mut keys = self.store.list_keys(access, &query.filter, query.after, limit, self.clock.now()).await?;
         let more = keys.len() as u64 == limit;
         if more {
             keys.pop();

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-pub use crate::store::{KeyFilter, Reach};
+use crate::domain::access::AccessFilter;
+pub use crate::store::KeyFilter;
 pub use create::NewKey;
 pub use find::{KeyPage, KeyQuery};
 pub use revoke::BulkRevocation;
@@ -59,11 +60,11 @@ impl Service {
     async fn change_key(
         &self,
         deed: &Deed<'_>,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         id: Uuid,
         decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
-        match self.store.change_key(reach, id, None, deed.at, decide).await? {
+        match self.store.change_key(access, id, None, deed.at, decide).await? {
             Ok(record) => {
                 self.forget(&record);
                 Ok(record)

@@ -4,10 +4,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::present;
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, AuditEvent, Deed};
 use crate::domain::key::{ApiKey, KeyRecord, Revocation};
 use crate::service::{Service, ServiceError};
-use crate::store::{Change, KeyFilter, Reach};
+use crate::store::{Change, KeyFilter};
 
 pub struct BulkRevocation {
     /// Keys that the filter matches and that were not revoked before.
@@ -20,7 +21,7 @@ impl Service {
     pub async fn revoke_key(
         &self,
         deed: &Deed<'_>,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         id: Uuid,
         reason: Option<String>,
     ) -> Result<KeyRecord, ServiceError> {
@@ -29,10 +30,10 @@ impl Service {
             let events = revoke(deed, &mut record.key, reason).into_iter().collect();
             Ok(Change { record, events, remember: None })
         };
-        self.change_key(deed, reach, id, decide).await
+        self.change_key(deed, access, id, decide).await
     }
 
-    pub async fn delete_key(&self, deed: &Deed<'_>, reach: Reach<'_>, id: Uuid) -> Result<(), ServiceError> {
+    pub async fn delete_key(&self, deed: &Deed<'_>, access: AccessFilter<'_>, id: Uuid) -> Result<(), ServiceError> {
         let decide = |record| {
             let mut record = present(record)?;
             let revoked = revoke(deed, &mut record.key, None);
@@ -40,7 +41,7 @@ impl Service {
             record.key.deleted_at = record.key.deleted_at.or(Some(deed.at));
             Ok(Change { record, events: revoked.into_iter().chain(deleted).collect(), remember: None })
         };
-        self.change_key(deed, reach, id, decide).await.map(drop)
+        self.change_key(deed, access, id, decide).await.map(drop)
     }
 
     /// Every key that the filter matches, a page a transaction, so that other writers are let in between.
@@ -55,7 +56,7 @@ impl Service {
         let mut done = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {
-            let page = self.store.list_keys(Reach::All, filter, after, PAGE, deed.at).await?;
+            let page = self.store.list_keys(AccessFilter::Any, filter, after, PAGE, deed.at).await?;
             let ids: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
             done.matched += ids.len() as u64;
             if !dry_run {

@@ -5,12 +5,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{IssuedKey, present};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Credential;
 use crate::domain::key::KeyStatus;
 use crate::service::idempotency::NamedRequest;
 use crate::service::{Service, ServiceError};
-use crate::store::{Change, Reach, Unchanged};
+use crate::store::{Change, Unchanged};
 
 pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 
@@ -20,7 +21,7 @@ impl Service {
     pub async fn rotate_key(
         &self,
         deed: &Deed<'_>,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         id: Uuid,
         grace: TimeDelta,
         request: Option<NamedRequest>,
@@ -29,7 +30,7 @@ impl Service {
         let (secret, stored) = self.mint(now)?;
         // Of rotations at once the first takes the secret that all of them saw; to the others it is gone.
         let seen =
-            self.store.find_key(reach, id).await?.and_then(|record| record.secrets.first().map(|newest| newest.id));
+            self.store.find_key(access, id).await?.and_then(|record| record.secrets.first().map(|newest| newest.id));
         let mut issued = None;
         let decide = |record| {
             let mut record = present(record)?;
@@ -74,7 +75,7 @@ impl Service {
             Ok(Change { record, events, remember })
         };
         let name = request.as_ref().map(NamedRequest::id);
-        match (self.store.change_key(reach, id, name, now, decide).await?, issued, &request) {
+        match (self.store.change_key(access, id, name, now, decide).await?, issued, &request) {
             (Ok(record), Some(issued), _) => {
                 self.forget(&record);
                 Ok(issued)

@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Ending, allowed_expiry, described, present};
+use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Deed};
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
 use crate::service::{Service, ServiceError};
-use crate::store::{Change, Reach};
+use crate::store::Change;
 
 /// What is to change; a member that is `None` stays. The inner `None` of an expiry clears it.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +47,7 @@ impl Service {
     pub async fn update_key(
         &self,
         deed: &Deed<'_>,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         id: Uuid,
         patch: KeyPatch,
         precondition: &Precondition,
@@ -56,7 +57,7 @@ impl Service {
             precondition.check(&record.key)?;
             self.patched(deed, record, patch)
         };
-        self.change_key(deed, reach, id, decide).await
+        self.change_key(deed, access, id, decide).await
     }
 
     fn patched(&self, deed: &Deed<'_>, record: KeyRecord, patch: KeyPatch) -> Result<Change, ServiceError> {

@@ -91,12 +91,12 @@ pub mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::access::AccessFilter;
     use crate::domain::audit::{Action, Deed, Origin};
     use crate::domain::caller::{Caller, Credential, Owner};
     use crate::domain::key::new_id;
     use crate::domain::name::KeyName;
     use crate::domain::secret::SecretHash;
-    use crate::store::Reach;
 
     pub fn created(hash: u8, request: Option<&[u8]>) -> Creation {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
@@ -145,7 +145,7 @@ pub mod tests {
     }
 
     async fn is_there(store: &Store, id: Uuid) -> bool {
-        store.find_key(Reach::All, id).await.unwrap().is_some()
+        store.find_key(AccessFilter::Any, id).await.unwrap().is_some()
     }
 
     #[tokio::test]

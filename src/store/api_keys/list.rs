@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use entity::api_key::{self, Column};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect, Select};
-use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-use super::Reach;
 use super::rows::{self, KeyRow};
+use super::search::words;
+use crate::domain::access::AccessFilter;
 use crate::domain::key::{ApiKey, KeyStatus};
 use crate::store::{Store, StoreError};
 
@@ -30,13 +30,13 @@ impl Store {
     /// At most `limit` keys older than `after`.
     pub async fn list_keys(
         &self,
-        reach: Reach<'_>,
+        access: AccessFilter<'_>,
         filter: &KeyFilter,
         after: Option<Uuid>,
         limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        let page = page(reach, filter, after, limit, now);
+        let page = page(access, filter, after, limit, now);
         self.read(async |database| {
             page.into_partial_model::<KeyRow>().all(database).await?.into_iter().map(rows::read_key).collect()
         })
@@ -45,7 +45,7 @@ impl Store {
 }
 
 fn page(
-    reach: Reach<'_>,
+    access: AccessFilter<'_>,
     filter: &KeyFilter,
     after: Option<Uuid>,
     limit: u64,
@@ -61,7 +61,7 @@ fn page(
         .add_option(filter.status.map(|status| has_status(status, now)))
         .add_option(after.map(|after| Column::Id.lt(after)));
     let condition = words.fold(condition, Condition::add);
-    reach.keys().filter(condition).order_by_desc(Column::Id).limit(limit)
+    access.api_keys_query().filter(condition).order_by_desc(Column::Id).limit(limit)
 }
 
 /// The same as [`ApiKey::status`], for the database.
@@ -76,27 +76,12 @@ fn has_status(status: KeyStatus, now: DateTime<Utc>) -> Condition {
     }
 }
 
-/// Runs of letters and digits, in lower case. Nothing of `LIKE`'s own syntax is left in them.
-pub fn words(text: &str) -> impl Iterator<Item = String> {
-    let folded: String = match text.is_ascii() {
-        true => text.to_ascii_lowercase(),
-        false => text.nfc().flat_map(char::to_lowercase).nfc().map(|c| if c == 'ς' { 'σ' } else { c }).collect(),
-    };
-    let words = folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned);
-    words.collect::<Vec<_>>().into_iter()
-}
-
 #[cfg(test)]
 mod tests {
     use sea_orm::{DbBackend, QueryTrait};
 
     use super::*;
     use crate::domain::caller::Owner;
-
-    #[test]
-    fn words_are_letters_and_digits_in_lower_case() {
-        assert_eq!(words("Build-Bot 2, 100%_ÉTÉ").collect::<Vec<_>>(), ["build", "bot", "2", "100", "été"]);
-    }
 
     #[tokio::test]
     async fn a_page_is_a_seek_in_the_owners_index_and_never_a_scan_or_a_sort() {
@@ -105,7 +90,8 @@ mod tests {
         let now = DateTime::from_timestamp(1, 0).unwrap();
         let filters = KeyStatus::ALL.map(|status| KeyFilter { status: Some(status), ..KeyFilter::default() });
         for filter in filters.iter().chain([&KeyFilter::default()]) {
-            let statement = page(Reach::Own(&owner), filter, Some(Uuid::nil()), 20, now).build(DbBackend::Sqlite);
+            let statement =
+                page(AccessFilter::Owner(&owner), filter, Some(Uuid::nil()), 20, now).build(DbBackend::Sqlite);
             assert_eq!(
                 store.plan(statement).await,
                 ["SEARCH api_keys USING INDEX api_keys_by_owner (owner_issuer=? AND owner_subject=? AND id<?)"]

@@ -6,7 +6,7 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
 
-use super::list::words;
+use super::search::words;
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, Revocation, StoredSecret};
@@ -52,7 +52,7 @@ pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -
         created_from_request: Set(creation.request_id.clone()),
         created_from_address: Set(creation.client_address.clone()),
         created_from_agent: Set(creation.user_agent.clone()),
-        created_as: Set(audit_events::written(creation)),
+        created_as: Set(audit_events::changes_json(&creation.changes)),
         // Nothing yet, of any new key.
         revoked_at: NotSet,
         revoked_by: NotSet,

@@ -4,13 +4,13 @@
 //! committed, and in the order of commits. On SQLite a process is told that another has changed something.
 
 mod postgres;
+mod sqlite;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
-use tokio::time::sleep;
 
-use super::{Engine, Store, StoreError, sqlite};
+use super::{Engine, Store, StoreError};
 use crate::domain::key::KeyRecord;
 use crate::domain::secret::SecretHash;
 
@@ -26,28 +26,16 @@ pub enum News {
 
 /// One who is told of changes from the moment at which this was made.
 pub enum Changes {
-    Sqlite { watched: Store, seen: i64, all_until: Option<Instant> },
+    Sqlite(sqlite::Poller),
     Postgres(postgres::Listener),
 }
-
-/// How often SQLite is asked whether another process has changed it.
-const LOOK: Duration = Duration::from_millis(250);
 
 impl Store {
     pub async fn changes(&self) -> Result<Changes, StoreError> {
         match &self.engine {
-            Engine::Sqlite(_) => {
-                let seen = self.version_of_others().await?;
-                Ok(Changes::Sqlite { watched: self.clone(), seen, all_until: None })
-            }
+            Engine::Sqlite(_) => Ok(Changes::Sqlite(sqlite::Poller::start(self).await?)),
             Engine::Postgres(_) => Ok(Changes::Postgres(postgres::Listener::start(&self.reader).await?)),
         }
-    }
-
-    /// A number that is another whenever another process has changed the database. It is the writer's own: a connection
-    /// is told of every change but its own, and all of ours are its own.
-    async fn version_of_others(&self) -> Result<i64, StoreError> {
-        self.in_time(sqlite::data_version(&self.writer)).await
     }
 }
 
@@ -55,19 +43,7 @@ impl Changes {
     /// Waits for news. After an error there are none any more: listen anew.
     pub async fn next(&mut self) -> Result<News, StoreError> {
         match self {
-            Self::Sqlite { watched, seen, all_until } => {
-                if let Some(moment) = all_until.take() {
-                    return Ok(News::AllUntil(moment));
-                }
-                sleep(LOOK).await;
-                let now = Instant::now();
-                let version = watched.version_of_others().await?;
-                if std::mem::replace(seen, version) == version {
-                    return Ok(News::AllUntil(now));
-                }
-                *all_until = Some(now);
-                Ok(News::Something)
-            }
+            Self::Sqlite(poller) => poller.next().await,
             Self::Postgres(listener) => listener.next().await,
         }
     }

@@ -1,10 +1,10 @@
 //! PostgreSQL: how the database server is connected to, and what its errors mean.
 
 mod inspect;
+mod pool_health;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
@@ -12,6 +12,7 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
 
 pub use inspect::Server;
+pub use pool_health::Doubt;
 
 use super::{PATIENCE, StoreError};
 
@@ -71,48 +72,6 @@ pub async fn open(
     Ok(pool.into())
 }
 
-/// Whether connections may lead nowhere: work was given up lately, and left one with an answer under way or with none to
-/// come.
-pub struct Doubt {
-    start: Instant,
-    /// Milliseconds after the start.
-    until: AtomicU64,
-}
-
-/// Raises the doubt, unless the work came to an end.
-pub struct Unfinished<'a>(&'a Doubt);
-
-impl Default for Doubt {
-    fn default() -> Self {
-        Self { start: Instant::now(), until: AtomicU64::new(0) }
-    }
-}
-
-impl Doubt {
-    const LASTS: Duration = Duration::from_secs(10);
-
-    pub fn of_unfinished_work(&self) -> Unfinished<'_> {
-        Unfinished(self)
-    }
-
-    fn is_there(&self) -> bool {
-        self.start.elapsed() < Duration::from_millis(self.until.load(Ordering::Acquire))
-    }
-}
-
-impl Unfinished<'_> {
-    pub fn never_mind(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        let until = (self.0.start.elapsed() + Doubt::LASTS).as_millis();
-        self.0.until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::AcqRel);
-    }
-}
-
 pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     // The error may repeat the URL, and the URL a password.
     let options: PgConnectOptions = url.parse().map_err(|_| {
@@ -155,27 +114,9 @@ fn refuse_old_version(version: Option<u32>) -> Result<(), StoreError> {
     }
 }
 
-/// SQLSTATEs (postgresql.org/docs/current/errcodes-appendix.html) that speak of the server's state or of a race, by
-/// class: connection, resources, limits, operator's intervention, system; and locks, a read-only server, transactions that were
-/// ended for another's sake or for lasting too long.
-pub fn is_outage_code(code: &str) -> bool {
-    matches!(code.get(..2), Some("08" | "53" | "54" | "57" | "58"))
-        || matches!(code, "55P03" | "25006" | "25P03" | "40001" | "40P01")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_waiting_or_an_operator_can_cure_is_an_outage() {
-        for code in ["08006", "53300", "53100", "57P01", "57P03", "57014", "55P03", "25006", "40P01"] {
-            assert!(is_outage_code(code), "{code}");
-        }
-        for code in ["23505", "42P01", "22021", "25P02"] {
-            assert!(!is_outage_code(code), "{code}");
-        }
-    }
 
     #[test]
     fn a_url_that_cannot_be_read_is_refused_without_being_repeated() {
