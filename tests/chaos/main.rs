@@ -4,7 +4,7 @@ mod clock;
 mod disk;
 mod front_door;
 mod history;
-#[path = "../api/kill.rs"]
+#[path = "../api/ops/durability/kill.rs"]
 mod kill;
 #[path = "../support/proxy.rs"]
 mod proxy;

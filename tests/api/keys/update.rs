@@ -1,5 +1,7 @@
 //! Get and update: a key as it is, a merge patch of it (RFC 7396), and what becomes of two who change it at once.
 
+mod effects;
+
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};

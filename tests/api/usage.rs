@@ -1,5 +1,7 @@
 //! Counts of use: how often a key was asked about, by day and by what was answered, and when its secrets were last used.
 
+mod writes;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Days, Utc};

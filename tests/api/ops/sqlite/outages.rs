@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use serde_json::json;
 
-use crate::health::failed;
+use crate::ops::health::failed;
 use crate::support::{Answer, Server};
 
 /// Another process that takes SQLite's write lock and keeps it.

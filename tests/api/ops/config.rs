@@ -1,5 +1,7 @@
 //! Settings: each a flag and a variable, checked once at the start.
 
+mod secrets;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};

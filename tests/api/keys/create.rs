@@ -1,5 +1,9 @@
 //! Create: a key is made, once, and what is kept of it.
 
+mod by_keys;
+mod expiry;
+mod fields;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 

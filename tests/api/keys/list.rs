@@ -1,5 +1,7 @@
 //! List: the caller's keys, newest first, page by page, while keys come and go.
 
+mod sqlite;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Idempotency: a request with a name of the client's choosing is done once, however often it is sent.
 
+mod under_load;
+
 use chrono::{DateTime, Utc};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

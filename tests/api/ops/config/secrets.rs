@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::settings::{ends_with_an_error, names, refused};
+use super::{ends_with_an_error, names, refused};
 use crate::support::{Server, mintkey, mintkey_at, run};
 
 const MASTER: &str = "0123456789abcdef0123456789abcdef";

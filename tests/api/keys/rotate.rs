@@ -1,5 +1,7 @@
 //! Rotate: a new secret for the same key, and how long the old one goes on.
 
+mod by_keys;
+
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,5 +1,8 @@
 //! Verify: what is said of a key, in which order, and that it is said of the key as it is now.
 
+mod cache;
+mod requests;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

@@ -1,5 +1,7 @@
 //! Durability: what was acknowledged is there, however the process ended.
 
+mod kill;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Write};

@@ -1,0 +1,3 @@
+//! `/api/auth/admin`: keys of all owners.
+
+mod keys;

@@ -1,0 +1,4 @@
+//! Limits: sizes, times and numbers of connections.
+
+mod body_size;
+mod connections;

@@ -1,0 +1,7 @@
+//! HTTP: what holds for every operation.
+
+mod bodies;
+mod credentials;
+mod errors;
+mod http2;
+mod limits;
