@@ -1,4 +1,4 @@
-//! Proxies: nginx, Caddy and HAProxy with the configurations that the README shows, and what gets past them.
+//! Proxies: nginx, Caddy and HAProxy with the configurations in `packaging/proxies`, and what gets past them.
 
 mod outages;
 mod paths;
@@ -6,25 +6,13 @@ mod site;
 mod spoofing;
 mod wire;
 
-use std::fs;
-
 use serde_json::{Value, json};
 use site::{Kind, Site};
 
 use crate::support::{id, secret};
-use crate::tools::project;
 
 const KINDS: [Kind; 3] = [Kind::Nginx, Kind::Caddy, Kind::HaProxy];
 const IDENTITY: [&str; 5] = ["X-Auth-Key-Id", "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Org", "X-Auth-Scopes"];
-
-#[test]
-fn the_readme_shows_the_configurations_that_are_tested() {
-    let readme = fs::read_to_string(project().join("README.md")).unwrap();
-    for name in ["nginx.conf", "Caddyfile", "haproxy.cfg", "mintkey.lua"] {
-        let tested = fs::read_to_string(project().join("tests/e2e/proxies").join(name)).unwrap();
-        assert!(readme.contains(&tested), "README.md shows another {name} than tests/e2e/proxies has");
-    }
-}
 
 #[tokio::test]
 async fn a_good_key_passes_and_the_upstream_learns_whose_it_is() {

@@ -117,7 +117,7 @@ impl Drop for Site {
     }
 }
 
-/// What stands in the place of the README's addresses.
+/// The addresses that replace those of the configurations in `packaging/proxies`.
 struct Places {
     proxy: String,
     mintkey: String,
@@ -164,7 +164,7 @@ impl Places {
     }
 
     fn fill(&self, name: &str, listen: &str, listen_here: &str) -> String {
-        let text = fs::read_to_string(project().join("tests/e2e/proxies").join(name)).unwrap();
+        let text = fs::read_to_string(project().join("packaging/proxies").join(name)).unwrap();
         assert!(text.contains(listen), "{name} has no {listen}");
         let text = if listen.is_empty() { text } else { text.replace(listen, listen_here) };
         text.replace("127.0.0.1:8080", &self.mintkey).replace("127.0.0.1:3000", &self.upstream)
