@@ -18,9 +18,11 @@ fn the_dockerfile_has_no_fault_by_hadolint() {
 #[test]
 fn the_compose_file_is_one_by_its_specification_and_its_caddyfile_by_caddy() {
     succeed(
-        python("check-jsonschema").args(["--builtin-schema", "vendor.compose-spec"]).arg(packaging("compose.yaml")),
+        python("check-jsonschema")
+            .args(["--builtin-schema", "vendor.compose-spec"])
+            .arg(packaging("compose/compose.yaml")),
     );
-    let caddyfile = packaging("Caddyfile");
+    let caddyfile = packaging("compose/Caddyfile");
     succeed(system("caddy").args(["validate", "--adapter", "caddyfile", "--config"]).arg(&caddyfile));
 }
 
@@ -62,7 +64,7 @@ fn the_unit_has_no_fault_and_little_exposure_by_systemd() {
 #[test]
 fn the_settings_of_every_package_are_settings_of_serve() {
     let help = succeed(mintkey().args(["serve", "--help"]));
-    for file in ["Dockerfile", "compose.yaml", "kubernetes.yaml", "mintkey.env", "mintkey.service"] {
+    for file in ["Dockerfile", "compose/compose.yaml", "kubernetes.yaml", "mintkey.env", "mintkey.service"] {
         let text = fs::read_to_string(packaging(file)).unwrap();
         let word = |c: char| c.is_ascii_uppercase() || c == '_';
         let settings = text.split(|c| !word(c)).filter(|word| word.starts_with("MINTKEY_") && *word != "MINTKEY_PORT");
