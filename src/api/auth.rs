@@ -9,8 +9,8 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::origin::RequestContext;
-use super::problem::Problem;
+use crate::api::origin::RequestContext;
+use crate::api::problem::Problem;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::own;
 use crate::service::Service;

@@ -16,8 +16,8 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::problem::{JSON, Problem, Violation};
-use super::values::{Flaw, FromJson};
+use crate::api::problem::{JSON, Problem, Violation};
+use crate::api::values::{Flaw, FromJson};
 use crate::domain::Broken;
 use received::Received;
 

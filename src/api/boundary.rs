@@ -13,13 +13,13 @@ use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, Span, debug, error, info, warn};
 
-use super::body::is_plain;
-use super::body::received::{Received, receive};
-use super::completion::Completion;
-use super::origin::{REQUEST_ID, RequestContext};
-use super::problem::{JSON, PROBLEM_JSON, Problem};
-use super::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
-use super::verify;
+use crate::api::body::is_plain;
+use crate::api::body::received::{Received, receive};
+use crate::api::completion::Completion;
+use crate::api::origin::{REQUEST_ID, RequestContext};
+use crate::api::problem::{JSON, PROBLEM_JSON, Problem};
+use crate::api::routes::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
+use crate::api::verify;
 use crate::service::Service;
 
 pub struct Boundary<E> {
@@ -238,8 +238,8 @@ mod tests {
     use poem::http::StatusCode;
     use tokio::sync::Notify;
 
-    use super::super::metrics::Metrics;
     use super::*;
+    use crate::api::metrics::Metrics;
 
     async fn boundary(inner: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
         Boundary {

@@ -10,7 +10,7 @@ use poem::http::header;
 use poem::{Endpoint, Request, Response, Route};
 use serde_json::{Map, json};
 
-use super::document::Document;
+use crate::api::document::Document;
 use crate::service::Service;
 use crate::service::issuer::{Login, TrustedIssuer};
 
@@ -143,7 +143,7 @@ fn start(login: Option<&Login<'_>>) -> String {
 /// poem-openapi carries Swagger UI inlined in one page, which only a policy that allows inline script would run; its
 /// script and its style are taken out of there.
 fn swagger_ui() -> (Bytes, Bytes) {
-    let page = super::service().swagger_ui_html();
+    let page = crate::api::service().swagger_ui_html();
     let between = |open: &str, close: &str| {
         let content = page.split_once(open).and_then(|(_, rest)| rest.split_once(close));
         Bytes::from(content.expect("poem-openapi's page has one script and one style").0.to_owned())

@@ -4,8 +4,8 @@
 use poem::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::problem::Problem;
-use super::{examples, service};
+use crate::api::problem::Problem;
+use crate::api::{examples, service};
 use crate::service::issuer::Login;
 
 #[derive(Clone)]

@@ -9,10 +9,10 @@ use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Reg
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
-use super::Tag;
-use super::auth::bearer_scheme;
-use super::parameters::ScopeList;
-use super::problem::{Failure, Problem, may_fail};
+use crate::api::Tag;
+use crate::api::auth::bearer_scheme;
+use crate::api::parameters::ScopeList;
+use crate::api::problem::{Failure, Problem, may_fail};
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::service::Service;

@@ -7,7 +7,7 @@
 use poem::http::header;
 use poem::{FromRequest, Request, RequestBody};
 
-use super::problem::Problem;
+use crate::api::problem::Problem;
 use crate::domain::key::ApiKey;
 use crate::service::idempotency::{MAX_NAME, MIN_NAME};
 use crate::service::keys::Precondition;

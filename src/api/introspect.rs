@@ -10,11 +10,11 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi};
 use uuid::Uuid;
 
-use super::Tag;
-use super::auth::{Authorized, Verify};
-use super::body::JsonAnswer;
-use super::body::received::Received;
-use super::problem::{Failure, Problem, may_fail};
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Verify};
+use crate::api::body::JsonAnswer;
+use crate::api::body::received::Received;
+use crate::api::problem::{Failure, Problem, may_fail};
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::service::Service;

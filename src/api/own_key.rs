@@ -5,12 +5,12 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::OpenApi;
 
-use super::Tag;
-use super::auth::{Authorized, Itself};
-use super::keys::found;
-use super::keys::schemas::{Deleted, Found};
-use super::origin::RequestOrigin;
-use super::problem::{Failure, Problem, may_fail};
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Itself};
+use crate::api::keys::found;
+use crate::api::keys::schemas::{Deleted, Found};
+use crate::api::origin::RequestOrigin;
+use crate::api::problem::{Failure, Problem, may_fail};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::Deed;
 use crate::domain::caller::{Caller, Credential};

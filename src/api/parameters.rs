@@ -11,7 +11,7 @@ use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::values::schema_type;
+use crate::api::values::schema_type;
 use crate::domain::scope::{Scope, Scopes};
 
 /// How many items a page has.

@@ -9,7 +9,7 @@ use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaRespon
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
-use super::health;
+use crate::api::health;
 use crate::service::ServiceError;
 use crate::service::readiness::Check;
 

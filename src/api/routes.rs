@@ -10,9 +10,9 @@ use poem::http::{Method, StatusCode};
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
-use super::docs::SIGNED_IN;
-use super::metrics::{Metrics, RouteMetrics};
-use super::{BASE, Operations, operations};
+use crate::api::docs::SIGNED_IN;
+use crate::api::metrics::{Metrics, RouteMetrics};
+use crate::api::{BASE, Operations, operations};
 
 pub struct RouteTable {
     /// Paths without parameters, which are found before a template that would match them too.
@@ -37,7 +37,7 @@ pub struct Operation {
 /// How an operation is reached. poem's nested routers cost a tenth of what gateways ask on every request, and as much as
 /// the rules of a create, so these are reached without them.
 pub enum Way {
-    /// By [`super::verify::direct`].
+    /// By [`crate::api::verify::direct`].
     Verify,
     /// By the operation's own endpoint.
     Direct(BoxEndpoint<'static>),

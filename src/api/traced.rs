@@ -11,8 +11,8 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::origin::REQUEST_ID;
-use super::routes::{RouteTable, canonical, known_method};
+use crate::api::origin::REQUEST_ID;
+use crate::api::routes::{RouteTable, canonical, known_method};
 use crate::domain::trace::TARGET;
 
 pub struct Traced<E> {

@@ -8,11 +8,11 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
-use super::Tag;
-use super::auth::{Authorized, Read};
-use super::body::JsonAnswer;
-use super::parameters::Day;
-use super::problem::{Failure, may_fail};
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Read};
+use crate::api::body::JsonAnswer;
+use crate::api::parameters::Day;
+use crate::api::problem::{Failure, may_fail};
 use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
 use crate::service::Service;

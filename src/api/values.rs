@@ -61,7 +61,7 @@ macro_rules! schema_type {
 pub(super) use schema_type;
 
 /// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
-/// answers with the same rule, though bodies are read by [`super::body::Members`].
+/// answers with the same rule, though bodies are read by [`crate::api::body::Members`].
 macro_rules! json_value {
     ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
         schema_type!($type, $name, $schema);

@@ -11,7 +11,7 @@ use std::path::Path;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::{Resource, getrlimit};
 
-use super::{Failure, ServeCommand};
+use crate::cli::{Failure, ServeCommand};
 use crate::config::{DataSettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
 use crate::server::OTHER_DESCRIPTORS;

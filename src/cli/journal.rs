@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Failure;
+use crate::cli::Failure;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Deed};
 use crate::service::audit::EventFilter;

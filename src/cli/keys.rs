@@ -11,8 +11,8 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Failure, journal};
 use crate::api::keys::schemas::{ApiKey, ApiKeyCreateResponse};
+use crate::cli::{Failure, journal};
 use crate::config::{self, DataSettings, KeySettings};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Deed, Origin};
@@ -113,7 +113,7 @@ enum Action {
 }
 
 pub async fn run(KeysCommand { place, action, json }: KeysCommand) -> Result<(), Failure> {
-    let service = super::service(&place.data, &place.keys).await?;
+    let service = crate::cli::service(&place.data, &place.keys).await?;
     let outcome = act(&service, action, json).await;
     service.store.close().await?;
     outcome

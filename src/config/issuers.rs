@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::ConfigError;
+use crate::config::ConfigError;
 use crate::service::issuer::discovery::Provider;
 use crate::service::issuer::key_set::{KeySet, Source};
 use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_nameable, jwks};

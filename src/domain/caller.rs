@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::scope::{Scope, Scopes, own};
+use crate::domain::scope::{Scope, Scopes, own};
 
 /// Whose a key is: the issuer and subject of the token that made it. A subject alone names nobody
 /// (OpenID Connect Core, section 5.7).

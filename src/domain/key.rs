@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::{ContextV7, Timestamp, Uuid};
 
-use super::caller::Owner;
-use super::metadata::Metadata;
-use super::name::KeyName;
-use super::scope::Scopes;
-use super::secret::SecretHash;
+use crate::domain::caller::Owner;
+use crate::domain::metadata::Metadata;
+use crate::domain::name::KeyName;
+use crate::domain::scope::Scopes;
+use crate::domain::secret::SecretHash;
 
 /// A UUIDv7 (RFC 9562, section 5.7) of this instant: ids sort by the time they were made, which is the order of every
 /// list. The counter orders those of one process within a millisecond.

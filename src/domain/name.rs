@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-use super::Broken;
+use crate::domain::Broken;
 
 /// 1 to 255 characters, in Unicode normalization form C, trimmed, none of them invisible: a control character could
 /// forge a line in a log, and a bidirectional one could make a key look like another in a list.

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::key::KeyStatus;
-use super::scope::Scopes;
+use crate::domain::key::KeyStatus;
+use crate::domain::scope::Scopes;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

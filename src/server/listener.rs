@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::Limits;
+use crate::server::Limits;
 use patience::{Activity, Watched};
 pub use tls::TlsFiles;
 

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Service, ServiceError};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditEvent;
+use crate::service::{Service, ServiceError};
 pub use crate::store::EventFilter;
 
 pub struct EventPage {

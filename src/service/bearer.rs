@@ -8,14 +8,14 @@ use std::sync::Weak;
 use chrono::{DateTime, Utc};
 use siphasher::sip128::SipHasher24;
 
-use super::cache::{Pool, half, pool};
-use super::issuer::jwks::Key;
-use super::issuer::{TrustedIssuer, UnverifiedToken};
-use super::{Service, ServiceError};
 use crate::domain::caller::Caller;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::Peppers;
 use crate::domain::verdict::Verdict;
+use crate::service::cache::{Pool, half, pool};
+use crate::service::issuer::jwks::Key;
+use crate::service::issuer::{TrustedIssuer, UnverifiedToken};
+use crate::service::{Service, ServiceError};
 
 #[derive(Debug)]
 pub enum BearerError {

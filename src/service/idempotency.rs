@@ -8,9 +8,9 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::keys::IssuedKey;
-use super::{Service, ServiceError};
 use crate::domain::caller::{Caller, Credential};
+use crate::service::keys::IssuedKey;
+use crate::service::{Service, ServiceError};
 use crate::store::Remembered;
 
 const REMEMBERED_FOR: TimeDelta = TimeDelta::hours(24);

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::usage::Tally;
 use crate::domain::caller::{Caller, Credential, Owner};
 use crate::domain::key::{KeyOfSecret, KeyStatus};
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
+use crate::service::usage::Tally;
 
 /// A key as it was read for one of its secrets.
 pub struct KnownKey {

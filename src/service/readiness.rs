@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Service;
+use crate::service::Service;
 use crate::store::Standing;
 
 /// One thing that it takes.

@@ -9,11 +9,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use pem::Pem;
 use serde_json::json;
 
-use super::issuer::jwks::Key;
-use super::issuer::key_set::{KeySet, Source};
-use super::issuer::{TokenType, TrustedIssuer, is_nameable};
 use crate::domain::Broken;
 use crate::domain::key::new_id;
+use crate::service::issuer::jwks::Key;
+use crate::service::issuer::key_set::{KeySet, Source};
+use crate::service::issuer::{TokenType, TrustedIssuer, is_nameable};
 
 pub const ISSUER: &str = "urn:mintkey:standalone";
 pub const AUDIENCE: &str = "mintkey";

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::known::KnownKey;
-use super::{Service, ServiceError};
 use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
+use crate::service::known::KnownKey;
+use crate::service::{Service, ServiceError};
 use crate::store::KeyUse;
 
 /// How often the counts of one key are written.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::known::KnownKey;
-use super::{Service, ServiceError};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Secret, SecretHash};
 use crate::domain::verdict::Verdict;
+use crate::service::known::KnownKey;
+use crate::service::{Service, ServiceError};
 
 /// How long whoever asks waits for the store.
 const PATIENCE: Duration = Duration::from_millis(1800);

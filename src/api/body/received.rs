@@ -9,7 +9,7 @@ use futures_util::{FutureExt, TryStream, TryStreamExt};
 use poem::Request;
 use tokio::time::{Instant, timeout_at};
 
-use super::Problem;
+use crate::api::body::Problem;
 
 pub const MAX_BYTES: usize = 64 * 1024;
 

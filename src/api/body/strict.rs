@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::super::problem::{Problem, Violation};
-use super::is_plain;
+use crate::api::body::is_plain;
+use crate::api::problem::{Problem, Violation};
 
 /// The object, and a violation for each member that stands in it twice, at any depth.
 pub fn object(bytes: &[u8]) -> Result<(Map<String, Value>, Vec<Violation>), Problem> {

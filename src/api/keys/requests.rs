@@ -7,9 +7,9 @@ use poem_openapi::Object;
 use poem_openapi::types::Example;
 use serde::Deserialize;
 
-use super::super::body::{FromMembers, MERGE_PATCH, Members, plain};
-use super::super::problem::JSON;
-use super::super::values::{Expiry, Grace, Lifetime, Reason, plain_scopes};
+use crate::api::body::{FromMembers, MERGE_PATCH, Members, plain};
+use crate::api::problem::JSON;
+use crate::api::values::{Expiry, Grace, Lifetime, Reason, plain_scopes};
 use crate::domain::Broken;
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;

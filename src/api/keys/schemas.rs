@@ -6,8 +6,8 @@ use poem_openapi::{ApiResponse, Enum, Object};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::body::{JsonAnswer, Rendered};
-use super::super::values::Time;
+use crate::api::body::{JsonAnswer, Rendered};
+use crate::api::values::Time;
 use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
 use crate::domain::metadata::Metadata;

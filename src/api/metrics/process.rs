@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::read::Families;
+use crate::api::metrics::read::Families;
 
 #[derive(Debug)]
 pub struct OfProcess {

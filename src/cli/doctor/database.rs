@@ -1,6 +1,6 @@
 //! The database: whether it can be asked, and fits this program.
 
-use super::Opinion;
+use crate::cli::doctor::Opinion;
 use crate::config::DataSettings;
 use crate::store::{Inspection, Standing, Store};
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Opinion;
+use crate::cli::doctor::Opinion;
 use crate::config::{DataSettings, ServeSettings, SigningSettings};
 
 const OTHERS: u32 = 0o007;

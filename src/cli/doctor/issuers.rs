@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::Opinion;
+use crate::cli::doctor::Opinion;
 use crate::config::{IssuerSettings, ServeSettings};
 
 pub async fn issuers(settings: &IssuerSettings, serve: &ServeSettings) -> Opinion {

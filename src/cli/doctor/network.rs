@@ -8,7 +8,7 @@ use std::time::Duration;
 use poem::http::Uri;
 use reqwest::Client;
 
-use super::Opinion;
+use crate::cli::doctor::Opinion;
 use crate::config::ServeSettings;
 
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
-use super::Opinion;
+use crate::cli::doctor::Opinion;
 use crate::config::ServeSettings;
 use crate::server::TlsFiles;
 

@@ -4,9 +4,9 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{TokenType, TrustedIssuer, is_nameable};
 use crate::domain::caller::Owner;
 use crate::domain::scope::Scopes;
+use crate::service::issuer::{TokenType, TrustedIssuer, is_nameable};
 
 pub struct Claims {
     pub owner: Owner,

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::Deserialize;
 
-use super::algorithm;
+use crate::service::issuer::algorithm;
 
 /// No issuer has more; a list without end is not searched for every token.
 const MAX_KEYS: usize = 100;

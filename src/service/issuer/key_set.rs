@@ -13,10 +13,10 @@ use jsonwebtoken::Algorithm;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
-use super::discovery::{Metadata, Provider};
-use super::jwks::{self, Key};
 use crate::service::ServiceError;
 use crate::service::bearer::BearerError;
+use crate::service::issuer::discovery::{Metadata, Provider};
+use crate::service::issuer::jwks::{self, Key};
 
 /// Between two fetches for the sake of keys that tokens name: whatever is sent, the provider is not bothered more often.
 const BETWEEN_DEMANDS: TimeDelta = TimeDelta::seconds(30);

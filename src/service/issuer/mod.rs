@@ -12,8 +12,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
 
-use super::bearer::{BearerError, VerifiedToken};
 use crate::domain::caller::{Caller, Credential};
+use crate::service::bearer::{BearerError, VerifiedToken};
 use claims::Claims;
 use discovery::Endpoints;
 use key_set::KeySet;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::{TokenType, algorithm, json};
+use crate::service::issuer::{TokenType, algorithm, json};
 
 pub struct UnverifiedToken<'t> {
     signed: &'t str,

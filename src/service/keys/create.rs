@@ -1,6 +1,5 @@
 //! Create: a new key, for its owner.
 
-use super::{Ending, IssuedKey, allowed_expiry, described};
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Owner;
 use crate::domain::key::{ApiKey, new_id};
@@ -8,6 +7,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
 use crate::service::idempotency::NamedRequest;
+use crate::service::keys::{Ending, IssuedKey, allowed_expiry, described};
 use crate::service::{Service, ServiceError};
 use crate::store::Creation;
 

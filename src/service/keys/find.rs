@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::present;
 use crate::domain::access::AccessFilter;
 use crate::domain::key::{ApiKey, KeyRecord};
+use crate::service::keys::present;
 use crate::service::{Service, ServiceError};
 use crate::store::KeyFilter;
 

@@ -19,13 +19,13 @@ pub use revoke::BulkRevocation;
 pub use rotate::MAX_GRACE;
 pub use update::{KeyPatch, Precondition};
 
-use super::{Service, ServiceError};
 use crate::domain::Broken;
 use crate::domain::audit::Deed;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::key::{ApiKey, KeyRecord, StoredSecret, new_id};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
+use crate::service::{Service, ServiceError};
 use crate::store::{Change, Unchanged};
 
 /// A key and the only copy of its secret there will ever be, outside a sealed answer.

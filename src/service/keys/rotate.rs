@@ -4,12 +4,12 @@ use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{IssuedKey, present};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Credential;
 use crate::domain::key::KeyStatus;
 use crate::service::idempotency::NamedRequest;
+use crate::service::keys::{IssuedKey, present};
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, Unchanged};
 

@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Ending, allowed_expiry, described, present};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Deed};
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::metadata::Metadata;
 use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
+use crate::service::keys::{Ending, allowed_expiry, described, present};
 use crate::service::{Service, ServiceError};
 use crate::store::Change;
 
