@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use crate::api::Tag;
 use crate::api::auth::{Admin, Authorized, Read};
-use crate::api::body::JsonAnswer;
-use crate::api::headers::next_link;
 use crate::api::keys::schemas::Owner;
-use crate::api::parameters::{Cursor, Limit};
-use crate::api::problem::{Failure, may_fail};
-use crate::api::values::Time;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit;
+use crate::http::body::JsonAnswer;
+use crate::http::headers::next_link;
+use crate::http::params::{Cursor, Limit};
+use crate::http::problem::{Failure, may_fail};
+use crate::http::values::Time;
 use crate::service::Service;
 use crate::service::audit::{EventFilter, EventPage};
 

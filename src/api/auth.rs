@@ -9,12 +9,12 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use crate::api::origin::RequestContext;
-use crate::api::problem::Problem;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::own;
+use crate::http::problem::Problem;
+use crate::http::request_context::RequestContext;
 use crate::service::Service;
-use crate::service::bearer::BearerError;
+use crate::service::auth::BearerError;
 
 /// A caller who may do what `G` guards.
 pub struct Authorized<G: Guard>(pub Caller, PhantomData<G>);

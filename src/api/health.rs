@@ -7,7 +7,7 @@ use poem::endpoint::{BoxEndpoint, make, make_sync};
 use poem::{EndpointExt, IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::api::problem::{JSON, Problem};
+use crate::http::problem::{JSON, Problem};
 use crate::service::Service;
 use crate::service::readiness::Check;
 

@@ -3,27 +3,11 @@
 pub mod admin;
 pub mod audit;
 pub mod auth;
-pub mod body;
-pub mod boundary;
-pub mod completion;
-pub mod docs;
-pub mod document;
-mod examples;
-pub mod forward;
-pub mod headers;
 pub mod health;
-pub mod introspect;
 pub mod keys;
-pub mod metrics;
-pub mod origin;
-pub mod own_key;
-pub mod parameters;
-pub mod problem;
-pub mod routes;
-pub mod traced;
+pub mod self_key;
 pub mod usage;
-pub mod values;
-pub mod verify;
+pub mod verification;
 
 use poem_openapi::{OpenApiService, Tags};
 
@@ -45,11 +29,11 @@ pub enum Tag {
 
 pub type Operations = (
     keys::KeyOperations,
-    own_key::OwnKeyOperations,
+    self_key::OwnKeyOperations,
     usage::UsageOperations,
-    verify::VerifyOperations,
-    forward::ForwardOperations,
-    introspect::IntrospectOperations,
+    verification::verify::VerifyOperations,
+    verification::forward_auth::ForwardOperations,
+    verification::introspect::IntrospectOperations,
     audit::AuditOperations,
     admin::AdminOperations,
 );
@@ -57,11 +41,11 @@ pub type Operations = (
 pub fn operations() -> Operations {
     (
         keys::KeyOperations,
-        own_key::OwnKeyOperations,
+        self_key::OwnKeyOperations,
         usage::UsageOperations,
-        verify::VerifyOperations,
-        forward::ForwardOperations,
-        introspect::IntrospectOperations,
+        verification::verify::VerifyOperations,
+        verification::forward_auth::ForwardOperations,
+        verification::introspect::IntrospectOperations,
         audit::AuditOperations,
         admin::AdminOperations,
     )
@@ -70,7 +54,7 @@ pub fn operations() -> Operations {
 /// The operations and what the document says of them as a whole.
 pub fn service() -> OpenApiService<Operations, ()> {
     OpenApiService::new(operations(), "mintkey", env!("CARGO_PKG_VERSION"))
-        .description(include_str!("description.md"))
+        .description(include_str!("../openapi/description.md"))
         .contact(poem_openapi::ContactObject::new().name("The mintkey maintainers"))
         .license(poem_openapi::LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
         .server(BASE)

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
-use crate::api::body::JsonAnswer;
-use crate::api::parameters::Day;
-use crate::api::problem::{Failure, may_fail};
 use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
+use crate::http::body::JsonAnswer;
+use crate::http::params::Day;
+use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 use crate::service::usage::DayOfUse;
 

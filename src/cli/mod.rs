@@ -1,7 +1,6 @@
 //! Command line: `serve | doctor | migrate | backup | token | keys | openapi`.
 
 mod doctor;
-mod journal;
 mod keys;
 
 use std::fs::OpenOptions;
@@ -14,14 +13,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::api::document::Document;
 use crate::config::{self, DataSettings, IssuerSettings, KeySettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
+use crate::openapi::Document;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::Service;
-use crate::service::bearer::VerifiedTokens;
+use crate::service::auth::VerifiedTokens;
+use crate::service::built_in_issuer::{SigningKey, Subject};
 use crate::service::cache::KeyCache;
-use crate::service::standalone::{SigningKey, Subject};
 use crate::store::Store;
 use crate::telemetry;
 

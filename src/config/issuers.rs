@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use clap::Args;
 
 use crate::config::ConfigError;
+use crate::service::built_in_issuer::SigningKey;
 use crate::service::issuer::discovery::Provider;
-use crate::service::issuer::key_set::{KeySet, Source};
+use crate::service::issuer::jwks_cache::{KeySet, Source};
 use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_nameable, jwks};
-use crate::service::standalone::SigningKey;
 
 const ISSUER: &str = "--issuer (MINTKEY_ISSUER)";
 /// One of each kind that is in use; a key says more narrowly what it is for.

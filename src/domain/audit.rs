@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::domain::api_key::{ApiKey, new_id};
 use crate::domain::caller::{Caller, Credential, Owner};
-use crate::domain::key::{ApiKey, new_id};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::Broken;
+use crate::domain::validation::Broken;
 
 /// A JSON object of at most 4 KiB in its shortest form. mintkey keeps it and gives it back; it reads nothing in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,34 +1,14 @@
 //! The words of the product and their rules. No I/O, no framework: everything else may use this room.
 
 pub mod access;
+pub mod api_key;
 pub mod audit;
 pub mod caller;
 pub mod clock;
-pub mod key;
+pub mod key_name;
 pub mod metadata;
-pub mod name;
 pub mod scope;
 pub mod secret;
 pub mod trace;
+pub mod validation;
 pub mod verdict;
-
-use std::borrow::Cow;
-
-/// A value that breaks a rule. The text says what the rule is, never what the value was,
-/// so that it can be shown to whoever sent the value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken(pub Cow<'static, str>);
-
-impl Broken {
-    pub const fn rule(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
-    }
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Broken {}

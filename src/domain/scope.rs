@@ -1,6 +1,6 @@
 //! Scope: what an API key may be used for, matched exactly (RFC 6749, section 3.3, in a narrower alphabet).
 
-use crate::domain::Broken;
+use crate::domain::validation::Broken;
 use serde::{Deserialize, Serialize};
 
 /// 1 to 100 of `a-z 0-9 : . _ - *`.

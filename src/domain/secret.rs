@@ -19,7 +19,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Broken;
+use crate::domain::validation::Broken;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// What each digit stands for: looked up, since random digits make branches guess wrong.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::key::KeyStatus;
+use crate::domain::api_key::KeyStatus;
 use crate::domain::scope::Scopes;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

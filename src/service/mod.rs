@@ -1,25 +1,24 @@
 //! Service: what the product does, whoever asks and by whatever protocol. One struct, its methods spread by resource.
 
 pub mod audit;
-pub mod bearer;
+pub mod auth;
+pub mod built_in_issuer;
 pub mod cache;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
-pub mod known;
 pub mod readiness;
-pub mod standalone;
 pub mod usage;
 pub mod verify;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::Broken;
 use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Peppers, SecretPrefix};
+use crate::domain::validation::Broken;
 use crate::store::{Store, StoreError};
 
 #[derive(Clone)]
@@ -32,11 +31,11 @@ pub struct Service {
     pub catalogue: Option<Arc<Scopes>>,
     /// Whose access tokens are believed.
     pub issuers: Arc<[issuer::TrustedIssuer]>,
-    pub tokens: Arc<bearer::VerifiedTokens>,
-    pub cache: Arc<cache::KeyCache<known::KnownKey>>,
+    pub tokens: Arc<auth::VerifiedTokens>,
+    pub cache: Arc<cache::KeyCache<verify::cached_key::KnownKey>>,
     /// Of the keys in the cache.
-    pub owners: Arc<known::Shared<Owner>>,
-    pub scopes: Arc<known::Shared<Scopes>>,
+    pub owners: Arc<verify::cached_key::Shared<Owner>>,
+    pub scopes: Arc<verify::cached_key::Shared<Scopes>>,
     pub answers: Arc<verify::Answers>,
     pub usage: Arc<usage::Usage>,
 }
@@ -111,7 +110,7 @@ pub mod tests {
         Service {
             store: Store::open("sqlite::memory:", 1).await.unwrap(),
             clock: Clock::System,
-            tokens: bearer::VerifiedTokens::new(&peppers).into(),
+            tokens: auth::VerifiedTokens::new(&peppers).into(),
             peppers,
             prefix: "mk".parse().unwrap(),
             catalogue: None,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use entity::api_key;
+use mintkey::domain::api_key::new_id;
 use mintkey::domain::clock::Clock;
-use mintkey::domain::key::new_id;
 use mintkey::domain::secret::{Entropy, Pepper, Secret};
 use poem::error::InternalServerError;
 use poem::http::StatusCode;

@@ -6,7 +6,7 @@ mod atomic {
     pub use loom::sync::atomic::{AtomicU64, Ordering};
 }
 
-#[path = "../../src/service/cache/stamps.rs"]
+#[path = "../../src/service/cache/generations.rs"]
 mod stamps;
 
 use atomic::Ordering;

@@ -12,14 +12,14 @@ use poem_openapi::param::{Path, Query};
 use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Read, Write};
-use crate::api::body::{JsonAnswer, JsonBody, Rendered};
-use crate::api::headers::{IdempotencyKey, IfMatch, entity_tag, next_link};
-use crate::api::origin::RequestOrigin;
-use crate::api::parameters::{Cursor, Limit};
-use crate::api::problem::{Failure, may_fail};
 use crate::api::{BASE, Tag};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::Deed;
+use crate::http::body::{JsonAnswer, JsonBody, Rendered};
+use crate::http::headers::{IdempotencyKey, IfMatch, entity_tag, next_link};
+use crate::http::params::{Cursor, Limit};
+use crate::http::problem::{Failure, may_fail};
+use crate::http::request_context::RequestOrigin;
 use crate::service::Service;
 use crate::service::keys::{IssuedKey, KeyFilter, KeyPage, KeyQuery, NewKey};
 
@@ -204,7 +204,7 @@ pub fn listed(request: &Request, page: KeyPage, service: &Service) -> Listed {
     Listed::Listed(JsonAnswer(ApiKeyList { items, next_cursor }), link)
 }
 
-pub fn found(record: crate::domain::key::KeyRecord, service: &Service) -> Found {
+pub fn found(record: crate::domain::api_key::KeyRecord, service: &Service) -> Found {
     let tag = entity_tag(&record.key);
     Found::Found(JsonAnswer(ApiKey::with_secrets(record, service.clock.now())), tag)
 }

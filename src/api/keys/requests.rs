@@ -7,13 +7,13 @@ use poem_openapi::Object;
 use poem_openapi::types::Example;
 use serde::Deserialize;
 
-use crate::api::body::{FromMembers, MERGE_PATCH, Members, plain};
-use crate::api::problem::JSON;
-use crate::api::values::{Expiry, Grace, Lifetime, Reason, plain_scopes};
-use crate::domain::Broken;
+use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
-use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
+use crate::domain::validation::Broken;
+use crate::http::body::{FromMembers, MERGE_PATCH, Members, plain};
+use crate::http::problem::JSON;
+use crate::http::values::{Expiry, Grace, Lifetime, Reason, plain_scopes};
 use crate::service::keys::{Ending, KeyPatch, NewKey};
 
 /// A key to be made. Its name is 1 to 255 characters after trimming, none of them a control or format character, and is

@@ -6,14 +6,14 @@ use poem_openapi::{ApiResponse, Enum, Object};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::body::{JsonAnswer, Rendered};
-use crate::api::values::Time;
+use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
 use crate::domain::caller::Owner as DomainOwner;
-use crate::domain::key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
+use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
-use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
+use crate::http::body::{JsonAnswer, Rendered};
+use crate::http::values::Time;
 use crate::service::keys::IssuedKey;
 
 /// A key with a new secret: the deployment's prefix, 43 base62 characters that nobody can guess and a checksum of 6.

@@ -8,7 +8,7 @@
 //! moka took 1670 ns and 368 bytes (two cores, both with the hasher below), and because one fill serves all who wait.
 
 mod freshness;
-mod stamps;
+mod generations;
 
 mod atomic {
     pub use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use freshness::{Freshness, Moment, nanos};
+use generations::{Stamp, Stamps};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
-use stamps::{Stamp, Stamps};
 
 use crate::domain::secret::SecretHash;
 

@@ -2,9 +2,8 @@
 
 mod claims;
 pub mod discovery;
-mod json;
 pub mod jwks;
-pub mod key_set;
+pub mod jwks_cache;
 mod token;
 
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
 
 use crate::domain::caller::{Caller, Credential};
-use crate::service::bearer::{BearerError, VerifiedToken};
+use crate::service::auth::{BearerError, VerifiedToken};
 use claims::Claims;
 use discovery::Endpoints;
-use key_set::KeySet;
+use jwks_cache::KeySet;
 pub use token::UnverifiedToken;
 
 /// The longest `iss` and `sub` that can own a key; OpenID Connect Core, section 2, allows a `sub` of 255.

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use crate::service::issuer::{TokenType, algorithm, json};
+use crate::json::strict;
+use crate::service::issuer::{TokenType, algorithm};
 
 pub struct UnverifiedToken<'t> {
     signed: &'t str,
@@ -23,7 +24,7 @@ impl<'t> UnverifiedToken<'t> {
         let (signed, signature) = token.rsplit_once('.')?;
         // More than three parts are another serialization, an encrypted token for one.
         let (header, claims) = signed.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
-        let part = |text| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| json::object(&bytes));
+        let part = |text| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| strict::object(&bytes));
         Some(Self { signed, signature, header: Header(part(header)?), claims: part(claims)? })
     }
 
@@ -87,8 +88,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::service::built_in_issuer::{SigningKey, Subject};
     use crate::service::issuer::TrustedIssuer;
-    use crate::service::standalone::{SigningKey, Subject};
 
     /// Whether the issuer believes the text. Its keys are at hand, so nothing is waited for.
     fn is_believed(issuer: &TrustedIssuer, text: &str, now: DateTime<Utc>) -> bool {

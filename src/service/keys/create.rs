@@ -1,10 +1,10 @@
 //! Create: a new key, for its owner.
 
+use crate::domain::api_key::{ApiKey, new_id};
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Owner;
-use crate::domain::key::{ApiKey, new_id};
+use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
-use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
 use crate::service::idempotency::NamedRequest;
 use crate::service::keys::{Ending, IssuedKey, allowed_expiry, described};

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
-use crate::domain::key::{ApiKey, KeyRecord};
+use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::service::keys::present;
 use crate::service::{Service, ServiceError};
 use crate::store::KeyFilter;

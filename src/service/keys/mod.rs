@@ -19,12 +19,12 @@ pub use revoke::BulkRevocation;
 pub use rotate::MAX_GRACE;
 pub use update::{KeyPatch, Precondition};
 
-use crate::domain::Broken;
+use crate::domain::api_key::{ApiKey, KeyRecord, StoredSecret, new_id};
 use crate::domain::audit::Deed;
 use crate::domain::caller::{Caller, Credential};
-use crate::domain::key::{ApiKey, KeyRecord, StoredSecret, new_id};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
+use crate::domain::validation::Broken;
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, Unchanged};
 

@@ -4,8 +4,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
+use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::audit::{Action, AuditEvent, Deed};
-use crate::domain::key::{ApiKey, KeyRecord, Revocation};
 use crate::service::keys::present;
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, KeyFilter};

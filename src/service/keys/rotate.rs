@@ -5,9 +5,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
+use crate::domain::api_key::KeyStatus;
 use crate::domain::audit::{Action, Deed};
 use crate::domain::caller::Credential;
-use crate::domain::key::KeyStatus;
 use crate::service::idempotency::NamedRequest;
 use crate::service::keys::{IssuedKey, present};
 use crate::service::{Service, ServiceError};

@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
+use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::domain::audit::{Action, Deed};
-use crate::domain::key::{ApiKey, KeyRecord};
+use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
-use crate::domain::name::KeyName;
 use crate::domain::scope::Scopes;
 use crate::service::keys::{Ending, allowed_expiry, described, present};
 use crate::service::{Service, ServiceError};

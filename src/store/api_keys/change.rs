@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::find::{find, find_all};
 use super::rows;
 use crate::domain::access::AccessFilter;
+use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::AuditEvent;
-use crate::domain::key::KeyRecord;
 use crate::store::idempotency::{self, Remembered};
 use crate::store::{Store, StoreError, audit_events, change_feed};
 
@@ -108,7 +108,7 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::key::StoredSecret;
+    use crate::domain::api_key::StoredSecret;
     use crate::store::api_keys::insert;
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::rows::{self, KeyRow};
 use crate::domain::access::AccessFilter;
-use crate::domain::key::{KeyRecord, StoredSecret};
+use crate::domain::api_key::{KeyRecord, StoredSecret};
 use crate::store::{Store, StoreError};
 
 impl Store {

@@ -3,8 +3,8 @@
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
 use super::rows;
+use crate::domain::api_key::{ApiKey, StoredSecret};
 use crate::domain::audit::AuditEvent;
-use crate::domain::key::{ApiKey, StoredSecret};
 use crate::store::idempotency::{self, Remembered};
 use crate::store::sql::Written;
 use crate::store::{Store, StoreError};
@@ -92,10 +92,10 @@ pub mod tests {
 
     use super::*;
     use crate::domain::access::AccessFilter;
+    use crate::domain::api_key::new_id;
     use crate::domain::audit::{Action, Deed, Origin};
     use crate::domain::caller::{Caller, Credential, Owner};
-    use crate::domain::key::new_id;
-    use crate::domain::name::KeyName;
+    use crate::domain::key_name::KeyName;
     use crate::domain::secret::SecretHash;
 
     pub fn created(hash: u8, request: Option<&[u8]>) -> Creation {

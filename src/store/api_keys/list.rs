@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::rows::{self, KeyRow};
 use super::search::words;
 use crate::domain::access::AccessFilter;
-use crate::domain::key::{ApiKey, KeyStatus};
+use crate::domain::api_key::{ApiKey, KeyStatus};
 use crate::store::{Store, StoreError};
 
 #[derive(Debug, Clone, Default)]

@@ -7,9 +7,9 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult};
 use uuid::Uuid;
 
 use super::rows;
+use crate::domain::api_key::{KeyOfSecret, KeyStatus};
 use crate::domain::caller::Owner;
-use crate::domain::key::{KeyOfSecret, KeyStatus};
-use crate::domain::name::KeyName;
+use crate::domain::key_name::KeyName;
 use crate::domain::secret::SecretHash;
 use crate::store::sql::Written;
 use crate::store::{Store, StoreError};

@@ -7,11 +7,11 @@ use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
 
 use super::search::words;
+use crate::domain::api_key::{ApiKey, Revocation, StoredSecret};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::caller::Owner;
-use crate::domain::key::{ApiKey, Revocation, StoredSecret};
+use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
-use crate::domain::name::KeyName;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::SecretHash;
 use crate::store::audit_events;

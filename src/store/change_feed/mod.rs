@@ -11,7 +11,7 @@ use std::time::Instant;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
 use super::{Engine, Store, StoreError};
-use crate::domain::key::KeyRecord;
+use crate::domain::api_key::KeyRecord;
 use crate::domain::secret::SecretHash;
 
 #[derive(Debug)]

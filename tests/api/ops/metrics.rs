@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mintkey::service::standalone::ISSUER;
+use mintkey::service::built_in_issuer::ISSUER;
 use reqwest::Method;
 use serde_json::json;
 

@@ -1,0 +1,198 @@
+//! Forward auth: the same question for proxies, which ask it with the client's own headers and understand a status.
+
+use std::sync::Arc;
+
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
+use poem::web::Data;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Registry};
+use poem_openapi::types::{ParseFromParameter, Type};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
+
+use crate::api::Tag;
+use crate::api::auth::bearer_scheme;
+use crate::domain::scope::{Scope, Scopes};
+use crate::domain::verdict::Verdict;
+use crate::http::params::ScopeList;
+use crate::http::problem::{Failure, Problem, may_fail};
+use crate::service::Service;
+use crate::service::verify::cached_key::KnownKey;
+
+pub struct ForwardOperations;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The key that the proxy's client sent, as `Authorization: Bearer` or as `X-API-Key`, once.
+struct ForwardedKey(String);
+
+impl ForwardedKey {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let bearer = |value: &HeaderValue| {
+            let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim_matches(' ').to_owned())
+        };
+        let bearers = headers.get_all(header::AUTHORIZATION).iter().map(bearer);
+        let plain = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().ok().map(str::to_owned));
+        let mut credentials = bearers.chain(plain);
+        // Of two credentials the upstream may believe the other one, so that two are as bad as none.
+        match (credentials.next(), credentials.next()) {
+            (None, _) => Err(Problem::unauthorized(false)),
+            (Some(Some(key)), None) if !key.is_empty() => Ok(Self(key)),
+            _ => Err(Problem::unauthorized(true)),
+        }
+    }
+}
+
+impl<'a> ApiExtractor<'a> for ForwardedKey {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        registry.create_security_scheme("bearer", bearer_scheme());
+        registry.create_security_scheme(
+            "api_key",
+            MetaSecurityScheme {
+                ty: "apiKey",
+                description: Some("An API key of this service, where a client cannot send it as a bearer."),
+                name: Some("X-API-Key"),
+                key_in: Some("header"),
+                scheme: None,
+                bearer_format: None,
+                flows: None,
+                openid_connect_url: None,
+            },
+        );
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec!["bearer", "api_key"]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self::of(request.headers())?)
+    }
+}
+
+/// The query parameter `required_scope`, read from the query itself: this operation is reached without the router that
+/// takes queries apart. What else is in the query is the proxied client's.
+struct RequiredScope(Scopes);
+
+impl<'a> ApiExtractor<'a> for RequiredScope {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    type ParamType = ScopeList;
+    type ParamRawType = ScopeList;
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Query)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(ScopeList::schema_ref())
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        options: ExtractParamOptions<ScopeList>,
+    ) -> poem::Result<Self> {
+        let query = request.uri().query().unwrap_or_default();
+        let mut required = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == options.name);
+        match (required.next(), required.next()) {
+            (None, _) => Ok(Self(Scopes::default())),
+            (Some((_, text)), None) => match ScopeList::parse_from_parameter(&text) {
+                Ok(ScopeList(scopes)) => Ok(Self(scopes)),
+                Err(_) => {
+                    Err(Problem::bad_request("Send `required_scope` as scopes separated by single spaces.").into())
+                }
+            },
+            (Some(_), Some(_)) => Err(Problem::bad_request("Send `required_scope` once.").into()),
+        }
+    }
+}
+
+/// Every header is always there, empty where there is nothing to say: a proxy that copies them overwrites whatever the
+/// client sent under the same name.
+#[derive(ApiResponse)]
+enum Allowed {
+    /// The key is good: let the request through.
+    #[oai(status = 200)]
+    Allowed(
+        /// The key's id.
+        #[oai(header = "X-Auth-Key-Id")]
+        String,
+        /// The user whose key it is, percent-encoded where it is not visible ASCII; as are the following.
+        #[oai(header = "X-Auth-Subject")]
+        String,
+        /// The issuer that names the user so.
+        #[oai(header = "X-Auth-Issuer")]
+        String,
+        /// The user's organisation, or empty.
+        #[oai(header = "X-Auth-Org")]
+        String,
+        /// The key's scopes, separated by spaces.
+        #[oai(header = "X-Auth-Scopes")]
+        String,
+    ),
+}
+
+impl From<&KnownKey> for Allowed {
+    fn from(key: &KnownKey) -> Self {
+        let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
+        Self::Allowed(
+            key.id.to_string(),
+            visible(&key.owner.subject),
+            visible(&key.owner.issuer),
+            visible(key.owner.organization.as_deref().unwrap_or_default()),
+            scopes.join(" "),
+        )
+    }
+}
+
+/// What is not visible ASCII, and the percent sign itself, as `%XX`.
+fn visible(text: &str) -> String {
+    let shown = |byte: u8| match byte {
+        b'%' => "%25".to_owned(),
+        b if b.is_ascii_graphic() => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    text.bytes().map(shown).collect()
+}
+
+#[OpenApi(tag = "Tag::Verification")]
+impl ForwardOperations {
+    /// Check the key of a proxied request
+    ///
+    /// For nginx `auth_request`, Caddy `forward_auth`, HAProxy, Traefik and Envoy: the proxy sends its client's headers
+    /// here and lets the request through on 200, copying the identity headers to the upstream. 401 means that there is no
+    /// good key, 403 that it lacks a scope; anything else means that the service could not know, and is no permission.
+    ///
+    /// Any method is taken, and any path below this one, as Envoy sends it; both are the client's and mean nothing here.
+    #[oai(path = "/auth/forward", method = "get", operation_id = "check_forwarded_request")]
+    async fn forward(
+        &self,
+        key: ForwardedKey,
+        Data(service): Data<&Arc<Service>>,
+        /// Scopes that the key must hold, separated by spaces; set in the proxy's configuration.
+        required_scope: RequiredScope,
+    ) -> Result<Allowed, Failure<{ may_fail(&[400, 401, 403, 408, 413, 500, 503]) }>> {
+        let RequiredScope(required) = required_scope;
+        let decision = service.verify(&key.0, &required).await?;
+        match (decision.verdict, decision.known) {
+            (Verdict::Valid, Some(known)) => Ok(Allowed::from(&*known)),
+            (Verdict::InsufficientScope, Some(known)) => {
+                Err(Problem::insufficient_scope(&missing(&required, &known)).into())
+            }
+            (verdict, _) => Err(Problem::unauthorized(true).because(verdict.as_str()).into()),
+        }
+    }
+}
+
+fn missing(required: &Scopes, known: &KnownKey) -> String {
+    let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.scopes.holds(scope)).collect();
+    missing.join(" ")
+}

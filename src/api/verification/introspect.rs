@@ -1,0 +1,150 @@
+//! Introspection: the same question in the words of OAuth (RFC 7662).
+
+use std::sync::Arc;
+
+use poem::http::header;
+use poem::web::Data;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi};
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Verify};
+use crate::domain::scope::{Scope, Scopes};
+use crate::domain::verdict::Verdict;
+use crate::http::body::JsonAnswer;
+use crate::http::body::buffer::Received;
+use crate::http::problem::{Failure, Problem, may_fail};
+use crate::service::Service;
+use crate::service::verify::cached_key::KnownKey;
+
+pub struct IntrospectOperations;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A token to look into (RFC 7662, section 2.1).
+#[derive(Object)]
+struct IntrospectionForm {
+    /// The API key.
+    token: String,
+    /// Accepted as the RFC asks, and not looked at.
+    #[oai(skip_serializing_if_is_none)]
+    token_type_hint: Option<String>,
+}
+
+/// What the token stands for (RFC 7662, section 2.2); of one that cannot be used, exactly `{"active":false}`.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct IntrospectionResponse {
+    /// Whether the key can be used now.
+    active: bool,
+    /// The key's scopes, separated by spaces.
+    scope: Option<String>,
+    /// The key's id.
+    client_id: Option<Uuid>,
+    /// The user whose key it is.
+    sub: Option<String>,
+    /// The issuer that names the user so.
+    iss: Option<String>,
+    /// When the key was made, in seconds since the epoch.
+    iat: Option<i64>,
+    /// When it ends, in seconds since the epoch.
+    exp: Option<i64>,
+    /// How it is presented: `Bearer`.
+    token_type: Option<String>,
+}
+
+const INACTIVE: IntrospectionResponse = IntrospectionResponse {
+    active: false,
+    scope: None,
+    client_id: None,
+    sub: None,
+    iss: None,
+    iat: None,
+    exp: None,
+    token_type: None,
+};
+
+impl From<&KnownKey> for IntrospectionResponse {
+    fn from(key: &KnownKey) -> Self {
+        let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
+        Self {
+            active: true,
+            scope: Some(scopes.join(" ")),
+            client_id: Some(key.id),
+            sub: Some(key.owner.subject.clone()),
+            iss: Some(key.owner.issuer.clone()),
+            iat: Some(key.created_at.into()),
+            exp: key.ends().map(|end| end.timestamp()),
+            token_type: Some("Bearer".to_owned()),
+        }
+    }
+}
+
+/// The `token` of the form.
+struct IntrospectedToken(String);
+
+impl<'a> ApiExtractor<'a> for IntrospectedToken {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        IntrospectionForm::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: FORM, schema: IntrospectionForm::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let bytes = Received::of(request).whole();
+        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        if !media_type.trim().eq_ignore_ascii_case(FORM) {
+            return Err(Problem::unsupported_media_type(&format!("Send a form, with `Content-Type: {FORM}`.")).into());
+        }
+        let bytes = bytes?;
+        let mut tokens = form_urlencoded::parse(&bytes).filter(|(name, _)| name == "token");
+        match (tokens.next(), tokens.next()) {
+            (Some((_, token)), None) => Ok(Self(token.into_owned())),
+            _ => Err(Problem::bad_request("Send the form's member `token` once, with the key to look into.").into()),
+        }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Introspected {
+    /// What the token stands for, or that it is not active.
+    #[oai(status = 200)]
+    Introspected(JsonAnswer<IntrospectionResponse>),
+}
+
+#[OpenApi(tag = "Tag::Verification")]
+impl IntrospectOperations {
+    /// Introspect a token
+    ///
+    /// Token introspection by RFC 7662, for gateways that speak OAuth. The token is an API key of this service; the
+    /// caller needs the scope `api-keys:verify`.
+    #[oai(path = "/oauth/introspect", method = "post", operation_id = "introspect_token")]
+    async fn introspect(
+        &self,
+        _caller: Authorized<Verify>,
+        Data(service): Data<&Arc<Service>>,
+        token: IntrospectedToken,
+    ) -> Result<Introspected, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 500, 503]) }>> {
+        let decision = service.verify(&token.0, &Scopes::default()).await?;
+        let answer = match decision.known {
+            Some(known) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*known),
+            _ => INACTIVE,
+        };
+        Ok(Introspected::Introspected(JsonAnswer(answer)))
+    }
+}

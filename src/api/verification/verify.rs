@@ -1,0 +1,264 @@
+//! Verification: is this key good? What gateways ask on every request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use poem::web::Data;
+use poem::{IntoResponse, Request, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::types::{Example, ToJSON, Type};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Verify};
+use crate::api::keys::schemas::Owner;
+use crate::domain::caller::Owner as DomainOwner;
+use crate::domain::metadata::Metadata;
+use crate::domain::scope::Scopes;
+use crate::domain::verdict::Verdict;
+use crate::http::body::buffer::Received;
+use crate::http::body::{FromMembers, JsonBody, Members, plain};
+use crate::http::problem::{Failure, JSON, may_fail};
+use crate::http::request_context::RequestContext;
+use crate::http::values::{Presented, Time, plain_scopes};
+use crate::service::Service;
+use crate::service::verify::cached_key::KnownKey;
+use crate::service::verify::{Answers, Decision};
+
+pub struct VerifyOperations;
+
+/// A key that a client presented.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+struct ApiKeyVerifyRequest {
+    /// What the client presented, whatever it is.
+    key: Presented,
+    /// Scopes that the key must hold, all of them.
+    scopes: Option<Scopes>,
+}
+
+impl FromMembers for ApiKeyVerifyRequest {
+    fn from_members(members: &mut Members) -> Option<Self> {
+        let (key, scopes) = (members.required("key"), members.optional("scopes"));
+        Some(Self { key: key?, scopes: scopes? })
+    }
+
+    fn from_plain(bytes: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Plain<'a> {
+            #[serde(borrow)]
+            key: Cow<'a, str>,
+            #[serde(default)]
+            scopes: Vec<Cow<'a, str>>,
+        }
+        let Plain { key, scopes } = plain(bytes)?;
+        Some(Self { key: Presented(key.into_owned()), scopes: Some(plain_scopes(&scopes)?) })
+    }
+}
+
+impl Example for ApiKeyVerifyRequest {
+    fn example() -> Self {
+        Self { key: Presented::example(), scopes: Some(Scopes::carried(["projects:read"])) }
+    }
+}
+
+/// Why a key is good, or the first reason why it is not, in the order of this list.
+#[derive(Enum, Clone, Copy)]
+#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
+enum VerificationCode {
+    /// Good.
+    Valid,
+    /// Nothing that this service ever made, or malformed.
+    NotFound,
+    /// Ended for good.
+    Revoked,
+    /// Switched off by its owner.
+    Disabled,
+    /// At its end, or the presented secret is.
+    Expired,
+    /// Good, but lacks a scope that was asked for.
+    InsufficientScope,
+}
+
+impl From<Verdict> for VerificationCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Valid => Self::Valid,
+            Verdict::NotFound => Self::NotFound,
+            Verdict::Revoked => Self::Revoked,
+            Verdict::Disabled => Self::Disabled,
+            Verdict::Expired => Self::Expired,
+            Verdict::InsufficientScope => Self::InsufficientScope,
+        }
+    }
+}
+
+/// Whether the key is good. With `valid: true` come `id`, `name`, `owner`, `scopes`, `metadata` and `expires_at`.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct ApiKeyVerifyResponse {
+    /// Whether to let the client in.
+    valid: bool,
+    /// The reason.
+    code: VerificationCode,
+    /// The key's id.
+    id: Option<Uuid>,
+    /// The key's label.
+    name: Option<String>,
+    /// Whose the key is.
+    owner: Option<Owner>,
+    /// What the key may be used for.
+    scopes: Option<Scopes>,
+    /// The owner's own object.
+    metadata: Option<Metadata>,
+    /// The first instant at which the key is no longer good; absent when there is none.
+    expires_at: Option<Time>,
+}
+
+impl ApiKeyVerifyResponse {
+    fn refused(verdict: Verdict) -> Self {
+        Self {
+            valid: false,
+            code: verdict.into(),
+            id: None,
+            name: None,
+            owner: None,
+            scopes: None,
+            metadata: None,
+            expires_at: None,
+        }
+    }
+}
+
+impl From<&KnownKey> for ApiKeyVerifyResponse {
+    fn from(key: &KnownKey) -> Self {
+        Self {
+            valid: true,
+            code: VerificationCode::Valid,
+            id: Some(key.id),
+            name: Some(key.name().to_owned()),
+            owner: Some(DomainOwner::clone(&key.owner).into()),
+            scopes: Some(Scopes::clone(&key.scopes)),
+            metadata: Some(key.metadata()),
+            expires_at: key.expires_at().map(Time),
+        }
+    }
+}
+
+/// The verdict, rendered.
+struct Verified(Bytes);
+
+impl Verified {
+    fn new(Decision { verdict, known }: Decision, answers: &Answers) -> Self {
+        let render = |answer: ApiKeyVerifyResponse| Bytes::from(answer.to_json_string());
+        match known {
+            Some(known) if verdict == Verdict::Valid => {
+                Self(answers.get_or_render(&known, || render(ApiKeyVerifyResponse::from(&*known))))
+            }
+            _ => Self(render(ApiKeyVerifyResponse::refused(verdict))),
+        }
+    }
+}
+
+impl Payload for Verified {
+    const CONTENT_TYPE: &'static str = JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        ApiKeyVerifyResponse::schema_ref()
+    }
+}
+
+impl IntoResponse for Verified {
+    fn into_response(self) -> Response {
+        Response::builder().content_type(JSON).body(self.0)
+    }
+}
+
+impl ApiResponse for Verified {
+    fn meta() -> MetaResponses {
+        let content = vec![MetaMediaType { content_type: JSON, schema: Self::schema_ref() }];
+        let description = "What is known of the key. One that cannot be used is an answer, too.";
+        let response = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(registry: &mut Registry) {
+        ApiKeyVerifyResponse::register(registry);
+    }
+}
+
+#[OpenApi(tag = "Tag::Verification")]
+impl VerifyOperations {
+    /// Verify an API key
+    ///
+    /// Whether a key that a client presented is good, now and for these scopes. For gateways and other services: the
+    /// caller, a user or a key of this service, needs the scope `api-keys:verify`, and may ask about any owner's keys.
+    ///
+    /// A key that cannot be used is an answer with 200 and a `code`; an error means that the service could not know, and
+    /// no client should be let in for it.
+    #[oai(path = "/auth/api-keys/verify", method = "post", operation_id = "verify_api_key")]
+    async fn verify(
+        &self,
+        _caller: Authorized<Verify>,
+        Data(service): Data<&Arc<Service>>,
+        body: JsonBody<ApiKeyVerifyRequest>,
+    ) -> Result<Verified, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
+        let ApiKeyVerifyRequest { key: Presented(key), scopes } = body.value;
+        let decision = service.verify(&key, &scopes.unwrap_or_default()).await?;
+        Ok(Verified::new(decision, &service.answers))
+    }
+}
+
+/// The operation with its arguments, as the router would call it, without the boxes that the router puts around it:
+/// on this way they cost as much as the verdict.
+pub async fn direct(
+    request: &Request,
+    received: Received,
+    service: &Arc<Service>,
+    context: &RequestContext,
+) -> poem::Result<Response> {
+    let caller = Authorized::check(request, service, context).await?;
+    let body = JsonBody::read(request, received)?;
+    let verified = VerifyOperations.verify(caller, Data(service), body).await;
+    Ok(verified.map_err(poem::Error::from)?.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_quick_reading_takes_nothing_that_the_careful_one_refuses() {
+        for json in [
+            r#"["k"]"#,
+            r#"{"key":5}"#,
+            r#"{"key":"k","key":"l"}"#,
+            r#"{"key":"k","more":1}"#,
+            r#"{"key":"k","scopes":null}"#,
+            r#"{"key":"k","scopes":["A"]}"#,
+            r#"{"key":"k","scopes":["a","a"]}"#,
+            r#"{"scopes":[]}"#,
+            r#"{"key":"k"} x"#,
+            r#"{"key":null}"#,
+        ] {
+            assert!(ApiKeyVerifyRequest::from_plain(json.as_bytes()).is_none(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_reading_finds_the_key_that_was_sent(key in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+            let json = serde_json::json!({ "key": key, "scopes": scopes }).to_string();
+            let read = ApiKeyVerifyRequest::from_plain(json.as_bytes()).unwrap();
+            prop_assert_eq!(read.key.0, key);
+            prop_assert_eq!(read.scopes.unwrap().iter().count(), scopes.len());
+        }
+    }
+}

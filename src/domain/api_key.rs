@@ -1,0 +1,227 @@
+//! API key: a named credential of one owner, with an id that never changes.
+
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::{ContextV7, Timestamp, Uuid};
+
+use crate::domain::caller::Owner;
+use crate::domain::key_name::KeyName;
+use crate::domain::metadata::Metadata;
+use crate::domain::scope::Scopes;
+use crate::domain::secret::SecretHash;
+
+/// A UUIDv7 (RFC 9562, section 5.7) of this instant: ids sort by the time they were made, which is the order of every
+/// list. The counter orders those of one process within a millisecond.
+pub fn new_id(now: DateTime<Utc>) -> Uuid {
+    static COUNTER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(&*counter, seconds, now.timestamp_subsec_nanos()))
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApiKey {
+    pub id: Uuid,
+    pub owner: Owner,
+    pub name: KeyName,
+    pub scopes: Scopes,
+    pub metadata: Metadata,
+    pub enabled: bool,
+    /// Of the newest secret.
+    pub start: String,
+    pub last4: String,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revocation: Option<Revocation>,
+    /// When its owner deleted it: from then on only administrators and the audit know of it.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// One more with every change: what an `ETag` is made of.
+    pub revision: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    pub at: DateTime<Utc>,
+    /// Subject of whoever revoked it.
+    pub by: String,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    Active,
+    Revoked,
+    Disabled,
+    Expired,
+}
+
+impl KeyStatus {
+    pub const ALL: [Self; 4] = [Self::Active, Self::Expired, Self::Disabled, Self::Revoked];
+
+    /// What a key is as long as nobody changes it, leaving aside when it ends. What cannot be undone comes first.
+    pub const fn standing(is_revoked: bool, is_enabled: bool) -> Self {
+        if is_revoked {
+            Self::Revoked
+        } else if !is_enabled {
+            Self::Disabled
+        } else {
+            Self::Active
+        }
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl ApiKey {
+    fn standing(&self) -> KeyStatus {
+        KeyStatus::standing(self.revocation.is_some(), self.enabled)
+    }
+
+    /// What the key is at this instant. An expiry is the first instant at which the key is no longer good.
+    pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
+        match self.standing() {
+            KeyStatus::Active if self.expires_at.is_some_and(|expiry| expiry <= now) => KeyStatus::Expired,
+            standing => standing,
+        }
+    }
+}
+
+/// What can be asked of a key by one of its secrets.
+#[derive(Debug, Clone)]
+pub struct KeyOfSecret {
+    pub id: Uuid,
+    pub owner: Owner,
+    pub name: KeyName,
+    pub scopes: Scopes,
+    pub metadata: Metadata,
+    pub standing: KeyStatus,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub secret_id: Uuid,
+    pub secret_hash: SecretHash,
+    /// When the secret alone ends.
+    pub secret_expires_at: Option<DateTime<Utc>>,
+    /// Of the secret, as far as it was written.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// What is stored of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    pub id: Uuid,
+    pub hash: SecretHash,
+    pub pepper_id: String,
+    pub start: String,
+    pub last4: String,
+    pub created_at: DateTime<Utc>,
+    /// When this secret alone ends, because a rotation replaced it.
+    pub expires_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl StoredSecret {
+    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_none_or(|expiry| now < expiry)
+    }
+}
+
+/// A key and its secrets, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyRecord {
+    pub key: ApiKey,
+    pub secrets: Vec<StoredSecret>,
+}
+
+impl KeyRecord {
+    pub fn live_secrets(&self, now: DateTime<Utc>) -> impl Iterator<Item = &StoredSecret> {
+        self.secrets.iter().filter(move |secret| secret.is_live(now))
+    }
+
+    /// While an old secret lives on beside the new one: whether its users have moved. They have when the new secret has
+    /// been used, and the old one has not been since the new one was made.
+    pub fn safe_to_retire(&self, now: DateTime<Utc>) -> Option<bool> {
+        let mut live = self.live_secrets(now);
+        let (new, old) = (live.next()?, live.next()?);
+        Some(new.last_used_at.is_some() && old.last_used_at.is_none_or(|used| used < new.created_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn key() -> ApiKey {
+        ApiKey {
+            id: new_id(at(1)),
+            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
+            name: KeyName::stored("n".into()),
+            scopes: Scopes::default(),
+            metadata: Metadata::default(),
+            enabled: true,
+            start: String::new(),
+            last4: String::new(),
+            created_at: at(1),
+            updated_at: at(1),
+            expires_at: Some(at(10)),
+            revocation: None,
+            deleted_at: None,
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn a_key_is_good_until_the_instant_of_its_expiry() {
+        assert_eq!(key().status(at(9)), KeyStatus::Active);
+        assert_eq!(key().status(at(10)), KeyStatus::Expired);
+    }
+
+    #[test]
+    fn revoked_comes_before_disabled_and_disabled_before_expired() {
+        let disabled = ApiKey { enabled: false, ..key() };
+        assert_eq!(disabled.status(at(10)), KeyStatus::Disabled);
+        let revocation = Some(Revocation { at: at(2), by: "s".into(), reason: None });
+        assert_eq!(ApiKey { revocation, ..disabled }.status(at(10)), KeyStatus::Revoked);
+    }
+
+    #[test]
+    fn ids_made_one_after_another_sort_in_that_order() {
+        let ids: Vec<_> = (0..1000).map(|_| new_id(at(5))).collect();
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn an_old_secret_is_safe_to_retire_once_only_the_new_one_is_used() {
+        let secret = |created, used: Option<i64>, expires: Option<i64>| StoredSecret {
+            id: new_id(at(created)),
+            hash: SecretHash([0; 32]),
+            pepper_id: String::new(),
+            start: String::new(),
+            last4: String::new(),
+            created_at: at(created),
+            expires_at: expires.map(at),
+            last_used_at: used.map(at),
+        };
+        let record = |new_used, old_used| KeyRecord {
+            key: key(),
+            secrets: vec![secret(5, new_used, None), secret(1, old_used, Some(9))],
+        };
+        assert_eq!(record(None, Some(2)).safe_to_retire(at(8)), Some(false), "nobody has the new secret yet");
+        assert_eq!(record(Some(6), Some(7)).safe_to_retire(at(8)), Some(false), "the old one is still in use");
+        assert_eq!(record(Some(6), Some(2)).safe_to_retire(at(8)), Some(true));
+        assert_eq!(record(Some(6), Some(2)).safe_to_retire(at(9)), None, "the grace is over");
+    }
+}

@@ -1,0 +1,93 @@
+//! Name: what an owner calls a key.
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+use crate::domain::validation::Broken;
+
+/// 1 to 255 characters, in Unicode normalization form C, trimmed, none of them invisible: a control character could
+/// forge a line in a log, and a bidirectional one could make a key look like another in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyName(String);
+
+impl KeyName {
+    pub const MAX: usize = 255;
+
+    pub fn new(text: &str) -> Result<Self, Broken> {
+        if text.chars().any(is_invisible) {
+            return Err(Broken::rule("must hold no control, format or line-breaking character"));
+        }
+        let text = text.trim();
+        let name: String = match is_nfc_quick(text.chars()) {
+            IsNormalized::Yes => text.to_owned(),
+            IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
+        };
+        match name.chars().count() {
+            0 => Err(Broken::rule("must hold at least one character that is not a space")),
+            1..=Self::MAX => Ok(Self(name)),
+            _ => Err(Broken::rule("must be at most 255 characters long")),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A name that was checked when it was stored.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// The same set as the `pattern` that the document gives for names.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c.general_category(),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_composed() {
+        assert_eq!(KeyName::new("  build bot ").unwrap().as_str(), "build bot");
+        assert_eq!(KeyName::new("cafe\u{301}").unwrap().as_str(), "café");
+        assert_eq!(KeyName::new("ключ 鍵 🔑").unwrap().as_str(), "ключ 鍵 🔑");
+    }
+
+    #[test]
+    fn length_counts_characters_after_trimming() {
+        assert!(KeyName::new(&format!(" {} ", "é".repeat(255))).is_ok());
+        assert!(KeyName::new(&"é".repeat(256)).is_err());
+        assert!(KeyName::new("").is_err());
+        assert!(KeyName::new(" \u{3000} ").is_err());
+    }
+
+    #[test]
+    fn invisible_characters_are_refused_wherever_they_stand() {
+        for c in [
+            '\0',
+            '\n',
+            '\t',
+            '\u{7f}',
+            '\u{85}',
+            '\u{ad}',
+            '\u{200b}',
+            '\u{202e}',
+            '\u{2028}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            for text in [format!("{c}name"), format!("na{c}me"), format!("name{c}")] {
+                assert!(KeyName::new(&text).is_err(), "U+{:04X}", u32::from(c));
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Traced: a request as a span of a trace, by OpenTelemetry's conventions for HTTP servers. It stands around the boundary
+//! only when there is a collector, so that nobody else pays for it.
+
+use std::sync::Arc;
+
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use poem::{Endpoint, Request, Response};
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::domain::trace::TARGET;
+use crate::http::request_context::REQUEST_ID;
+use crate::http::router::{RouteTable, canonical, known_method};
+
+pub struct Traced<E> {
+    pub inner: E,
+    pub routes: Arc<RouteTable>,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Traced<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let path = request.uri().path();
+        let canonical = canonical(path);
+        let route = self.routes.find(canonical.as_deref().unwrap_or(path)).map(|route| route.template.as_str());
+        let method = known_method(request.method());
+        let span = info_span!(
+            target: TARGET,
+            "request",
+            otel.name = route.map_or(method.to_owned(), |route| format!("{method} {route}")),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = if method == "-" { "_OTHER" } else { method },
+            http.route = route,
+            http.response.status_code = Empty,
+            mintkey.request_id = Empty,
+        );
+        let propagator = TraceContextPropagator::new();
+        // It fails when the span is not for the collector, and then there is no parent to be had.
+        let _ = span.set_parent(propagator.extract(&HeaderExtractor(request.headers())));
+        // The log lines of this request bear its trace, whether a client began it or we did.
+        propagator.inject_context(&span.context(), &mut HeaderInjector(request.headers_mut()));
+        // For what runs in a task of its own.
+        request.extensions_mut().insert(span.clone());
+
+        let response = self.inner.call(request).instrument(span.clone()).await?;
+        // An `i64` is a number for the collector, an unsigned one a string.
+        span.record("http.response.status_code", i64::from(response.status().as_u16()));
+        if response.status().is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        span.record("mintkey.request_id", response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()));
+        Ok(response)
+    }
+}

@@ -1,0 +1,140 @@
+//! Origin: where a request comes from, and the id by which it is found again.
+
+use std::sync::{Arc, OnceLock};
+
+use poem::http::{HeaderName, header};
+use poem::{Addr, FromRequest, Request, RequestBody};
+use tracing::{Span, error_span};
+
+use crate::domain::api_key::new_id;
+use crate::domain::audit::Origin;
+use crate::domain::caller::Owner;
+use crate::domain::clock::Clock;
+use crate::domain::secret::Secret;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What is known of a request while it runs: given to it at the boundary, read there again for the log line.
+#[derive(Clone, Default)]
+pub struct RequestContext(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    request_id: String,
+    trace_id: Option<String>,
+    /// The caller's.
+    owner: OnceLock<Arc<Owner>>,
+}
+
+/// Shorter than any secret of ours and any JWT, so that a credential put there by mistake is not logged.
+const MAX_REQUEST_ID: usize = 48;
+
+impl RequestContext {
+    pub fn new(request: &Request, clock: &Clock) -> Self {
+        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let request_id = match header(REQUEST_ID) {
+            Some(id) if is_request_id(id) => id.to_owned(),
+            _ => new_id(clock.now()).to_string(),
+        };
+        let trace_id = header(TRACEPARENT).and_then(trace_id).map(str::to_owned);
+        Self(Arc::new(Inner { request_id, trace_id, owner: OnceLock::new() }))
+    }
+
+    pub fn of(request: &Request) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    pub fn trace_id(&self) -> Option<&str> {
+        self.0.trace_id.as_deref()
+    }
+
+    pub fn subject(&self) -> Option<&str> {
+        self.0.owner.get().map(|owner| owner.subject.as_str())
+    }
+
+    /// Around all that is logged while the request runs.
+    pub fn span(&self) -> Span {
+        error_span!("request", request_id = self.request_id(), trace_id = self.trace_id())
+    }
+
+    pub fn note_owner(&self, owner: &Arc<Owner>) {
+        let _already_noted = self.0.owner.set(owner.clone());
+    }
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// The trace id of a `traceparent` header (W3C Trace Context, section 3.2): `<version>-<32 hex>-<16 hex>-<flags>`.
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let parts: Vec<_> = traceparent.split('-').collect();
+    let [version, trace, parent, flags, ..] = parts[..] else { return None };
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let zero = |text: &str| text.bytes().all(|b| b == b'0');
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.len() == 4);
+    (known && hex(trace, 32) && !zero(trace) && hex(parent, 16) && !zero(parent) && hex(flags, 2)).then_some(trace)
+}
+
+/// The origin as the audit keeps it.
+pub struct RequestOrigin(pub Origin);
+
+/// As much of a user agent as helps to recognise it.
+const MAX_USER_AGENT: usize = 255;
+
+impl<'a> FromRequest<'a> for RequestOrigin {
+    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
+        let client_address = match &**request.remote_addr() {
+            Addr::SocketAddr(address) => Some(address.ip()),
+            _ => None,
+        };
+        // A credential that strayed into this header is not kept.
+        let clean = |text: &&str| !text.contains("eyJ") && !Secret::is_in(text);
+        let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = user_agent.filter(clean);
+        Ok(Self(Origin {
+            request_id: RequestContext::of(request).request_id().to_owned(),
+            client_address,
+            user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT).collect()),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_short_plain_words() {
+        assert!(is_request_id("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"));
+        let secret = format!("mk_{}", "a".repeat(49));
+        for bad in ["", "a b", "a\"b", "é", &"a".repeat(49), &secret] {
+            assert!(!is_request_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_traceparent_is_honoured() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(trace_id(good), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert!(trace_id(&good.replacen("00-", "cc-", 1)).is_some(), "a version to come");
+        for bad in [
+            "",
+            "00",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            &format!("{good}-more"),
+            &good.to_uppercase(),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
+            assert_eq!(trace_id(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! JSON: readers that are stricter than serde_json.
+
+pub mod strict;

@@ -1,0 +1,138 @@
+//! Standalone issuer: mintkey's own, for a first try, for tests and for machines, where no identity provider is at hand.
+//! Its tokens are access tokens by RFC 9068, signed with Ed25519.
+
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
+use pem::Pem;
+use serde_json::json;
+
+use crate::domain::api_key::new_id;
+use crate::domain::validation::Broken;
+use crate::service::issuer::jwks::Key;
+use crate::service::issuer::jwks_cache::{KeySet, Source};
+use crate::service::issuer::{TokenType, TrustedIssuer, is_nameable};
+
+pub const ISSUER: &str = "urn:mintkey:standalone";
+pub const AUDIENCE: &str = "mintkey";
+
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    private: EncodingKey,
+}
+
+/// What a token says of its user.
+pub struct Subject<'a> {
+    pub subject: &'a str,
+    pub scopes: &'a str,
+    pub organization: Option<&'a str>,
+}
+
+impl SigningKey {
+    /// A new private key, as PKCS #8 in PEM (RFC 5958, RFC 7468).
+    pub fn generate_pem() -> Result<String, Broken> {
+        let failed = |_| Broken::rule("no Ed25519 key could be generated");
+        let der = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map_err(failed)?;
+        Ok(pem::encode(&Pem::new("PRIVATE KEY", der.as_ref())))
+    }
+
+    pub fn from_pem(text: &str) -> Result<Self, Broken> {
+        let rule = Broken::rule(
+            "a signing key is an Ed25519 private key in PEM: make one with `openssl genpkey -algorithm ed25519`",
+        );
+        let pem = pem::parse(text).map_err(|_| rule.clone())?;
+        let pair = Ed25519KeyPair::from_pkcs8(pem.contents()).map_err(|_| rule)?;
+        Ok(Self { private: EncodingKey::from_ed_der(pem.contents()), pair })
+    }
+
+    pub fn trusted(&self) -> TrustedIssuer {
+        let public = DecodingKey::from_ed_der(self.pair.public_key().as_ref());
+        let key = Key::fixed(public, Algorithm::EdDSA).into();
+        TrustedIssuer {
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            algorithms: vec![Algorithm::EdDSA],
+            token_type: TokenType::Strict,
+            scopes: None,
+            organization: Some("org".to_owned()),
+            // Its clock is ours.
+            leeway: TimeDelta::zero(),
+            keys: KeySet::new(ISSUER, Source::Fixed(key)),
+            client: None,
+        }
+    }
+
+    pub fn token(&self, of: &Subject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, Broken> {
+        let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
+        if !is_nameable(of.subject) || !of.organization.is_none_or(is_nameable) {
+            return Err(Broken::rule(
+                "--subject and --organization are 1 to 255 bytes long and hold no control character",
+            ));
+        }
+        let issued = now.timestamp();
+        let lifetime = i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=100 * 365 * 86_400).contains(seconds));
+        let lifetime =
+            lifetime.ok_or(Broken::rule("the lifetime of a token is between one second and a hundred years"))?;
+        let mut claims = json!({
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": of.subject,
+            "client_id": "mintkey",
+            "iat": issued,
+            "exp": issued + lifetime,
+            "jti": new_id(now),
+            "scope": of.scopes,
+        });
+        if let Some(organization) = of.organization {
+            claims["org"] = organization.into();
+        }
+        encode(&header, &claims, &self.private).map_err(|_| Broken::rule("the token could not be signed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::auth::{BearerError, VerifiedToken};
+    use crate::service::issuer::UnverifiedToken;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn token(key: &SigningKey) -> String {
+        let alice = Subject { subject: "alice", scopes: "api-keys:verify projects:read", organization: Some("acme") };
+        key.token(&alice, Duration::from_secs(60), at(1_000)).unwrap()
+    }
+
+    async fn verify(key: &SigningKey, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
+        key.trusted().verify(&UnverifiedToken::parse(token).unwrap(), now).await
+    }
+
+    #[tokio::test]
+    async fn a_token_names_its_user_until_it_expires() {
+        let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
+        let caller = verify(&key, &token(&key), at(1_059)).await.unwrap().caller;
+        assert_eq!(caller.owner.issuer, ISSUER);
+        assert_eq!(caller.owner.subject, "alice");
+        assert_eq!(caller.owner.organization.as_deref(), Some("acme"));
+        assert!(caller.scopes.holds("projects:read") && caller.scopes.holds("api-keys:verify"));
+        let later = verify(&key, &token(&key), at(1_060)).await;
+        assert!(matches!(later, Err(BearerError::Rejected("expired"))));
+    }
+
+    #[tokio::test]
+    async fn a_token_of_another_key_is_rejected() {
+        let [ours, theirs] = [(); 2].map(|()| SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap());
+        assert!(verify(&ours, &token(&theirs), at(1_000)).await.is_err());
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_refused_with_the_cure() {
+        let error =
+            SigningKey::from_pem("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").err().unwrap();
+        assert!(error.to_string().contains("openssl genpkey"));
+    }
+}
