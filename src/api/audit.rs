@@ -15,7 +15,7 @@ use crate::api::auth::{Admin, Authorized, Read};
 use crate::api::keys::schemas::Owner;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit;
-use crate::http::body::JsonAnswer;
+use crate::http::body::JsonResponse;
 use crate::http::headers::next_link;
 use crate::http::params::{Cursor, Limit};
 use crate::http::problem::{Failure, may_fail};
@@ -126,7 +126,7 @@ enum Listed {
     /// A page of events.
     #[oai(status = 200)]
     Listed(
-        JsonAnswer<AuditEventList>,
+        JsonResponse<AuditEventList>,
         /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
         #[oai(header = "Link")]
         Option<String>,
@@ -195,5 +195,5 @@ fn listed(request: &Request, page: EventPage) -> Listed {
     let next_cursor = page.next.map(|id| Cursor(id).to_string());
     let link = next_cursor.as_deref().map(|cursor| next_link(request, cursor));
     let items = page.events.into_iter().map(AuditEvent::from).collect();
-    Listed::Listed(JsonAnswer(AuditEventList { items, next_cursor }), link)
+    Listed::Listed(JsonResponse(AuditEventList { items, next_cursor }), link)
 }

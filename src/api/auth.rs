@@ -10,11 +10,11 @@ use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use crate::domain::caller::{Caller, Credential};
-use crate::domain::scope::own;
+use crate::domain::scope::reserved;
 use crate::http::problem::Problem;
 use crate::http::request_context::RequestContext;
 use crate::service::Service;
-use crate::service::auth::BearerError;
+use crate::service::auth::AuthError;
 
 /// A caller who may do what `G` guards.
 pub struct Authorized<G: Guard>(pub Caller, PhantomData<G>);
@@ -32,7 +32,7 @@ macro_rules! scope_guards {
 
             impl Guard for $guard {
                 fn admit(caller: &Caller) -> Result<(), Problem> {
-                    if caller.may($scope) { Ok(()) } else { Err(Problem::insufficient_scope($scope)) }
+                    if caller.has_permission($scope) { Ok(()) } else { Err(Problem::insufficient_scope($scope)) }
                 }
             }
         )*
@@ -40,20 +40,20 @@ macro_rules! scope_guards {
 }
 
 scope_guards! {
-    Read => own::READ,
-    Write => own::WRITE,
-    Verify => own::VERIFY,
-    Admin => own::ADMIN,
+    Read => reserved::READ,
+    Write => reserved::WRITE,
+    Verify => reserved::VERIFY,
+    Admin => reserved::ADMIN,
 }
 
 /// A key, which may always ask about itself.
-pub struct Itself;
+pub struct ApiKeyOnly;
 
-impl Guard for Itself {
+impl Guard for ApiKeyOnly {
     fn admit(caller: &Caller) -> Result<(), Problem> {
         match caller.credential {
             Credential::Key { .. } => Ok(()),
-            Credential::Token | Credential::Console => Err(Problem::not_a_key()),
+            Credential::Token | Credential::Operator => Err(Problem::not_a_key()),
         }
     }
 }
@@ -110,8 +110,8 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
 async fn authenticate(request: &Request, service: &Service) -> Result<Caller, Problem> {
     match service.authenticate(credential(request)?).await {
         Ok(caller) => Ok(caller),
-        Err(BearerError::Rejected(reason)) => Err(Problem::unauthorized(true).because(reason)),
-        Err(BearerError::Failed(error)) => Err(error.into()),
+        Err(AuthError::InvalidCredential(reason)) => Err(Problem::unauthorized(true).because(reason)),
+        Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Tag {
 
 pub type Operations = (
     keys::KeyOperations,
-    self_key::OwnKeyOperations,
+    self_key::SelfOperations,
     usage::UsageOperations,
     verification::verify::VerifyOperations,
     verification::forward_auth::ForwardOperations,
@@ -41,7 +41,7 @@ pub type Operations = (
 pub fn operations() -> Operations {
     (
         keys::KeyOperations,
-        self_key::OwnKeyOperations,
+        self_key::SelfOperations,
         usage::UsageOperations,
         verification::verify::VerifyOperations,
         verification::forward_auth::ForwardOperations,

@@ -6,27 +6,27 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 
 use crate::api::Tag;
-use crate::api::auth::{Authorized, Itself};
+use crate::api::auth::{ApiKeyOnly, Authorized};
 use crate::api::keys::found;
 use crate::api::keys::schemas::{Deleted, Found};
 use crate::domain::access::AccessFilter;
-use crate::domain::audit::Deed;
+use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
 use crate::http::problem::{Failure, Problem, may_fail};
-use crate::http::request_context::RequestOrigin;
+use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
 
-pub struct OwnKeyOperations;
+pub struct SelfOperations;
 
 #[OpenApi(prefix_path = "/auth/api-keys/self", tag = "Tag::ApiKeys")]
-impl OwnKeyOperations {
+impl SelfOperations {
     /// Get the key that makes this request
     ///
     /// The bearer credential is the key itself, which needs no scope for it. A user's token is answered with 403.
     #[oai(path = "/", method = "get", operation_id = "get_this_api_key")]
     async fn get(
         &self,
-        caller: Authorized<Itself>,
+        caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?).await?;
@@ -39,13 +39,13 @@ impl OwnKeyOperations {
     #[oai(path = "/", method = "delete", operation_id = "revoke_this_api_key")]
     async fn revoke(
         &self,
-        caller: Authorized<Itself>,
+        caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
     ) -> Result<Deleted, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let reason = Some("by the key itself".to_owned());
-        service.revoke_key(&deed, AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, reason).await?;
+        service.revoke_key(&audit, AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, reason).await?;
         Ok(Deleted::Deleted)
     }
 }
@@ -53,6 +53,6 @@ impl OwnKeyOperations {
 fn id_of(caller: &Caller) -> Result<uuid::Uuid, Problem> {
     match caller.credential {
         Credential::Key { id, .. } => Ok(id),
-        Credential::Token | Credential::Console => Err(Problem::not_a_key()),
+        Credential::Token | Credential::Operator => Err(Problem::not_a_key()),
     }
 }

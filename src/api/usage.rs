@@ -12,11 +12,11 @@ use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
-use crate::http::body::JsonAnswer;
+use crate::http::body::JsonResponse;
 use crate::http::params::Day;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
-use crate::service::usage::DayOfUse;
+use crate::service::usage::DailyUsage;
 
 pub struct UsageOperations;
 
@@ -44,8 +44,8 @@ struct UsageDay {
     denied: DeniedCounts,
 }
 
-impl From<DayOfUse> for UsageDay {
-    fn from(DayOfUse { day, counts }: DayOfUse) -> Self {
+impl From<DailyUsage> for UsageDay {
+    fn from(DailyUsage { day, counts }: DailyUsage) -> Self {
         let count = |verdict| counts.iter().find(|(counted, _)| *counted == verdict).map_or(0, |(_, count)| *count);
         Self {
             date: day,
@@ -76,7 +76,7 @@ struct ApiKeyUsage {
 enum Found {
     /// What was counted.
     #[oai(status = 200)]
-    Found(JsonAnswer<ApiKeyUsage>),
+    Found(JsonResponse<ApiKeyUsage>),
 }
 
 /// A range is at most a leap year; the answer says which days were looked at.
@@ -105,6 +105,6 @@ impl UsageOperations {
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));
         let days = service.key_usage(AccessFilter::Owner(&caller.0.owner), id.0, from, to).await?;
         let days = days.into_iter().map(UsageDay::from).collect();
-        Ok(Found::Found(JsonAnswer(ApiKeyUsage { from, to, days })))
+        Ok(Found::Found(JsonResponse(ApiKeyUsage { from, to, days })))
     }
 }

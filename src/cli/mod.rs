@@ -19,7 +19,7 @@ use crate::openapi::Document;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::Service;
 use crate::service::auth::VerifiedTokens;
-use crate::service::built_in_issuer::{SigningKey, Subject};
+use crate::service::built_in_issuer::{SigningKey, TokenSubject};
 use crate::service::cache::KeyCache;
 use crate::store::Store;
 use crate::telemetry;
@@ -171,14 +171,14 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
     let peppers = data.peppers()?;
     let store = open(data).await?;
     store.adopt_peppers(&peppers, clock.now()).await?;
-    let catalogue = keys.scope_catalogue.clone().map(Arc::new);
+    let allowed_scopes = keys.allowed_scopes.clone().map(Arc::new);
     let tokens = VerifiedTokens::new(&peppers).into();
     Ok(Service {
         store,
         clock,
         peppers,
         prefix: keys.key_prefix.clone(),
-        catalogue,
+        allowed_scopes,
         issuers: Vec::new().into(),
         tokens,
         cache: Arc::new(KeyCache::new(keys.cache_entries, keys.cache_ttl, keys.max_staleness)),
@@ -196,7 +196,7 @@ async fn open(data: &DataSettings) -> Result<Store, Failure> {
 
 /// The socket is bound by now, so a command pasted at once is answered, if only after the start is done.
 fn welcome(server: &Server, signing: Option<&SigningKey>, clock: &Clock) -> Result<(), Failure> {
-    let alice = Subject { subject: "alice", scopes: "", organization: None };
+    let alice = TokenSubject { subject: "alice", scopes: "", organization: None };
     let token = signing.map(|key| key.token(&alice, Duration::from_secs(3600), clock.now())).transpose()?;
     let (whose, token) = match &token {
         Some(token) => ("as alice, with a token of one hour", token.as_str()),
@@ -240,8 +240,11 @@ fn token(command: &TokenCommand) -> Result<(), Failure> {
         );
     }
     let signing = command.data.signing_key(&command.signing)?;
-    let subject =
-        Subject { subject: &command.subject, scopes: &command.scopes, organization: command.organization.as_deref() };
+    let subject = TokenSubject {
+        subject: &command.subject,
+        scopes: &command.scopes,
+        organization: command.organization.as_deref(),
+    };
     println!("{}", signing.token(&subject, command.ttl, Clock::System.now())?);
     Ok(())
 }

@@ -8,8 +8,8 @@ use clap::Args;
 use crate::config::ConfigError;
 use crate::service::built_in_issuer::SigningKey;
 use crate::service::issuer::discovery::Provider;
-use crate::service::issuer::jwks_cache::{KeySet, Source};
-use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_nameable, jwks};
+use crate::service::issuer::jwks_cache::{JwksCache, Source};
+use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_valid_identifier, jwks};
 
 const ISSUER: &str = "--issuer (MINTKEY_ISSUER)";
 /// One of each kind that is in use; a key says more narrowly what it is for.
@@ -74,7 +74,7 @@ impl IssuerSettings {
 fn trusted_issuer(text: &str) -> Result<TrustedIssuer, String> {
     let mut parts = text.trim().split(',');
     let issuer = parts.next().unwrap_or_default();
-    if !is_nameable(issuer) {
+    if !is_valid_identifier(issuer) {
         return Err("begin with the issuer's URL, of at most 255 bytes".into());
     }
     let mut options = Options::default();
@@ -110,13 +110,13 @@ fn trusted_issuer(text: &str) -> Result<TrustedIssuer, String> {
         algorithms: algorithms(options.algorithms.unwrap_or(ALGORITHMS))?,
         token_type: match options.typ {
             None | Some("strict") => TokenType::Strict,
-            Some("compatible") => TokenType::Compatible,
+            Some("compatible") => TokenType::Lenient,
             Some(_) => return Err("typ is strict or compatible".into()),
         },
         scopes: options.scopes.map(str::to_owned),
         organization: options.organization.map(str::to_owned),
         leeway: LEEWAY,
-        keys: KeySet::new(issuer, keys),
+        keys: JwksCache::new(issuer, keys),
         client,
     })
 }

@@ -92,8 +92,8 @@ pub struct KeySettings {
     pub key_prefix: SecretPrefix,
 
     /// The scopes that keys may carry, separated by spaces [default: any]
-    #[arg(long, global = true, env = "MINTKEY_SCOPE_CATALOGUE", value_name = "SCOPES", value_parser = scopes)]
-    pub scope_catalogue: Option<Scopes>,
+    #[arg(long, global = true, env = "MINTKEY_ALLOWED_SCOPES", value_name = "SCOPES", value_parser = scopes)]
+    pub allowed_scopes: Option<Scopes>,
 
     /// Keys that are held in memory.
     #[arg(long, global = true, env = "MINTKEY_CACHE_ENTRIES", default_value_t = 1_000_000, value_name = "NUMBER")]

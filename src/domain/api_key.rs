@@ -98,7 +98,7 @@ impl ApiKey {
 
 /// What can be asked of a key by one of its secrets.
 #[derive(Debug, Clone)]
-pub struct KeyOfSecret {
+pub struct KeyForSecret {
     pub id: Uuid,
     pub owner: Owner,
     pub name: KeyName,
@@ -117,7 +117,7 @@ pub struct KeyOfSecret {
 
 /// What is stored of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSecret {
+pub struct SecretRecord {
     pub id: Uuid,
     pub hash: SecretHash,
     pub pepper_id: String,
@@ -129,7 +129,7 @@ pub struct StoredSecret {
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-impl StoredSecret {
+impl SecretRecord {
     pub fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_none_or(|expiry| now < expiry)
     }
@@ -139,11 +139,11 @@ impl StoredSecret {
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyRecord {
     pub key: ApiKey,
-    pub secrets: Vec<StoredSecret>,
+    pub secrets: Vec<SecretRecord>,
 }
 
 impl KeyRecord {
-    pub fn live_secrets(&self, now: DateTime<Utc>) -> impl Iterator<Item = &StoredSecret> {
+    pub fn live_secrets(&self, now: DateTime<Utc>) -> impl Iterator<Item = &SecretRecord> {
         self.secrets.iter().filter(move |secret| secret.is_live(now))
     }
 
@@ -168,7 +168,7 @@ mod tests {
         ApiKey {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
-            name: KeyName::stored("n".into()),
+            name: KeyName::from_db("n".into()),
             scopes: Scopes::default(),
             metadata: Metadata::default(),
             enabled: true,
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_old_secret_is_safe_to_retire_once_only_the_new_one_is_used() {
-        let secret = |created, used: Option<i64>, expires: Option<i64>| StoredSecret {
+        let secret = |created, used: Option<i64>, expires: Option<i64>| SecretRecord {
             id: new_id(at(created)),
             hash: SecretHash([0; 32]),
             pepper_id: String::new(),

@@ -39,7 +39,7 @@ impl Action {
 
 /// Where a request came from, as far as it is worth keeping.
 #[derive(Debug, Clone, Default)]
-pub struct Origin {
+pub struct RequestSource {
     pub request_id: String,
     pub client_address: Option<IpAddr>,
     pub user_agent: Option<String>,
@@ -59,7 +59,7 @@ impl From<&Caller> for Actor {
         let (kind, key_id) = match caller.credential {
             Credential::Token => ("user", None),
             Credential::Key { id, .. } => ("key", Some(id)),
-            Credential::Console => ("operator", None),
+            Credential::Operator => ("operator", None),
         };
         let Owner { issuer, subject, .. } = Owner::clone(&caller.owner);
         Self { kind: kind.to_owned(), issuer, subject, key_id }
@@ -82,13 +82,13 @@ pub struct AuditEvent {
 }
 
 /// Who does something, from where and when: what every event of one request has in common.
-pub struct Deed<'a> {
+pub struct AuditContext<'a> {
     pub caller: &'a Caller,
-    pub origin: &'a Origin,
+    pub origin: &'a RequestSource,
     pub at: DateTime<Utc>,
 }
 
-impl Deed<'_> {
+impl AuditContext<'_> {
     /// A key's creation has the key's id: it is told by the key's own row.
     pub fn event(&self, action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
         AuditEvent {

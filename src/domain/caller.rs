@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::scope::{Scope, Scopes, own};
+use crate::domain::scope::{Scope, Scopes, reserved};
 
 /// Whose a key is: the issuer and subject of the token that made it. A subject alone names nobody
 /// (OpenID Connect Core, section 5.7).
@@ -33,27 +33,27 @@ pub enum Credential {
         expires_at: Option<DateTime<Utc>>,
     },
     /// The operator, at the command line of the machine that holds the store.
-    Console,
+    Operator,
 }
 
 impl Caller {
     /// Whether the caller may do what `scope` guards. A user manages their own keys without any scope; everything
     /// else, and everything that a key does, has to be granted. Whoever can open the store needs no grant.
-    pub fn may(&self, scope: &str) -> bool {
+    pub fn has_permission(&self, scope: &str) -> bool {
         match self.credential {
-            Credential::Console => true,
-            Credential::Token if scope == own::READ || scope == own::WRITE => true,
-            Credential::Token | Credential::Key { .. } => self.scopes.holds(scope),
+            Credential::Operator => true,
+            Credential::Token if scope == reserved::READ || scope == reserved::WRITE => true,
+            Credential::Token | Credential::Key { .. } => self.scopes.contains(scope),
         }
     }
 
     /// Whether the caller may put this scope on a key. A key passes on only what it holds; a user anything, except this
     /// service's own scopes, which nobody can give who does not have them.
-    pub fn may_grant(&self, scope: &Scope) -> bool {
+    pub fn can_grant(&self, scope: &Scope) -> bool {
         match self.credential {
-            Credential::Console => true,
-            Credential::Token if !scope.is_own() => true,
-            Credential::Token | Credential::Key { .. } => self.scopes.holds(scope.as_str()),
+            Credential::Operator => true,
+            Credential::Token if !scope.is_reserved() => true,
+            Credential::Token | Credential::Key { .. } => self.scopes.contains(scope.as_str()),
         }
     }
 }
@@ -65,7 +65,7 @@ mod tests {
     fn caller(credential: Credential, scopes: &[&str]) -> Caller {
         Caller {
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None }.into(),
-            scopes: Scopes::carried(scopes.iter().copied()).into(),
+            scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()).into(),
             credential,
         }
     }
@@ -73,16 +73,16 @@ mod tests {
     #[test]
     fn a_user_manages_keys_unasked_but_verifies_only_when_granted() {
         let user = caller(Credential::Token, &[]);
-        assert!(user.may(own::READ) && user.may(own::WRITE));
-        assert!(!user.may(own::VERIFY) && !user.may(own::ADMIN));
-        assert!(caller(Credential::Token, &[own::VERIFY]).may(own::VERIFY));
+        assert!(user.has_permission(reserved::READ) && user.has_permission(reserved::WRITE));
+        assert!(!user.has_permission(reserved::VERIFY) && !user.has_permission(reserved::ADMIN));
+        assert!(caller(Credential::Token, &[reserved::VERIFY]).has_permission(reserved::VERIFY));
     }
 
     #[test]
     fn a_key_does_only_what_it_was_granted() {
         let key = Credential::Key { id: Uuid::nil(), expires_at: None };
-        assert!(!caller(key.clone(), &[]).may(own::READ));
-        assert!(caller(key.clone(), &[own::READ]).may(own::READ));
-        assert!(!caller(key, &[own::READ]).may(own::WRITE));
+        assert!(!caller(key.clone(), &[]).has_permission(reserved::READ));
+        assert!(caller(key.clone(), &[reserved::READ]).has_permission(reserved::READ));
+        assert!(!caller(key, &[reserved::READ]).has_permission(reserved::WRITE));
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 
 /// 1 to 255 characters, in Unicode normalization form C, trimmed, none of them invisible: a control character could
 /// forge a line in a log, and a bidirectional one could make a key look like another in a list.
@@ -14,9 +14,9 @@ pub struct KeyName(String);
 impl KeyName {
     pub const MAX: usize = 255;
 
-    pub fn new(text: &str) -> Result<Self, Broken> {
+    pub fn new(text: &str) -> Result<Self, ValidationError> {
         if text.chars().any(is_invisible) {
-            return Err(Broken::rule("must hold no control, format or line-breaking character"));
+            return Err(ValidationError::new("must hold no control, format or line-breaking character"));
         }
         let text = text.trim();
         let name: String = match is_nfc_quick(text.chars()) {
@@ -24,9 +24,9 @@ impl KeyName {
             IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
         };
         match name.chars().count() {
-            0 => Err(Broken::rule("must hold at least one character that is not a space")),
+            0 => Err(ValidationError::new("must hold at least one character that is not a space")),
             1..=Self::MAX => Ok(Self(name)),
-            _ => Err(Broken::rule("must be at most 255 characters long")),
+            _ => Err(ValidationError::new("must be at most 255 characters long")),
         }
     }
 
@@ -35,7 +35,7 @@ impl KeyName {
     }
 
     /// A name that was checked when it was stored.
-    pub fn stored(text: String) -> Self {
+    pub fn from_db(text: String) -> Self {
         Self(text)
     }
 }

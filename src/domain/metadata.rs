@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 
 /// A JSON object of at most 4 KiB in its shortest form. mintkey keeps it and gives it back; it reads nothing in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -12,10 +12,10 @@ pub struct Metadata(Map<String, Value>);
 impl Metadata {
     pub const MAX_BYTES: usize = 4096;
 
-    pub fn new(object: Map<String, Value>) -> Result<Self, Broken> {
+    pub fn new(object: Map<String, Value>) -> Result<Self, ValidationError> {
         let metadata = Self(object);
         if metadata.to_json().len() > Self::MAX_BYTES {
-            return Err(Broken::rule("must be at most 4096 bytes long as JSON without white space"));
+            return Err(ValidationError::new("must be at most 4096 bytes long as JSON without white space"));
         }
         Ok(metadata)
     }
@@ -33,7 +33,7 @@ impl Metadata {
     }
 
     /// An object that was checked when it was stored.
-    pub fn stored(json: &str) -> serde_json::Result<Self> {
+    pub fn from_db(json: &str) -> serde_json::Result<Self> {
         serde_json::from_str(json).map(Self)
     }
 }

@@ -1,6 +1,6 @@
 //! Scope: what an API key may be used for, matched exactly (RFC 6749, section 3.3, in a narrower alphabet).
 
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 use serde::{Deserialize, Serialize};
 
 /// 1 to 100 of `a-z 0-9 : . _ - *`.
@@ -10,12 +10,12 @@ pub struct Scope(String);
 impl Scope {
     pub const MAX: usize = 100;
 
-    pub fn new(text: &str) -> Result<Self, Broken> {
+    pub fn new(text: &str) -> Result<Self, ValidationError> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b":._-*".contains(&b);
         if (1..=Self::MAX).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Broken::rule("must be 1 to 100 characters of a-z, 0-9, ':', '.', '_', '-' and '*'"))
+            Err(ValidationError::new("must be 1 to 100 characters of a-z, 0-9, ':', '.', '_', '-' and '*'"))
         }
     }
 
@@ -24,7 +24,7 @@ impl Scope {
     }
 
     /// Whether the scope is one of this service's own, which only a caller who holds it can grant.
-    pub fn is_own(&self) -> bool {
+    pub fn is_reserved(&self) -> bool {
         self.0.starts_with("api-keys:")
     }
 }
@@ -36,24 +36,24 @@ pub struct Scopes(Vec<Scope>);
 impl Scopes {
     pub const MAX: usize = 100;
 
-    pub fn new(scopes: Vec<Scope>) -> Result<Self, Broken> {
+    pub fn new(scopes: Vec<Scope>) -> Result<Self, ValidationError> {
         if scopes.len() > Self::MAX {
-            return Err(Broken::rule("must hold at most 100 scopes"));
+            return Err(ValidationError::new("must hold at most 100 scopes"));
         }
         let mut sorted: Vec<_> = scopes.iter().collect();
         sorted.sort_unstable();
         if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Broken::rule("must hold each scope once"));
+            return Err(ValidationError::new("must hold each scope once"));
         }
         Ok(Self(scopes))
     }
 
     /// Scopes as a token or a stored key carries them; one that is not in our alphabet can match nothing and is left out.
-    pub fn carried<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn from_untrusted_lossy<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         Self(texts.into_iter().filter_map(|text| Scope::new(text).ok()).collect())
     }
 
-    pub fn holds(&self, scope: &str) -> bool {
+    pub fn contains(&self, scope: &str) -> bool {
         self.0.iter().any(|held| held.as_str() == scope)
     }
 
@@ -63,7 +63,7 @@ impl Scopes {
 }
 
 /// The scopes that guard this service's own operations.
-pub mod own {
+pub mod reserved {
     pub const READ: &str = "api-keys:read";
     pub const WRITE: &str = "api-keys:write";
     pub const VERIFY: &str = "api-keys:verify";
@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn matching_is_exact() {
-        let scopes = Scopes::carried(["projects:*", "projects:read"]);
-        assert!(scopes.holds("projects:read"));
-        assert!(!scopes.holds("projects:write"));
-        assert!(!scopes.holds("projects"));
+        let scopes = Scopes::from_untrusted_lossy(["projects:*", "projects:read"]);
+        assert!(scopes.contains("projects:read"));
+        assert!(!scopes.contains("projects:write"));
+        assert!(!scopes.contains("projects"));
     }
 }

@@ -19,7 +19,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// What each digit stands for: looked up, since random digits make branches guess wrong.
@@ -60,13 +60,13 @@ impl Entropy {
 pub struct SecretPrefix(String);
 
 impl FromStr for SecretPrefix {
-    type Err = Broken;
+    type Err = ValidationError;
 
-    fn from_str(text: &str) -> Result<Self, Broken> {
+    fn from_str(text: &str) -> Result<Self, ValidationError> {
         if is_prefix(text.as_bytes()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Broken::rule(
+            Err(ValidationError::new(
                 "a key prefix is 1 to 20 lower-case letters and digits, with single underscores between them, such as acme_live",
             ))
         }
@@ -239,10 +239,10 @@ pub struct Peppers(Vec<Pepper>);
 
 impl Peppers {
     /// One master secret a line, newest first.
-    pub fn derive(master_secrets: &str) -> Result<Self, Broken> {
+    pub fn derive(master_secrets: &str) -> Result<Self, ValidationError> {
         let lines: Vec<_> = master_secrets.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         if lines.is_empty() || lines.iter().any(|line| line.len() < 32) {
-            return Err(Broken::rule(
+            return Err(ValidationError::new(
                 "a master secret is a line of at least 32 characters: make one with `openssl rand -hex 32`",
             ));
         }

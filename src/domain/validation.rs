@@ -5,18 +5,18 @@ use std::borrow::Cow;
 /// A value that breaks a rule. The text says what the rule is, never what the value was,
 /// so that it can be shown to whoever sent the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken(pub Cow<'static, str>);
+pub struct ValidationError(pub Cow<'static, str>);
 
-impl Broken {
-    pub const fn rule(text: &'static str) -> Self {
+impl ValidationError {
+    pub const fn new(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
 }
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for ValidationError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for ValidationError {}

@@ -46,7 +46,7 @@ impl Verdict {
             KeyStatus::Disabled => Self::Disabled,
             KeyStatus::Expired => Self::Expired,
             KeyStatus::Active if ends.is_some_and(|end| end <= now) => Self::Expired,
-            KeyStatus::Active if !required.iter().all(|scope| held.holds(scope.as_str())) => Self::InsufficientScope,
+            KeyStatus::Active if !required.iter().all(|scope| held.contains(scope.as_str())) => Self::InsufficientScope,
             KeyStatus::Active => Self::Valid,
         }
     }

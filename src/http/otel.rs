@@ -1,4 +1,4 @@
-//! Traced: a request as a span of a trace, by OpenTelemetry's conventions for HTTP servers. It stands around the boundary
+//! OtelMiddleware: a request as a span of a trace, by OpenTelemetry's conventions for HTTP servers. It stands around the boundary
 //! only when there is a collector, so that nobody else pays for it.
 
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::domain::trace::TARGET;
 use crate::http::request_context::REQUEST_ID;
 use crate::http::router::{RouteTable, canonical, known_method};
 
-pub struct Traced<E> {
+pub struct OtelMiddleware<E> {
     pub inner: E,
     pub routes: Arc<RouteTable>,
 }
 
-impl<E: Endpoint<Output = Response>> Endpoint for Traced<E> {
+impl<E: Endpoint<Output = Response>> Endpoint for OtelMiddleware<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {

@@ -1,4 +1,4 @@
-//! Boundary: the outermost endpoint. Whatever happens inside, a request gets an answer in our shape, an id, and one line
+//! RequestPipeline: the outermost endpoint. Whatever happens inside, a request gets an answer in our shape, an id, and one line
 //! in the log.
 
 use std::panic::AssertUnwindSafe;
@@ -14,22 +14,22 @@ use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, Span, debug, error, info, warn};
 
 use crate::api::verification::verify;
-use crate::http::body::buffer::{Received, receive};
+use crate::http::body::buffer::{BufferedBody, receive};
 use crate::http::body::is_plain;
 use crate::http::problem::{JSON, PROBLEM_JSON, Problem};
 use crate::http::request_context::{REQUEST_ID, RequestContext};
 use crate::http::router::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
-use crate::http::run_to_completion::Completion;
+use crate::http::run_to_completion::RunToCompletion;
 use crate::service::Service;
 
-pub struct Boundary<E> {
+pub struct RequestPipeline<E> {
     pub inner: Arc<E>,
     pub routes: Arc<RouteTable>,
     pub service: Arc<Service>,
     pub request_timeout: Duration,
 }
 
-impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
+impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
@@ -96,9 +96,9 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for Boundary<E> {
     }
 }
 
-impl<E: Endpoint<Output = Response> + 'static> Boundary<E> {
+impl<E: Endpoint<Output = Response> + 'static> RequestPipeline<E> {
     /// With all that the operations take from it.
-    fn furnish(&self, mut request: Request, context: &RequestContext, received: Received) -> Request {
+    fn furnish(&self, mut request: Request, context: &RequestContext, received: BufferedBody) -> Request {
         request.set_data(self.service.clone());
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(received);
@@ -141,9 +141,9 @@ fn caught<T>(operation: impl Future<Output = T>) -> impl Future<Output = Option<
 fn completed<E: Endpoint<Output = Response> + 'static>(
     endpoint: Arc<E>,
     request: Request,
-) -> Completion<Option<poem::Result<Response>>> {
+) -> RunToCompletion<Option<poem::Result<Response>>> {
     let traced = request.extensions().get().cloned().unwrap_or(Span::none());
-    Completion::of(caught(async move { endpoint.call(request).await }), traced)
+    RunToCompletion::of(caught(async move { endpoint.call(request).await }), traced)
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
@@ -242,7 +242,7 @@ mod tests {
     use crate::telemetry::metrics::Metrics;
 
     async fn boundary(inner: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
-        Boundary {
+        RequestPipeline {
             inner: Arc::new(inner),
             routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
             service: Arc::new(crate::service::tests::service().await),

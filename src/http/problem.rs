@@ -184,7 +184,7 @@ impl Problem {
                 detail: "The key has been rotated and its old secret still lives; wait until the grace is over.",
             }
             .into(),
-            StatusCode::PRECONDITION_FAILED => ServiceError::Stale.into(),
+            StatusCode::PRECONDITION_FAILED => ServiceError::PreconditionFailed.into(),
             StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
             StatusCode::UNPROCESSABLE_ENTITY => Self::unprocessable(vec![Violation::new("/name", "is required")]),
             StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(""),
@@ -250,14 +250,14 @@ impl From<ServiceError> for Problem {
                 broken.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
             ),
             ServiceError::NotFound => Self::not_found(),
-            ServiceError::Stale => Self::new(
+            ServiceError::PreconditionFailed => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "The key has changed since the ETag in If-Match was given; get it again and repeat the change.",
             ),
             ServiceError::Conflict { kind, detail } => {
                 Self { slug: Some(kind), ..Self::new(StatusCode::CONFLICT, detail) }
             }
-            ServiceError::NameReused => Self {
+            ServiceError::IdempotencyKeyReused => Self {
                 slug: Some("idempotency-key-reused"),
                 ..Self::new(
                     StatusCode::UNPROCESSABLE_ENTITY,

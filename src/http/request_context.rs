@@ -1,4 +1,4 @@
-//! Origin: where a request comes from, and the id by which it is found again.
+//! RequestSource: where a request comes from, and the id by which it is found again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use poem::{Addr, FromRequest, Request, RequestBody};
 use tracing::{Span, error_span};
 
 use crate::domain::api_key::new_id;
-use crate::domain::audit::Origin;
+use crate::domain::audit::RequestSource;
 use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
 use crate::domain::secret::Secret;
@@ -84,12 +84,12 @@ fn trace_id(traceparent: &str) -> Option<&str> {
 }
 
 /// The origin as the audit keeps it.
-pub struct RequestOrigin(pub Origin);
+pub struct AuditOrigin(pub RequestSource);
 
 /// As much of a user agent as helps to recognise it.
 const MAX_USER_AGENT: usize = 255;
 
-impl<'a> FromRequest<'a> for RequestOrigin {
+impl<'a> FromRequest<'a> for AuditOrigin {
     async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
         let client_address = match &**request.remote_addr() {
             Addr::SocketAddr(address) => Some(address.ip()),
@@ -99,7 +99,7 @@ impl<'a> FromRequest<'a> for RequestOrigin {
         let clean = |text: &&str| !text.contains("eyJ") && !Secret::is_in(text);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let user_agent = user_agent.filter(clean);
-        Ok(Self(Origin {
+        Ok(Self(RequestSource {
             request_id: RequestContext::of(request).request_id().to_owned(),
             client_address,
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT).collect()),

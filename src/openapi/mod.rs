@@ -99,7 +99,7 @@ fn status_name(status: StatusCode) -> &'static str {
     status.canonical_reason().expect("we answer with registered statuses only")
 }
 
-/// Members that a request schema does not name are refused, and the document says so. What an absent member means is
+/// ObjectReader that a request schema does not name are refused, and the document says so. What an absent member means is
 /// said in words: many a generator takes a member with a default for one that is always there.
 fn close_request_schemas(document: &mut Value) {
     for (name, schema) in objects(&mut document["components"], "schemas") {

@@ -20,8 +20,8 @@ use tracing::{info, warn};
 use crate::api;
 use crate::api::health::{self, Draining};
 use crate::config::ConfigError;
-use crate::http::otel::Traced;
-use crate::http::pipeline::Boundary;
+use crate::http::otel::OtelMiddleware;
+use crate::http::pipeline::RequestPipeline;
 use crate::http::router::RouteTable;
 use crate::openapi::swagger_ui;
 use crate::service::Service;
@@ -114,7 +114,7 @@ impl Server {
         let api = boundary(pages, probes.with_api(&swagger_ui::PAGES, &metrics), service.clone(), limits);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
         if traced {
-            let api = Traced { routes: api.routes.clone(), inner: api };
+            let api = OtelMiddleware { routes: api.routes.clone(), inner: api };
             listener::serve(self.listener, self.tls, api, limits, &metrics, stop).await;
         } else {
             listener::serve(self.listener, self.tls, api, limits, &metrics, stop).await;
@@ -191,8 +191,8 @@ fn boundary(
     routes: RouteTable,
     service: Arc<Service>,
     limits: &Limits,
-) -> Boundary<impl Endpoint<Output = Response> + use<>> {
-    Boundary {
+) -> RequestPipeline<impl Endpoint<Output = Response> + use<>> {
+    RequestPipeline {
         inner: Arc::new(inner.map_to_response()),
         routes: Arc::new(routes),
         service,

@@ -10,10 +10,10 @@ use pem::Pem;
 use serde_json::json;
 
 use crate::domain::api_key::new_id;
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 use crate::service::issuer::jwks::Key;
-use crate::service::issuer::jwks_cache::{KeySet, Source};
-use crate::service::issuer::{TokenType, TrustedIssuer, is_nameable};
+use crate::service::issuer::jwks_cache::{JwksCache, Source};
+use crate::service::issuer::{TokenType, TrustedIssuer, is_valid_identifier};
 
 pub const ISSUER: &str = "urn:mintkey:standalone";
 pub const AUDIENCE: &str = "mintkey";
@@ -24,7 +24,7 @@ pub struct SigningKey {
 }
 
 /// What a token says of its user.
-pub struct Subject<'a> {
+pub struct TokenSubject<'a> {
     pub subject: &'a str,
     pub scopes: &'a str,
     pub organization: Option<&'a str>,
@@ -32,14 +32,14 @@ pub struct Subject<'a> {
 
 impl SigningKey {
     /// A new private key, as PKCS #8 in PEM (RFC 5958, RFC 7468).
-    pub fn generate_pem() -> Result<String, Broken> {
-        let failed = |_| Broken::rule("no Ed25519 key could be generated");
+    pub fn generate_pem() -> Result<String, ValidationError> {
+        let failed = |_| ValidationError::new("no Ed25519 key could be generated");
         let der = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map_err(failed)?;
         Ok(pem::encode(&Pem::new("PRIVATE KEY", der.as_ref())))
     }
 
-    pub fn from_pem(text: &str) -> Result<Self, Broken> {
-        let rule = Broken::rule(
+    pub fn from_pem(text: &str) -> Result<Self, ValidationError> {
+        let rule = ValidationError::new(
             "a signing key is an Ed25519 private key in PEM: make one with `openssl genpkey -algorithm ed25519`",
         );
         let pem = pem::parse(text).map_err(|_| rule.clone())?;
@@ -59,22 +59,22 @@ impl SigningKey {
             organization: Some("org".to_owned()),
             // Its clock is ours.
             leeway: TimeDelta::zero(),
-            keys: KeySet::new(ISSUER, Source::Fixed(key)),
+            keys: JwksCache::new(ISSUER, Source::Fixed(key)),
             client: None,
         }
     }
 
-    pub fn token(&self, of: &Subject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, Broken> {
+    pub fn token(&self, of: &TokenSubject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, ValidationError> {
         let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
-        if !is_nameable(of.subject) || !of.organization.is_none_or(is_nameable) {
-            return Err(Broken::rule(
+        if !is_valid_identifier(of.subject) || !of.organization.is_none_or(is_valid_identifier) {
+            return Err(ValidationError::new(
                 "--subject and --organization are 1 to 255 bytes long and hold no control character",
             ));
         }
         let issued = now.timestamp();
         let lifetime = i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=100 * 365 * 86_400).contains(seconds));
-        let lifetime =
-            lifetime.ok_or(Broken::rule("the lifetime of a token is between one second and a hundred years"))?;
+        let lifetime = lifetime
+            .ok_or(ValidationError::new("the lifetime of a token is between one second and a hundred years"))?;
         let mut claims = json!({
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -88,14 +88,14 @@ impl SigningKey {
         if let Some(organization) = of.organization {
             claims["org"] = organization.into();
         }
-        encode(&header, &claims, &self.private).map_err(|_| Broken::rule("the token could not be signed"))
+        encode(&header, &claims, &self.private).map_err(|_| ValidationError::new("the token could not be signed"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::auth::{BearerError, VerifiedToken};
+    use crate::service::auth::{AuthError, VerifiedToken};
     use crate::service::issuer::UnverifiedToken;
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -103,11 +103,12 @@ mod tests {
     }
 
     fn token(key: &SigningKey) -> String {
-        let alice = Subject { subject: "alice", scopes: "api-keys:verify projects:read", organization: Some("acme") };
+        let alice =
+            TokenSubject { subject: "alice", scopes: "api-keys:verify projects:read", organization: Some("acme") };
         key.token(&alice, Duration::from_secs(60), at(1_000)).unwrap()
     }
 
-    async fn verify(key: &SigningKey, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
+    async fn verify(key: &SigningKey, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, AuthError> {
         key.trusted().verify(&UnverifiedToken::parse(token).unwrap(), now).await
     }
 
@@ -118,9 +119,9 @@ mod tests {
         assert_eq!(caller.owner.issuer, ISSUER);
         assert_eq!(caller.owner.subject, "alice");
         assert_eq!(caller.owner.organization.as_deref(), Some("acme"));
-        assert!(caller.scopes.holds("projects:read") && caller.scopes.holds("api-keys:verify"));
+        assert!(caller.scopes.contains("projects:read") && caller.scopes.contains("api-keys:verify"));
         let later = verify(&key, &token(&key), at(1_060)).await;
-        assert!(matches!(later, Err(BearerError::Rejected("expired"))));
+        assert!(matches!(later, Err(AuthError::InvalidCredential("expired"))));
     }
 
     #[tokio::test]

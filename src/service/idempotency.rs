@@ -20,7 +20,7 @@ pub const MIN_NAME: usize = 22;
 pub const MAX_NAME: usize = 255;
 
 /// A request that is known by its name.
-pub struct NamedRequest {
+pub struct IdempotentRequest {
     id: [u8; 32],
     seal: [u8; 32],
     fingerprint: [u8; 32],
@@ -28,17 +28,17 @@ pub struct NamedRequest {
 
 impl Service {
     /// `operation` is what is asked for, `body` the bytes that say how. The name belongs to its caller alone.
-    pub fn named_request(&self, caller: &Caller, operation: &str, name: &str, body: &[u8]) -> NamedRequest {
+    pub fn idempotent_request(&self, caller: &Caller, operation: &str, name: &str, body: &[u8]) -> IdempotentRequest {
         let by = match caller.credential {
             Credential::Key { id, .. } => id.to_string(),
-            Credential::Token | Credential::Console => String::new(),
+            Credential::Token | Credential::Operator => String::new(),
         };
         let parts = [caller.owner.issuer.as_str(), &caller.owner.subject, &by, operation, name];
         // Each part with its length, so that no two lists of parts run together into the same bytes.
         let named: Vec<u8> =
             parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes())).collect();
         let derived = |purpose: &str| *blake3::keyed_hash(&self.peppers.newest().subkey(purpose), &named).as_bytes();
-        NamedRequest {
+        IdempotentRequest {
             id: derived("mintkey 2026 idempotency name"),
             seal: derived("mintkey 2026 idempotency seal"),
             fingerprint: *blake3::hash(body).as_bytes(),
@@ -46,7 +46,7 @@ impl Service {
     }
 }
 
-impl NamedRequest {
+impl IdempotentRequest {
     pub fn id(&self) -> &[u8] {
         &self.id
     }
@@ -63,7 +63,7 @@ impl NamedRequest {
 
     pub fn open(&self, earlier: &Remembered) -> Result<IssuedKey, ServiceError> {
         if earlier.fingerprint != self.fingerprint {
-            return Err(ServiceError::NameReused);
+            return Err(ServiceError::IdempotencyKeyReused);
         }
         let damaged = || ServiceError::Internal("a remembered answer cannot be opened".into());
         let mut answer = earlier.answer.clone();

@@ -18,7 +18,7 @@ use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Peppers, SecretPrefix};
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 use crate::store::{Store, StoreError};
 
 #[derive(Clone)]
@@ -28,11 +28,11 @@ pub struct Service {
     pub peppers: Peppers,
     pub prefix: SecretPrefix,
     /// The scopes that keys may carry, when the deployment has a list of them.
-    pub catalogue: Option<Arc<Scopes>>,
+    pub allowed_scopes: Option<Arc<Scopes>>,
     /// Whose access tokens are believed.
     pub issuers: Arc<[issuer::TrustedIssuer]>,
     pub tokens: Arc<auth::VerifiedTokens>,
-    pub cache: Arc<cache::KeyCache<verify::cached_key::KnownKey>>,
+    pub cache: Arc<cache::KeyCache<verify::cached_key::CachedKey>>,
     /// Of the keys in the cache.
     pub owners: Arc<verify::cached_key::Shared<Owner>>,
     pub scopes: Arc<verify::cached_key::Shared<Scopes>>,
@@ -43,18 +43,18 @@ pub struct Service {
 /// Why the service did not do what it was asked.
 #[derive(Debug)]
 pub enum ServiceError {
-    /// Members of the request break rules; each with its JSON pointer (RFC 6901).
-    Invalid(Vec<(String, Broken)>),
+    /// ObjectReader of the request break rules; each with its JSON pointer (RFC 6901).
+    Invalid(Vec<(String, ValidationError)>),
     /// The caller is known and lacks this scope.
     MissingScope(String),
     /// There is no such key within the caller's reach.
     NotFound,
     /// The key is not what the caller believed it to be.
-    Stale,
+    PreconditionFailed,
     /// The state of the key forbids it; `kind` is for programs, `detail` for people.
     Conflict { kind: &'static str, detail: &'static str },
     /// The same `Idempotency-Key` came with another body.
-    NameReused,
+    IdempotencyKeyReused,
     /// The store cannot be asked now; the words are for the log, here and below.
     Unavailable(String),
     /// An issuer cannot be asked for its keys now.
@@ -69,7 +69,7 @@ impl ServiceError {
     }
 
     fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
-        Self::Invalid(vec![(pointer.into(), Broken::rule(rule))])
+        Self::Invalid(vec![(pointer.into(), ValidationError::new(rule))])
     }
 }
 
@@ -80,9 +80,9 @@ impl fmt::Display for ServiceError {
                 broken.iter().try_for_each(|(pointer, rule)| write!(f, "{} {rule}; ", pointer.trim_start_matches('/')))
             }
             Self::NotFound => f.write_str("there is no such key"),
-            Self::Stale => f.write_str("the key has changed meanwhile"),
+            Self::PreconditionFailed => f.write_str("the key has changed meanwhile"),
             Self::Conflict { detail, .. } => f.write_str(detail),
-            Self::NameReused => f.write_str("the Idempotency-Key was used with another body"),
+            Self::IdempotencyKeyReused => f.write_str("the Idempotency-Key was used with another body"),
             Self::MissingScope(scope) => write!(f, "the caller lacks the scope {scope}"),
             Self::Unavailable(reason) | Self::IssuerUnavailable(reason) | Self::Internal(reason) => f.write_str(reason),
         }
@@ -113,7 +113,7 @@ pub mod tests {
             tokens: auth::VerifiedTokens::new(&peppers).into(),
             peppers,
             prefix: "mk".parse().unwrap(),
-            catalogue: None,
+            allowed_scopes: None,
             issuers: Vec::new().into(),
             cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO, std::time::Duration::ZERO)),
             owners: Arc::default(),

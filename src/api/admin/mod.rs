@@ -14,12 +14,12 @@ use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::schemas::{Found, Listed, Status};
 use crate::api::keys::{found, listed};
 use crate::domain::access::AccessFilter;
-use crate::domain::audit::Deed;
-use crate::domain::validation::Broken;
-use crate::http::body::{FromMembers, JsonAnswer, JsonBody, Members};
+use crate::domain::audit::AuditContext;
+use crate::domain::validation::ValidationError;
+use crate::http::body::{FromObject, JsonRequest, JsonResponse, ObjectReader};
 use crate::http::params::{Cursor, Limit};
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::RequestOrigin;
+use crate::http::request_context::AuditOrigin;
 use crate::http::values::{Identifier, Reason, Time};
 use crate::service::Service;
 use crate::service::keys::{KeyFilter, KeyQuery};
@@ -45,8 +45,8 @@ struct ApiKeyBulkRevokeRequest {
     dry_run: bool,
 }
 
-impl FromMembers for ApiKeyBulkRevokeRequest {
-    fn from_members(members: &mut Members) -> Option<Self> {
+impl FromObject for ApiKeyBulkRevokeRequest {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
         let request = Self {
             issuer: members.optional("issuer")?,
             subject: members.optional("subject")?,
@@ -61,7 +61,7 @@ impl FromMembers for ApiKeyBulkRevokeRequest {
             || request.organization.is_some()
             || request.created_before.is_some();
         if !filtered {
-            members.break_body(&Broken::rule("must name issuer, subject, organization or created_before"));
+            members.break_body(&ValidationError::new("must name issuer, subject, organization or created_before"));
         }
         Some(request)
     }
@@ -82,7 +82,7 @@ struct ApiKeyBulkRevokeResponse {
 enum Revoked {
     /// The keys are revoked, or counted.
     #[oai(status = 200)]
-    Revoked(JsonAnswer<ApiKeyBulkRevokeResponse>),
+    Revoked(JsonResponse<ApiKeyBulkRevokeResponse>),
 }
 
 #[OpenApi(prefix_path = "/admin/api-keys", tag = "Tag::Administration")]
@@ -151,13 +151,13 @@ impl AdminOperations {
         &self,
         caller: Authorized<Admin>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
-        body: JsonBody<ApiKeyRevokeRequest>,
+        body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        Ok(found(service.revoke_key(&deed, AccessFilter::Any, id.0, body.value.reason()).await?, service))
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        Ok(found(service.revoke_key(&audit, AccessFilter::Any, id.0, body.value.reason()).await?, service))
     }
 
     /// Revoke all keys that match
@@ -169,10 +169,10 @@ impl AdminOperations {
         &self,
         caller: Authorized<Admin>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
-        body: JsonBody<ApiKeyBulkRevokeRequest>,
+        origin: AuditOrigin,
+        body: JsonRequest<ApiKeyBulkRevokeRequest>,
     ) -> Result<Revoked, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let ApiKeyBulkRevokeRequest { issuer, subject, organization, created_before, reason, dry_run } = body.value;
         let name = |identifier: Option<Identifier>| identifier.map(|Identifier(text)| text);
         let filter = KeyFilter {
@@ -183,8 +183,8 @@ impl AdminOperations {
             ..KeyFilter::default()
         };
         let reason = reason.map(|Reason(text)| text);
-        let done = service.revoke_keys(&deed, &filter, reason, dry_run).await?;
+        let done = service.revoke_keys(&audit, &filter, reason, dry_run).await?;
         let answer = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
-        Ok(Revoked::Revoked(JsonAnswer(answer)))
+        Ok(Revoked::Revoked(JsonResponse(answer)))
     }
 }

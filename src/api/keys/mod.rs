@@ -14,12 +14,12 @@ use uuid::Uuid;
 use crate::api::auth::{Authorized, Read, Write};
 use crate::api::{BASE, Tag};
 use crate::domain::access::AccessFilter;
-use crate::domain::audit::Deed;
-use crate::http::body::{JsonAnswer, JsonBody, Rendered};
+use crate::domain::audit::AuditContext;
+use crate::http::body::{JsonRequest, JsonResponse, PreserializedJson};
 use crate::http::headers::{IdempotencyKey, IfMatch, entity_tag, next_link};
 use crate::http::params::{Cursor, Limit};
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::RequestOrigin;
+use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
 use crate::service::keys::{IssuedKey, KeyFilter, KeyPage, KeyQuery, NewKey};
 
@@ -52,14 +52,14 @@ impl KeyOperations {
         &self,
         caller: Authorized<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
         name: IdempotencyKey,
-        body: JsonBody<ApiKeyCreateRequest>,
+        body: JsonRequest<ApiKeyCreateRequest>,
     ) -> Result<Issued, Failure<ISSUE>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let request = name.0.map(|name| service.named_request(&caller.0, "create", &name, &body.bytes));
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let request = name.0.map(|name| service.idempotent_request(&caller.0, "create", &name, &body.bytes));
         let new = NewKey::from(body.value);
-        let issued = service.create_key(&deed, &caller.0.owner, new, request).await?;
+        let issued = service.create_key(&audit, &caller.0.owner, new, request).await?;
         Ok(issued_answer(issued))
     }
 
@@ -122,15 +122,15 @@ impl KeyOperations {
         &self,
         caller: Authorized<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
         if_match: IfMatch,
-        body: JsonBody<ApiKeyUpdateRequest>,
+        body: JsonRequest<ApiKeyUpdateRequest>,
     ) -> Result<Found, Failure<CHANGE>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let access = AccessFilter::Owner(&caller.0.owner);
-        let record = service.update_key(&deed, access, id.0, body.value.into(), &if_match.0).await?;
+        let record = service.update_key(&audit, access, id.0, body.value.into(), &if_match.0).await?;
         Ok(found(record, service))
     }
 
@@ -143,13 +143,14 @@ impl KeyOperations {
         &self,
         caller: Authorized<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
-        body: JsonBody<ApiKeyRevokeRequest>,
+        body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<Found, Failure<END>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let record = service.revoke_key(&deed, AccessFilter::Owner(&caller.0.owner), id.0, body.value.reason()).await?;
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let record =
+            service.revoke_key(&audit, AccessFilter::Owner(&caller.0.owner), id.0, body.value.reason()).await?;
         Ok(found(record, service))
     }
 
@@ -161,12 +162,12 @@ impl KeyOperations {
         &self,
         caller: Authorized<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<Deleted, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        service.delete_key(&deed, AccessFilter::Owner(&caller.0.owner), id.0).await?;
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        service.delete_key(&audit, AccessFilter::Owner(&caller.0.owner), id.0).await?;
         Ok(Deleted::Deleted)
     }
 
@@ -182,17 +183,17 @@ impl KeyOperations {
         &self,
         caller: Authorized<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: RequestOrigin,
+        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
         name: IdempotencyKey,
-        body: JsonBody<ApiKeyRotateRequest>,
+        body: JsonRequest<ApiKeyRotateRequest>,
     ) -> Result<Issued, Failure<ROTATE>> {
-        let deed = Deed { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let operation = format!("rotate {}", id.0);
-        let request = name.0.map(|name| service.named_request(&caller.0, &operation, &name, &body.bytes));
+        let request = name.0.map(|name| service.idempotent_request(&caller.0, &operation, &name, &body.bytes));
         let access = AccessFilter::Owner(&caller.0.owner);
-        Ok(issued_answer(service.rotate_key(&deed, access, id.0, body.value.grace(), request).await?))
+        Ok(issued_answer(service.rotate_key(&audit, access, id.0, body.value.grace(), request).await?))
     }
 }
 
@@ -201,17 +202,17 @@ pub fn listed(request: &Request, page: KeyPage, service: &Service) -> Listed {
     let link = next_cursor.as_deref().map(|cursor| next_link(request, cursor));
     let now = service.clock.now();
     let items = page.keys.into_iter().map(|key| ApiKey::new(key, now)).collect();
-    Listed::Listed(JsonAnswer(ApiKeyList { items, next_cursor }), link)
+    Listed::Listed(JsonResponse(ApiKeyList { items, next_cursor }), link)
 }
 
 pub fn found(record: crate::domain::api_key::KeyRecord, service: &Service) -> Found {
     let tag = entity_tag(&record.key);
-    Found::Found(JsonAnswer(ApiKey::with_secrets(record, service.clock.now())), tag)
+    Found::Found(JsonResponse(ApiKey::with_secrets(record, service.clock.now())), tag)
 }
 
 fn issued_answer(issued: IssuedKey) -> Issued {
     let location = format!("{BASE}/auth/api-keys/{}", issued.key.id);
     let replayed = issued.replayed.then(|| "true".to_owned());
-    let answer = Rendered::from(&ApiKeyCreateResponse::from(issued));
+    let answer = PreserializedJson::from(&ApiKeyCreateResponse::from(issued));
     Issued::Issued(answer, location, "no-store".to_owned(), replayed)
 }

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
-use crate::domain::validation::Broken;
-use crate::http::body::{FromMembers, MERGE_PATCH, Members, plain};
+use crate::domain::validation::ValidationError;
+use crate::http::body::{FromObject, MERGE_PATCH, ObjectReader, plain};
 use crate::http::problem::JSON;
 use crate::http::values::{Expiry, Grace, Lifetime, Reason, plain_scopes};
-use crate::service::keys::{Ending, KeyPatch, NewKey};
+use crate::service::keys::{KeyPatch, NewKey, RequestedExpiry};
 
 /// A key to be made. Its name is 1 to 255 characters after trimming, none of them a control or format character, and is
 /// stored in Unicode normalization form C.
@@ -34,15 +34,15 @@ pub struct ApiKeyCreateRequest {
     expires_in_seconds: Option<Lifetime>,
 }
 
-impl FromMembers for ApiKeyCreateRequest {
-    fn from_members(members: &mut Members) -> Option<Self> {
+impl FromObject for ApiKeyCreateRequest {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
         let name = members.required("name");
         let scopes = members.optional("scopes");
         let metadata = members.optional("metadata");
         let expires_at = members.optional("expires_at");
         let expires_in_seconds = members.optional("expires_in_seconds");
         if let (Some(Some(_)), Some(Some(_))) = (&expires_at, &expires_in_seconds) {
-            members.break_rule("expires_in_seconds", &Broken::rule("must not stand together with expires_at"));
+            members.break_rule("expires_in_seconds", &ValidationError::new("must not stand together with expires_at"));
         }
         Some(Self {
             name: name?,
@@ -76,7 +76,7 @@ impl FromMembers for ApiKeyCreateRequest {
 impl Example for ApiKeyCreateRequest {
     fn example() -> Self {
         Self {
-            name: KeyName::stored("example".into()),
+            name: KeyName::from_db("example".into()),
             scopes: None,
             metadata: None,
             expires_at: None,
@@ -87,12 +87,12 @@ impl Example for ApiKeyCreateRequest {
 
 impl From<ApiKeyCreateRequest> for NewKey {
     fn from(request: ApiKeyCreateRequest) -> Self {
-        let after = request.expires_in_seconds.map(|Lifetime(lifetime)| Ending::After(lifetime));
+        let after = request.expires_in_seconds.map(|Lifetime(lifetime)| RequestedExpiry::After(lifetime));
         Self {
             name: request.name,
             scopes: request.scopes.unwrap_or_default(),
             metadata: request.metadata.unwrap_or_default(),
-            ending: request.expires_at.map(|Expiry(at)| Ending::At(at)).or(after),
+            ending: request.expires_at.map(|Expiry(at)| RequestedExpiry::At(at)).or(after),
         }
     }
 }
@@ -123,10 +123,10 @@ struct Cleared {
     expires_at: bool,
 }
 
-impl FromMembers for ApiKeyUpdateRequest {
+impl FromObject for ApiKeyUpdateRequest {
     const MEDIA_TYPES: &'static [&'static str] = &[JSON, MERGE_PATCH];
 
-    fn from_members(members: &mut Members) -> Option<Self> {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
         let name = members.optional("name");
         let scopes = members.clearable("scopes");
         let metadata = members.clearable("metadata");
@@ -152,7 +152,7 @@ impl FromMembers for ApiKeyUpdateRequest {
 impl Example for ApiKeyUpdateRequest {
     fn example() -> Self {
         Self {
-            name: Some(KeyName::stored("build bot".into())),
+            name: Some(KeyName::from_db("build bot".into())),
             scopes: None,
             metadata: None,
             expires_at: None,
@@ -189,10 +189,10 @@ impl ApiKeyRevokeRequest {
     }
 }
 
-impl FromMembers for ApiKeyRevokeRequest {
+impl FromObject for ApiKeyRevokeRequest {
     const OPTIONAL: bool = true;
 
-    fn from_members(members: &mut Members) -> Option<Self> {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
         Some(Self { reason: members.optional("reason")? })
     }
 }
@@ -211,10 +211,10 @@ impl ApiKeyRotateRequest {
     }
 }
 
-impl FromMembers for ApiKeyRotateRequest {
+impl FromObject for ApiKeyRotateRequest {
     const OPTIONAL: bool = true;
 
-    fn from_members(members: &mut Members) -> Option<Self> {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
         Some(Self { grace_seconds: members.optional("grace_seconds")? })
     }
 }

@@ -6,13 +6,13 @@ use poem_openapi::{ApiResponse, Enum, Object};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, StoredSecret};
+use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, SecretRecord};
 use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
-use crate::http::body::{JsonAnswer, Rendered};
+use crate::http::body::{JsonResponse, PreserializedJson};
 use crate::http::values::Time;
 use crate::service::keys::IssuedKey;
 
@@ -83,8 +83,8 @@ fn example_key(secret: &Secret<'_>) -> DomainKey {
     DomainKey {
         id: Uuid::from_u128(0x0199_b3a0_5c1e_7cc2_9d5e_2f6f_7c1b_8f11),
         owner: DomainOwner { issuer: "https://id.example.com".into(), subject: "alice".into(), organization: None },
-        name: KeyName::stored("example".into()),
-        scopes: Scopes::carried(["projects:read"]),
+        name: KeyName::from_db("example".into()),
+        scopes: Scopes::from_untrusted_lossy(["projects:read"]),
         metadata: Metadata::default(),
         enabled: true,
         start: secret.start().to_owned(),
@@ -164,8 +164,8 @@ pub struct SecretSummary {
     last_used_at: Option<Time>,
 }
 
-impl From<&StoredSecret> for SecretSummary {
-    fn from(secret: &StoredSecret) -> Self {
+impl From<&SecretRecord> for SecretSummary {
+    fn from(secret: &SecretRecord) -> Self {
         Self {
             start: secret.start.clone(),
             last4: secret.last4.clone(),
@@ -272,7 +272,7 @@ pub enum Issued {
     /// Created
     #[oai(status = 201)]
     Issued(
-        Rendered<ApiKeyCreateResponse>,
+        PreserializedJson<ApiKeyCreateResponse>,
         /// Where the key is found from now on.
         #[oai(header = "Location")]
         String,
@@ -290,7 +290,7 @@ pub enum Found {
     /// The key, as it is now.
     #[oai(status = 200)]
     Found(
-        JsonAnswer<ApiKey>,
+        JsonResponse<ApiKey>,
         /// The key's revision, for `If-Match`.
         #[oai(header = "ETag")]
         String,
@@ -302,7 +302,7 @@ pub enum Listed {
     /// A page of keys.
     #[oai(status = 200)]
     Listed(
-        JsonAnswer<ApiKeyList>,
+        JsonResponse<ApiKeyList>,
         /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
         #[oai(header = "Link")]
         Option<String>,

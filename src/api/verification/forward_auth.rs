@@ -16,7 +16,7 @@ use crate::domain::verdict::Verdict;
 use crate::http::params::ScopeList;
 use crate::http::problem::{Failure, Problem, may_fail};
 use crate::service::Service;
-use crate::service::verify::cached_key::KnownKey;
+use crate::service::verify::cached_key::CachedKey;
 
 pub struct ForwardOperations;
 
@@ -140,8 +140,8 @@ enum Allowed {
     ),
 }
 
-impl From<&KnownKey> for Allowed {
-    fn from(key: &KnownKey) -> Self {
+impl From<&CachedKey> for Allowed {
+    fn from(key: &CachedKey) -> Self {
         let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
         Self::Allowed(
             key.id.to_string(),
@@ -192,7 +192,7 @@ impl ForwardOperations {
     }
 }
 
-fn missing(required: &Scopes, known: &KnownKey) -> String {
-    let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.scopes.holds(scope)).collect();
+fn missing(required: &Scopes, known: &CachedKey) -> String {
+    let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.scopes.contains(scope)).collect();
     missing.join(" ")
 }

@@ -14,11 +14,11 @@ use crate::api::Tag;
 use crate::api::auth::{Authorized, Verify};
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
-use crate::http::body::JsonAnswer;
-use crate::http::body::buffer::Received;
+use crate::http::body::JsonResponse;
+use crate::http::body::buffer::BufferedBody;
 use crate::http::problem::{Failure, Problem, may_fail};
 use crate::service::Service;
-use crate::service::verify::cached_key::KnownKey;
+use crate::service::verify::cached_key::CachedKey;
 
 pub struct IntrospectOperations;
 
@@ -67,8 +67,8 @@ const INACTIVE: IntrospectionResponse = IntrospectionResponse {
     token_type: None,
 };
 
-impl From<&KnownKey> for IntrospectionResponse {
-    fn from(key: &KnownKey) -> Self {
+impl From<&CachedKey> for IntrospectionResponse {
+    fn from(key: &CachedKey) -> Self {
         let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
         Self {
             active: true,
@@ -105,7 +105,7 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = Received::of(request).whole();
+        let bytes = BufferedBody::of(request).into_bytes();
         let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
         if !media_type.trim().eq_ignore_ascii_case(FORM) {
@@ -124,7 +124,7 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
 enum Introspected {
     /// What the token stands for, or that it is not active.
     #[oai(status = 200)]
-    Introspected(JsonAnswer<IntrospectionResponse>),
+    Introspected(JsonResponse<IntrospectionResponse>),
 }
 
 #[OpenApi(tag = "Tag::Verification")]
@@ -145,6 +145,6 @@ impl IntrospectOperations {
             Some(known) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*known),
             _ => INACTIVE,
         };
-        Ok(Introspected::Introspected(JsonAnswer(answer)))
+        Ok(Introspected::Introspected(JsonResponse(answer)))
     }
 }

@@ -20,13 +20,13 @@ use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
-use crate::http::body::buffer::Received;
-use crate::http::body::{FromMembers, JsonBody, Members, plain};
+use crate::http::body::buffer::BufferedBody;
+use crate::http::body::{FromObject, JsonRequest, ObjectReader, plain};
 use crate::http::problem::{Failure, JSON, may_fail};
 use crate::http::request_context::RequestContext;
-use crate::http::values::{Presented, Time, plain_scopes};
+use crate::http::values::{PresentedKey, Time, plain_scopes};
 use crate::service::Service;
-use crate::service::verify::cached_key::KnownKey;
+use crate::service::verify::cached_key::CachedKey;
 use crate::service::verify::{Answers, Decision};
 
 pub struct VerifyOperations;
@@ -36,13 +36,13 @@ pub struct VerifyOperations;
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 struct ApiKeyVerifyRequest {
     /// What the client presented, whatever it is.
-    key: Presented,
+    key: PresentedKey,
     /// Scopes that the key must hold, all of them.
     scopes: Option<Scopes>,
 }
 
-impl FromMembers for ApiKeyVerifyRequest {
-    fn from_members(members: &mut Members) -> Option<Self> {
+impl FromObject for ApiKeyVerifyRequest {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
         let (key, scopes) = (members.required("key"), members.optional("scopes"));
         Some(Self { key: key?, scopes: scopes? })
     }
@@ -57,13 +57,13 @@ impl FromMembers for ApiKeyVerifyRequest {
             scopes: Vec<Cow<'a, str>>,
         }
         let Plain { key, scopes } = plain(bytes)?;
-        Some(Self { key: Presented(key.into_owned()), scopes: Some(plain_scopes(&scopes)?) })
+        Some(Self { key: PresentedKey(key.into_owned()), scopes: Some(plain_scopes(&scopes)?) })
     }
 }
 
 impl Example for ApiKeyVerifyRequest {
     fn example() -> Self {
-        Self { key: Presented::example(), scopes: Some(Scopes::carried(["projects:read"])) }
+        Self { key: PresentedKey::example(), scopes: Some(Scopes::from_untrusted_lossy(["projects:read"])) }
     }
 }
 
@@ -135,8 +135,8 @@ impl ApiKeyVerifyResponse {
     }
 }
 
-impl From<&KnownKey> for ApiKeyVerifyResponse {
-    fn from(key: &KnownKey) -> Self {
+impl From<&CachedKey> for ApiKeyVerifyResponse {
+    fn from(key: &CachedKey) -> Self {
         Self {
             valid: true,
             code: VerificationCode::Valid,
@@ -206,9 +206,9 @@ impl VerifyOperations {
         &self,
         _caller: Authorized<Verify>,
         Data(service): Data<&Arc<Service>>,
-        body: JsonBody<ApiKeyVerifyRequest>,
+        body: JsonRequest<ApiKeyVerifyRequest>,
     ) -> Result<Verified, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
-        let ApiKeyVerifyRequest { key: Presented(key), scopes } = body.value;
+        let ApiKeyVerifyRequest { key: PresentedKey(key), scopes } = body.value;
         let decision = service.verify(&key, &scopes.unwrap_or_default()).await?;
         Ok(Verified::new(decision, &service.answers))
     }
@@ -218,12 +218,12 @@ impl VerifyOperations {
 /// on this way they cost as much as the verdict.
 pub async fn direct(
     request: &Request,
-    received: Received,
+    received: BufferedBody,
     service: &Arc<Service>,
     context: &RequestContext,
 ) -> poem::Result<Response> {
     let caller = Authorized::check(request, service, context).await?;
-    let body = JsonBody::read(request, received)?;
+    let body = JsonRequest::read(request, received)?;
     let verified = VerifyOperations.verify(caller, Data(service), body).await;
     Ok(verified.map_err(poem::Error::from)?.into_response())
 }

@@ -18,7 +18,7 @@ use crate::cli::Failure;
 use crate::config::{self, DataSettings, KeySettings};
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey as Key, KeyRecord, KeyStatus, Revocation, new_id};
-use crate::domain::audit::{Deed, Origin};
+use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::caller::{Caller, Credential, Owner};
 use crate::domain::clock::Clock;
 use crate::domain::key_name::KeyName;
@@ -26,7 +26,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::scope::{Scope, Scopes};
 use crate::service::Service;
 use crate::service::built_in_issuer::ISSUER;
-use crate::service::keys::{Ending, IssuedKey, KeyFilter, KeyQuery, NewKey};
+use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery, NewKey, RequestedExpiry};
 
 #[derive(Args)]
 pub struct KeysCommand {
@@ -124,13 +124,13 @@ pub async fn run(KeysCommand { place, action, json }: KeysCommand) -> Result<(),
 async fn act(service: &Service, action: Action, json: bool) -> Result<(), Failure> {
     let print = |value: Value, text: String| println!("{}", if json { value.to_string() } else { text });
     let (caller, origin) = operator();
-    let deed = Deed { caller: &caller, origin: &origin, at: service.clock.now() };
+    let audit = AuditContext { caller: &caller, origin: &origin, at: service.clock.now() };
     match action {
         Action::Create { owner, issuer, organization, name, scopes, expires_in } => {
             let owner = Owner { issuer, subject: owner, organization };
-            let ending = expires_in.map(TimeDelta::from_std).transpose()?.map(Ending::After);
+            let ending = expires_in.map(TimeDelta::from_std).transpose()?.map(RequestedExpiry::After);
             let new = NewKey { name, scopes, metadata: Metadata::default(), ending };
-            let issued = service.create_key(&deed, &owner, new, None).await?;
+            let issued = service.create_key(&audit, &owner, new, None).await?;
             let text = issued_text(&issued);
             print(json_of(&ApiKeyCreateResponse::from(issued)), text);
         }
@@ -141,40 +141,40 @@ async fn act(service: &Service, action: Action, json: bool) -> Result<(), Failur
         }
         Action::Show { id } => {
             let record = service.find_key(AccessFilter::Any, id).await?;
-            let text = record_text(&record, deed.at);
-            print(json_of(&ApiKey::with_secrets(record, deed.at)), text);
+            let text = record_text(&record, audit.at);
+            print(json_of(&ApiKey::with_secrets(record, audit.at)), text);
         }
         Action::Revoke { id, reason } => {
             let reason = reason.map(|reason| reason.as_str().to_owned());
-            let record = service.revoke_key(&deed, AccessFilter::Any, id, reason).await?;
-            let text = record_text(&record, deed.at);
-            print(json_of(&ApiKey::with_secrets(record, deed.at)), text);
+            let record = service.revoke_key(&audit, AccessFilter::Any, id, reason).await?;
+            let text = record_text(&record, audit.at);
+            print(json_of(&ApiKey::with_secrets(record, audit.at)), text);
         }
         Action::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;
-            let issued = service.rotate_key(&deed, AccessFilter::Any, id, grace, None).await?;
+            let issued = service.rotate_key(&audit, AccessFilter::Any, id, grace, None).await?;
             let text = issued_text(&issued);
             print(json_of(&ApiKeyCreateResponse::from(issued)), text);
         }
         Action::Journal { since } => revocation_log::print(service, since).await?,
         Action::Replay { journal } if journal.as_os_str() == "-" => {
-            println!("{}", revocation_log::replay(service, &deed, std::io::stdin().lock()).await?);
+            println!("{}", revocation_log::replay(service, &audit, std::io::stdin().lock()).await?);
         }
         Action::Replay { journal } => {
             let file = File::open(&journal).map_err(|error| format!("{}: {error}", journal.display()))?;
-            println!("{}", revocation_log::replay(service, &deed, BufReader::new(file)).await?);
+            println!("{}", revocation_log::replay(service, &audit, BufReader::new(file)).await?);
         }
     }
     Ok(())
 }
 
 /// Who acts: the system's user at this machine. Audit events name them.
-fn operator() -> (Caller, Origin) {
+fn operator() -> (Caller, RequestSource) {
     let subject = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "operator".to_owned());
     let owner = Owner { issuer: "urn:mintkey:console".to_owned(), subject, organization: None };
-    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential: Credential::Console };
+    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential: Credential::Operator };
     let request_id = new_id(Clock::System.now()).to_string();
-    (caller, Origin { request_id, client_address: None, user_agent: None })
+    (caller, RequestSource { request_id, client_address: None, user_agent: None })
 }
 
 async fn list(service: &Service, filter: KeyFilter, json: bool) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cli::Failure;
 use crate::domain::access::AccessFilter;
-use crate::domain::audit::{Action, Deed};
+use crate::domain::audit::{Action, AuditContext};
 use crate::service::audit::EventFilter;
 use crate::service::keys::{KeyPatch, Precondition};
 use crate::service::{Service, ServiceError};
@@ -48,7 +48,7 @@ pub async fn print(service: &Service, since: DateTime<Utc>) -> Result<(), Failur
 
 /// Ends what the journal says was ended. A key that was rotated is revoked: its new secret is not in the backup, and its
 /// old one was to end. One that was changed otherwise is disabled, until somebody has looked at it.
-pub async fn replay(service: &Service, deed: &Deed<'_>, journal: impl BufRead) -> Result<String, Failure> {
+pub async fn replay(service: &Service, audit: &AuditContext<'_>, journal: impl BufRead) -> Result<String, Failure> {
     let [mut ended, mut disabled, mut unknown] = [0, 0, 0];
     for (number, line) in journal.lines().enumerate() {
         let entry: Entry = serde_json::from_str(&line?).map_err(|error| format!("line {}: {error}", number + 1))?;
@@ -57,12 +57,12 @@ pub async fn replay(service: &Service, deed: &Deed<'_>, journal: impl BufRead) -
         let reason =
             || Some(format!("{} at {}, after the backup that was restored", entry.action, entry.at.to_rfc3339()));
         let outcome = if is(Action::Deleted) {
-            service.delete_key(deed, access, id).await.map(|()| &mut ended)
+            service.delete_key(audit, access, id).await.map(|()| &mut ended)
         } else if is(Action::Revoked) || is(Action::Rotated) {
-            service.revoke_key(deed, access, id, reason()).await.map(|_| &mut ended)
+            service.revoke_key(audit, access, id, reason()).await.map(|_| &mut ended)
         } else {
             let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };
-            service.update_key(deed, access, id, disable, &Precondition::None).await.map(|_| &mut disabled)
+            service.update_key(audit, access, id, disable, &Precondition::None).await.map(|_| &mut disabled)
         };
         match outcome {
             Ok(count) => *count += 1,

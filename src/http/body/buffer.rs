@@ -1,4 +1,4 @@
-//! Received: a body that has arrived. It is read whole before anything looks at the request, whatever the answer will
+//! BufferedBody: a body that has arrived. It is read whole before anything looks at the request, whatever the answer will
 //! be: a connection that is closed with data unread is reset, and the client would lose the answer that says why.
 
 use std::pin::pin;
@@ -18,18 +18,18 @@ const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What arrived of a body: the request carries it from the boundary to whoever reads it.
 #[derive(Clone)]
-pub enum Received {
+pub enum BufferedBody {
     /// Empty when there was none.
     Whole(Bytes),
     TooLarge,
 }
 
-impl Received {
+impl BufferedBody {
     pub fn of(request: &Request) -> Self {
         request.extensions().get().cloned().unwrap_or(Self::Whole(Bytes::new()))
     }
 
-    pub fn whole(self) -> Result<Bytes, Problem> {
+    pub fn into_bytes(self) -> Result<Bytes, Problem> {
         match self {
             Self::Whole(bytes) => Ok(bytes),
             Self::TooLarge => Err(Problem::too_large()),
@@ -39,10 +39,10 @@ impl Received {
 
 /// Takes the body off the wire, within the time given. The bytes themselves are counted: a chunked body declares no
 /// length.
-pub async fn receive(request: &mut Request, within: Duration) -> Result<Received, Problem> {
+pub async fn receive(request: &mut Request, within: Duration) -> Result<BufferedBody, Problem> {
     let body = request.take_body();
     if body.is_empty() {
-        return Ok(Received::Whole(Bytes::new()));
+        return Ok(BufferedBody::Whole(Bytes::new()));
     }
     let mut chunks = Chunks { stream: pin!(body.into_bytes_stream()), within, deadline: None };
     let first = chunks.next().await?.unwrap_or_default();
@@ -57,10 +57,10 @@ pub async fn receive(request: &mut Request, within: Duration) -> Result<Received
         }
     }
     Ok(match rest.is_empty() {
-        _ if length > MAX_BYTES => Received::TooLarge,
+        _ if length > MAX_BYTES => BufferedBody::TooLarge,
         // Most bodies are one chunk, which is kept as it came.
-        true => Received::Whole(first),
-        false => Received::Whole([first, rest.freeze()].concat().into()),
+        true => BufferedBody::Whole(first),
+        false => BufferedBody::Whole([first, rest.freeze()].concat().into()),
     })
 }
 

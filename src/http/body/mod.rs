@@ -16,31 +16,31 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 use crate::http::problem::{JSON, Problem, Violation};
-use crate::http::values::{Flaw, FromJson};
-use buffer::Received;
+use crate::http::values::{FromJson, ValueError};
+use buffer::BufferedBody;
 
 pub mod buffer;
 mod strict;
 
 /// The body of a request.
-pub struct JsonBody<T> {
+pub struct JsonRequest<T> {
     pub value: T,
     pub bytes: Bytes,
 }
 
 /// The body of an answer.
-pub struct JsonAnswer<T>(pub T);
+pub struct JsonResponse<T>(pub T);
 
 /// The same, written already. poem-openapi makes a tree of an answer before it writes it; one that is given often is
 /// written without.
-pub struct Rendered<T> {
+pub struct PreserializedJson<T> {
     json: Vec<u8>,
     schema: PhantomData<T>,
 }
 
-impl<T: Serialize> From<&T> for Rendered<T> {
+impl<T: Serialize> From<&T> for PreserializedJson<T> {
     fn from(answer: &T) -> Self {
         // Room for most, so that it is not moved while it grows.
         let mut json = Vec::with_capacity(512);
@@ -52,13 +52,13 @@ impl<T: Serialize> From<&T> for Rendered<T> {
 /// RFC 7396.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// A request schema that takes its members one by one. `None` means that [`Members`] holds at least one violation.
-pub trait FromMembers: Type + Sized {
+/// A request schema that takes its members one by one. `None` means that [`ObjectReader`] holds at least one violation.
+pub trait FromObject: Type + Sized {
     const MEDIA_TYPES: &'static [&'static str] = &[JSON];
     /// Whether no body at all is an empty object.
     const OPTIONAL: bool = false;
 
-    fn from_members(members: &mut Members) -> Option<Self>;
+    fn from_object(members: &mut ObjectReader) -> Option<Self>;
 
     /// A quicker reading of a body that is as it should be, for an operation that is called often: the same without a
     /// tree in between. Whatever this does not take, the other reads again to say why.
@@ -73,17 +73,17 @@ pub fn plain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 }
 
 /// The members of a JSON object that nobody has taken yet, and what was wrong with those that were.
-pub struct Members {
+pub struct ObjectReader {
     object: Map<String, Value>,
     violations: Vec<Violation>,
 }
 
-impl Members {
+impl ObjectReader {
     pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
         match self.object.remove(name) {
             Some(value) => self.parse(name, value),
             None => {
-                self.break_rule(name, &Broken::rule("is required"));
+                self.break_rule(name, &ValidationError::new("is required"));
                 None
             }
         }
@@ -97,11 +97,11 @@ impl Members {
         }
     }
 
-    pub fn break_rule(&mut self, name: &str, rule: &Broken) {
+    pub fn break_rule(&mut self, name: &str, rule: &ValidationError) {
         self.violations.push(Violation::new(format!("/{name}"), rule.to_string()));
     }
 
-    pub fn break_body(&mut self, rule: &Broken) {
+    pub fn break_body(&mut self, rule: &ValidationError) {
         self.violations.push(Violation::new("", rule.to_string()));
     }
 
@@ -117,7 +117,7 @@ impl Members {
     }
 
     fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
-        let flaw = |Flaw { below, rule }| Violation::new(format!("/{name}{below}"), rule.to_string());
+        let flaw = |ValueError { below, rule }| Violation::new(format!("/{name}{below}"), rule.to_string());
         T::from_json(value).map_err(|flaws| self.violations.extend(flaws.into_iter().map(flaw))).ok()
     }
 
@@ -135,9 +135,9 @@ pub fn is_plain(name: &str) -> bool {
     (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-impl<T: FromMembers> JsonBody<T> {
-    pub fn read(request: &Request, received: Received) -> Result<Self, Problem> {
-        let bytes = received.whole();
+impl<T: FromObject> JsonRequest<T> {
+    pub fn read(request: &Request, received: BufferedBody) -> Result<Self, Problem> {
+        let bytes = received.into_bytes();
         let absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
         if !absent {
             check_media_type(request, T::MEDIA_TYPES)?;
@@ -147,8 +147,8 @@ impl<T: FromMembers> JsonBody<T> {
             return Ok(Self { value, bytes });
         }
         let (object, mut violations) = if absent { Default::default() } else { strict::object(&bytes)? };
-        let mut members = Members { object, violations: Vec::new() };
-        let value = T::from_members(&mut members);
+        let mut members = ObjectReader { object, violations: Vec::new() };
+        let value = T::from_object(&mut members);
         violations.extend(members.finish());
         match value {
             Some(value) if violations.is_empty() => Ok(Self { value, bytes }),
@@ -181,7 +181,7 @@ fn is_one_of(content_type: &str, taken: &[&str]) -> bool {
         })
 }
 
-impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
+impl<'a, T: FromObject> ApiExtractor<'a> for JsonRequest<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -201,11 +201,11 @@ impl<'a, T: FromMembers> ApiExtractor<'a> for JsonBody<T> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::read(request, Received::of(request))?)
+        Ok(Self::read(request, BufferedBody::of(request))?)
     }
 }
 
-impl<T: Type> Payload for JsonAnswer<T> {
+impl<T: Type> Payload for JsonResponse<T> {
     const CONTENT_TYPE: &'static str = JSON;
 
     fn schema_ref() -> MetaSchemaRef {
@@ -217,7 +217,7 @@ impl<T: Type> Payload for JsonAnswer<T> {
     }
 }
 
-impl<T: Type> Payload for Rendered<T> {
+impl<T: Type> Payload for PreserializedJson<T> {
     const CONTENT_TYPE: &'static str = JSON;
 
     fn schema_ref() -> MetaSchemaRef {
@@ -229,13 +229,13 @@ impl<T: Type> Payload for Rendered<T> {
     }
 }
 
-impl<T: Send> IntoResponse for Rendered<T> {
+impl<T: Send> IntoResponse for PreserializedJson<T> {
     fn into_response(self) -> Response {
         Response::builder().content_type(JSON).body(self.json)
     }
 }
 
-impl<T: ToJSON> IntoResponse for JsonAnswer<T> {
+impl<T: ToJSON> IntoResponse for JsonResponse<T> {
     fn into_response(self) -> Response {
         Response::builder().content_type(JSON).body(self.0.to_json_string())
     }

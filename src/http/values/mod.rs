@@ -13,22 +13,22 @@ use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::{Entropy, Secret};
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 use crate::service::keys::MAX_GRACE;
 
 /// A value that a member of a request body can hold.
 pub trait FromJson: Sized {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>>;
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>>;
 }
 
 /// What is wrong with a value, and where below it, as the rest of a JSON pointer.
-pub struct Flaw {
+pub struct ValueError {
     pub below: String,
-    pub rule: Broken,
+    pub rule: ValidationError,
 }
 
-fn flaw(rule: Broken) -> Vec<Flaw> {
-    vec![Flaw { below: String::new(), rule }]
+fn flaw(rule: ValidationError) -> Vec<ValueError> {
+    vec![ValueError { below: String::new(), rule }]
 }
 
 /// A type that stands in the document by a schema of its own.
@@ -61,7 +61,7 @@ macro_rules! schema_type {
 pub(super) use schema_type;
 
 /// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
-/// answers with the same rule, though bodies are read by [`crate::http::body::Members`].
+/// answers with the same rule, though bodies are read by [`crate::http::body::ObjectReader`].
 macro_rules! json_value {
     ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
         schema_type!($type, $name, $schema);
@@ -106,8 +106,8 @@ json_value!(
 );
 
 impl FromJson for KeyName {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        let text = value.as_str().ok_or(Broken::rule("must be a string"));
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let text = value.as_str().ok_or(ValidationError::new("must be a string"));
         text.and_then(Self::new).map_err(flaw)
     }
 }
@@ -131,14 +131,14 @@ json_value!(
 );
 
 impl FromJson for Scopes {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        let not_strings = Broken::rule("must be an array of strings");
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let not_strings = ValidationError::new("must be an array of strings");
         let Value::Array(items) = value else { return Err(flaw(not_strings)) };
         let (mut scopes, mut flaws) = (Vec::new(), Vec::new());
         for (index, item) in items.iter().enumerate() {
-            match item.as_str().ok_or(Broken::rule("must be a string")).and_then(Scope::new) {
+            match item.as_str().ok_or(ValidationError::new("must be a string")).and_then(Scope::new) {
                 Ok(scope) => scopes.push(scope),
-                Err(rule) => flaws.push(Flaw { below: format!("/{index}"), rule }),
+                Err(rule) => flaws.push(ValueError { below: format!("/{index}"), rule }),
             }
         }
         if flaws.is_empty() { Self::new(scopes).map_err(flaw) } else { Err(flaws) }
@@ -163,10 +163,10 @@ json_value!(
 );
 
 impl FromJson for Metadata {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         match value {
             Value::Object(object) => Self::new(object).map_err(flaw),
-            _ => Err(flaw(Broken::rule("must be an object"))),
+            _ => Err(flaw(ValidationError::new("must be an object"))),
         }
     }
 }
@@ -195,8 +195,8 @@ impl Serialize for Time {
 }
 
 impl FromJson for Time {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        let rule = Broken::rule("must be a date and time by RFC 3339, such as 2030-01-01T00:00:00Z");
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let rule = ValidationError::new("must be a date and time by RFC 3339, such as 2030-01-01T00:00:00Z");
         let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or_else(|| flaw(rule))?;
         Ok(Self(time.to_utc().trunc_subsecs(6)))
     }
@@ -219,10 +219,14 @@ json_value!(
 );
 
 impl FromJson for Expiry {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let Time(time) = Time::from_json(value)?;
         let last = DateTime::from_timestamp(253_402_300_799, 999_999_000).expect("the end of the year 9999 exists");
-        if time > last { Err(flaw(Broken::rule("must be before the year 10000 in UTC"))) } else { Ok(Self(time)) }
+        if time > last {
+            Err(flaw(ValidationError::new("must be before the year 10000 in UTC")))
+        } else {
+            Ok(Self(time))
+        }
     }
 }
 
@@ -246,8 +250,8 @@ json_value!(
 );
 
 impl FromJson for Lifetime {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        let rule = Broken::rule("must be a whole number of seconds from 1 to 3153600000");
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let rule = ValidationError::new("must be a whole number of seconds from 1 to 3153600000");
         whole(&value)
             .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
             .map(|n| Self(TimeDelta::seconds(n)))
@@ -272,8 +276,8 @@ json_value!(
 );
 
 impl FromJson for Grace {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        let rule = Broken::rule("must be a whole number of seconds from 0 to 2592000");
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let rule = ValidationError::new("must be a whole number of seconds from 0 to 2592000");
         let seconds = whole(&value).filter(|seconds| (0..=MAX_GRACE.num_seconds()).contains(seconds));
         seconds.map(|seconds| Self(TimeDelta::seconds(seconds))).ok_or_else(|| flaw(rule))
     }
@@ -297,7 +301,7 @@ json_value!(
 );
 
 impl FromJson for Reason {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         KeyName::from_json(value).map(|text| Self(text.as_str().to_owned()))
     }
 }
@@ -319,24 +323,24 @@ json_value!(
 );
 
 impl FromJson for Identifier {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        let rule = Broken::rule("must be a string of 1 to 255 characters");
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let rule = ValidationError::new("must be a string of 1 to 255 characters");
         let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
         text.map(|text| Self(text.to_owned())).ok_or_else(|| flaw(rule))
     }
 }
 
 /// What a client presented as a key. It is not shown: it may be one.
-pub struct Presented(pub String);
+pub struct PresentedKey(pub String);
 
 json_value!(
-    Presented,
-    "Presented",
-    MetaSchema { example: Some(Presented::example().0.into()), ..MetaSchema::new("string") },
+    PresentedKey,
+    "PresentedKey",
+    MetaSchema { example: Some(PresentedKey::example().0.into()), ..MetaSchema::new("string") },
     |presented| presented.0.clone().into()
 );
 
-impl Presented {
+impl PresentedKey {
     /// The secret of 32 zero bytes, which no random source will ever give.
     pub fn example() -> Self {
         let prefix = "mk".parse().expect("mk is a prefix");
@@ -344,18 +348,18 @@ impl Presented {
     }
 }
 
-impl FromJson for Presented {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
+impl FromJson for PresentedKey {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         match value {
             Value::String(text) => Ok(Self(text)),
-            _ => Err(flaw(Broken::rule("must be a string"))),
+            _ => Err(flaw(ValidationError::new("must be a string"))),
         }
     }
 }
 
 impl FromJson for bool {
-    fn from_json(value: Value) -> Result<Self, Vec<Flaw>> {
-        value.as_bool().ok_or_else(|| flaw(Broken::rule("must be true or false")))
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        value.as_bool().ok_or_else(|| flaw(ValidationError::new("must be true or false")))
     }
 }
 

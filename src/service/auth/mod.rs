@@ -18,10 +18,10 @@ use crate::service::issuer::{TrustedIssuer, UnverifiedToken};
 use crate::service::{Service, ServiceError};
 
 #[derive(Debug)]
-pub enum BearerError {
+pub enum AuthError {
     /// The credential is no good; the reason is for the log of a debugging operator, never for the client.
-    Rejected(&'static str),
-    Failed(ServiceError),
+    InvalidCredential(&'static str),
+    Unavailable(ServiceError),
 }
 
 /// Tokens that were verified, by a hash of them, until they expire: a signature takes longer to check than all the
@@ -50,19 +50,19 @@ impl VerifiedTokens {
 }
 
 impl Service {
-    pub async fn authenticate(&self, credential: &str) -> Result<Caller, BearerError> {
+    pub async fn authenticate(&self, credential: &str) -> Result<Caller, AuthError> {
         // A JWT has dots and a secret has none, so nothing can be both.
         if credential.as_bytes().contains(&b'.') {
             return self.caller_of_token(credential).await;
         }
-        let decision = self.verify(credential, &Scopes::default()).await.map_err(BearerError::Failed)?;
+        let decision = self.verify(credential, &Scopes::default()).await.map_err(AuthError::Unavailable)?;
         match (decision.verdict, decision.known) {
             (Verdict::Valid, Some(known)) => Ok(known.caller()),
-            (verdict, _) => Err(BearerError::Rejected(verdict.as_str())),
+            (verdict, _) => Err(AuthError::InvalidCredential(verdict.as_str())),
         }
     }
 
-    async fn caller_of_token(&self, token: &str) -> Result<Caller, BearerError> {
+    async fn caller_of_token(&self, token: &str) -> Result<Caller, AuthError> {
         let now = self.clock.now();
         let VerifiedTokens { tokens, hasher } = &*self.tokens;
         let hash = hasher.hash(token.as_bytes()).as_bytes();
@@ -72,9 +72,9 @@ impl Service {
         {
             return Ok(verified.caller);
         }
-        let token = UnverifiedToken::parse(token).ok_or(BearerError::Rejected("not a JWT"))?;
+        let token = UnverifiedToken::parse(token).ok_or(AuthError::InvalidCredential("not a JWT"))?;
         let issuer = self.issuers.iter().find(|issuer| token.issuer() == Some(&issuer.issuer));
-        let issuer = issuer.ok_or(BearerError::Rejected("an issuer that is not trusted"))?;
+        let issuer = issuer.ok_or(AuthError::InvalidCredential("an issuer that is not trusted"))?;
         let verified = issuer.verify(&token, now).await?;
         let caller = verified.caller.clone();
         tokens.insert(hash, verified);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::caller::Owner;
 use crate::domain::scope::Scopes;
-use crate::service::issuer::{TokenType, TrustedIssuer, is_nameable};
+use crate::service::issuer::{TokenType, TrustedIssuer, is_valid_identifier};
 
 pub struct Claims {
     pub owner: Owner,
@@ -30,7 +30,7 @@ impl Claims {
         if !audience(claims, &issuer.audience) {
             return Err("another audience");
         }
-        if issuer.token_type == TokenType::Compatible && is_of_another_kind(claims) {
+        if issuer.token_type == TokenType::Lenient && is_of_another_kind(claims) {
             return Err("an ID token, or another that is no access token");
         }
         // RFC 7800: the token is good only together with a key that its holder proves to have, which a bearer does not.
@@ -51,7 +51,7 @@ impl Claims {
             Some(Value::String(name)) => Some(name.as_str()),
             Some(_) => return Err("an organisation that is no string"),
         };
-        if !is_nameable(subject) || !organization.is_none_or(is_nameable) {
+        if !is_valid_identifier(subject) || !organization.is_none_or(is_valid_identifier) {
             return Err("a subject or organisation that cannot own a key");
         }
         Ok(Self {
@@ -100,10 +100,10 @@ fn scopes(claims: &Map<String, Value>, path: Option<&str>) -> Result<Scopes, &'s
     };
     match found {
         None => Ok(Scopes::default()),
-        Some(Value::String(list)) => Ok(Scopes::carried(list.split_ascii_whitespace())),
+        Some(Value::String(list)) => Ok(Scopes::from_untrusted_lossy(list.split_ascii_whitespace())),
         Some(Value::Array(list)) => {
             let list: Option<Vec<_>> = list.iter().map(Value::as_str).collect();
-            list.map(Scopes::carried).ok_or("a list of scopes that holds something else")
+            list.map(Scopes::from_untrusted_lossy).ok_or("a list of scopes that holds something else")
         }
         Some(_) => Err("scopes that are neither a string nor a list"),
     }

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::service::ServiceError;
-use crate::service::auth::BearerError;
+use crate::service::auth::AuthError;
 use crate::service::issuer::discovery::{Metadata, Provider};
 use crate::service::issuer::jwks::{self, Key};
 
@@ -27,7 +27,7 @@ const FRESH_AT_MOST: Duration = Duration::from_secs(3600);
 /// After a fetch that failed; sooner at first, while there are no keys at all.
 const RETRY: Duration = Duration::from_secs(30);
 
-pub struct KeySet {
+pub struct JwksCache {
     issuer: String,
     source: Source,
     held: watch::Sender<Arc<Held>>,
@@ -61,7 +61,7 @@ struct Fetched {
     fresh: Duration,
 }
 
-impl KeySet {
+impl JwksCache {
     pub fn new(issuer: &str, source: Source) -> Arc<Self> {
         let keys = match &source {
             Source::Fixed(key) => vec![key.clone()],
@@ -104,7 +104,7 @@ impl KeySet {
         id: Option<&str>,
         algorithm: Algorithm,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Arc<Key>>, BearerError> {
+    ) -> Result<Vec<Arc<Key>>, AuthError> {
         let mut held = self.held();
         if !held.knows(id) {
             held = self.look_again(held.fetches, now).await;
@@ -114,10 +114,10 @@ impl KeySet {
                 let fitting = held.keys.iter().filter(|key| id.is_none_or(|id| key.id() == Some(id)));
                 Ok(fitting.filter(|key| key.may_sign_with(algorithm)).cloned().collect())
             }
-            Ok(()) => Err(BearerError::Rejected("a kid that the issuer does not have")),
+            Ok(()) => Err(AuthError::InvalidCredential("a kid that the issuer does not have")),
             Err(reason) => {
                 let reason = format!("the keys of {} cannot be had: {reason}", self.issuer);
-                Err(BearerError::Failed(ServiceError::IssuerUnavailable(reason)))
+                Err(AuthError::Unavailable(ServiceError::IssuerUnavailable(reason)))
             }
         }
     }
@@ -214,9 +214,9 @@ impl KeySet {
     }
 }
 
-impl fmt::Debug for KeySet {
+impl fmt::Debug for JwksCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySet").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("JwksCache").field("issuer", &self.issuer).finish_non_exhaustive()
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    async fn find(keys: &Arc<KeySet>, kid: &str, seconds: i64) -> Result<usize, BearerError> {
+    async fn find(keys: &Arc<JwksCache>, kid: &str, seconds: i64) -> Result<usize, AuthError> {
         keys.find(Some(kid), Algorithm::EdDSA, at(seconds)).await.map(|keys| keys.len())
     }
 
@@ -269,17 +269,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = KeySet::new("issuer", Source::File(file.clone()));
+        let keys = JwksCache::new("issuer", Source::File(file.clone()));
         assert!(keys.ready().is_err());
         assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
         assert!(keys.ready().is_ok());
 
         std::fs::write(&file, jwks("second")).unwrap();
-        assert!(matches!(find(&keys, "second", 29).await, Err(BearerError::Rejected(_))));
+        assert!(matches!(find(&keys, "second", 29).await, Err(AuthError::InvalidCredential(_))));
         // A clock that is set back does not end the wait for good.
-        assert!(matches!(find(&keys, "second", -29).await, Err(BearerError::Rejected(_))));
+        assert!(matches!(find(&keys, "second", -29).await, Err(AuthError::InvalidCredential(_))));
         assert_eq!(find(&keys, "second", 30).await.unwrap(), 1);
-        assert!(matches!(find(&keys, "first", 31).await, Err(BearerError::Rejected(_))));
+        assert!(matches!(find(&keys, "first", 31).await, Err(AuthError::InvalidCredential(_))));
         assert_eq!(keys.held().fetches, 2);
     }
 
@@ -288,12 +288,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = KeySet::new("issuer", Source::File(file.clone()));
+        let keys = JwksCache::new("issuer", Source::File(file.clone()));
         assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
         std::fs::remove_file(&file).unwrap();
         for seconds in [30, 31, 59] {
             let undecided = find(&keys, "second", seconds).await;
-            assert!(matches!(undecided, Err(BearerError::Failed(ServiceError::IssuerUnavailable(_)))));
+            assert!(matches!(undecided, Err(AuthError::Unavailable(ServiceError::IssuerUnavailable(_)))));
         }
         assert_eq!(keys.held().fetches, 2);
         assert_eq!(find(&keys, "first", 60).await.unwrap(), 1);
@@ -305,7 +305,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = KeySet::new("issuer", Source::File(file));
+        let keys = JwksCache::new("issuer", Source::File(file));
         let found = futures_util::future::join_all((0..1000).map(|_| find(&keys, "first", 0))).await;
         assert!(found.into_iter().all(|found| found.is_ok_and(|keys| keys == 1)));
         assert_eq!(keys.held().fetches, 1);
@@ -316,7 +316,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = KeySet::new("issuer", Source::File(file.clone()));
+        let keys = JwksCache::new("issuer", Source::File(file.clone()));
         let key = keys.find(Some("first"), Algorithm::EdDSA, at(0)).await.unwrap().pop().unwrap();
         let remembered = Arc::downgrade(&key);
         drop(key);

@@ -12,10 +12,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
 
 use crate::domain::caller::{Caller, Credential};
-use crate::service::auth::{BearerError, VerifiedToken};
+use crate::service::auth::{AuthError, VerifiedToken};
 use claims::Claims;
 use discovery::Endpoints;
-use jwks_cache::KeySet;
+use jwks_cache::JwksCache;
 pub use token::UnverifiedToken;
 
 /// The longest `iss` and `sub` that can own a key; OpenID Connect Core, section 2, allows a `sub` of 255.
@@ -36,7 +36,7 @@ pub struct TrustedIssuer {
     pub organization: Option<String>,
     /// By how much the issuer's clock and ours may differ.
     pub leeway: TimeDelta,
-    pub keys: Arc<KeySet>,
+    pub keys: Arc<JwksCache>,
     /// As whom the page of the API signs its readers in.
     pub client: Option<Client>,
 }
@@ -47,7 +47,7 @@ pub enum TokenType {
     /// By the `typ` that RFC 9068 gives it.
     Strict,
     /// For issuers that write `JWT` or nothing: by the absence of what only an ID token, or a logout token, has.
-    Compatible,
+    Lenient,
 }
 
 /// An OAuth client that signs users in by authorization code with PKCE.
@@ -66,7 +66,7 @@ pub struct Login<'s> {
 }
 
 /// Whether a subject or an organisation can own a key.
-pub fn is_nameable(name: &str) -> bool {
+pub fn is_valid_identifier(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
 }
 
@@ -104,17 +104,17 @@ impl TrustedIssuer {
     }
 
     /// What the token alone tells is judged first: a token that no key could make good causes no fetch of keys.
-    pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, BearerError> {
+    pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, AuthError> {
         let header = token.header();
         let algorithm = header.algorithm().filter(|algorithm| self.algorithms.contains(algorithm));
-        let algorithm = algorithm.ok_or(BearerError::Rejected("an algorithm that is not allowed"))?;
-        let key_id = header.check(self.token_type).map_err(BearerError::Rejected)?;
+        let algorithm = algorithm.ok_or(AuthError::InvalidCredential("an algorithm that is not allowed"))?;
+        let key_id = header.check(self.token_type).map_err(AuthError::InvalidCredential)?;
         let Claims { owner, scopes, expires_at } =
-            Claims::check(token.claims(), self, now).map_err(BearerError::Rejected)?;
+            Claims::check(token.claims(), self, now).map_err(AuthError::InvalidCredential)?;
 
         let keys = self.keys.find(key_id, algorithm, now).await?;
         let key = keys.iter().find(|key| key.has_signed(token.signed(), token.signature(), algorithm));
-        let key = key.ok_or(BearerError::Rejected("a signature that no key of the issuer made"))?;
+        let key = key.ok_or(AuthError::InvalidCredential("a signature that no key of the issuer made"))?;
         let caller = Caller { owner: owner.into(), scopes: scopes.into(), credential: Credential::Token };
         Ok(VerifiedToken { caller, key: Arc::downgrade(key), expires_at })
     }

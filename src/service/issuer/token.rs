@@ -63,9 +63,9 @@ impl Header {
             return Err("the header demands an extension");
         }
         match (self.0.get("typ"), expected) {
-            (None, TokenType::Compatible) => {}
+            (None, TokenType::Lenient) => {}
             (Some(Value::String(typ)), _) if is_access_token(typ) => {}
-            (Some(Value::String(typ)), TokenType::Compatible) if typ.eq_ignore_ascii_case("JWT") => {}
+            (Some(Value::String(typ)), TokenType::Lenient) if typ.eq_ignore_ascii_case("JWT") => {}
             _ => return Err("the header's typ is not that of an access token"),
         }
         match self.0.get("kid") {
@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::service::built_in_issuer::{SigningKey, Subject};
+    use crate::service::built_in_issuer::{SigningKey, TokenSubject};
     use crate::service::issuer::TrustedIssuer;
 
     /// Whether the issuer believes the text. Its keys are at hand, so nothing is waited for.
@@ -106,7 +106,7 @@ mod tests {
         ) {
             let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
             let now = DateTime::from_timestamp(1_000, 0).unwrap();
-            let alice = Subject { subject: "alice", scopes: "projects:read", organization: None };
+            let alice = TokenSubject { subject: "alice", scopes: "projects:read", organization: None };
             let token = key.token(&alice, Duration::from_secs(60), now).unwrap();
             prop_assert!(is_believed(&key.trusted(), &token, now));
 

@@ -1,13 +1,13 @@
 //! Create: a new key, for its owner.
 
 use crate::domain::api_key::{ApiKey, new_id};
-use crate::domain::audit::{Action, Deed};
+use crate::domain::audit::{Action, AuditContext};
 use crate::domain::caller::Owner;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
-use crate::service::idempotency::NamedRequest;
-use crate::service::keys::{Ending, IssuedKey, allowed_expiry, described};
+use crate::service::idempotency::IdempotentRequest;
+use crate::service::keys::{IssuedKey, RequestedExpiry, allowed_expiry, described};
 use crate::service::{Service, ServiceError};
 use crate::store::Creation;
 
@@ -17,26 +17,26 @@ pub struct NewKey {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
-    pub ending: Option<Ending>,
+    pub ending: Option<RequestedExpiry>,
 }
 
 impl Service {
     pub async fn create_key(
         &self,
-        deed: &Deed<'_>,
+        audit: &AuditContext<'_>,
         owner: &Owner,
         new: NewKey,
-        request: Option<NamedRequest>,
+        request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
-            && let Some(earlier) = Box::pin(self.store.answered_before(request.id(), deed.at)).await?
+            && let Some(earlier) = Box::pin(self.store.answered_before(request.id(), audit.at)).await?
         {
             return request.open(&earlier);
         }
-        self.check_grant(deed.caller, &new.scopes, &Scopes::default())?;
-        let (secret, stored) = self.mint(deed.at)?;
+        self.check_grant(audit.caller, &new.scopes, &Scopes::default())?;
+        let (secret, stored) = self.mint(audit.at)?;
         let key = ApiKey {
-            id: new_id(deed.at),
+            id: new_id(audit.at),
             owner: owner.clone(),
             name: new.name,
             scopes: new.scopes,
@@ -44,16 +44,16 @@ impl Service {
             enabled: true,
             start: stored.start.clone(),
             last4: stored.last4.clone(),
-            created_at: deed.at,
-            updated_at: deed.at,
-            expires_at: allowed_expiry(deed.caller, new.ending, deed.at)?,
+            created_at: audit.at,
+            updated_at: audit.at,
+            expires_at: allowed_expiry(audit.caller, new.ending, audit.at)?,
             revocation: None,
             deleted_at: None,
             revision: 1,
         };
-        let event = deed.event(Action::Created, &key, described(&key).into());
+        let event = audit.event(Action::Created, &key, described(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
-        let remember = request.as_ref().map(|request| request.seal(&issued, deed.at)).transpose()?;
+        let remember = request.as_ref().map(|request| request.seal(&issued, audit.at)).transpose()?;
         let hash = stored.hash;
         let creation = Creation { key: issued.key.clone(), secret: stored, event, remember };
         match (self.store.create_key(creation).await?, request) {

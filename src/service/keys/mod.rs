@@ -19,12 +19,12 @@ pub use revoke::BulkRevocation;
 pub use rotate::MAX_GRACE;
 pub use update::{KeyPatch, Precondition};
 
-use crate::domain::api_key::{ApiKey, KeyRecord, StoredSecret, new_id};
-use crate::domain::audit::Deed;
+use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord, new_id};
+use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
-use crate::domain::validation::Broken;
+use crate::domain::validation::ValidationError;
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, Unchanged};
 
@@ -39,11 +39,11 @@ pub struct IssuedKey {
 }
 
 impl Service {
-    fn mint(&self, now: DateTime<Utc>) -> Result<(Secret<'static>, StoredSecret), ServiceError> {
+    fn mint(&self, now: DateTime<Utc>) -> Result<(Secret<'static>, SecretRecord), ServiceError> {
         let entropy = Entropy::from_os().map_err(|error| ServiceError::Internal(format!("no randomness: {error}")))?;
         let secret = Secret::mint(&self.prefix, &entropy, now);
         let pepper = self.peppers.newest();
-        let stored = StoredSecret {
+        let stored = SecretRecord {
             id: new_id(now),
             hash: pepper.hash(&secret),
             pepper_id: pepper.id().to_owned(),
@@ -59,12 +59,12 @@ impl Service {
     /// A change whose answer need not be remembered: done twice, it comes to the same.
     async fn change_key(
         &self,
-        deed: &Deed<'_>,
+        audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
         decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
-        match self.store.change_key(access, id, None, deed.at, decide).await? {
+        match self.store.change_key(access, id, None, audit.at, decide).await? {
             Ok(record) => {
                 self.forget(&record);
                 Ok(record)
@@ -83,13 +83,13 @@ impl Service {
 
     fn check_grant(&self, caller: &Caller, scopes: &Scopes, held: &Scopes) -> Result<(), ServiceError> {
         let mut outside = Vec::new();
-        for (index, scope) in scopes.iter().enumerate().filter(|(_, scope)| !held.holds(scope.as_str())) {
-            if !caller.may_grant(scope) {
+        for (index, scope) in scopes.iter().enumerate().filter(|(_, scope)| !held.contains(scope.as_str())) {
+            if !caller.can_grant(scope) {
                 return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
             }
-            let listed = self.catalogue.as_ref().is_none_or(|catalogue| catalogue.holds(scope.as_str()));
-            if !listed && !scope.is_own() {
-                let rule = Broken::rule("is not in this deployment's catalogue of scopes");
+            let listed = self.allowed_scopes.as_ref().is_none_or(|allowed| allowed.contains(scope.as_str()));
+            if !listed && !scope.is_reserved() {
+                let rule = ValidationError::new("is not among the scopes that this deployment allows");
                 outside.push((format!("/scopes/{index}"), rule));
             }
         }
@@ -99,7 +99,7 @@ impl Service {
 
 /// When a key is to end, as the caller says it.
 #[derive(Debug, Clone, Copy)]
-pub enum Ending {
+pub enum RequestedExpiry {
     At(DateTime<Utc>),
     After(TimeDelta),
 }
@@ -107,12 +107,12 @@ pub enum Ending {
 /// A key lives no longer than the key that made it, also when no expiry was asked for.
 fn allowed_expiry(
     caller: &Caller,
-    asked: Option<Ending>,
+    asked: Option<RequestedExpiry>,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, ServiceError> {
     let (pointer, asked) = match asked {
-        Some(Ending::At(time)) => ("/expires_at", Some(time)),
-        Some(Ending::After(lifetime)) => ("/expires_in_seconds", Some(now + lifetime)),
+        Some(RequestedExpiry::At(time)) => ("/expires_at", Some(time)),
+        Some(RequestedExpiry::After(lifetime)) => ("/expires_in_seconds", Some(now + lifetime)),
         None => ("/expires_at", None),
     };
     if asked.is_some_and(|expiry| expiry <= now) {
@@ -120,7 +120,7 @@ fn allowed_expiry(
     }
     let limit = match caller.credential {
         Credential::Key { expires_at, .. } => expires_at,
-        Credential::Token | Credential::Console => None,
+        Credential::Token | Credential::Operator => None,
     };
     match (asked, limit) {
         (Some(expiry), Some(limit)) if expiry > limit => {

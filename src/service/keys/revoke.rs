@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
-use crate::domain::audit::{Action, AuditEvent, Deed};
+use crate::domain::audit::{Action, AuditContext, AuditEvent};
 use crate::service::keys::present;
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, KeyFilter};
@@ -20,34 +20,39 @@ impl Service {
     /// Revoking again changes nothing: who was first, and why, stays.
     pub async fn revoke_key(
         &self,
-        deed: &Deed<'_>,
+        audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
         reason: Option<String>,
     ) -> Result<KeyRecord, ServiceError> {
         let decide = |record| {
             let mut record = present(record)?;
-            let events = revoke(deed, &mut record.key, reason).into_iter().collect();
+            let events = revoke(audit, &mut record.key, reason).into_iter().collect();
             Ok(Change { record, events, remember: None })
         };
-        self.change_key(deed, access, id, decide).await
+        self.change_key(audit, access, id, decide).await
     }
 
-    pub async fn delete_key(&self, deed: &Deed<'_>, access: AccessFilter<'_>, id: Uuid) -> Result<(), ServiceError> {
+    pub async fn delete_key(
+        &self,
+        audit: &AuditContext<'_>,
+        access: AccessFilter<'_>,
+        id: Uuid,
+    ) -> Result<(), ServiceError> {
         let decide = |record| {
             let mut record = present(record)?;
-            let revoked = revoke(deed, &mut record.key, None);
-            let deleted = record.key.deleted_at.is_none().then(|| deed.event(Action::Deleted, &record.key, json!({})));
-            record.key.deleted_at = record.key.deleted_at.or(Some(deed.at));
+            let revoked = revoke(audit, &mut record.key, None);
+            let deleted = record.key.deleted_at.is_none().then(|| audit.event(Action::Deleted, &record.key, json!({})));
+            record.key.deleted_at = record.key.deleted_at.or(Some(audit.at));
             Ok(Change { record, events: revoked.into_iter().chain(deleted).collect(), remember: None })
         };
-        self.change_key(deed, access, id, decide).await.map(drop)
+        self.change_key(audit, access, id, decide).await.map(drop)
     }
 
     /// Every key that the filter matches, a page a transaction, so that other writers are let in between.
     pub async fn revoke_keys(
         &self,
-        deed: &Deed<'_>,
+        audit: &AuditContext<'_>,
         filter: &KeyFilter,
         reason: Option<String>,
         dry_run: bool,
@@ -56,12 +61,12 @@ impl Service {
         let mut done = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {
-            let page = self.store.list_keys(AccessFilter::Any, filter, after, PAGE, deed.at).await?;
+            let page = self.store.list_keys(AccessFilter::Any, filter, after, PAGE, audit.at).await?;
             let ids: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
             done.matched += ids.len() as u64;
             if !dry_run {
                 let decide = |mut record: KeyRecord| {
-                    let events = revoke(deed, &mut record.key, reason.clone()).into_iter().collect();
+                    let events = revoke(audit, &mut record.key, reason.clone()).into_iter().collect();
                     Change { record, events, remember: None }
                 };
                 let revoked = self.store.change_keys(&ids, decide).await?;
@@ -76,13 +81,13 @@ impl Service {
     }
 }
 
-fn revoke(deed: &Deed<'_>, key: &mut ApiKey, reason: Option<String>) -> Option<AuditEvent> {
+fn revoke(audit: &AuditContext<'_>, key: &mut ApiKey, reason: Option<String>) -> Option<AuditEvent> {
     if key.revocation.is_some() {
         return None;
     }
-    let event = deed.event(Action::Revoked, key, json!({ "reason": reason }));
-    key.revocation = Some(Revocation { at: deed.at, by: deed.caller.owner.subject.clone(), reason });
-    key.updated_at = deed.at;
+    let event = audit.event(Action::Revoked, key, json!({ "reason": reason }));
+    key.revocation = Some(Revocation { at: audit.at, by: audit.caller.owner.subject.clone(), reason });
+    key.updated_at = audit.at;
     key.revision += 1;
     Some(event)
 }

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyStatus;
-use crate::domain::audit::{Action, Deed};
+use crate::domain::audit::{Action, AuditContext};
 use crate::domain::caller::Credential;
-use crate::service::idempotency::NamedRequest;
+use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::{IssuedKey, present};
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, Unchanged};
@@ -20,13 +20,13 @@ impl Service {
     /// is first. While it lives, another rotation would leave three secrets, or cut a grace that was promised: refused.
     pub async fn rotate_key(
         &self,
-        deed: &Deed<'_>,
+        audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
         grace: TimeDelta,
-        request: Option<NamedRequest>,
+        request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
-        let now = deed.at;
+        let now = audit.at;
         let (secret, stored) = self.mint(now)?;
         // Of rotations at once the first takes the secret that all of them saw; to the others it is gone.
         let seen =
@@ -47,10 +47,10 @@ impl Service {
                 ));
             }
             // A secret is a grant: nobody gets more by it than they could have given.
-            if let Some(scope) = record.key.scopes.iter().find(|scope| !deed.caller.may_grant(scope)) {
+            if let Some(scope) = record.key.scopes.iter().find(|scope| !audit.caller.can_grant(scope)) {
                 return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
             }
-            if let Credential::Key { expires_at: Some(limit), .. } = deed.caller.credential
+            if let Credential::Key { expires_at: Some(limit), .. } = audit.caller.credential
                 && record.key.expires_at.is_none_or(|end| end > limit)
             {
                 return Err(ServiceError::conflict(
@@ -69,12 +69,12 @@ impl Service {
             record.secrets.insert(0, stored);
             let changes =
                 json!({ "start": record.key.start, "last4": record.key.last4, "old_secret_expires_at": old_ends });
-            let events = vec![deed.event(Action::Rotated, &record.key, changes)];
+            let events = vec![audit.event(Action::Rotated, &record.key, changes)];
             let issued = issued.insert(IssuedKey { key: record.key.clone(), secret, replayed: false });
             let remember = request.as_ref().map(|request| request.seal(issued, now)).transpose()?;
             Ok(Change { record, events, remember })
         };
-        let name = request.as_ref().map(NamedRequest::id);
+        let name = request.as_ref().map(IdempotentRequest::id);
         match (self.store.change_key(access, id, name, now, decide).await?, issued, &request) {
             (Ok(record), Some(issued), _) => {
                 self.forget(&record);

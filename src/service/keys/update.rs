@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord};
-use crate::domain::audit::{Action, Deed};
+use crate::domain::audit::{Action, AuditContext};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
-use crate::service::keys::{Ending, allowed_expiry, described, present};
+use crate::service::keys::{RequestedExpiry, allowed_expiry, described, present};
 use crate::service::{Service, ServiceError};
 use crate::store::Change;
 
@@ -37,7 +37,7 @@ pub enum Precondition {
 impl Precondition {
     pub fn check(&self, key: &ApiKey) -> Result<(), ServiceError> {
         match self {
-            Self::Revision(revisions) if !revisions.contains(&key.revision) => Err(ServiceError::Stale),
+            Self::Revision(revisions) if !revisions.contains(&key.revision) => Err(ServiceError::PreconditionFailed),
             _ => Ok(()),
         }
     }
@@ -46,7 +46,7 @@ impl Precondition {
 impl Service {
     pub async fn update_key(
         &self,
-        deed: &Deed<'_>,
+        audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
         patch: KeyPatch,
@@ -55,12 +55,12 @@ impl Service {
         let decide = |record| {
             let record = present(record)?;
             precondition.check(&record.key)?;
-            self.patched(deed, record, patch)
+            self.patched(audit, record, patch)
         };
-        self.change_key(deed, access, id, decide).await
+        self.change_key(audit, access, id, decide).await
     }
 
-    fn patched(&self, deed: &Deed<'_>, record: KeyRecord, patch: KeyPatch) -> Result<Change, ServiceError> {
+    fn patched(&self, audit: &AuditContext<'_>, record: KeyRecord, patch: KeyPatch) -> Result<Change, ServiceError> {
         let before = &record.key;
         if before.revocation.is_some() {
             return Err(ServiceError::conflict(
@@ -74,7 +74,7 @@ impl Service {
         }
         if let Some(scopes) = patch.scopes {
             // What the key has already may stay, whoever asks; only what is new has to be granted.
-            self.check_grant(deed.caller, &scopes, &before.scopes)?;
+            self.check_grant(audit.caller, &scopes, &before.scopes)?;
             key.scopes = scopes;
         }
         match patch.metadata {
@@ -88,7 +88,7 @@ impl Service {
             None => {}
         }
         if let Some(expires_at) = patch.expires_at {
-            key.expires_at = allowed_expiry(deed.caller, expires_at.map(Ending::At), deed.at)?;
+            key.expires_at = allowed_expiry(audit.caller, expires_at.map(RequestedExpiry::At), audit.at)?;
         }
         if let Some(enabled) = patch.enabled {
             key.enabled = enabled;
@@ -98,15 +98,15 @@ impl Service {
         changes.retain(|member, value| old.get(member) != Some(value));
         let mut events = Vec::new();
         if !changes.is_empty() {
-            events.push(deed.event(Action::Updated, &key, changes.into()));
+            events.push(audit.event(Action::Updated, &key, changes.into()));
         }
         if key.enabled != before.enabled {
             let action = if key.enabled { Action::Enabled } else { Action::Disabled };
-            events.push(deed.event(action, &key, json!({ "enabled": key.enabled })));
+            events.push(audit.event(action, &key, json!({ "enabled": key.enabled })));
         }
         // A patch that changes nothing is no change: no event, and the `ETag` stays.
         if !events.is_empty() {
-            key.updated_at = deed.at;
+            key.updated_at = audit.at;
             key.revision += 1;
         }
         Ok(Change { record: KeyRecord { key, ..record }, events, remember: None })

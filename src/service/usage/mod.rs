@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
-use crate::service::verify::cached_key::KnownKey;
+use crate::service::verify::cached_key::CachedKey;
 use crate::service::{Service, ServiceError};
 use crate::store::KeyUse;
 
@@ -22,7 +22,7 @@ const WRITTEN_EVERY: TimeDelta = TimeDelta::minutes(1);
 /// What was counted for one secret since it was last written. It waits to be written from when one of the counts is no
 /// longer zero.
 #[derive(Default)]
-pub struct Tally {
+pub struct UsageCounter {
     /// Good, lacking a scope, and refused whatever is asked for, of which a key knows one reason.
     counts: [AtomicU32; 3],
     /// Microseconds since the epoch; zero when not used since.
@@ -31,7 +31,7 @@ pub struct Tally {
     written_at: AtomicU32,
 }
 
-impl Tally {
+impl UsageCounter {
     /// Of a secret whose last use was written then: nobody else remembers that of a key that was out of memory.
     pub fn of(last_used_at: Option<DateTime<Utc>>) -> Self {
         Self { written_at: last_used_at.map_or(0, seconds).into(), ..Self::default() }
@@ -66,7 +66,7 @@ impl Tally {
     }
 }
 
-fn take(known: &KnownKey, now: DateTime<Utc>) -> Option<KeyUse> {
+fn take(known: &CachedKey, now: DateTime<Utc>) -> Option<KeyUse> {
     let tally = &known.tally;
     tally.written_at.store(seconds(now), Ordering::Relaxed);
     let counts: Vec<_> = [Verdict::Valid, Verdict::InsufficientScope, known.refusal()]
@@ -92,7 +92,7 @@ fn seconds(time: DateTime<Utc>) -> u32 {
 #[derive(Default)]
 pub struct Usage {
     /// The keys with counts to be written; one is there twice when it has two counts.
-    waiting: Mutex<Vec<Arc<KnownKey>>>,
+    waiting: Mutex<Vec<Arc<CachedKey>>>,
     /// All decisions of this process, by the order of [`Verdict::ALL`].
     verdicts: [AtomicU64; Verdict::ALL.len()],
     written: AtomicU64,
@@ -100,7 +100,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    pub fn count(&self, known: &Arc<KnownKey>, verdict: Verdict, now: DateTime<Utc>) {
+    pub fn count(&self, known: &Arc<CachedKey>, verdict: Verdict, now: DateTime<Utc>) {
         self.verdicts[verdict as usize].fetch_add(1, Ordering::Relaxed);
         let tally = &known.tally;
         // Before the count, so that whoever writes the count writes its time too.
@@ -132,14 +132,14 @@ impl Usage {
         self.waiting().len()
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Arc<KnownKey>>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Arc<CachedKey>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What was asked about a key on one day.
 #[derive(Debug, Clone)]
-pub struct DayOfUse {
+pub struct DailyUsage {
     pub day: NaiveDate,
     pub counts: Vec<(Verdict, u64)>,
 }
@@ -181,7 +181,7 @@ impl Service {
         Ok(())
     }
 
-    fn give_back(&self, known: &Arc<KnownKey>, usage: &KeyUse) {
+    fn give_back(&self, known: &Arc<CachedKey>, usage: &KeyUse) {
         let tally = &known.tally;
         tally.used_at.fetch_max(usage.used_at.map_or(0, |time| time.timestamp_micros()), Ordering::AcqRel);
         tally.written_at.store(0, Ordering::Relaxed);
@@ -199,13 +199,13 @@ impl Service {
         id: Uuid,
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<DayOfUse>, ServiceError> {
+    ) -> Result<Vec<DailyUsage>, ServiceError> {
         self.find_key(access, id).await?;
-        let mut days: Vec<DayOfUse> = Vec::new();
+        let mut days: Vec<DailyUsage> = Vec::new();
         for (day, verdict, count) in self.store.list_usage(id, from, to).await? {
             match days.last_mut().filter(|last| last.day == day) {
                 Some(last) => last.counts.push((verdict, count)),
-                None => days.push(DayOfUse { day, counts: vec![(verdict, count)] }),
+                None => days.push(DailyUsage { day, counts: vec![(verdict, count)] }),
             }
         }
         Ok(days)

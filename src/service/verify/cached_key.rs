@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::domain::api_key::{KeyOfSecret, KeyStatus};
+use crate::domain::api_key::{KeyForSecret, KeyStatus};
 use crate::domain::caller::{Caller, Credential, Owner};
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
-use crate::service::usage::Tally;
+use crate::service::usage::UsageCounter;
 
 /// A key as it was read for one of its secrets.
-pub struct KnownKey {
+pub struct CachedKey {
     pub id: Uuid,
     pub secret_id: Uuid,
     pub owner: Arc<Owner>,
@@ -27,7 +27,7 @@ pub struct KnownKey {
     text: Box<str>,
     expires_at: End,
     secret_ends: End,
-    pub tally: Tally,
+    pub tally: UsageCounter,
     /// In seconds since the epoch, as introspection tells it.
     pub created_at: u32,
     /// Leaving aside when it ends.
@@ -35,13 +35,13 @@ pub struct KnownKey {
 }
 
 /// With the two counts of an `Arc` that makes 128 bytes; jemalloc's next size is 160.
-const _: () = assert!(size_of::<KnownKey>() <= 112);
+const _: () = assert!(size_of::<CachedKey>() <= 112);
 
 /// JSON has no such character, but escapes it, so that the last one is the mark whatever the name is.
 const MARK: char = '\0';
 
-impl KnownKey {
-    pub fn new(key: KeyOfSecret, owners: &Shared<Owner>, scopes: &Shared<Scopes>) -> Self {
+impl CachedKey {
+    pub fn new(key: KeyForSecret, owners: &Shared<Owner>, scopes: &Shared<Scopes>) -> Self {
         let metadata = if key.metadata.as_object().is_empty() { String::new() } else { key.metadata.to_json() };
         Self {
             id: key.id,
@@ -49,7 +49,7 @@ impl KnownKey {
             text: format!("{}{MARK}{metadata}", key.name.as_str()).into(),
             expires_at: key.expires_at.into(),
             secret_ends: key.secret_expires_at.into(),
-            tally: Tally::of(key.last_used_at),
+            tally: UsageCounter::of(key.last_used_at),
             created_at: u32::try_from(key.created_at.timestamp()).unwrap_or_default(),
             standing: key.standing,
             owner: owners.of(key.owner),
@@ -64,7 +64,7 @@ impl KnownKey {
     pub fn metadata(&self) -> Metadata {
         match self.name_and_metadata().1 {
             "" => Metadata::default(),
-            json => Metadata::stored(json).expect("the JSON was written here"),
+            json => Metadata::from_db(json).expect("the JSON was written here"),
         }
     }
 
@@ -160,8 +160,8 @@ pub mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    pub fn known(metadata: Metadata, key_ends: Option<i64>, secret_ends: Option<i64>) -> KnownKey {
-        let key = KeyOfSecret {
+    pub fn known(metadata: Metadata, key_ends: Option<i64>, secret_ends: Option<i64>) -> CachedKey {
+        let key = KeyForSecret {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
             name: KeyName::new("build bot").unwrap(),
@@ -175,12 +175,12 @@ pub mod tests {
             secret_expires_at: secret_ends.map(at),
             last_used_at: None,
         };
-        KnownKey::new(key, &Shared::default(), &Shared::default())
+        CachedKey::new(key, &Shared::default(), &Shared::default())
     }
 
     #[test]
     fn name_and_metadata_are_told_apart_again() {
-        let metadata = Metadata::stored(&json!({ "a\0b": ["\0", { "c": null }] }).to_string()).unwrap();
+        let metadata = Metadata::from_db(&json!({ "a\0b": ["\0", { "c": null }] }).to_string()).unwrap();
         let with = known(metadata.clone(), None, None);
         assert_eq!((with.name(), with.metadata()), ("build bot", metadata));
         let without = known(Metadata::default(), None, None);

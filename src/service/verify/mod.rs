@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Secret, SecretHash};
 use crate::domain::verdict::Verdict;
-use crate::service::verify::cached_key::KnownKey;
+use crate::service::verify::cached_key::CachedKey;
 use crate::service::{Service, ServiceError};
 
 /// How long whoever asks waits for the store.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(1800);
 pub struct Decision {
     pub verdict: Verdict,
     /// What was found; nothing, when the verdict is [`Verdict::NotFound`].
-    pub known: Option<Arc<KnownKey>>,
+    pub known: Option<Arc<CachedKey>>,
 }
 
 /// The answers to a verify that finds its key good, which are the same every time, rendered by a face of the API. They
@@ -28,7 +28,7 @@ pub struct Decision {
 pub struct Answers(Box<[RwLock<Option<Answer>>]>);
 
 /// And the key that it is about.
-type Answer = (Bytes, Arc<KnownKey>);
+type Answer = (Bytes, Arc<CachedKey>);
 
 impl Default for Answers {
     fn default() -> Self {
@@ -38,7 +38,7 @@ impl Default for Answers {
 }
 
 impl Answers {
-    pub fn get_or_render(&self, known: &Arc<KnownKey>, render: impl FnOnce() -> Bytes) -> Bytes {
+    pub fn get_or_render(&self, known: &Arc<CachedKey>, render: impl FnOnce() -> Bytes) -> Bytes {
         // The end of an id is random.
         let place = &self.0[known.id.as_u128() as usize % self.0.len()];
         if let Some((answer, of)) = &*place.read().unwrap_or_else(PoisonError::into_inner)
@@ -71,7 +71,7 @@ impl Service {
     }
 
     /// The key that a secret is of, good or not.
-    async fn known_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<KnownKey>>, ServiceError> {
+    async fn known_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         let hash = self.peppers.newest().hash(secret);
         match self.cache.get(&hash) {
             Some(remembered) => Ok(remembered),
@@ -81,7 +81,7 @@ impl Service {
     }
 
     /// When the store does not answer, a key is what it was when it last did, within the limit that the cache knows.
-    async fn ask_store(&self, secret: &Secret<'_>, hash: SecretHash) -> Result<Option<Arc<KnownKey>>, ServiceError> {
+    async fn ask_store(&self, secret: &Secret<'_>, hash: SecretHash) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         if self.cache.is_cut_off()
             && let Some(known) = self.cache.recall(&hash)
         {
@@ -104,7 +104,7 @@ impl Service {
 
     /// Looks the secret up under every pepper in force. One that was hashed with an old pepper is hashed anew: the cache
     /// knows a key by its newest hash alone, and must hear of its changes by the same.
-    async fn read_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<KnownKey>, ServiceError> {
+    async fn read_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<CachedKey>, ServiceError> {
         let older = self.peppers.all().iter().skip(1).map(|pepper| pepper.hash(secret));
         let hashes: Vec<_> = [newest].into_iter().chain(older).collect();
         let Some(mut key) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
@@ -116,7 +116,7 @@ impl Service {
             let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };
             key = again;
         }
-        Ok(Some(KnownKey::new(key, &self.owners, &self.scopes)))
+        Ok(Some(CachedKey::new(key, &self.owners, &self.scopes)))
     }
 }
 

@@ -108,7 +108,7 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::api_key::StoredSecret;
+    use crate::domain::api_key::SecretRecord;
     use crate::store::api_keys::insert;
 
     #[tokio::test]
@@ -136,6 +136,6 @@ mod tests {
         change(&|record| record.key.enabled = false).await;
 
         let record = store.find_key(AccessFilter::Any, id).await.unwrap().unwrap();
-        assert_eq!(record.secrets, [second, StoredSecret { expires_at: Some(now), ..first }]);
+        assert_eq!(record.secrets, [second, SecretRecord { expires_at: Some(now), ..first }]);
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::rows::{self, KeyRow};
 use crate::domain::access::AccessFilter;
-use crate::domain::api_key::{KeyRecord, StoredSecret};
+use crate::domain::api_key::{KeyRecord, SecretRecord};
 use crate::store::{Store, StoreError};
 
 impl Store {
@@ -34,7 +34,7 @@ pub async fn find_all<C: ConnectionTrait>(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut secrets: HashMap<Uuid, Vec<StoredSecret>> = HashMap::new();
+    let mut secrets: HashMap<Uuid, Vec<SecretRecord>> = HashMap::new();
     for row in secrets_of(rows.iter().map(|row| row.id)).all(connection).await? {
         secrets.entry(row.key_id).or_default().push(rows::read_secret(row)?);
     }

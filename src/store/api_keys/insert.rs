@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
 use super::rows;
-use crate::domain::api_key::{ApiKey, StoredSecret};
+use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::AuditEvent;
 use crate::store::idempotency::{self, Remembered};
 use crate::store::sql::Written;
@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 /// A key that is to be made, with its secret.
 pub struct Creation {
     pub key: ApiKey,
-    pub secret: StoredSecret,
+    pub secret: SecretRecord,
     pub event: AuditEvent,
     /// The answer, for when the same request comes again.
     pub remember: Option<Remembered>,
@@ -93,7 +93,7 @@ pub mod tests {
     use super::*;
     use crate::domain::access::AccessFilter;
     use crate::domain::api_key::new_id;
-    use crate::domain::audit::{Action, Deed, Origin};
+    use crate::domain::audit::{Action, AuditContext, RequestSource};
     use crate::domain::caller::{Caller, Credential, Owner};
     use crate::domain::key_name::KeyName;
     use crate::domain::secret::SecretHash;
@@ -103,7 +103,7 @@ pub mod tests {
         let key = ApiKey {
             id: new_id(at),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
-            name: KeyName::stored("n".into()),
+            name: KeyName::from_db("n".into()),
             scopes: Default::default(),
             metadata: Default::default(),
             enabled: true,
@@ -116,7 +116,7 @@ pub mod tests {
             deleted_at: None,
             revision: 1,
         };
-        let secret = StoredSecret {
+        let secret = SecretRecord {
             id: new_id(at),
             hash: SecretHash([hash; 32]),
             pepper_id: "p".into(),
@@ -133,9 +133,9 @@ pub mod tests {
             expires_at: at + TimeDelta::hours(1),
         });
         let owner = key.owner.clone().into();
-        let caller = Caller { owner, scopes: Default::default(), credential: Credential::Console };
-        let deed = Deed { caller: &caller, origin: &Origin::default(), at };
-        let event = deed.event(Action::Created, &key, serde_json::json!({}));
+        let caller = Caller { owner, scopes: Default::default(), credential: Credential::Operator };
+        let audit = AuditContext { caller: &caller, origin: &RequestSource::default(), at };
+        let event = audit.event(Action::Created, &key, serde_json::json!({}));
         Creation { key, secret, event, remember }
     }
 

@@ -7,14 +7,14 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult};
 use uuid::Uuid;
 
 use super::rows;
-use crate::domain::api_key::{KeyOfSecret, KeyStatus};
+use crate::domain::api_key::{KeyForSecret, KeyStatus};
 use crate::domain::caller::Owner;
 use crate::domain::key_name::KeyName;
 use crate::domain::secret::SecretHash;
 use crate::store::sql::Written;
 use crate::store::{Store, StoreError};
 
-pub type Found = Result<Option<KeyOfSecret>, StoreError>;
+pub type Found = Result<Option<KeyForSecret>, StoreError>;
 
 /// A secret and its key, as far as they are asked for.
 #[derive(FromQueryResult)]
@@ -69,7 +69,7 @@ impl Store {
     }
 }
 
-type Read = HashMap<SecretHash, Result<KeyOfSecret, StoreError>>;
+type Read = HashMap<SecretHash, Result<KeyForSecret, StoreError>>;
 
 /// What there is of these. A secret goes from the newest to the former and never back, so that one that a rotation replaces
 /// meanwhile is found among either.
@@ -100,13 +100,13 @@ async fn read_of(
     Ok(())
 }
 
-fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyOfSecret, DbErr> {
-    Ok(KeyOfSecret {
+fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
+    Ok(KeyForSecret {
         id: row.id,
         scopes: rows::read_scopes(row.id, &row.scopes)?,
         metadata: rows::read_metadata(row.id, &row.metadata)?,
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
-        name: KeyName::stored(row.name),
+        name: KeyName::from_db(row.name),
         standing: KeyStatus::standing(row.revoked_at.is_some(), row.enabled),
         created_at: row.created_at,
         expires_at: row.expires_at,

@@ -7,7 +7,7 @@ use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
 
 use super::search::words;
-use crate::domain::api_key::{ApiKey, Revocation, StoredSecret};
+use crate::domain::api_key::{ApiKey, Revocation, SecretRecord};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::caller::Owner;
 use crate::domain::key_name::KeyName;
@@ -41,7 +41,7 @@ pub struct KeyRow {
 }
 
 /// The row of a key that is made, as this event tells.
-pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -> api_key::ActiveModel {
+pub fn new_key_row(key: &ApiKey, secret: &SecretRecord, creation: &AuditEvent) -> api_key::ActiveModel {
     let Actor { kind, issuer, subject, key_id } = &creation.actor;
     let by_owner = *issuer == key.owner.issuer && *subject == key.owner.subject;
     api_key::ActiveModel {
@@ -63,7 +63,7 @@ pub fn new_key_row(key: &ApiKey, secret: &StoredSecret, creation: &AuditEvent) -
 }
 
 /// A key with its newest secret.
-pub fn key_row(key: &ApiKey, secret: &StoredSecret) -> api_key::ActiveModel {
+pub fn key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
     let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
     let revocation = key.revocation.as_ref();
     api_key::ActiveModel {
@@ -100,7 +100,7 @@ pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
         metadata: read_metadata(row.id, &row.metadata)?,
         scopes: read_scopes(row.id, &row.scopes)?,
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
-        name: KeyName::stored(row.name),
+        name: KeyName::from_db(row.name),
         enabled: row.enabled,
         start: row.start,
         last4: row.last4,
@@ -117,7 +117,7 @@ pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
     })
 }
 
-pub fn former_secret_row(key: Uuid, secret: &StoredSecret) -> Result<former_secret::ActiveModel, DbErr> {
+pub fn former_secret_row(key: Uuid, secret: &SecretRecord) -> Result<former_secret::ActiveModel, DbErr> {
     let no_end = || DbErr::Custom(format!("secret {} was replaced and has no end", secret.id));
     Ok(former_secret::ActiveModel {
         hash: Set(secret.hash.0.to_vec()),
@@ -131,8 +131,8 @@ pub fn former_secret_row(key: Uuid, secret: &StoredSecret) -> Result<former_secr
     })
 }
 
-pub fn read_secret(row: secret::Model) -> Result<StoredSecret, DbErr> {
-    Ok(StoredSecret {
+pub fn read_secret(row: secret::Model) -> Result<SecretRecord, DbErr> {
+    Ok(SecretRecord {
         id: row.id,
         hash: read_hash(row.id, &row.hash)?,
         pepper_id: row.pepper_id,
@@ -146,11 +146,11 @@ pub fn read_secret(row: secret::Model) -> Result<StoredSecret, DbErr> {
 
 pub fn read_scopes(key: Uuid, json: &str) -> Result<Scopes, DbErr> {
     let scopes: Vec<String> = serde_json::from_str(json).map_err(|error| damaged(key, &error))?;
-    Ok(Scopes::carried(scopes.iter().map(String::as_str)))
+    Ok(Scopes::from_untrusted_lossy(scopes.iter().map(String::as_str)))
 }
 
 pub fn read_metadata(key: Uuid, json: &str) -> Result<Metadata, DbErr> {
-    Metadata::stored(json).map_err(|error| damaged(key, &error))
+    Metadata::from_db(json).map_err(|error| damaged(key, &error))
 }
 
 pub fn read_hash(secret: Uuid, hash: &[u8]) -> Result<SecretHash, DbErr> {

@@ -38,8 +38,8 @@ impl Collector for OfService {
         let codes = usage.verdicts().map(|(verdict, number)| ("code", verdict.as_str(), count(number)));
         families.labelled("mintkey_verifications", "Decisions about presented keys", codes)?;
 
-        families.one("mintkey_cache_hits", "Presented secrets that were in memory", count(cache.hits()))?;
-        families.one("mintkey_cache_misses", "Presented secrets that were not in memory", count(cache.misses()))?;
+        families.one("mintkey_cache_hits", "PresentedKey secrets that were in memory", count(cache.hits()))?;
+        families.one("mintkey_cache_misses", "PresentedKey secrets that were not in memory", count(cache.misses()))?;
         let entries = cache.entries().map(|(kind, number)| ("kind", kind, gauge(number)));
         families.labelled("mintkey_cache_entries", "Secrets in memory, of keys and of nothing", entries)?;
 

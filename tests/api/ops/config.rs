@@ -178,7 +178,7 @@ async fn every_setting_of_serve_can_be_a_variable() {
     command.arg("serve").env("MINTKEY_DATA_DIR", &data).envs([
         ("MINTKEY_LISTEN", "127.0.0.1:0"),
         ("MINTKEY_KEY_PREFIX", "acme_live"),
-        ("MINTKEY_SCOPE_CATALOGUE", "projects:read"),
+        ("MINTKEY_ALLOWED_SCOPES", "projects:read"),
         ("MINTKEY_MAX_CONNECTIONS", "10"),
         ("MINTKEY_HEAD_TIMEOUT", "5s"),
         ("MINTKEY_IDLE_TIMEOUT", "5m"),
@@ -200,7 +200,7 @@ async fn every_setting_of_serve_can_be_a_variable() {
 
 #[tokio::test]
 async fn scopes_outside_the_catalogue_are_refused_where_they_stand() {
-    let server = Server::with(&["--scope-catalogue", "projects:read projects:list"]);
+    let server = Server::with(&["--allowed-scopes", "projects:read projects:list"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
     for (scopes, pointers) in [
         (json!(["projects:write"]), ["/scopes/0"].as_slice()),

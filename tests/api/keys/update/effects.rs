@@ -152,7 +152,7 @@ async fn a_user_adds_a_scope_of_this_service_only_with_a_token_that_holds_it() {
 
 #[tokio::test]
 async fn scopes_outside_the_catalogue_are_not_added() {
-    let server = Server::with(&["--scope-catalogue", "a b"]);
+    let server = Server::with(&["--allowed-scopes", "a b"]);
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "x", "scopes": ["a"] })).await;
     let before = server.dump().await;
