@@ -1,5 +1,6 @@
 use sea_orm::entity::prelude::*;
 
+/// A key, its current secret, and the audit event of its creation.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "api_keys")]
@@ -8,45 +9,41 @@ pub struct Model {
     pub id: Uuid,
     pub owner_issuer: String,
     pub owner_subject: String,
-    pub organization: Option<String>,
+    pub owner_organization: Option<String>,
     pub name: String,
-    /// The words of the name in lower case, a space before each: what a search looks in.
+    /// The lower-case words of the name, each preceded by a space, for search.
     pub name_words: String,
     /// A JSON array of strings.
     pub scopes: String,
-    /// A JSON object. Text rather than a JSON type: PostgreSQL's refuses U+0000, which JSON allows.
+    /// A JSON object.
     pub metadata: String,
     pub enabled: bool,
-    /// Of the newest secret, as is `last4`.
-    pub start: String,
-    pub last4: String,
+    pub secret_start: String,
+    pub secret_last4: String,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     pub revoked_by: Option<String>,
     pub revoke_reason: Option<String>,
-    /// A key that its owner deleted stays as a tombstone, for the audit.
+    /// Set when the owner deletes the key. The row stays for the audit.
     pub deleted_at: Option<DateTimeUtc>,
     pub revision: i64,
-    /// Of the newest secret.
     pub secret_id: Uuid,
     #[sea_orm(unique)]
     pub secret_hash: Vec<u8>,
     pub secret_created_at: DateTimeUtc,
-    pub pepper_id: String,
-    /// Of its making, as the audit tells it: the kind of actor.
-    pub created_by_kind: String,
-    /// When the actor was not the owner.
-    pub created_by_issuer: Option<String>,
-    pub created_by_subject: Option<String>,
-    /// The key that acted, when it was one.
-    pub created_by_key: Option<Uuid>,
-    pub created_from_request: String,
-    pub created_from_address: Option<String>,
-    pub created_from_agent: Option<String>,
-    /// A JSON object: what the key was made as, whatever it has become.
-    pub created_as: String,
+    pub secret_pepper_id: String,
+    pub creation_actor_kind: String,
+    /// Null when the actor is the owner, as is `creation_actor_subject`.
+    pub creation_actor_issuer: Option<String>,
+    pub creation_actor_subject: Option<String>,
+    pub creation_actor_key_id: Option<Uuid>,
+    pub creation_request_id: String,
+    pub creation_client_address: Option<String>,
+    pub creation_user_agent: Option<String>,
+    /// A JSON object: the fields of the new key.
+    pub creation_changes: String,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

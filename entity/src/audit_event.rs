@@ -1,13 +1,13 @@
 use sea_orm::entity::prelude::*;
 
-/// A view of `key_changes` and of `api_keys`, whose rows tell how each key was made.
+/// A view of `key_change_events` and of the creation of each key in `api_keys`.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_events")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    pub at: DateTimeUtc,
+    pub occurred_at: DateTimeUtc,
     pub action: String,
     pub actor_kind: String,
     pub actor_issuer: String,
@@ -16,12 +16,15 @@ pub struct Model {
     pub key_id: Uuid,
     pub owner_issuer: String,
     pub owner_subject: String,
-    pub organization: Option<String>,
+    pub owner_organization: Option<String>,
     pub request_id: String,
     pub client_address: Option<String>,
     pub user_agent: Option<String>,
-    /// A JSON object.
+    /// A JSON object: the changed fields with their new values.
     pub changes: String,
 }
+
+/// The table that events of changes are inserted into. It has the columns of the view.
+pub const CHANGES_TABLE: &str = "key_change_events";
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -1,6 +1,6 @@
 use sea_orm::entity::prelude::*;
 
-/// How often a key was asked about on one day (UTC), by what was answered.
+/// The number of verifications of a key on one day (UTC) that had one verdict.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "key_usage")]

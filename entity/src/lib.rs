@@ -1,11 +1,11 @@
-//! The tables and views, one a file: columns and relations only. The schema itself is made by `migration`.
+//! The rows of the tables and views, one per file. The `migration` crate creates the schema and documents each column.
 
 pub mod api_key;
 pub mod audit_event;
-pub mod former_secret;
-pub mod idempotent_request;
+pub mod idempotency_record;
 pub mod key_usage;
 pub mod pepper;
-pub mod schema_level;
+pub mod rotated_secret;
+pub mod schema_version;
 pub mod secret;
-pub mod secret_use;
+pub mod secret_last_used;

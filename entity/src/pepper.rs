@@ -1,7 +1,7 @@
 use sea_orm::entity::prelude::*;
 
-/// The ids of the peppers that this database's secrets were hashed with. A start with none of them is a start with
-/// the wrong master secret.
+/// A pepper that secrets in this database were hashed with. A server whose master secret derives none of them refuses
+/// to start.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "peppers")]

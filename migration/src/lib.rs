@@ -1,32 +1,30 @@
-//! The schema, one change a file, in the order in which they are applied. A file that has been released is never edited.
+//! The migrations of the database schema, one per file, in the order in which they are applied. A migration that was
+//! released is never edited, and none can be undone: the way back is a backup.
 //!
-//! While an upgrade rolls over several replicas, the old binary runs on the new schema. So a change expands first: it
-//! adds what older binaries can leave alone, and [`OLDEST_BINARY`] stays. What a release has stopped using, a later one
-//! takes away, and raises [`OLDEST_BINARY`] to the level of the release that stopped. A binary refuses to start on a
-//! schema whose oldest binary is newer than itself.
+//! During a rolling upgrade, replicas of the previous release run on the new schema. So a release first only adds
+//! what older binaries can ignore, and leaves [`MIN_BINARY_VERSION`] as it is. A later release removes what the
+//! earlier one stopped using, and raises [`MIN_BINARY_VERSION`] to the schema version of that earlier release. A
+//! binary refuses to start on a schema whose minimum is above its own [`SCHEMA_VERSION`].
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-mod m0001_api_keys;
-mod m0002_audit_events;
-mod m0003_idempotent_requests;
-mod m0004_key_usage;
-mod m0005_schema_level;
+mod m0001_initial_schema;
 
 pub use sea_orm_migration::{MigratorTrait, SchemaManager};
 
 pub struct Migrator;
 
-/// How many migrations this binary knows.
-pub const LEVEL: i32 = 5;
+/// The schema version that this binary creates: the number of its migrations.
+pub const SCHEMA_VERSION: i32 = 1;
 
-/// The level of the oldest binary that can work with the schema as the last migration leaves it.
-pub const OLDEST_BINARY: i32 = 5;
+/// The lowest [`SCHEMA_VERSION`] of a binary that works with the schema as the last migration leaves it.
+pub const MIN_BINARY_VERSION: i32 = 1;
 
-/// A table whose rows are kept in the order of its primary key. PostgreSQL keeps none in order; SQLite, unless told so,
-/// keeps them in an order of its own and the primary key in an index beside, which every insert and look-up pays for.
-fn by_primary_key(manager: &SchemaManager, mut table: TableCreateStatement) -> TableCreateStatement {
+/// Makes SQLite store the rows in the order of their primary key (`WITHOUT ROWID`). By default it stores them in the
+/// order of a hidden row id, with the primary key in a separate index that each insert and lookup pays for. PostgreSQL
+/// has no such choice.
+fn clustered(manager: &SchemaManager, mut table: TableCreateStatement) -> TableCreateStatement {
     if manager.get_database_backend() == DbBackend::Sqlite {
         table.extra("WITHOUT ROWID");
     }
@@ -35,13 +33,7 @@ fn by_primary_key(manager: &SchemaManager, mut table: TableCreateStatement) -> T
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m0001_api_keys::Migration),
-            Box::new(m0002_audit_events::Migration),
-            Box::new(m0003_idempotent_requests::Migration),
-            Box::new(m0004_key_usage::Migration),
-            Box::new(m0005_schema_level::Migration),
-        ]
+        vec![Box::new(m0001_initial_schema::Migration)]
     }
 }
 
@@ -50,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_level_is_the_number_of_migrations() {
-        assert_eq!(Migrator::migrations().len(), LEVEL as usize);
+    fn schema_version_is_the_number_of_migrations() {
+        assert_eq!(Migrator::migrations().len(), SCHEMA_VERSION as usize);
     }
 }

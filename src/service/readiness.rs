@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::service::Service;
-use crate::store::Standing;
+use crate::store::SchemaState;
 
 /// One thing that it takes.
 pub struct Check {
@@ -41,13 +41,14 @@ impl Service {
         };
         let migrations = match migrations {
             None => Check::bad("migrations", "are not known while the store does not answer"),
-            Some(Standing::Ahead { .. }) => {
+            Some(SchemaState::Newer { .. }) => {
                 Check::bad("migrations", "the database is newer than this program; run the newer one")
             }
-            Some(Standing::Behind(missing)) => {
-                Check::bad("migrations", format!("{missing} are not done; run `mintkey migrate`"))
+            Some(SchemaState::Missing) => Check::bad("migrations", "there are no tables; run `mintkey migrate`"),
+            Some(SchemaState::Outdated(pending)) => {
+                Check::bad("migrations", format!("{pending} are not done; run `mintkey migrate`"))
             }
-            Some(Standing::Fits) => Check::good("migrations", "are done"),
+            Some(SchemaState::Current) => Check::good("migrations", "are done"),
         };
         vec![store, migrations, self.issuers_are_ready()]
     }

@@ -55,19 +55,16 @@ fn page(
         .limit(limit)
 }
 
-/// Where the events of changes are; the view that they are read from takes none.
-const CHANGES: &str = "key_changes";
-
 pub async fn record(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
     let mut insert = audit_event::Entity::insert_many(events.iter().map(event_row));
-    insert.query().into_table(CHANGES);
+    insert.query().into_table(audit_event::CHANGES_TABLE);
     insert.exec_without_returning(transaction).await.map(drop)
 }
 
 fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
     audit_event::ActiveModel {
         id: Set(event.id),
-        at: Set(event.at),
+        occurred_at: Set(event.at),
         action: Set(event.action.clone()),
         actor_kind: Set(event.actor.kind.clone()),
         actor_issuer: Set(event.actor.issuer.clone()),
@@ -76,7 +73,7 @@ fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
         key_id: Set(event.key_id),
         owner_issuer: Set(event.owner.issuer.clone()),
         owner_subject: Set(event.owner.subject.clone()),
-        organization: Set(event.owner.organization.clone()),
+        owner_organization: Set(event.owner.organization.clone()),
         request_id: Set(event.request_id.clone()),
         client_address: Set(event.client_address.clone()),
         user_agent: Set(event.user_agent.clone()),
@@ -94,7 +91,7 @@ fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
         .map_err(|error| DbErr::Custom(format!("audit event {} cannot be read: {error}", row.id)))?;
     Ok(AuditEvent {
         id: row.id,
-        at: row.at,
+        at: row.occurred_at,
         action: row.action,
         actor: Actor {
             kind: row.actor_kind,
@@ -106,7 +103,7 @@ fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
         client_address: row.client_address,
         user_agent: row.user_agent,
         key_id: row.key_id,
-        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
+        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
         changes,
     })
 }
@@ -127,7 +124,7 @@ mod tests {
                 let plan = store.plan(page(access, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
                 let [merge, _left, changes, _right, keys] = &plan[..] else { panic!("{plan:?}") };
                 assert_eq!(merge, "MERGE (UNION ALL)");
-                assert!(changes.starts_with("SEARCH key_changes USING "), "{changes}");
+                assert!(changes.starts_with("SEARCH key_change_events USING "), "{changes}");
                 assert!(keys.starts_with("SEARCH api_keys USING "), "{keys}");
             }
         }

@@ -3,7 +3,7 @@
 //! then finds its answer.
 
 use chrono::{DateTime, Utc};
-use entity::idempotent_request::{self, Column};
+use entity::idempotency_record::{self, Column};
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
@@ -18,10 +18,10 @@ pub struct Remembered {
     pub expires_at: DateTime<Utc>,
 }
 
-impl From<idempotent_request::Model> for Remembered {
-    fn from(row: idempotent_request::Model) -> Self {
-        let idempotent_request::Model { id, fingerprint, answer, expires_at } = row;
-        Self { id, fingerprint, answer, expires_at }
+impl From<idempotency_record::Model> for Remembered {
+    fn from(row: idempotency_record::Model) -> Self {
+        let idempotency_record::Model { id, fingerprint, sealed_response, expires_at } = row;
+        Self { id, fingerprint, answer: sealed_response, expires_at }
     }
 }
 
@@ -31,9 +31,9 @@ pub async fn recall(
     id: &[u8],
     now: DateTime<Utc>,
 ) -> Result<Option<Remembered>, DbErr> {
-    let Some(row) = idempotent_request::Entity::find_by_id(id).one(transaction).await? else { return Ok(None) };
+    let Some(row) = idempotency_record::Entity::find_by_id(id).one(transaction).await? else { return Ok(None) };
     if row.expires_at <= now {
-        idempotent_request::Entity::delete_by_id(row.id).exec(transaction).await?;
+        idempotency_record::Entity::delete_by_id(row.id).exec(transaction).await?;
         return Ok(None);
     }
     Ok(Some(row.into()))
@@ -55,20 +55,20 @@ pub async fn remember_or_recall(
 /// Whether the name was free. A transaction that has just taken it is waited for.
 pub async fn remember(transaction: &DatabaseTransaction, new: Remembered) -> Result<bool, DbErr> {
     let Remembered { id, fingerprint, answer, expires_at } = new;
-    let row = idempotent_request::ActiveModel {
+    let row = idempotency_record::ActiveModel {
         id: Set(id),
         fingerprint: Set(fingerprint),
-        answer: Set(answer),
+        sealed_response: Set(answer),
         expires_at: Set(expires_at),
     };
     let unless_taken = OnConflict::column(Column::Id).do_nothing().to_owned();
-    let insert = idempotent_request::Entity::insert(row).on_conflict(unless_taken);
+    let insert = idempotency_record::Entity::insert(row).on_conflict(unless_taken);
     Ok(insert.exec_without_returning(transaction).await? == 1)
 }
 
 impl Store {
     pub async fn answered_before(&self, id: &[u8], now: DateTime<Utc>) -> Result<Option<Remembered>, StoreError> {
-        let request = idempotent_request::Entity::find_by_id(id);
+        let request = idempotency_record::Entity::find_by_id(id);
         let row = self.read(async |database| request.one(database).await).await?;
         Ok(row.filter(|row| now < row.expires_at).map(Remembered::from))
     }
@@ -79,11 +79,11 @@ impl Store {
         loop {
             let over = Query::select()
                 .column(Column::Id)
-                .from(idempotent_request::Entity)
+                .from(idempotency_record::Entity)
                 .and_where(Column::ExpiresAt.lte(now))
                 .limit(BATCH)
                 .to_owned();
-            let forget = idempotent_request::Entity::delete_many().filter(Column::Id.in_subquery(over));
+            let forget = idempotency_record::Entity::delete_many().filter(Column::Id.in_subquery(over));
             let forgotten = self.write(async |transaction| forget.exec(transaction).await).await?;
             if forgotten.rows_affected < BATCH {
                 return Ok(());

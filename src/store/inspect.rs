@@ -4,15 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use entity::pepper;
-use migration::{LEVEL, SchemaManager};
+use migration::SchemaManager;
 use sea_orm::EntityTrait;
 
-use super::{Server, Standing, Store, StoreError, postgres, schema, sqlite};
+use super::{SchemaState, Server, Store, StoreError, postgres, schema, sqlite};
 
 #[derive(Default)]
 pub struct Inspection {
-    /// Nothing, when there are no tables yet.
-    pub schema: Option<Standing>,
+    pub schema: SchemaState,
     /// The peppers that its secrets were hashed with.
     pub peppers: Vec<String>,
     /// Of PostgreSQL.
@@ -37,11 +36,10 @@ impl Store {
                 (postgres::open(options, 1, Arc::default()).await?, Some(server))
             }
         };
-        let schema = schema::standing(&SchemaManager::new(&connection)).await?;
-        let schema = (schema != Standing::Behind(LEVEL)).then_some(schema);
+        let schema = schema::state(&SchemaManager::new(&connection)).await?;
         let peppers = match schema {
-            None => Vec::new(),
-            Some(_) => pepper::Entity::find().all(&connection).await?,
+            SchemaState::Missing => Vec::new(),
+            _ => pepper::Entity::find().all(&connection).await?,
         };
         connection.close().await?;
         Ok(Inspection { schema, server, peppers: peppers.into_iter().map(|pepper| pepper.id).collect() })

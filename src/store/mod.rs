@@ -34,7 +34,7 @@ pub use idempotency::Remembered;
 pub use inspect::Inspection;
 use migration::SchemaManager;
 pub use postgres::Server;
-pub use schema::Standing;
+pub use schema::SchemaState;
 use sea_orm::DatabaseConnection;
 pub use usage::KeyUse;
 
@@ -95,8 +95,8 @@ impl Store {
     }
 
     /// Where the schema stands. Asking that is also the way to know that the database can be asked.
-    pub async fn schema(&self) -> Result<Standing, StoreError> {
-        self.read(async |database| schema::standing(&SchemaManager::new(database)).await).await
+    pub async fn schema(&self) -> Result<SchemaState, StoreError> {
+        self.read(async |database| schema::state(&SchemaManager::new(database)).await).await
     }
 
     pub fn pools(&self) -> Vec<Pool> {

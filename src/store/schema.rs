@@ -1,61 +1,65 @@
-//! Schema: brought up to date at a start, and refused when it is one that this binary cannot live with.
+//! Schema: migrated when a process starts, and rejected when this binary cannot work with it.
 
-use entity::schema_level::{Column, Entity, ID};
-use migration::{LEVEL, Migrator, MigratorTrait, OLDEST_BINARY, SchemaManager};
+use entity::schema_version::{ActiveModel, Column, Entity, ID};
+use migration::{MIN_BINARY_VERSION, Migrator, MigratorTrait, SCHEMA_VERSION, SchemaManager};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DbErr, EntityTrait};
 
 use super::{Store, StoreError};
 
-/// Where a schema stands, as this binary sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// So many migrations are not done.
-    Behind(i32),
-    Fits,
-    /// A newer binary brought it to this level, and it takes one of that level.
-    Ahead {
-        level: i32,
-        oldest_binary: i32,
+/// The state of a database's schema, compared with the schema that this binary creates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SchemaState {
+    /// The database has no tables.
+    #[default]
+    Missing,
+    /// This many migrations are pending.
+    Outdated(i32),
+    Current,
+    /// A newer binary migrated it, and only binaries from `min_binary_version` on can use it.
+    Newer {
+        version: i32,
+        min_binary_version: i32,
     },
 }
 
-pub async fn standing(schema: &SchemaManager<'_>) -> Result<Standing, DbErr> {
-    let found = match schema.has_table("schema_level").await? {
-        true => Entity::find_by_id(ID).one(schema.get_connection()).await?,
-        false => None,
-    };
-    Ok(match found {
-        None => Standing::Behind(LEVEL),
-        Some(found) if found.level < LEVEL => Standing::Behind(LEVEL - found.level),
-        Some(found) if found.oldest_binary > LEVEL => {
-            Standing::Ahead { level: found.level, oldest_binary: found.oldest_binary }
+pub async fn state(schema: &SchemaManager<'_>) -> Result<SchemaState, DbErr> {
+    if !schema.has_table("schema_version").await? {
+        return Ok(SchemaState::Missing);
+    }
+    let row = Entity::find_by_id(ID).one(schema.get_connection()).await?;
+    Ok(match row {
+        None => SchemaState::Missing,
+        Some(row) if row.version < SCHEMA_VERSION => SchemaState::Outdated(SCHEMA_VERSION - row.version),
+        Some(row) if row.min_binary_version > SCHEMA_VERSION => {
+            SchemaState::Newer { version: row.version, min_binary_version: row.min_binary_version }
         }
-        Some(_) => Standing::Fits,
+        Some(_) => SchemaState::Current,
     })
 }
 
 impl Store {
-    /// All migrations are one transaction: a start that is killed leaves the schema as it was, and of starts at once the
-    /// first does the work and the others find it done. A schema that is ahead is left as it is.
+    /// Applies the pending migrations in one transaction, so that a killed process leaves the schema as it was. Of
+    /// processes that start together, the first migrates and the others wait. A newer schema stays as it is.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let transaction = self.begin_alone().await?;
-        match standing(&SchemaManager::new(&transaction)).await? {
-            Standing::Fits => return Ok(()),
-            Standing::Ahead { level, oldest_binary } => {
+        match state(&SchemaManager::new(&transaction)).await? {
+            SchemaState::Current => return Ok(()),
+            SchemaState::Newer { version, min_binary_version } => {
                 return Err(StoreError::Refused(format!(
-                    "the database was brought up to date by a newer mintkey: its schema is at level {level}, which takes a \
-                     binary of level {oldest_binary} or later, and this one's is {LEVEL}; use the newer one"
+                    "a newer mintkey migrated the database to schema version {version}, which requires a binary of \
+                     schema version {min_binary_version} or later; this one has version {SCHEMA_VERSION}; run the newer one"
                 )));
             }
-            Standing::Behind(_) => {}
+            SchemaState::Missing | SchemaState::Outdated(_) => {}
         }
         Migrator::up(&transaction, None).await?;
         let row =
-            entity::schema_level::ActiveModel { id: Set(ID), level: Set(LEVEL), oldest_binary: Set(OLDEST_BINARY) };
-        let renew = OnConflict::column(Column::Id).update_columns([Column::Level, Column::OldestBinary]).to_owned();
-        Entity::insert(row).on_conflict(renew).exec_without_returning(&transaction).await?;
+            ActiveModel { id: Set(ID), version: Set(SCHEMA_VERSION), min_binary_version: Set(MIN_BINARY_VERSION) };
+        let update =
+            OnConflict::column(Column::Id).update_columns([Column::Version, Column::MinBinaryVersion]).to_owned();
+        Entity::insert(row).on_conflict(update).exec_without_returning(&transaction).await?;
         Ok(transaction.commit().await?)
     }
 }

@@ -177,7 +177,7 @@ mod tests {
         let usual = limit("").await;
         // What only this connection knows tells it from another.
         assert!(limit(" = 1000").await < usual);
-        let rolled_back = "INSERT OR ROLLBACK INTO schema_level SELECT * FROM schema_level";
+        let rolled_back = "INSERT OR ROLLBACK INTO schema_version SELECT * FROM schema_version";
         assert!(store.write(async |change| change.execute_unprepared(rolled_back).await).await.is_err());
         assert_eq!(limit("").await, usual);
     }

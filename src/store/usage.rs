@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use entity::{key_usage, secret_use};
+use entity::{key_usage, secret_last_used};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
@@ -25,7 +25,7 @@ pub struct KeyUse {
 const ADD_COUNT: &str = " ON CONFLICT (key_id, day, verdict) DO UPDATE SET count = key_usage.count + excluded.count";
 
 const SET_LAST_USE: &str = " ON CONFLICT (secret_id) DO UPDATE SET last_used_at = excluded.last_used_at \
-                            WHERE secret_uses.last_used_at < excluded.last_used_at";
+                            WHERE secret_last_used.last_used_at < excluded.last_used_at";
 
 impl Store {
     /// Of several replicas that add at once, each takes the locks in the same order, so that none waits for another that
@@ -50,7 +50,7 @@ impl Store {
         });
         let last_uses = last_uses
             .into_iter()
-            .map(|(secret, at)| secret_use::ActiveModel { secret_id: Set(secret), last_used_at: Set(at) });
+            .map(|(secret, at)| secret_last_used::ActiveModel { secret_id: Set(secret), last_used_at: Set(at) });
         self.write(async |transaction| {
             let add = Written::new(transaction.get_database_backend()).insert(counts).text(ADD_COUNT);
             transaction.execute_raw(add.statement()).await?;

@@ -150,8 +150,8 @@ impl Place {
             let secret = Secret::mint(&prefix, &Entropy::from_os().unwrap(), time(number));
             let row = api_key::ActiveModel {
                 secret_hash: Set(peppers.newest().hash(&secret).0.to_vec()),
-                start: Set(secret.start().to_owned()),
-                last4: Set(secret.last4().to_owned()),
+                secret_start: Set(secret.start().to_owned()),
+                secret_last4: Set(secret.last4().to_owned()),
                 ..Default::default()
             };
             let this = api_key::Entity::update_many().set(row).filter(api_key::Column::Id.eq(id(KEY, number)));
@@ -194,10 +194,11 @@ fn rows(backend: DbBackend, first: u64, last: u64) -> String {
             format!("decode(lpad(to_hex({FIRST} + i), 12, '0'), 'hex') || substr(sha256(i::text::bytea), 1, 26)"),
         ),
     };
-    let same = "owner_issuer, organization, scopes, metadata, enabled, start, last4, created_at, updated_at, expires_at, \
-                revoked_at, revoked_by, revoke_reason, deleted_at, revision, secret_created_at, pepper_id, \
-                created_by_kind, created_by_issuer, created_by_subject, created_by_key, created_from_request, \
-                created_from_address, created_from_agent, created_as";
+    let same = "owner_issuer, owner_organization, scopes, metadata, enabled, secret_start, secret_last4, \
+                created_at, updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, \
+                revision, secret_created_at, secret_pepper_id, creation_actor_kind, creation_actor_issuer, \
+                creation_actor_subject, creation_actor_key_id, creation_request_id, \
+                creation_client_address, creation_user_agent, creation_changes";
     format!(
         "INSERT INTO api_keys (id, owner_subject, name, name_words, secret_id, secret_hash, {same}) SELECT {}, \
          CASE WHEN i % 2 = 0 THEN '{OWNER}' ELSE 'user-' || (i / 2 % 1000) END, 'key ' || i, ' key ' || i, {}, {hash}, \

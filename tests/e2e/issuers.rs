@@ -34,11 +34,11 @@ async fn tokens_of_the_provider_make_keys_of_their_subject() {
     for client in ["RS256", "ES256", "PS256", "EdDSA"] {
         is_accepted(&server, &provider.token(client).await).await;
     }
-    let rows = server.rows("SELECT owner_issuer, owner_subject, organization FROM api_keys ORDER BY id").await;
+    let rows = server.rows("SELECT owner_issuer, owner_subject, owner_organization FROM api_keys ORDER BY id").await;
     let column = |name: &str| rows.iter().map(|row| row.try_get("", name).unwrap()).collect::<Vec<String>>();
     assert_eq!(column("owner_issuer"), [(); 4].map(|()| provider.issuer.clone()));
     assert_eq!(column("owner_subject"), ["RS256", "ES256", "PS256", "EdDSA"]);
-    assert_eq!(column("organization"), ["acme"; 4]);
+    assert_eq!(column("owner_organization"), ["acme"; 4]);
     assert_eq!(provider.fetches().await, 1);
 }
 

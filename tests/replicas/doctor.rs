@@ -50,9 +50,11 @@ fn a_database_in_use_is_good_and_one_of_another_version_is_wrong() {
     let ask = || doctor(&site, &url_as(&site, "postgres"), &[]);
     is_content(&ask(), "database", &["up to date"]);
     is_content(&ask(), "master secret", &["fits the database"]);
-    site.query("UPDATE schema_level SET level = 1000, oldest_binary = 1000");
-    says(&ask(), "database", &["newer mintkey", "level 1000"]);
-    site.query("UPDATE schema_level SET level = (SELECT count(*) FROM seaql_migrations) - 1, oldest_binary = 1");
+    site.query("UPDATE schema_version SET version = 1000, min_binary_version = 1000");
+    says(&ask(), "database", &["newer mintkey", "version 1000"]);
+    site.query(
+        "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1",
+    );
     says(&ask(), "database", &["1 changes", "mintkey migrate"]);
 }
 

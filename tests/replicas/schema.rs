@@ -30,8 +30,8 @@ fn many_migrations_at_once_are_done_once() {
         let output = migration.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
-    let (known, level) = ("SELECT count(*) FROM seaql_migrations", "SELECT level FROM schema_level");
-    assert_eq!(site.query(known), site.query(level));
+    let (applied, version) = ("SELECT count(*) FROM seaql_migrations", "SELECT version FROM schema_version");
+    assert_eq!(site.query(applied), site.query(version));
 }
 
 #[tokio::test]
@@ -40,11 +40,11 @@ async fn a_schema_that_is_ahead_is_worked_with_when_it_says_so_and_refused_when_
     assert!(run(&mut site.command(&["migrate"])).status.success());
     // As a later release would leave it that has only added something.
     site.query("INSERT INTO seaql_migrations VALUES ('m9999_of_a_later_release', 0)");
-    site.query("UPDATE schema_level SET level = level + 1");
+    site.query("UPDATE schema_version SET version = version + 1");
     let server = site.replica(&[]);
     server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
 
-    site.query("UPDATE schema_level SET oldest_binary = level");
+    site.query("UPDATE schema_version SET min_binary_version = version");
     for command in ["migrate", "serve"] {
         let output =
             run(site.command(&[command]).args(if command == "serve" { &["--listen", "127.0.0.1:0"][..] } else { &[] }));

@@ -17,7 +17,7 @@ pub enum Kind {
 /// Takes the right to write from everybody else; by [`Kind`].
 pub const LOCK: [&str; 2] = [
     "BEGIN IMMEDIATE",
-    "BEGIN; LOCK TABLE api_keys, former_secrets, secret_uses, peppers, key_changes, idempotent_requests, key_usage IN EXCLUSIVE MODE",
+    "BEGIN; LOCK TABLE api_keys, rotated_secrets, secret_last_used, peppers, key_change_events, idempotency_records, key_usage IN EXCLUSIVE MODE",
 ];
 
 pub fn kind() -> Kind {

@@ -184,7 +184,7 @@ impl Server {
     /// Every row of the tables that a request could change, as text; when a secret was last used is left out.
     pub async fn dump(&self) -> String {
         let mut dump = String::new();
-        for table in ["api_keys", "secrets", "audit_events", "idempotent_requests"] {
+        for table in ["api_keys", "secrets", "audit_events", "idempotency_records"] {
             let line = match database::kind() {
                 Kind::Sqlite => self.columns_of(table).await,
                 Kind::Postgres => "(to_jsonb(t) - 'last_used_at')::text".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::cli::doctor::Opinion;
 use crate::config::DataSettings;
-use crate::store::{Inspection, Standing, Store};
+use crate::store::{Inspection, SchemaState, Store};
 
 pub async fn inspect(url: &Result<String, String>) -> Result<Inspection, String> {
     let url = url.as_ref().map_err(Clone::clone)?;
@@ -17,14 +17,14 @@ pub async fn inspect(url: &Result<String, String>) -> Result<Inspection, String>
 pub fn schema(inspection: &Result<Inspection, String>) -> Opinion {
     let Inspection { schema, server, .. } = inspection.as_ref().map_err(Clone::clone)?;
     match schema {
-        Some(Standing::Fits) => return Ok("it is readable and up to date".into()),
-        Some(Standing::Ahead { level, oldest_binary }) => {
+        SchemaState::Current => return Ok("it is readable and up to date".into()),
+        SchemaState::Newer { version, min_binary_version } => {
             return Err(format!(
-                "a newer mintkey has changed it: its schema is at level {level}, which takes a binary of level \
-                 {oldest_binary} or later; run that one, or restore a backup from before"
+                "a newer mintkey has migrated it to schema version {version}, which requires a binary of version \
+                 {min_binary_version} or later; run that one, or restore a backup from before"
             ));
         }
-        _ => {}
+        SchemaState::Missing | SchemaState::Outdated(_) => {}
     }
     if server.as_ref().is_some_and(|server| !server.may_create) {
         return Err(
@@ -34,7 +34,7 @@ pub fn schema(inspection: &Result<Inspection, String>) -> Opinion {
         );
     }
     match schema {
-        Some(Standing::Behind(missing)) => Err(format!(
+        SchemaState::Outdated(missing) => Err(format!(
             "{missing} changes of its schema are not done; run `mintkey migrate`, or start `mintkey serve`, which does them"
         )),
         _ => Ok("there is none yet; `mintkey serve` makes it".into()),

@@ -1,7 +1,7 @@
 //! Change: an existing key, read and written in one transaction.
 
 use chrono::{DateTime, Utc};
-use entity::{api_key, former_secret};
+use entity::{api_key, rotated_secret};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
@@ -91,11 +91,11 @@ async fn write(
     api_key::Entity::update(rows::key_row(&record.key, newest)).exec_without_returning(transaction).await?;
     for secret in former {
         if !before.into_iter().flat_map(|before| &before.secrets).any(|known| known == secret) {
-            let renew = OnConflict::column(former_secret::Column::Hash)
-                .update_column(former_secret::Column::ExpiresAt)
+            let renew = OnConflict::column(rotated_secret::Column::Hash)
+                .update_column(rotated_secret::Column::ExpiresAt)
                 .to_owned();
-            let row = rows::former_secret_row(record.key.id, secret)?;
-            former_secret::Entity::insert(row).on_conflict(renew).exec_without_returning(transaction).await?;
+            let row = rows::rotated_secret_row(record.key.id, secret)?;
+            rotated_secret::Entity::insert(row).on_conflict(renew).exec_without_returning(transaction).await?;
         }
     }
     audit_events::record(transaction, &events).await?;

@@ -64,7 +64,7 @@ mod tests {
         let plan = store.plan(secrets_of([Uuid::nil()]).build(DbBackend::Sqlite)).await;
         let seeks = [
             "SEARCH k USING INDEX sqlite_autoindex_api_keys_1 (id=?)",
-            "SEARCH f USING INDEX former_secrets_by_key (key_id=?)",
+            "SEARCH r USING INDEX rotated_secrets_by_key (key_id=?)",
         ];
         assert!(seeks.iter().all(|seek| plan.iter().any(|step| step == seek)), "{plan:?}");
     }

@@ -56,7 +56,7 @@ fn page(
     let condition = Condition::all()
         .add_option(equals(Column::OwnerIssuer, &filter.issuer))
         .add_option(equals(Column::OwnerSubject, &filter.subject))
-        .add_option(equals(Column::Organization, &filter.organization))
+        .add_option(equals(Column::OwnerOrganization, &filter.organization))
         .add_option(filter.created_before.map(|time| Column::CreatedAt.lt(time)))
         .add_option(filter.status.map(|status| has_status(status, now)))
         .add_option(after.map(|after| Column::Id.lt(after)));

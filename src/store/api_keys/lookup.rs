@@ -22,7 +22,7 @@ struct Row {
     id: Uuid,
     owner_issuer: String,
     owner_subject: String,
-    organization: Option<String>,
+    owner_organization: Option<String>,
     name: String,
     scopes: String,
     metadata: String,
@@ -38,14 +38,14 @@ struct Row {
 
 /// Of the newest secrets, and of those that a rotation replaced. The last use is a question of its own, which PostgreSQL
 /// answers by the index whatever it believes the tables' sizes to be.
-const KEY: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.organization, k.name, k.scopes, k.metadata, \
+const KEY: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.owner_organization, k.name, k.scopes, k.metadata, \
     k.enabled, k.revoked_at, k.created_at, k.expires_at, ";
 const NEWEST: &str = "k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \
-    (SELECT last_used_at FROM secret_uses u WHERE u.secret_id = k.secret_id) AS last_used_at \
+    (SELECT last_used_at FROM secret_last_used u WHERE u.secret_id = k.secret_id) AS last_used_at \
     FROM api_keys k WHERE k.secret_hash IN ";
-const FORMER: &str = "f.id AS secret_id, f.hash, f.expires_at AS secret_expires_at, \
-    (SELECT last_used_at FROM secret_uses u WHERE u.secret_id = f.id) AS last_used_at \
-    FROM former_secrets f JOIN api_keys k ON k.id = f.key_id WHERE f.hash IN ";
+const FORMER: &str = "r.id AS secret_id, r.hash, r.expires_at AS secret_expires_at, \
+    (SELECT last_used_at FROM secret_last_used u WHERE u.secret_id = r.id) AS last_used_at \
+    FROM rotated_secrets r JOIN api_keys k ON k.id = r.key_id WHERE r.hash IN ";
 
 impl Store {
     /// The key that has a secret with one of these hashes (one secret under each pepper in force, the newest first), and
@@ -105,7 +105,7 @@ fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
         id: row.id,
         scopes: rows::read_scopes(row.id, &row.scopes)?,
         metadata: rows::read_metadata(row.id, &row.metadata)?,
-        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
+        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
         name: KeyName::from_db(row.name),
         standing: KeyStatus::standing(row.revoked_at.is_some(), row.enabled),
         created_at: row.created_at,

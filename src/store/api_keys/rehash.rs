@@ -1,6 +1,6 @@
 //! Rehash: a secret moves from an old pepper to the newest.
 
-use entity::{api_key, former_secret};
+use entity::{api_key, rotated_secret};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
@@ -30,19 +30,19 @@ impl Store {
             change_feed::tell(transaction, &before).await?;
             let row = api_key::ActiveModel {
                 secret_hash: Set(hash.0.to_vec()),
-                pepper_id: Set(pepper_id.to_owned()),
+                secret_pepper_id: Set(pepper_id.to_owned()),
                 ..Default::default()
             };
             let newest = Condition::all().add(api_key::Column::Id.eq(key)).add(api_key::Column::SecretId.eq(id));
             api_key::Entity::update_many().set(row).filter(newest).exec(transaction).await?;
-            let row = former_secret::ActiveModel {
+            let row = rotated_secret::ActiveModel {
                 hash: Set(hash.0.to_vec()),
                 pepper_id: Set(pepper_id.to_owned()),
                 ..Default::default()
             };
             let former =
-                Condition::all().add(former_secret::Column::KeyId.eq(key)).add(former_secret::Column::Id.eq(id));
-            former_secret::Entity::update_many().set(row).filter(former).exec(transaction).await.map(drop)
+                Condition::all().add(rotated_secret::Column::KeyId.eq(key)).add(rotated_secret::Column::Id.eq(id));
+            rotated_secret::Entity::update_many().set(row).filter(former).exec(transaction).await.map(drop)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! Rows: between a table's columns and the domain's words.
 
 use chrono::{DateTime, Utc};
-use entity::{api_key, former_secret, secret};
+use entity::{api_key, rotated_secret, secret};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
@@ -23,13 +23,13 @@ pub struct KeyRow {
     pub id: Uuid,
     owner_issuer: String,
     owner_subject: String,
-    organization: Option<String>,
+    owner_organization: Option<String>,
     name: String,
     scopes: String,
     metadata: String,
     enabled: bool,
-    start: String,
-    last4: String,
+    secret_start: String,
+    secret_last4: String,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
@@ -45,14 +45,14 @@ pub fn new_key_row(key: &ApiKey, secret: &SecretRecord, creation: &AuditEvent) -
     let Actor { kind, issuer, subject, key_id } = &creation.actor;
     let by_owner = *issuer == key.owner.issuer && *subject == key.owner.subject;
     api_key::ActiveModel {
-        created_by_kind: Set(kind.clone()),
-        created_by_issuer: Set((!by_owner).then(|| issuer.clone())),
-        created_by_subject: Set((!by_owner).then(|| subject.clone())),
-        created_by_key: Set(*key_id),
-        created_from_request: Set(creation.request_id.clone()),
-        created_from_address: Set(creation.client_address.clone()),
-        created_from_agent: Set(creation.user_agent.clone()),
-        created_as: Set(audit_events::changes_json(&creation.changes)),
+        creation_actor_kind: Set(kind.clone()),
+        creation_actor_issuer: Set((!by_owner).then(|| issuer.clone())),
+        creation_actor_subject: Set((!by_owner).then(|| subject.clone())),
+        creation_actor_key_id: Set(*key_id),
+        creation_request_id: Set(creation.request_id.clone()),
+        creation_client_address: Set(creation.client_address.clone()),
+        creation_user_agent: Set(creation.user_agent.clone()),
+        creation_changes: Set(audit_events::changes_json(&creation.changes)),
         // Nothing yet, of any new key.
         revoked_at: NotSet,
         revoked_by: NotSet,
@@ -70,14 +70,14 @@ pub fn key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
         id: Set(key.id),
         owner_issuer: Set(key.owner.issuer.clone()),
         owner_subject: Set(key.owner.subject.clone()),
-        organization: Set(key.owner.organization.clone()),
+        owner_organization: Set(key.owner.organization.clone()),
         name: Set(key.name.as_str().to_owned()),
         name_words: Set(words(key.name.as_str()).map(|word| format!(" {word}")).collect()),
         scopes: Set(serde_json::to_string(&scopes).expect("a list of strings can always be written")),
         metadata: Set(key.metadata.to_json()),
         enabled: Set(key.enabled),
-        start: Set(key.start.clone()),
-        last4: Set(key.last4.clone()),
+        secret_start: Set(key.start.clone()),
+        secret_last4: Set(key.last4.clone()),
         created_at: Set(key.created_at),
         updated_at: Set(key.updated_at),
         expires_at: Set(key.expires_at),
@@ -89,7 +89,7 @@ pub fn key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
         secret_id: Set(secret.id),
         secret_hash: Set(secret.hash.0.to_vec()),
         secret_created_at: Set(secret.created_at),
-        pepper_id: Set(secret.pepper_id.clone()),
+        secret_pepper_id: Set(secret.pepper_id.clone()),
         ..Default::default()
     }
 }
@@ -99,11 +99,11 @@ pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
         id: row.id,
         metadata: read_metadata(row.id, &row.metadata)?,
         scopes: read_scopes(row.id, &row.scopes)?,
-        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.organization },
+        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
         name: KeyName::from_db(row.name),
         enabled: row.enabled,
-        start: row.start,
-        last4: row.last4,
+        start: row.secret_start,
+        last4: row.secret_last4,
         created_at: row.created_at,
         updated_at: row.updated_at,
         expires_at: row.expires_at,
@@ -117,9 +117,9 @@ pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
     })
 }
 
-pub fn former_secret_row(key: Uuid, secret: &SecretRecord) -> Result<former_secret::ActiveModel, DbErr> {
+pub fn rotated_secret_row(key: Uuid, secret: &SecretRecord) -> Result<rotated_secret::ActiveModel, DbErr> {
     let no_end = || DbErr::Custom(format!("secret {} was replaced and has no end", secret.id));
-    Ok(former_secret::ActiveModel {
+    Ok(rotated_secret::ActiveModel {
         hash: Set(secret.hash.0.to_vec()),
         id: Set(secret.id),
         key_id: Set(key),

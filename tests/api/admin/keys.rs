@@ -243,9 +243,10 @@ async fn more_keys_than_one_batch_are_all_revoked() {
     let server = Server::start();
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
-    let columns = "owner_issuer, owner_subject, organization, name, name_words, scopes, metadata, enabled, start, last4, \
-                   created_at, updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision, \
-                   secret_created_at, pepper_id, created_by_kind, created_from_request, created_as";
+    let columns = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, \
+                   enabled, secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, \
+                   revoked_by, revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, \
+                   creation_actor_kind, creation_request_id, creation_changes";
     let kind = database::kind() as usize;
     server
         .execute(&format!(

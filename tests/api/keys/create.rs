@@ -39,7 +39,7 @@ async fn key_hash_and_audit_event_are_in_the_database_and_the_secret_is_not() {
     let row = &server.rows("SELECT * FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");
     assert_eq!(row.try_get::<String>("", "owner_subject").unwrap(), "alice");
-    assert_eq!(row.try_get::<String>("", "organization").unwrap(), "acme");
+    assert_eq!(row.try_get::<String>("", "owner_organization").unwrap(), "acme");
     assert_eq!(row.try_get::<String>("", "scopes").unwrap(), r#"["projects:read"]"#);
     let secret = &server.rows("SELECT * FROM secrets").await[0];
     assert_eq!(secret.try_get::<Vec<u8>>("", "hash").unwrap().len(), 32);

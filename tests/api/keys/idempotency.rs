@@ -102,7 +102,7 @@ async fn a_request_that_was_refused_leaves_its_name_free() {
         assert!([403, 422].contains(&answer.status.as_u16()), "{}", answer.text);
         assert_eq!(answer.body["type"], "about:blank");
     }
-    assert_eq!(server.count("idempotent_requests").await, 0);
+    assert_eq!(server.count("idempotency_records").await, 0);
     is_new(&create(&server, &token, NAME, &json!({ "name": "x" })).await);
 }
 
@@ -178,7 +178,7 @@ async fn another_operation_takes_no_notice_of_a_name() {
         let answer = Answer::of(patch.header("idempotency-key", name).json(&json!({ "name": name }))).await;
         assert_eq!((answer.status.as_u16(), &answer.body["name"]), (200, &json!(name)));
     }
-    assert_eq!(server.count("idempotent_requests").await, 0);
+    assert_eq!(server.count("idempotency_records").await, 0);
 }
 
 #[tokio::test]
@@ -188,13 +188,13 @@ async fn after_its_time_a_name_is_free_again() {
     let body = json!({ "name": "x" });
     let first = create(&server, &token, NAME, &body).await;
     let rotated = rotate(&server, &token, &first.body, NAME, &Value::Null).await;
-    let kept = server.rows("SELECT r.expires_at, k.created_at FROM idempotent_requests r, api_keys k").await;
+    let kept = server.rows("SELECT r.expires_at, k.created_at FROM idempotency_records r, api_keys k").await;
     assert_eq!(kept.len(), 2);
     for row in kept {
         let time = |column: &str| row.try_get::<DateTime<Utc>>("", column).unwrap();
         assert_eq!((time("expires_at") - time("created_at")).num_hours(), 24);
     }
-    server.execute("UPDATE idempotent_requests SET expires_at = (SELECT created_at FROM api_keys)").await;
+    server.execute("UPDATE idempotency_records SET expires_at = (SELECT created_at FROM api_keys)").await;
 
     let again = rotate(&server, &token, &first.body, NAME, &json!({ "grace_seconds": 60 })).await;
     is_new(&again);
@@ -204,5 +204,5 @@ async fn after_its_time_a_name_is_free_again() {
     assert_ne!(second.body["id"], first.body["id"]);
     is_replay_of(&create(&server, &token, NAME, &json!({ "name": "y" })).await, &second);
     assert_eq!(server.counts().await, [2, 4, 4]);
-    assert_eq!(server.count("idempotent_requests").await, 2);
+    assert_eq!(server.count("idempotency_records").await, 2);
 }

@@ -142,12 +142,15 @@ async fn the_old_secret_is_safe_to_retire_when_only_the_new_one_was_used_since()
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
     server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await;
-    let old = "secret_id IN (SELECT id FROM former_secrets)";
+    let old = "secret_id IN (SELECT id FROM rotated_secrets)";
     for (used, safe) in [
-        ("INSERT INTO secret_uses SELECT secret_id, secret_created_at FROM api_keys".to_owned(), true),
-        ("INSERT INTO secret_uses SELECT id, created_at FROM former_secrets".to_owned(), true),
-        (format!("UPDATE secret_uses SET last_used_at = (SELECT expires_at FROM former_secrets) WHERE {old}"), false),
-        (format!("DELETE FROM secret_uses WHERE NOT {old}"), false),
+        ("INSERT INTO secret_last_used SELECT secret_id, secret_created_at FROM api_keys".to_owned(), true),
+        ("INSERT INTO secret_last_used SELECT id, created_at FROM rotated_secrets".to_owned(), true),
+        (
+            format!("UPDATE secret_last_used SET last_used_at = (SELECT expires_at FROM rotated_secrets) WHERE {old}"),
+            false,
+        ),
+        (format!("DELETE FROM secret_last_used WHERE NOT {old}"), false),
     ] {
         server.execute(&used).await;
         assert_eq!(shown(&server, &token, &key).await["safe_to_retire"], safe, "{used}");

@@ -32,12 +32,13 @@ async fn a_server_that_was_started_is_live_and_ready() {
 #[tokio::test]
 async fn a_database_of_another_version_is_told() {
     let server = Server::start();
-    server.execute("UPDATE schema_level SET level = 1000, oldest_binary = 1000").await;
+    server.execute("UPDATE schema_version SET version = 1000, min_binary_version = 1000").await;
     let newer = server.get("/readyz", "").await;
     newer.problem(503);
     assert_eq!(failed(&newer), [("migrations", "the database is newer than this program; run the newer one")]);
 
-    let before = "UPDATE schema_level SET level = (SELECT count(*) FROM seaql_migrations) - 1, oldest_binary = 1";
+    let before =
+        "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1";
     server.execute(before).await;
     let older = server.get("/readyz", "").await;
     older.problem(503);

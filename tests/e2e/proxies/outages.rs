@@ -69,10 +69,10 @@ async fn while_the_store_cannot_be_read_it_is_5xx() {
     for kind in KINDS {
         let site = Site::start(kind);
         let key = site.key(&["example:admin"]).await;
-        site.mintkey.execute("ALTER TABLE secret_uses RENAME TO away").await;
+        site.mintkey.execute("ALTER TABLE secret_last_used RENAME TO away").await;
         assert!(site.mintkey.get("/api/auth/forward", secret(&key)).await.status.is_server_error());
         is_5xx(&site, &[("X-API-Key", secret(&key))]);
-        site.mintkey.execute("ALTER TABLE away RENAME TO secret_uses").await;
+        site.mintkey.execute("ALTER TABLE away RENAME TO secret_last_used").await;
         site.passes("/any", &[("X-API-Key", secret(&key))]);
         site.passes("/admin", &[("X-API-Key", secret(&key))]);
     }

@@ -43,7 +43,7 @@ async fn a_key_with_the_scope_makes_keys_of_its_owner() {
     let row = &server.rows("SELECT * FROM api_keys WHERE name = 'child'").await[0];
     assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");
     assert_eq!(row.try_get::<String>("", "owner_subject").unwrap(), "alice");
-    assert_eq!(row.try_get::<String>("", "organization").unwrap(), "acme");
+    assert_eq!(row.try_get::<String>("", "owner_organization").unwrap(), "acme");
     let event = &server.rows("SELECT * FROM audit_events ORDER BY id DESC LIMIT 1").await[0];
     assert_eq!(event.try_get::<String>("", "actor_kind").unwrap(), "key");
     assert_eq!(event.try_get::<uuid::Uuid>("", "actor_key_id").unwrap().to_string(), parent["id"].as_str().unwrap());

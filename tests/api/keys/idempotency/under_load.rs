@@ -39,7 +39,7 @@ async fn of_200_identical_creates_at_once_one_key_is_made_and_all_are_told_of_it
     let replayed = answers.iter().filter(|answer| answer.header("idempotency-replayed") == Some("true"));
     assert_eq!(replayed.count(), 199);
     assert_eq!(server.counts().await, [1, 1, 1]);
-    assert_eq!(server.count("idempotent_requests").await, 1);
+    assert_eq!(server.count("idempotency_records").await, 1);
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn requests_sent_again_after_a_kill_make_exactly_one_key_each() {
     assert_eq!(ids.len(), 6 * REQUESTS);
     let count = 6 * REQUESTS as i64;
     assert_eq!(server.counts().await, [count, count, count]);
-    assert_eq!(server.count("idempotent_requests").await, count);
+    assert_eq!(server.count("idempotency_records").await, count);
     for key in &keys {
         let name = key["name"].as_str().unwrap().to_owned();
         let again = until_answered(url.clone(), token.clone(), name).await;
@@ -145,7 +145,7 @@ mod sqlite {
                 }
             }
         }
-        assert_eq!(server.count("idempotent_requests").await, 2);
+        assert_eq!(server.count("idempotency_records").await, 2);
         assert!(files_with(&server, "planted-where-it-may-be").contains(&"mintkey.db-wal".to_owned()));
         for text in &texts {
             assert_eq!(files_with(&server, text), [""; 0], "{text}");

@@ -11,9 +11,10 @@ const MANY: u64 = 1_000_000;
 
 /// Copies of the key, with ids that grow with the number and of which all are older than its own.
 async fn multiply(server: &Server, key: &Value, subject: &str, count: u64) {
-    let columns = "organization, scopes, metadata, enabled, start, last4, created_at, updated_at, expires_at, revoked_at, \
-                   revoked_by, revoke_reason, deleted_at, revision, secret_created_at, pepper_id, created_by_kind, \
-                   created_from_request, created_as";
+    let columns = "owner_organization, scopes, metadata, enabled, secret_start, secret_last4, created_at, \
+                   updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision, \
+                   secret_created_at, secret_pepper_id, creation_actor_kind, creation_request_id, \
+                   creation_changes";
     let database = server.database().await;
     database
         .execute_unprepared(&format!(

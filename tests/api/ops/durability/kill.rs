@@ -154,7 +154,7 @@ async fn nothing_is_half_done(server: &Server) {
         "deleted_at IS NOT NULL AND revoked_at IS NULL".to_owned(),
         format!("{secrets} <> 1 + {}", events("rotated")),
         "1 <> (SELECT count(*) FROM secrets WHERE key_id = k.id AND expires_at IS NULL)".to_owned(),
-        format!("last4 <> {newest}"),
+        format!("secret_last4 <> {newest}"),
         format!("revision <> 1 + {told}"),
     ] {
         let keys = server.rows(&format!("SELECT id FROM api_keys k WHERE {broken}")).await;

@@ -160,9 +160,10 @@ async fn a_database_of_another_version_is_wrong() {
         sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.unwrap();
         database.close().await.unwrap();
     };
-    change("UPDATE schema_level SET level = 1000, oldest_binary = 1000").await;
-    says(&doctor(data.path(), &[]), "database", &["newer mintkey", "level 1000", "backup"]);
-    change("UPDATE schema_level SET level = (SELECT count(*) FROM seaql_migrations) - 1, oldest_binary = 1").await;
+    change("UPDATE schema_version SET version = 1000, min_binary_version = 1000").await;
+    says(&doctor(data.path(), &[]), "database", &["newer mintkey", "version 1000", "backup"]);
+    change("UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1")
+        .await;
     says(&doctor(data.path(), &[]), "database", &["1 changes", "mintkey migrate"]);
 }
 

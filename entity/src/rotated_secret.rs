@@ -3,7 +3,7 @@ use sea_orm::entity::prelude::*;
 /// A secret that a rotation replaced.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "former_secrets")]
+#[sea_orm(table_name = "rotated_secrets")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub hash: Vec<u8>,

@@ -1,9 +1,9 @@
 use sea_orm::entity::prelude::*;
 
-/// When a secret was last used, as far as it was written.
+/// The last use of a secret, written at most once a minute.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "secret_uses")]
+#[sea_orm(table_name = "secret_last_used")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub secret_id: Uuid,

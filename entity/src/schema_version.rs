@@ -1,19 +1,19 @@
 use sea_orm::entity::prelude::*;
 
-/// How far the schema has been brought, and who can live with that.
+/// The version of the schema, and the binaries that work with it.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "schema_level")]
+#[sea_orm(table_name = "schema_version")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
     /// The number of migrations that were applied.
-    pub level: i32,
-    /// The number of migrations that a binary has to know to work with this schema.
-    pub oldest_binary: i32,
+    pub version: i32,
+    /// The lowest schema version of a binary that works with this schema.
+    pub min_binary_version: i32,
 }
 
-/// Of the only row.
+/// The id of the only row.
 pub const ID: i32 = 1;
 
 impl ActiveModelBehavior for ActiveModel {}
