@@ -15,11 +15,11 @@ use tracing::{Instrument, Span, debug, error, info, warn};
 
 use crate::api::verification::verify;
 use crate::http::body::buffer::{BufferedBody, receive};
-use crate::http::body::is_plain;
 use crate::http::problem::{JSON, PROBLEM_JSON, Problem};
 use crate::http::request_context::{REQUEST_ID, RequestContext};
 use crate::http::router::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
 use crate::http::run_to_completion::RunToCompletion;
+use crate::json::pointer::is_safe_to_echo;
 use crate::service::Service;
 
 pub struct RequestPipeline<E> {
@@ -173,8 +173,11 @@ fn check_query(request: &Request, operation: &Operation) -> Result<(), Problem> 
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split('=').next().unwrap_or_default();
         if !operation.takes(name) {
-            let named =
-                if is_plain(name) { format!("parameter {name}") } else { "parameter that is not known".to_owned() };
+            let named = if is_safe_to_echo(name) {
+                format!("parameter {name}")
+            } else {
+                "parameter that is not known".to_owned()
+            };
             return Err(Problem::bad_request(format!(
                 "The query has a {named}, which this operation does not take; leave it out."
             )));

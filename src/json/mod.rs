@@ -1,3 +1,4 @@
-//! JSON: readers that are stricter than serde_json.
+//! JSON reading that is stricter than serde_json's. Knows nothing of HTTP or of tokens; both read with it.
 
+pub mod pointer;
 pub mod strict;

@@ -1,29 +1,96 @@
-//! JSON as a token may hold it: every object has each member once (RFC 8725, section 2.4: two readers that choose
-//! between duplicates differently see two tokens in one).
+//! A JSON object in which every field name occurs once.
+//!
+//! RFC 8259, section 4, leaves duplicate names open, and two readers that choose differently see two documents in one:
+//! a proxy and this service (a request), or a verifier and an issuer (a token: RFC 8725, section 2.4). serde_json keeps
+//! the last duplicate without a word, so requests and tokens are read here instead.
 
+use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use thiserror::Error;
 
-pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    match serde_json::from_slice(bytes) {
-        Ok(Once(Value::Object(object))) => Some(object),
-        _ => None,
+use crate::json::pointer;
+
+/// What to do with a name that occurs twice in one object, at any depth.
+pub enum OnDuplicate<'p> {
+    /// Fails with [`JsonError::Malformed`] at the second occurrence.
+    Fail,
+    /// Keeps the last value and adds a pointer (RFC 6901) to the list for each further occurrence.
+    Collect(&'p mut Vec<String>),
+}
+
+/// A text that is not a JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum JsonError {
+    /// No bytes, or white space alone.
+    #[error("empty")]
+    Empty,
+    /// JSON of another type.
+    #[error("not an object")]
+    NotAnObject,
+    /// Not JSON (RFC 8259), or a duplicate name under [`OnDuplicate::Fail`].
+    #[error("malformed at line {line}, column {column}")]
+    Malformed {
+        /// Counted from 1.
+        line: usize,
+        /// In bytes, counted from 1; 0 at the start of a line.
+        column: usize,
+    },
+}
+
+/// Parses one JSON object and nothing after it.
+pub fn parse_object(bytes: &[u8], on_duplicate: OnDuplicate<'_>) -> Result<Map<String, Value>, JsonError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(JsonError::Empty);
+    }
+    let on_duplicate = RefCell::new(on_duplicate);
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = Reader { pointer: String::new(), on_duplicate: &on_duplicate }.deserialize(&mut json);
+    match value.and_then(|value| json.end().map(|()| value)) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(JsonError::NotAnObject),
+        Err(error) => Err(JsonError::Malformed { line: error.line(), column: error.column() }),
     }
 }
 
-struct Once(Value);
+/// Reads the value at `pointer`, which is kept only while duplicates are collected.
+struct Reader<'r, 'p> {
+    pointer: String,
+    on_duplicate: &'r RefCell<OnDuplicate<'p>>,
+}
 
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+impl Reader<'_, '_> {
+    fn collects(&self) -> bool {
+        matches!(*self.on_duplicate.borrow(), OnDuplicate::Collect(_))
+    }
+
+    fn child(&self, pointer: impl FnOnce(&str) -> String) -> Self {
+        let pointer = if self.collects() { pointer(&self.pointer) } else { String::new() };
+        Reader { pointer, on_duplicate: self.on_duplicate }
+    }
+
+    fn report_duplicate<E: serde::de::Error>(&self) -> Result<(), E> {
+        match &mut *self.on_duplicate.borrow_mut() {
+            OnDuplicate::Fail => Err(E::custom("a duplicate field")),
+            OnDuplicate::Collect(pointers) => {
+                pointers.push(self.pointer.clone());
+                Ok(())
+            }
+        }
     }
 }
 
-struct Reader;
+impl<'de> DeserializeSeed<'de> for Reader<'_, '_> {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for Reader {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_, '_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,72 +99,128 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((name, Once(value))) = access.next_entry::<String, Once>()? {
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member that stands there twice"));
+        while let Some(name) = access.next_key::<String>()? {
+            let field = self.child(|parent| pointer::field(parent, &name));
+            if object.contains_key(&name) {
+                field.report_duplicate()?;
             }
+            let value = access.next_value_seed(field)?;
+            object.insert(name, value);
         }
         Ok(Value::Object(object))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(Once(item)) = access.next_element()? {
+        while let Some(item) = access.next_element_seed(self.child(|parent| pointer::child(parent, items.len())))? {
             items.push(item);
         }
         Ok(Value::Array(items))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(value.into())
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number without end"))
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn an_object_is_read_as_it_stands() {
-        let text = r#"{"a":[1,-2,0.5,true,null,"x"],"b":{"c":"\u00e9"}}"#;
-        assert_eq!(Value::Object(object(text.as_bytes()).unwrap()), serde_json::from_str::<Value>(text).unwrap());
+    fn duplicates(json: &str) -> Vec<String> {
+        let mut pointers = Vec::new();
+        parse_object(json.as_bytes(), OnDuplicate::Collect(&mut pointers)).unwrap();
+        pointers
     }
 
     #[test]
-    fn what_two_readers_could_read_differently_is_not_read() {
-        for bad in [
-            r#"{"a":1,"a":1}"#,
-            r#"{"a":{"b":1,"b":2}}"#,
-            r#"{"a":[{"b":1,"\u0062":2}]}"#,
-            r#"{"a":1} {}"#,
-            r#"{"a":1e999}"#,
-            r#"{"a":"\ud800"}"#,
-            r#"[]"#,
-            "\u{feff}{}",
-            "",
-        ] {
-            assert!(object(bad.as_bytes()).is_none(), "{bad}");
+    fn parse_object_keeps_every_value() {
+        let text = r#"{"a":[1,-2,0.5,true,null,"x"],"b":{"c":"\u00e9"}}"#;
+        let object = parse_object(text.as_bytes(), OnDuplicate::Fail).unwrap();
+        assert_eq!(Value::Object(object), serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn parse_object_collects_duplicates_at_any_depth() {
+        assert_eq!(duplicates(r#"{"name":"a","name":"b"}"#), ["/name"]);
+        assert_eq!(duplicates(r#"{"metadata":{"a":[{"b":1,"b":1}]}}"#), ["/metadata/a/0/b"]);
+        assert_eq!(duplicates(r#"{"a":{"x":1},"b":{"x":1}}"#), [""; 0]);
+    }
+
+    #[test]
+    fn parse_object_does_not_echo_a_name_that_could_be_a_credential() {
+        let secret = format!("mk_{}", "a".repeat(49));
+        assert_eq!(duplicates(&format!(r#"{{"{secret}":1,"{secret}":2}}"#)), [""]);
+    }
+
+    #[test]
+    fn parse_object_fails_on_the_first_duplicate() {
+        for json in [r#"{"a":1,"a":1}"#, r#"{"a":{"b":1,"b":2}}"#, r#"{"a":[{"b":1,"\u0062":2}]}"#] {
+            let error = parse_object(json.as_bytes(), OnDuplicate::Fail).unwrap_err();
+            assert!(matches!(error, JsonError::Malformed { .. }), "{json}: {error:?}");
         }
-        assert!(object(b"{\"a\":\"\xff\"}").is_none());
+    }
+
+    #[test]
+    fn parse_object_rejects_what_is_not_one_object() {
+        let parse = |json: &[u8]| parse_object(json, OnDuplicate::Collect(&mut Vec::new())).unwrap_err();
+        for json in ["", "  "] {
+            assert_eq!(parse(json.as_bytes()), JsonError::Empty, "{json:?}");
+        }
+        for json in ["[]", "[\"x\"]", "null", "5", "\"x\""] {
+            assert_eq!(parse(json.as_bytes()), JsonError::NotAnObject, "{json}");
+        }
+        for json in [
+            "{",
+            "{} {}",
+            "{\"a\":1} {}",
+            "{\"a\":1,}",
+            "{'a':1}",
+            "\u{feff}{}",
+            "{\"a\":01}",
+            "{\"a\":1e999}",
+            "{\"a\":\"\\ud800\"}",
+        ] {
+            assert!(matches!(parse(json.as_bytes()), JsonError::Malformed { .. }), "{json}");
+        }
+        assert_eq!(parse(b"{\"a\":\n\"\xff\"}"), JsonError::Malformed { line: 2, column: 2 });
+    }
+
+    proptest! {
+        #[test]
+        fn parse_object_of_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_object(&bytes, OnDuplicate::Collect(&mut Vec::new()));
+        }
+
+        #[test]
+        fn parse_object_returns_what_was_written(fields in prop::collection::btree_map("[a-z]{1,5}", "\\PC{0,8}", 0..5)) {
+            let value: Value = fields.into_iter().collect();
+            let mut pointers = Vec::new();
+            let read = parse_object(value.to_string().as_bytes(), OnDuplicate::Collect(&mut pointers)).unwrap();
+            prop_assert_eq!(Value::Object(read), value);
+            prop_assert!(pointers.is_empty());
+        }
     }
 }

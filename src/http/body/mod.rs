@@ -19,10 +19,11 @@ use serde_json::{Map, Value};
 use crate::domain::validation::ValidationError;
 use crate::http::problem::{JSON, Problem, Violation};
 use crate::http::values::{FromJson, ValueError};
+use crate::json::pointer::is_safe_to_echo;
+use crate::json::strict::{JsonError, OnDuplicate, parse_object};
 use buffer::BufferedBody;
 
 pub mod buffer;
-mod strict;
 
 /// The body of a request.
 pub struct JsonRequest<T> {
@@ -122,17 +123,12 @@ impl ObjectReader {
     }
 
     fn finish(self) -> Vec<Violation> {
-        let unknown = self.object.keys().map(|name| match is_plain(name) {
+        let unknown = self.object.keys().map(|name| match is_safe_to_echo(name) {
             true => Violation::new(format!("/{name}"), "is not a member of this body; leave it out"),
             false => Violation::new("", "has a member that is not known; leave it out"),
         });
         self.violations.into_iter().chain(unknown).collect()
     }
-}
-
-/// Whether a name that a client made up can be repeated to it: a plain word, too short to be a credential in the wrong place.
-pub fn is_plain(name: &str) -> bool {
-    (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl<T: FromObject> JsonRequest<T> {
@@ -146,7 +142,10 @@ impl<T: FromObject> JsonRequest<T> {
         if let Some(value) = T::from_plain(&bytes) {
             return Ok(Self { value, bytes });
         }
-        let (object, mut violations) = if absent { Default::default() } else { strict::object(&bytes)? };
+        let mut duplicates = Vec::new();
+        let object = if absent { Map::new() } else { parse_object(&bytes, OnDuplicate::Collect(&mut duplicates))? };
+        let duplicate = |pointer| Violation::new(pointer, "appears more than once; send each field once");
+        let mut violations: Vec<_> = duplicates.into_iter().map(duplicate).collect();
         let mut members = ObjectReader { object, violations: Vec::new() };
         let value = T::from_object(&mut members);
         violations.extend(members.finish());
@@ -154,6 +153,18 @@ impl<T: FromObject> JsonRequest<T> {
             Some(value) if violations.is_empty() => Ok(Self { value, bytes }),
             _ => Err(Problem::unprocessable(violations)),
         }
+    }
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self::bad_request(match error {
+            JsonError::Empty => "The body is empty; send a JSON object.".into(),
+            JsonError::NotAnObject => "The body is JSON, but not an object; send a JSON object.".into(),
+            JsonError::Malformed { line, column } => {
+                format!("The body is not well-formed JSON: look at line {line}, column {column}.")
+            }
+        })
     }
 }
 

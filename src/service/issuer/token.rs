@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use crate::json::strict;
+use crate::json::strict::{OnDuplicate, parse_object};
 use crate::service::issuer::{TokenType, algorithm};
 
 pub struct UnverifiedToken<'t> {
@@ -24,7 +24,7 @@ impl<'t> UnverifiedToken<'t> {
         let (signed, signature) = token.rsplit_once('.')?;
         // More than three parts are another serialization, an encrypted token for one.
         let (header, claims) = signed.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
-        let part = |text| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| strict::object(&bytes));
+        let part = |text| parse_object(&URL_SAFE_NO_PAD.decode(text).ok()?, OnDuplicate::Fail).ok();
         Some(Self { signed, signature, header: Header(part(header)?), claims: part(claims)? })
     }
 
