@@ -11,19 +11,19 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::Tag;
-use crate::api::auth::{Admin, Authorized, Read};
+use crate::api::auth::{Authorized, Read};
 use crate::api::keys::schemas::Owner;
+use crate::api::page::NextPage;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit;
 use crate::http::body::JsonResponse;
-use crate::http::headers::next_link;
 use crate::http::params::{Cursor, Limit};
 use crate::http::problem::{Failure, may_fail};
 use crate::http::values::Time;
-use crate::service::Service;
-use crate::service::audit::{EventFilter, EventPage};
+use crate::service::audit::EventFilter;
+use crate::service::{Service, ServiceError};
 
-pub struct AuditOperations;
+pub struct ListMyAuditEvents;
 
 /// What was done to a key.
 #[derive(Enum, Clone, Copy)]
@@ -55,7 +55,7 @@ impl From<Action> for audit::Action {
 /// Who did it.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
-struct AuditActor {
+pub struct AuditActor {
     /// `user` with a token, `key` with an API key, or `operator` at the command line.
     kind: String,
     /// The issuer of the user, or of the key's owner.
@@ -69,7 +69,7 @@ struct AuditActor {
 /// One change of one key.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
-struct AuditEvent {
+pub struct AuditEvent {
     /// The event's id; ids sort by time.
     id: Uuid,
     /// When it was done.
@@ -113,7 +113,7 @@ impl From<audit::AuditEvent> for AuditEvent {
 /// A page of events, newest first.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
-struct AuditEventList {
+pub struct AuditEventList {
     /// The events.
     #[oai(validator(max_items = 100))]
     items: Vec<AuditEvent>,
@@ -122,10 +122,10 @@ struct AuditEventList {
 }
 
 #[derive(ApiResponse)]
-enum Listed {
+pub enum AuditEventPage {
     /// A page of events.
     #[oai(status = 200)]
-    Listed(
+    Page(
         JsonResponse<AuditEventList>,
         /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
         #[oai(header = "Link")]
@@ -133,10 +133,16 @@ enum Listed {
     ),
 }
 
-const LIST: u32 = may_fail(&[400, 401, 403, 500, 503]);
+/// The query of both lists of events.
+pub struct EventQuery {
+    pub key_id: Option<Uuid>,
+    pub action: Option<Action>,
+    pub cursor: Option<Cursor>,
+    pub limit: Option<Limit>,
+}
 
 #[OpenApi(tag = "Tag::Audit")]
-impl AuditOperations {
+impl ListMyAuditEvents {
     /// List my audit events
     ///
     /// What was changed in the caller's keys, deleted ones too, newest first. A caller who is itself an API key needs
@@ -156,44 +162,23 @@ impl AuditOperations {
         key_id: Query<Option<Uuid>>,
         /// Only events of this kind.
         action: Query<Option<Action>>,
-    ) -> Result<Listed, Failure<LIST>> {
-        let filter = EventFilter { key_id: key_id.0, action: action.0.map(Into::into) };
-        let access = AccessFilter::Owner(&caller.0.owner);
-        let limit = limit.0.unwrap_or_default().0;
-        Ok(listed(request, service.list_events(access, &filter, cursor.0.map(|Cursor(id)| id), limit).await?))
-    }
-
-    /// List all audit events
-    ///
-    /// What was changed in the keys of all owners, newest first. Needs the scope `api-keys:admin`.
-    #[oai(path = "/admin/audit-events", method = "get", operation_id = "list_all_audit_events")]
-    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
-    async fn all(
-        &self,
-        _caller: Authorized<Admin>,
-        Data(service): Data<&Arc<Service>>,
-        request: &Request,
-        /// At most how many events to answer.
-        limit: Query<Option<Limit>>,
-        /// Where to go on: the `next_cursor` of the page before.
-        cursor: Query<Option<Cursor>>,
-        /// Only events of the key with this id.
-        key_id: Query<Option<Uuid>>,
-        /// Only events of this kind.
-        action: Query<Option<Action>>,
-    ) -> Result<Listed, Failure<LIST>> {
-        let filter = EventFilter { key_id: key_id.0, action: action.0.map(Into::into) };
-        let limit = limit.0.unwrap_or_default().0;
-        Ok(listed(
-            request,
-            service.list_events(AccessFilter::Any, &filter, cursor.0.map(|Cursor(id)| id), limit).await?,
-        ))
+    ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+        let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
+        Ok(event_page(request, service, AccessFilter::Owner(&caller.0.owner), query).await?)
     }
 }
 
-fn listed(request: &Request, page: EventPage) -> Listed {
-    let next_cursor = page.next.map(|id| Cursor(id).to_string());
-    let link = next_cursor.as_deref().map(|cursor| next_link(request, cursor));
+/// Reads a page of the events that `access` admits.
+pub async fn event_page(
+    request: &Request,
+    service: &Service,
+    access: AccessFilter<'_>,
+    query: EventQuery,
+) -> Result<AuditEventPage, ServiceError> {
+    let filter = EventFilter { key_id: query.key_id, action: query.action.map(Into::into) };
+    let after = query.cursor.map(|Cursor(id)| id);
+    let page = service.list_events(access, &filter, after, query.limit.unwrap_or_default().0).await?;
+    let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);
     let items = page.events.into_iter().map(AuditEvent::from).collect();
-    Listed::Listed(JsonResponse(AuditEventList { items, next_cursor }), link)
+    Ok(AuditEventPage::Page(JsonResponse(AuditEventList { items, next_cursor }), link))
 }

@@ -1,15 +1,21 @@
-//! API: the product over HTTP, by the reference in `openapi.yaml`. One `#[OpenApi]` implementation and its schemas a tag.
+//! API: the product over HTTP, as `openapi.yaml` describes it. One file per operation: its request, its response and its handler.
 
 pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod health;
 pub mod keys;
+pub mod page;
 pub mod self_key;
 pub mod usage;
 pub mod verification;
 
-use poem_openapi::{OpenApiService, Tags};
+use std::collections::HashMap;
+
+use poem::endpoint::BoxEndpoint;
+use poem::http::Method;
+use poem_openapi::registry::{MetaApi, MetaPath, Registry};
+use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 /// What every operation's path begins with.
 pub const BASE: &str = "/api";
@@ -27,33 +33,64 @@ pub enum Tag {
     Administration,
 }
 
-pub type Operations = (
-    keys::KeyOperations,
-    self_key::SelfOperations,
-    usage::UsageOperations,
-    verification::verify::VerifyOperations,
-    verification::forward_auth::ForwardOperations,
-    verification::introspect::IntrospectOperations,
-    audit::AuditOperations,
-    admin::AdminOperations,
-);
+/// Every operation of the API.
+#[derive(Clone, Copy)]
+pub struct Operations;
 
-pub fn operations() -> Operations {
-    (
-        keys::KeyOperations,
-        self_key::SelfOperations,
-        usage::UsageOperations,
-        verification::verify::VerifyOperations,
-        verification::forward_auth::ForwardOperations,
-        verification::introspect::IntrospectOperations,
-        audit::AuditOperations,
-        admin::AdminOperations,
-    )
+/// Gathers the operations, each a unit struct with an `#[OpenApi]` implementation of its own.
+macro_rules! operations {
+    ($($operation:path),* $(,)?) => {
+        impl OpenApi for Operations {
+            fn meta() -> Vec<MetaApi> {
+                merge_paths([$(<$operation>::meta()),*])
+            }
+
+            fn register(registry: &mut Registry) {
+                $(<$operation>::register(registry);)*
+            }
+
+            fn add_routes(self, routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
+                $($operation.add_routes(routes);)*
+            }
+        }
+    };
+}
+
+operations![
+    keys::create::CreateKey,
+    keys::list::ListKeys,
+    keys::get::GetKey,
+    keys::update::UpdateKey,
+    keys::revoke::RevokeKey,
+    keys::delete::DeleteKey,
+    keys::rotate::RotateKey,
+    self_key::SelfOperations,
+    usage::GetKeyUsage,
+    verification::verify::VerifyKey,
+    verification::forward_auth::CheckForwarded,
+    verification::introspect::IntrospectToken,
+    audit::ListMyAuditEvents,
+    admin::audit::ListAllAuditEvents,
+    admin::keys::AdminKeyOperations,
+    admin::bulk_revoke::BulkRevokeKeys,
+];
+
+/// Merges the operations on one path. poem-openapi writes a path once per implementation, and of equal names in a JSON
+/// object most readers keep the last.
+fn merge_paths(apis: impl IntoIterator<Item = Vec<MetaApi>>) -> Vec<MetaApi> {
+    let mut paths: Vec<MetaPath> = Vec::new();
+    for path in apis.into_iter().flatten().flat_map(|api| api.paths) {
+        match paths.iter_mut().find(|merged| merged.path == path.path) {
+            Some(merged) => merged.operations.extend(path.operations),
+            None => paths.push(path),
+        }
+    }
+    vec![MetaApi { paths }]
 }
 
 /// The operations and what the document says of them as a whole.
 pub fn service() -> OpenApiService<Operations, ()> {
-    OpenApiService::new(operations(), "mintkey", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new(Operations, "mintkey", env!("CARGO_PKG_VERSION"))
         .description(include_str!("../openapi/description.md"))
         .contact(poem_openapi::ContactObject::new().name("The mintkey maintainers"))
         .license(poem_openapi::LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))

@@ -7,8 +7,7 @@ use poem_openapi::OpenApi;
 
 use crate::api::Tag;
 use crate::api::auth::{ApiKeyOnly, Authorized};
-use crate::api::keys::found;
-use crate::api::keys::schemas::{Deleted, Found};
+use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
@@ -28,9 +27,9 @@ impl SelfOperations {
         &self,
         caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
-    ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?).await?;
-        Ok(found(record, service))
+        Ok(key_response(record, service))
     }
 
     /// Revoke the key that makes this request
@@ -42,11 +41,11 @@ impl SelfOperations {
         caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
         origin: AuditOrigin,
-    ) -> Result<Deleted, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<NoContent, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let reason = Some("by the key itself".to_owned());
         service.revoke_key(&audit, AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, reason).await?;
-        Ok(Deleted::Deleted)
+        Ok(NoContent::NoContent)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 use crate::service::usage::DailyUsage;
 
-pub struct UsageOperations;
+pub struct GetKeyUsage;
 
 /// How often a key was found not to be good, by reason.
 #[derive(Object, Default)]
@@ -73,17 +73,17 @@ struct ApiKeyUsage {
 }
 
 #[derive(ApiResponse)]
-enum Found {
+enum UsageResponse {
     /// What was counted.
     #[oai(status = 200)]
-    Found(JsonResponse<ApiKeyUsage>),
+    Usage(JsonResponse<ApiKeyUsage>),
 }
 
 /// A range is at most a leap year; the answer says which days were looked at.
 const MAX_BEFORE: Days = Days::new(365);
 
 #[OpenApi(tag = "Tag::ApiKeys")]
-impl UsageOperations {
+impl GetKeyUsage {
     /// Get the usage of one of my API keys
     ///
     /// How often the key was verified, day by day (UTC), by what was answered; the last 30 days unless told otherwise.
@@ -99,12 +99,12 @@ impl UsageOperations {
         from: Query<Option<Day>>,
         /// The last day (UTC); today if absent. At most the 366 days that end with it are looked at.
         to: Query<Option<Day>>,
-    ) -> Result<Found, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
+    ) -> Result<UsageResponse, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
         let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);
         let from = from.0.map(|Day(day)| day).or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));
         let days = service.key_usage(AccessFilter::Owner(&caller.0.owner), id.0, from, to).await?;
         let days = days.into_iter().map(UsageDay::from).collect();
-        Ok(Found::Found(JsonResponse(ApiKeyUsage { from, to, days })))
+        Ok(UsageResponse::Usage(JsonResponse(ApiKeyUsage { from, to, days })))
     }
 }

@@ -10,7 +10,7 @@ use poem::http::{Method, StatusCode};
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
-use crate::api::{BASE, Operations, operations};
+use crate::api::{BASE, Operations};
 use crate::openapi::swagger_ui::SIGNED_IN;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
@@ -60,7 +60,7 @@ impl RouteTable {
     /// Adds the operations of the API, and the given paths that take a plain GET.
     pub fn with_api(mut self, pages: &[&str], metrics: &Metrics) -> Self {
         let mut endpoints = HashMap::new();
-        operations().add_routes(&mut endpoints);
+        Operations.add_routes(&mut endpoints);
         let mut routes = Vec::new();
         for path in Operations::meta().into_iter().flat_map(|api| api.paths) {
             let mut methods = endpoints.remove(&path.path).unwrap_or_default();

@@ -1,9 +1,8 @@
-//! Schemas: what the operations on keys answer.
+//! Schemas: a key as the API shows it.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::types::Example;
-use poem_openapi::{ApiResponse, Enum, Object};
-use serde::Serialize;
+use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
 use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, SecretRecord};
@@ -12,59 +11,7 @@ use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
-use crate::http::body::{JsonResponse, PreserializedJson};
 use crate::http::values::Time;
-use crate::service::keys::IssuedKey;
-
-/// A key with a new secret: the deployment's prefix, 43 base62 characters that nobody can guess and a checksum of 6.
-#[derive(Object, Serialize)]
-#[oai(skip_serializing_if_is_none, example)]
-pub struct ApiKeyCreateResponse {
-    /// The key's id (a UUID of version 7), which never changes.
-    id: Uuid,
-    /// The API key secret (shown only once)
-    #[oai(validator(pattern = "^[a-z0-9]+(_[a-z0-9]+)*_[0-9A-Za-z]{49}$"))]
-    key: String,
-    /// The label, as it is stored.
-    name: String,
-    /// When the key was made.
-    created_at: Time,
-    /// What the secret begins with: enough to tell keys apart later.
-    start: String,
-    /// The secret's last four characters.
-    #[oai(validator(min_length = 4, max_length = 4))]
-    last4: String,
-    /// What the key may be used for.
-    scopes: Scopes,
-    /// Your own object.
-    metadata: Metadata,
-    /// The first instant at which the key is no longer good; absent when there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Time>,
-}
-
-impl From<IssuedKey> for ApiKeyCreateResponse {
-    fn from(IssuedKey { key, secret, .. }: IssuedKey) -> Self {
-        Self {
-            id: key.id,
-            key: secret.expose().to_owned(),
-            name: key.name.as_str().to_owned(),
-            created_at: Time(key.created_at),
-            start: key.start,
-            last4: key.last4,
-            scopes: key.scopes,
-            metadata: key.metadata,
-            expires_at: key.expires_at.map(Time),
-        }
-    }
-}
-
-impl Example for ApiKeyCreateResponse {
-    fn example() -> Self {
-        let secret = example_secret();
-        IssuedKey { key: example_key(&secret), secret, replayed: false }.into()
-    }
-}
 
 impl Example for ApiKey {
     fn example() -> Self {
@@ -74,11 +21,11 @@ impl Example for ApiKey {
     }
 }
 
-fn example_secret() -> Secret<'static> {
+pub fn example_secret() -> Secret<'static> {
     Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH)
 }
 
-fn example_key(secret: &Secret<'_>) -> DomainKey {
+pub fn example_key(secret: &Secret<'_>) -> DomainKey {
     let time = |text| DateTime::parse_from_rfc3339(text).expect("the example is a time").to_utc();
     DomainKey {
         id: Uuid::from_u128(0x0199_b3a0_5c1e_7cc2_9d5e_2f6f_7c1b_8f11),
@@ -253,81 +200,5 @@ impl ApiKey {
         let secrets = record.live_secrets(now).map(SecretSummary::from).collect();
         let safe_to_retire = record.safe_to_retire(now);
         Self { secrets: Some(secrets), safe_to_retire, ..Self::new(record.key, now) }
-    }
-}
-
-/// A page of keys, newest first.
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-pub struct ApiKeyList {
-    /// The keys.
-    #[oai(validator(max_items = 100))]
-    pub items: Vec<ApiKey>,
-    /// What to send as `cursor` for the next page; absent on the last.
-    pub next_cursor: Option<String>,
-}
-
-#[derive(ApiResponse)]
-pub enum Issued {
-    /// Created
-    #[oai(status = 201)]
-    Issued(
-        PreserializedJson<ApiKeyCreateResponse>,
-        /// Where the key is found from now on.
-        #[oai(header = "Location")]
-        String,
-        /// Always `no-store`: no cache may keep the secret.
-        #[oai(header = "Cache-Control")]
-        String,
-        /// `true` when this is the answer to an earlier request with the same `Idempotency-Key`.
-        #[oai(header = "Idempotency-Replayed")]
-        Option<String>,
-    ),
-}
-
-#[derive(ApiResponse)]
-pub enum Found {
-    /// The key, as it is now.
-    #[oai(status = 200)]
-    Found(
-        JsonResponse<ApiKey>,
-        /// The key's revision, for `If-Match`.
-        #[oai(header = "ETag")]
-        String,
-    ),
-}
-
-#[derive(ApiResponse)]
-pub enum Listed {
-    /// A page of keys.
-    #[oai(status = 200)]
-    Listed(
-        JsonResponse<ApiKeyList>,
-        /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
-        #[oai(header = "Link")]
-        Option<String>,
-    ),
-}
-
-#[derive(ApiResponse)]
-pub enum Deleted {
-    /// The key is revoked and gone.
-    #[oai(status = 204)]
-    Deleted,
-}
-
-#[cfg(test)]
-mod tests {
-    use poem_openapi::types::ToJSON;
-
-    use super::*;
-
-    #[test]
-    fn the_answer_to_a_create_is_written_as_the_document_describes_it() {
-        let ends = ApiKeyCreateResponse::example();
-        let endless = ApiKeyCreateResponse { expires_at: None, ..ApiKeyCreateResponse::example() };
-        for answer in [ends, endless] {
-            assert_eq!(serde_json::to_string(&answer).unwrap(), answer.to_json_string());
-        }
     }
 }

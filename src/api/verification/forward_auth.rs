@@ -18,7 +18,7 @@ use crate::http::problem::{Failure, Problem, may_fail};
 use crate::service::Service;
 use crate::service::verify::cached_key::CachedKey;
 
-pub struct ForwardOperations;
+pub struct CheckForwarded;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -118,7 +118,7 @@ impl<'a> ApiExtractor<'a> for RequiredScope {
 /// Every header is always there, empty where there is nothing to say: a proxy that copies them overwrites whatever the
 /// client sent under the same name.
 #[derive(ApiResponse)]
-enum Allowed {
+enum ForwardAllowed {
     /// The key is good: let the request through.
     #[oai(status = 200)]
     Allowed(
@@ -140,7 +140,7 @@ enum Allowed {
     ),
 }
 
-impl From<&CachedKey> for Allowed {
+impl From<&CachedKey> for ForwardAllowed {
     fn from(key: &CachedKey) -> Self {
         let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
         Self::Allowed(
@@ -164,7 +164,7 @@ fn visible(text: &str) -> String {
 }
 
 #[OpenApi(tag = "Tag::Verification")]
-impl ForwardOperations {
+impl CheckForwarded {
     /// Check the key of a proxied request
     ///
     /// For nginx `auth_request`, Caddy `forward_auth`, HAProxy, Traefik and Envoy: the proxy sends its client's headers
@@ -179,11 +179,11 @@ impl ForwardOperations {
         Data(service): Data<&Arc<Service>>,
         /// Scopes that the key must hold, separated by spaces; set in the proxy's configuration.
         required_scope: RequiredScope,
-    ) -> Result<Allowed, Failure<{ may_fail(&[400, 401, 403, 408, 413, 500, 503]) }>> {
+    ) -> Result<ForwardAllowed, Failure<{ may_fail(&[400, 401, 403, 408, 413, 500, 503]) }>> {
         let RequiredScope(required) = required_scope;
         let decision = service.verify(&key.0, &required).await?;
         match (decision.verdict, decision.known) {
-            (Verdict::Valid, Some(known)) => Ok(Allowed::from(&*known)),
+            (Verdict::Valid, Some(known)) => Ok(ForwardAllowed::from(&*known)),
             (Verdict::InsufficientScope, Some(known)) => {
                 Err(Problem::insufficient_scope(&missing(&required, &known)).into())
             }

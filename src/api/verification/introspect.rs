@@ -20,7 +20,7 @@ use crate::http::problem::{Failure, Problem, may_fail};
 use crate::service::Service;
 use crate::service::verify::cached_key::CachedKey;
 
-pub struct IntrospectOperations;
+pub struct IntrospectToken;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -121,14 +121,14 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
 }
 
 #[derive(ApiResponse)]
-enum Introspected {
+enum IntrospectionResult {
     /// What the token stands for, or that it is not active.
     #[oai(status = 200)]
     Introspected(JsonResponse<IntrospectionResponse>),
 }
 
 #[OpenApi(tag = "Tag::Verification")]
-impl IntrospectOperations {
+impl IntrospectToken {
     /// Introspect a token
     ///
     /// Token introspection by RFC 7662, for gateways that speak OAuth. The token is an API key of this service; the
@@ -139,12 +139,12 @@ impl IntrospectOperations {
         _caller: Authorized<Verify>,
         Data(service): Data<&Arc<Service>>,
         token: IntrospectedToken,
-    ) -> Result<Introspected, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 500, 503]) }>> {
+    ) -> Result<IntrospectionResult, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 500, 503]) }>> {
         let decision = service.verify(&token.0, &Scopes::default()).await?;
         let answer = match decision.known {
             Some(known) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*known),
             _ => INACTIVE,
         };
-        Ok(Introspected::Introspected(JsonResponse(answer)))
+        Ok(IntrospectionResult::Introspected(JsonResponse(answer)))
     }
 }

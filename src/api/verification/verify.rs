@@ -29,7 +29,7 @@ use crate::service::Service;
 use crate::service::verify::cached_key::CachedKey;
 use crate::service::verify::{Answers, Decision};
 
-pub struct VerifyOperations;
+pub struct VerifyKey;
 
 /// A key that a client presented.
 #[derive(Object)]
@@ -151,9 +151,9 @@ impl From<&CachedKey> for ApiKeyVerifyResponse {
 }
 
 /// The verdict, rendered.
-struct Verified(Bytes);
+struct VerifyResponse(Bytes);
 
-impl Verified {
+impl VerifyResponse {
     fn new(Decision { verdict, known }: Decision, answers: &Answers) -> Self {
         let render = |answer: ApiKeyVerifyResponse| Bytes::from(answer.to_json_string());
         match known {
@@ -165,7 +165,7 @@ impl Verified {
     }
 }
 
-impl Payload for Verified {
+impl Payload for VerifyResponse {
     const CONTENT_TYPE: &'static str = JSON;
 
     fn schema_ref() -> MetaSchemaRef {
@@ -173,13 +173,13 @@ impl Payload for Verified {
     }
 }
 
-impl IntoResponse for Verified {
+impl IntoResponse for VerifyResponse {
     fn into_response(self) -> Response {
         Response::builder().content_type(JSON).body(self.0)
     }
 }
 
-impl ApiResponse for Verified {
+impl ApiResponse for VerifyResponse {
     fn meta() -> MetaResponses {
         let content = vec![MetaMediaType { content_type: JSON, schema: Self::schema_ref() }];
         let description = "What is known of the key. One that cannot be used is an answer, too.";
@@ -193,7 +193,7 @@ impl ApiResponse for Verified {
 }
 
 #[OpenApi(tag = "Tag::Verification")]
-impl VerifyOperations {
+impl VerifyKey {
     /// Verify an API key
     ///
     /// Whether a key that a client presented is good, now and for these scopes. For gateways and other services: the
@@ -207,10 +207,10 @@ impl VerifyOperations {
         _caller: Authorized<Verify>,
         Data(service): Data<&Arc<Service>>,
         body: JsonRequest<ApiKeyVerifyRequest>,
-    ) -> Result<Verified, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
+    ) -> Result<VerifyResponse, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
         let ApiKeyVerifyRequest { key: PresentedKey(key), scopes } = body.value;
         let decision = service.verify(&key, &scopes.unwrap_or_default()).await?;
-        Ok(Verified::new(decision, &service.answers))
+        Ok(VerifyResponse::new(decision, &service.answers))
     }
 }
 
@@ -224,7 +224,7 @@ pub async fn direct(
 ) -> poem::Result<Response> {
     let caller = Authorized::check(request, service, context).await?;
     let body = JsonRequest::read(request, received)?;
-    let verified = VerifyOperations.verify(caller, Data(service), body).await;
+    let verified = VerifyKey.verify(caller, Data(service), body).await;
     Ok(verified.map_err(poem::Error::from)?.into_response())
 }
 

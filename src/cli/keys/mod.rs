@@ -13,7 +13,8 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::api::keys::schemas::{ApiKey, ApiKeyCreateResponse};
+use crate::api::keys::responses::ApiKeyCreateResponse;
+use crate::api::keys::schemas::ApiKey;
 use crate::cli::Failure;
 use crate::config::{self, DataSettings, KeySettings};
 use crate::domain::access::AccessFilter;

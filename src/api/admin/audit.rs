@@ -1,0 +1,45 @@
+//! Audit of all owners: what was changed in every key.
+
+use std::sync::Arc;
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Query;
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::audit::{Action, AuditEventPage, EventQuery, event_page};
+use crate::api::auth::{Admin, Authorized};
+use crate::domain::access::AccessFilter;
+use crate::http::params::{Cursor, Limit};
+use crate::http::problem::{Failure, may_fail};
+use crate::service::Service;
+
+pub struct ListAllAuditEvents;
+
+#[OpenApi(tag = "Tag::Audit")]
+impl ListAllAuditEvents {
+    /// List all audit events
+    ///
+    /// What was changed in the keys of all owners, newest first. Needs the scope `api-keys:admin`.
+    #[oai(path = "/admin/audit-events", method = "get", operation_id = "list_all_audit_events")]
+    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
+    async fn all(
+        &self,
+        _caller: Authorized<Admin>,
+        Data(service): Data<&Arc<Service>>,
+        request: &Request,
+        /// At most how many events to answer.
+        limit: Query<Option<Limit>>,
+        /// Where to go on: the `next_cursor` of the page before.
+        cursor: Query<Option<Cursor>>,
+        /// Only events of the key with this id.
+        key_id: Query<Option<Uuid>>,
+        /// Only events of this kind.
+        action: Query<Option<Action>>,
+    ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+        let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
+        Ok(event_page(request, service, AccessFilter::Any, query).await?)
+    }
+}

@@ -1,0 +1,109 @@
+//! Bulk revoke: revokes every key that matches a filter.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use crate::api::Tag;
+use crate::api::auth::{Admin, Authorized};
+use crate::domain::audit::AuditContext;
+use crate::domain::validation::ValidationError;
+use crate::http::body::{FromObject, JsonRequest, JsonResponse, ObjectReader};
+use crate::http::problem::{Failure, may_fail};
+use crate::http::request_context::AuditOrigin;
+use crate::http::values::{Identifier, Reason, Time};
+use crate::service::Service;
+use crate::service::keys::KeyFilter;
+
+pub struct BulkRevokeKeys;
+
+/// Which keys to revoke.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+struct ApiKeyBulkRevokeRequest {
+    /// Only keys made under tokens of this issuer.
+    issuer: Option<Identifier>,
+    /// Only keys of this user.
+    subject: Option<Identifier>,
+    /// Only keys of this organisation.
+    organization: Option<Identifier>,
+    /// Only keys made before this time.
+    created_before: Option<Time>,
+    /// For whoever asks later: 1 to 255 characters, by the rules of a name.
+    reason: Option<Reason>,
+    /// Count the keys and leave them as they are; `false` if absent.
+    #[oai(default)]
+    dry_run: bool,
+}
+
+impl FromObject for ApiKeyBulkRevokeRequest {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
+        let request = Self {
+            issuer: members.optional("issuer")?,
+            subject: members.optional("subject")?,
+            organization: members.optional("organization")?,
+            created_before: members.optional("created_before")?,
+            reason: members.optional("reason")?,
+            dry_run: members.optional("dry_run")?.unwrap_or_default(),
+        };
+        // A filter forgotten would be every key there is.
+        let filtered = request.issuer.is_some()
+            || request.subject.is_some()
+            || request.organization.is_some()
+            || request.created_before.is_some();
+        if !filtered {
+            members.break_body(&ValidationError::new("must name issuer, subject, organization or created_before"));
+        }
+        Some(request)
+    }
+}
+
+/// What a revocation by filter did.
+#[derive(Object)]
+struct ApiKeyBulkRevokeResponse {
+    /// Keys that the filter matches and that were not revoked before.
+    matched: u64,
+    /// Keys that were revoked now: all that matched, or none in a dry run.
+    revoked: u64,
+    /// Whether it was a dry run.
+    dry_run: bool,
+}
+
+#[derive(ApiResponse)]
+enum BulkRevokeResponse {
+    /// The keys are revoked, or counted.
+    #[oai(status = 200)]
+    Revoked(JsonResponse<ApiKeyBulkRevokeResponse>),
+}
+
+#[OpenApi(tag = "Tag::Administration")]
+impl BulkRevokeKeys {
+    /// Revoke all keys that match
+    ///
+    /// For the day something leaked: every key that all the given members match. At least one must be given. Try it with
+    /// `dry_run` first.
+    #[oai(path = "/admin/api-keys/revoke", method = "post", operation_id = "revoke_api_keys")]
+    async fn revoke_matching(
+        &self,
+        caller: Authorized<Admin>,
+        Data(service): Data<&Arc<Service>>,
+        origin: AuditOrigin,
+        body: JsonRequest<ApiKeyBulkRevokeRequest>,
+    ) -> Result<BulkRevokeResponse, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let ApiKeyBulkRevokeRequest { issuer, subject, organization, created_before, reason, dry_run } = body.value;
+        let name = |identifier: Option<Identifier>| identifier.map(|Identifier(text)| text);
+        let filter = KeyFilter {
+            issuer: name(issuer),
+            subject: name(subject),
+            organization: name(organization),
+            created_before: created_before.map(|Time(time)| time),
+            ..KeyFilter::default()
+        };
+        let reason = reason.map(|Reason(text)| text);
+        let done = service.revoke_keys(&audit, &filter, reason, dry_run).await?;
+        let answer = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
+        Ok(BulkRevokeResponse::Revoked(JsonResponse(answer)))
+    }
+}

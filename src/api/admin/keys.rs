@@ -1,0 +1,101 @@
+//! Administration: the keys of all owners, one at a time.
+
+use std::sync::Arc;
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Path, Query};
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Admin, Authorized};
+use crate::api::keys::requests::ApiKeyRevokeRequest;
+use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response};
+use crate::api::keys::schemas::Status;
+use crate::domain::access::AccessFilter;
+use crate::domain::audit::AuditContext;
+use crate::http::body::JsonRequest;
+use crate::http::params::{Cursor, Limit};
+use crate::http::problem::{Failure, may_fail};
+use crate::http::request_context::AuditOrigin;
+use crate::service::Service;
+use crate::service::keys::{KeyFilter, KeyQuery};
+
+pub struct AdminKeyOperations;
+
+#[OpenApi(prefix_path = "/admin/api-keys", tag = "Tag::Administration")]
+impl AdminKeyOperations {
+    /// List keys of any owner
+    ///
+    /// Deleted keys too, newest first, a page at a time. Needs the scope `api-keys:admin`, as do all operations here.
+    #[oai(path = "/", method = "get", operation_id = "list_api_keys")]
+    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
+    async fn list(
+        &self,
+        _caller: Authorized<Admin>,
+        Data(service): Data<&Arc<Service>>,
+        request: &Request,
+        /// At most how many keys to answer.
+        limit: Query<Option<Limit>>,
+        /// Where to go on: the `next_cursor` of the page before.
+        cursor: Query<Option<Cursor>>,
+        /// Only keys that are this now.
+        status: Query<Option<Status>>,
+        /// Only keys whose name has words that begin with these, in any order, whatever their case.
+        #[oai(validator(max_length = 255))]
+        q: Query<Option<String>>,
+        /// Only keys made under tokens of this issuer.
+        #[oai(validator(max_length = 255))]
+        issuer: Query<Option<String>>,
+        /// Only keys of this user.
+        #[oai(validator(max_length = 255))]
+        subject: Query<Option<String>>,
+        /// Only keys of this organisation.
+        #[oai(validator(max_length = 255))]
+        organization: Query<Option<String>>,
+    ) -> Result<ApiKeyPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+        let filter = KeyFilter {
+            issuer: issuer.0,
+            subject: subject.0,
+            organization: organization.0,
+            status: status.0.map(Into::into),
+            q: q.0,
+            created_before: None,
+        };
+        let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
+        let page = service.list_keys(AccessFilter::Any, &query).await?;
+        Ok(page_response(request, page, service))
+    }
+
+    /// Get a key of any owner
+    ///
+    /// A deleted key too.
+    #[oai(path = "/:id", method = "get", operation_id = "get_api_key")]
+    async fn get(
+        &self,
+        _caller: Authorized<Admin>,
+        Data(service): Data<&Arc<Service>>,
+        /// The key's id.
+        id: Path<Uuid>,
+    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
+        Ok(key_response(service.find_key(AccessFilter::Any, id.0).await?, service))
+    }
+
+    /// Revoke a key of any owner
+    ///
+    /// Ends the key for good, as its owner could. Revoking again changes nothing.
+    #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_api_key")]
+    async fn revoke(
+        &self,
+        caller: Authorized<Admin>,
+        Data(service): Data<&Arc<Service>>,
+        origin: AuditOrigin,
+        /// The key's id.
+        id: Path<Uuid>,
+        body: JsonRequest<ApiKeyRevokeRequest>,
+    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        Ok(key_response(service.revoke_key(&audit, AccessFilter::Any, id.0, body.value.reason()).await?, service))
+    }
+}

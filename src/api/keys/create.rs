@@ -1,0 +1,175 @@
+//! Create: makes a key for the current user.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use serde::Deserialize;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Write};
+use crate::api::keys::responses::{CreatedKeyResponse, created_response};
+use crate::domain::audit::AuditContext;
+use crate::domain::key_name::KeyName;
+use crate::domain::metadata::Metadata;
+use crate::domain::scope::Scopes;
+use crate::domain::validation::ValidationError;
+use crate::http::body::{FromObject, JsonRequest, ObjectReader, plain};
+use crate::http::headers::IdempotencyKey;
+use crate::http::problem::{Failure, may_fail};
+use crate::http::request_context::AuditOrigin;
+use crate::http::values::{Expiry, Lifetime, plain_scopes};
+use crate::service::Service;
+use crate::service::keys::{NewKey, RequestedExpiry};
+
+pub struct CreateKey;
+
+/// A key to be made. Its name is 1 to 255 characters after trimming, none of them a control or format character, and is
+/// stored in Unicode normalization form C.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+struct ApiKeyCreateRequest {
+    /// Human-readable label for the API key
+    name: KeyName,
+    /// What the key may be used for: at most 100 scopes, each 1 to 100 of `a-z 0-9 : . _ - *`, matched exactly. Scopes
+    /// that begin with `api-keys:` are this service's own and can be granted only by a caller who holds them.
+    scopes: Option<Scopes>,
+    /// An object of your own, at most 4096 bytes as JSON without white space; given back whenever the key is verified.
+    metadata: Option<Metadata>,
+    /// The first instant at which the key is no longer good: a time to come. Not together with `expires_in_seconds`.
+    expires_at: Option<Expiry>,
+    /// The same, as a number of seconds from now, up to a hundred years. Not together with `expires_at`.
+    expires_in_seconds: Option<Lifetime>,
+}
+
+impl FromObject for ApiKeyCreateRequest {
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
+        let name = members.required("name");
+        let scopes = members.optional("scopes");
+        let metadata = members.optional("metadata");
+        let expires_at = members.optional("expires_at");
+        let expires_in_seconds = members.optional("expires_in_seconds");
+        if let (Some(Some(_)), Some(Some(_))) = (&expires_at, &expires_in_seconds) {
+            members.break_rule("expires_in_seconds", &ValidationError::new("must not stand together with expires_at"));
+        }
+        Some(Self {
+            name: name?,
+            scopes: scopes?,
+            metadata: metadata?,
+            expires_at: expires_at?,
+            expires_in_seconds: expires_in_seconds?,
+        })
+    }
+
+    fn from_plain(bytes: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Plain<'a> {
+            #[serde(borrow)]
+            name: Cow<'a, str>,
+            #[serde(default)]
+            scopes: Vec<Cow<'a, str>>,
+        }
+        let Plain { name, scopes } = plain(bytes)?;
+        Some(Self {
+            name: KeyName::new(&name).ok()?,
+            scopes: Some(plain_scopes(&scopes)?),
+            metadata: None,
+            expires_at: None,
+            expires_in_seconds: None,
+        })
+    }
+}
+
+impl Example for ApiKeyCreateRequest {
+    fn example() -> Self {
+        Self {
+            name: KeyName::from_db("example".into()),
+            scopes: None,
+            metadata: None,
+            expires_at: None,
+            expires_in_seconds: None,
+        }
+    }
+}
+
+impl From<ApiKeyCreateRequest> for NewKey {
+    fn from(request: ApiKeyCreateRequest) -> Self {
+        let after = request.expires_in_seconds.map(|Lifetime(lifetime)| RequestedExpiry::After(lifetime));
+        Self {
+            name: request.name,
+            scopes: request.scopes.unwrap_or_default(),
+            metadata: request.metadata.unwrap_or_default(),
+            ending: request.expires_at.map(|Expiry(at)| RequestedExpiry::At(at)).or(after),
+        }
+    }
+}
+
+#[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
+impl CreateKey {
+    /// Create My Api Key
+    ///
+    /// Makes an API key for the current user. The secret, `key`, is in this answer only and cannot be retrieved again.
+    ///
+    /// Owner, organisation and issuer are those of the credential. A caller who is itself an API key needs the scope
+    /// `api-keys:write`, grants no scope that it lacks, and no expiry beyond its own.
+    ///
+    /// With an `Idempotency-Key` header (22 to 255 visible ASCII characters that nobody can guess, such as a random UUID),
+    /// the same request sent again within 24 hours by the same caller gets the same answer, secret included, with
+    /// `Idempotency-Replayed: true`, and makes nothing new; with another body it is refused with 422.
+    #[oai(path = "/", method = "post", operation_id = "create_my_api_key")]
+    async fn create(
+        &self,
+        caller: Authorized<Write>,
+        Data(service): Data<&Arc<Service>>,
+        origin: AuditOrigin,
+        name: IdempotencyKey,
+        body: JsonRequest<ApiKeyCreateRequest>,
+    ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let request = name.0.map(|name| service.idempotent_request(&caller.0, "create", &name, &body.bytes));
+        let new = NewKey::from(body.value);
+        let issued = service.create_key(&audit, &caller.0.owner, new, request).await?;
+        Ok(created_response(issued))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_quick_reading_takes_nothing_that_the_careful_one_refuses() {
+        for json in [
+            r#"["n"]"#,
+            r#"{"name":5}"#,
+            r#"{"name":""}"#,
+            r#"{"name":"a\nb"}"#,
+            r#"{"name":"n","name":"m"}"#,
+            r#"{"name":"n","owner":"o"}"#,
+            r#"{"name":"n","scopes":null}"#,
+            r#"{"name":"n","scopes":["A"]}"#,
+            r#"{"name":"n","scopes":["a","a"]}"#,
+            r#"{"scopes":[]}"#,
+            r#"{"name":"n"} x"#,
+            r#"{"name":null}"#,
+        ] {
+            assert!(ApiKeyCreateRequest::from_plain(json.as_bytes()).is_none(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_readings_find_the_same(name in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+            let json = serde_json::json!({ "name": name, "scopes": scopes });
+            let quick = ApiKeyCreateRequest::from_plain(json.to_string().as_bytes());
+            let careful = KeyName::new(&name).ok();
+            prop_assert_eq!(quick.as_ref().map(|read| &read.name), careful.as_ref());
+            prop_assert_eq!(quick.map(|read| read.scopes.unwrap().iter().count()), careful.map(|_| scopes.len()));
+        }
+    }
+}

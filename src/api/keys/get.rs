@@ -1,0 +1,40 @@
+//! Get: one of the current user's keys.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Read};
+use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::domain::access::AccessFilter;
+use crate::http::headers::IfMatch;
+use crate::http::problem::{Failure, may_fail};
+use crate::service::Service;
+
+pub struct GetKey;
+
+#[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
+impl GetKey {
+    /// Get one of my API keys
+    ///
+    /// With its live secrets, by which an owner sees whether an old one is still in use after a rotation. An id that is
+    /// another owner's is answered exactly as one that never was. `ETag` names the key's revision; with an `If-Match`
+    /// header that names another, the answer is 412.
+    #[oai(path = "/:id", method = "get", operation_id = "get_my_api_key")]
+    async fn get(
+        &self,
+        caller: Authorized<Read>,
+        Data(service): Data<&Arc<Service>>,
+        /// The key's id.
+        id: Path<Uuid>,
+        if_match: IfMatch,
+    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 412, 500, 503]) }>> {
+        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id.0).await?;
+        if_match.0.check(&record.key)?;
+        Ok(key_response(record, service))
+    }
+}

@@ -1,0 +1,44 @@
+//! Revoke: ends one of the current user's keys.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Write};
+use crate::api::keys::requests::ApiKeyRevokeRequest;
+use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::domain::access::AccessFilter;
+use crate::domain::audit::AuditContext;
+use crate::http::body::JsonRequest;
+use crate::http::problem::{Failure, may_fail};
+use crate::http::request_context::AuditOrigin;
+use crate::service::Service;
+
+pub struct RevokeKey;
+
+#[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
+impl RevokeKey {
+    /// Revoke one of my API keys
+    ///
+    /// Ends the key for good: no request that begins after this answer can use it. It stays listed and readable, and
+    /// says when, by whom and why. Revoking again changes nothing.
+    #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_my_api_key")]
+    async fn revoke(
+        &self,
+        caller: Authorized<Write>,
+        Data(service): Data<&Arc<Service>>,
+        origin: AuditOrigin,
+        /// The key's id.
+        id: Path<Uuid>,
+        body: JsonRequest<ApiKeyRevokeRequest>,
+    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let record =
+            service.revoke_key(&audit, AccessFilter::Owner(&caller.0.owner), id.0, body.value.reason()).await?;
+        Ok(key_response(record, service))
+    }
+}

@@ -1,0 +1,74 @@
+//! Rotate: gives one of the current user's keys a new secret.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use poem::web::Data;
+use poem_openapi::param::Path;
+use poem_openapi::{Object, OpenApi};
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Write};
+use crate::api::keys::responses::{CreatedKeyResponse, created_response};
+use crate::domain::access::AccessFilter;
+use crate::domain::audit::AuditContext;
+use crate::http::body::{FromObject, JsonRequest, ObjectReader};
+use crate::http::headers::IdempotencyKey;
+use crate::http::problem::{Failure, may_fail};
+use crate::http::request_context::AuditOrigin;
+use crate::http::values::Grace;
+use crate::service::Service;
+
+pub struct RotateKey;
+
+/// How a key is rotated.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+struct ApiKeyRotateRequest {
+    /// For how long the old secret stays good beside the new one, in seconds: up to 30 days; 0, the default, ends it now.
+    grace_seconds: Option<Grace>,
+}
+
+impl ApiKeyRotateRequest {
+    fn grace(&self) -> TimeDelta {
+        self.grace_seconds.as_ref().map_or(TimeDelta::zero(), |Grace(grace)| *grace)
+    }
+}
+
+impl FromObject for ApiKeyRotateRequest {
+    const OPTIONAL: bool = true;
+
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
+        Some(Self { grace_seconds: members.optional("grace_seconds")? })
+    }
+}
+
+#[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
+impl RotateKey {
+    /// Rotate one of my API keys
+    ///
+    /// Gives the key a new secret, which is in this answer only. Id, scopes, expiry and history stay. The old secret
+    /// lives on for `grace_seconds`, though never beyond the end it had; while it does, another rotation is refused
+    /// with 409. So is the rotation of a key that is not active.
+    ///
+    /// An `Idempotency-Key` header works as it does when a key is created.
+    #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
+    async fn rotate(
+        &self,
+        caller: Authorized<Write>,
+        Data(service): Data<&Arc<Service>>,
+        origin: AuditOrigin,
+        /// The key's id.
+        id: Path<Uuid>,
+        name: IdempotencyKey,
+        body: JsonRequest<ApiKeyRotateRequest>,
+    ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503]) }>>
+    {
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let operation = format!("rotate {}", id.0);
+        let request = name.0.map(|name| service.idempotent_request(&caller.0, &operation, &name, &body.bytes));
+        let access = AccessFilter::Owner(&caller.0.owner);
+        Ok(created_response(service.rotate_key(&audit, access, id.0, body.value.grace(), request).await?))
+    }
+}

@@ -1,0 +1,134 @@
+//! Update: changes one of the current user's keys.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::param::Path;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use uuid::Uuid;
+
+use crate::api::Tag;
+use crate::api::auth::{Authorized, Write};
+use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::domain::access::AccessFilter;
+use crate::domain::audit::AuditContext;
+use crate::domain::key_name::KeyName;
+use crate::domain::metadata::Metadata;
+use crate::domain::scope::Scopes;
+use crate::http::body::{FromObject, JsonRequest, MERGE_PATCH, ObjectReader};
+use crate::http::headers::IfMatch;
+use crate::http::problem::{Failure, JSON, may_fail};
+use crate::http::request_context::AuditOrigin;
+use crate::http::values::Expiry;
+use crate::service::Service;
+use crate::service::keys::KeyPatch;
+
+pub struct UpdateKey;
+
+/// What is to change in a key: a JSON merge patch (RFC 7396).
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
+struct ApiKeyUpdateRequest {
+    /// A new label, by the rules of the first one.
+    name: Option<KeyName>,
+    /// The scopes from now on, all of them; `null` for none.
+    scopes: Option<Scopes>,
+    /// A merge patch of your own object: members that are `null` go, others are put in; `null` empties it.
+    metadata: Option<Metadata>,
+    /// When the key ends from now on: a time to come; `null` for never.
+    expires_at: Option<Expiry>,
+    /// Whether the key can be used.
+    enabled: Option<bool>,
+    #[oai(skip)]
+    cleared: Cleared,
+}
+
+/// The members that were `null`.
+#[derive(Default)]
+struct Cleared {
+    scopes: bool,
+    metadata: bool,
+    expires_at: bool,
+}
+
+impl FromObject for ApiKeyUpdateRequest {
+    const MEDIA_TYPES: &'static [&'static str] = &[JSON, MERGE_PATCH];
+
+    fn from_object(members: &mut ObjectReader) -> Option<Self> {
+        let name = members.optional("name");
+        let scopes = members.clearable("scopes");
+        let metadata = members.clearable("metadata");
+        let expires_at = members.clearable("expires_at");
+        let enabled = members.optional("enabled");
+        let (scopes, metadata, expires_at) = (scopes?, metadata?, expires_at?);
+        let cleared = Cleared {
+            scopes: matches!(scopes, Some(None)),
+            metadata: matches!(metadata, Some(None)),
+            expires_at: matches!(expires_at, Some(None)),
+        };
+        Some(Self {
+            name: name?,
+            scopes: scopes.flatten(),
+            metadata: metadata.flatten(),
+            expires_at: expires_at.flatten(),
+            enabled: enabled?,
+            cleared,
+        })
+    }
+}
+
+impl Example for ApiKeyUpdateRequest {
+    fn example() -> Self {
+        Self {
+            name: Some(KeyName::from_db("build bot".into())),
+            scopes: None,
+            metadata: None,
+            expires_at: None,
+            enabled: Some(false),
+            cleared: Cleared::default(),
+        }
+    }
+}
+
+impl From<ApiKeyUpdateRequest> for KeyPatch {
+    fn from(request: ApiKeyUpdateRequest) -> Self {
+        let ApiKeyUpdateRequest { name, scopes, metadata, expires_at, enabled, cleared } = request;
+        Self {
+            name,
+            scopes: if cleared.scopes { Some(Scopes::default()) } else { scopes },
+            metadata: if cleared.metadata { Some(None) } else { metadata.map(|members| Some(members.into_object())) },
+            expires_at: if cleared.expires_at { Some(None) } else { expires_at.map(|Expiry(at)| Some(at)) },
+            enabled,
+        }
+    }
+}
+
+#[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
+impl UpdateKey {
+    /// Update one of my API keys
+    ///
+    /// A JSON merge patch (RFC 7396), as `application/json` or `application/merge-patch+json`: a member that is absent
+    /// stays as it is, `null` clears. `enabled: false` makes the key unusable until it is `true` again. Only scopes that
+    /// the key does not have yet must be the caller's to grant.
+    ///
+    /// With an `If-Match` header that holds the key's `ETag`, the change is made only if nobody else made one since;
+    /// else the answer is 412. A revoked key cannot be changed: 409.
+    #[oai(path = "/:id", method = "patch", operation_id = "update_my_api_key")]
+    async fn update(
+        &self,
+        caller: Authorized<Write>,
+        Data(service): Data<&Arc<Service>>,
+        origin: AuditOrigin,
+        /// The key's id.
+        id: Path<Uuid>,
+        if_match: IfMatch,
+        body: JsonRequest<ApiKeyUpdateRequest>,
+    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503]) }>>
+    {
+        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
+        let access = AccessFilter::Owner(&caller.0.owner);
+        let record = service.update_key(&audit, access, id.0, body.value.into(), &if_match.0).await?;
+        Ok(key_response(record, service))
+    }
+}
