@@ -26,3 +26,7 @@ pub mod server;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+
+/// The tracing target of spans that are exported to a collector and kept out of log lines. `store` and `http` open such
+/// spans, `telemetry` filters by the target.
+pub const SPAN_TARGET: &str = "trace";

@@ -11,6 +11,7 @@ use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::precondition::Precondition;
 use crate::http::problem::{Failure, Problem, may_fail};
 use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
@@ -28,7 +29,8 @@ impl SelfOperations {
         caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
-        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?).await?;
+        let record =
+            service.find_key(AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, &Precondition::None).await?;
         Ok(key_response(record, service))
     }
 

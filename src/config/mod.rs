@@ -10,10 +10,11 @@ use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
 
 use crate::domain::scope::{Scope, Scopes};
-use crate::domain::secret::{Entropy, Peppers, SecretPrefix};
+use crate::domain::secret::MAX_GRACE;
+use crate::domain::secret::{Entropy, SecretPrefix};
+use crate::domain::secret_hash::Peppers;
 use crate::files;
 use crate::service::built_in_issuer::SigningKey;
-use crate::service::keys::MAX_GRACE;
 
 pub use issuers::IssuerSettings;
 

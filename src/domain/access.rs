@@ -1,6 +1,6 @@
 //! Access: which keys a request may read or change.
 
-use crate::domain::caller::Owner;
+use crate::domain::owner::Owner;
 
 /// The keys and audit events that a request may see. Every query on them takes one, so that no query can forget it.
 #[derive(Debug, Clone, Copy)]

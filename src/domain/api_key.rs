@@ -1,25 +1,14 @@
 //! API key: a named credential of one owner, with an id that never changes.
 
-use std::sync::{Mutex, PoisonError};
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::Uuid;
 
-use crate::domain::caller::Owner;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
+use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
-use crate::domain::secret::SecretHash;
-
-/// A UUIDv7 (RFC 9562, section 5.7) of this instant: ids sort by the time they were made, which is the order of every
-/// list. The counter orders those of one process within a millisecond.
-pub fn new_id(now: DateTime<Utc>) -> Uuid {
-    static COUNTER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
-    let counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
-    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(&*counter, seconds, now.timestamp_subsec_nanos()))
-}
+use crate::domain::secret_hash::SecretHash;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApiKey {
@@ -159,6 +148,7 @@ impl KeyRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::new_id;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -195,12 +185,6 @@ mod tests {
         assert_eq!(disabled.status(at(10)), KeyStatus::Disabled);
         let revocation = Some(Revocation { at: at(2), by: "s".into(), reason: None });
         assert_eq!(ApiKey { revocation, ..disabled }.status(at(10)), KeyStatus::Revoked);
-    }
-
-    #[test]
-    fn ids_made_one_after_another_sort_in_that_order() {
-        let ids: Vec<_> = (0..1000).map(|_| new_id(at(5))).collect();
-        assert!(ids.is_sorted());
     }
 
     #[test]

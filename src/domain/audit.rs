@@ -6,8 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::api_key::{ApiKey, new_id};
-use crate::domain::caller::{Caller, Credential, Owner};
+use crate::domain::api_key::ApiKey;
+use crate::domain::caller::{Caller, Credential};
+use crate::domain::id::new_id;
+use crate::domain::owner::Owner;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

@@ -3,19 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::owner::Owner;
 use crate::domain::scope::{Scope, Scopes, reserved};
-
-/// Whose a key is: the issuer and subject of the token that made it. A subject alone names nobody
-/// (OpenID Connect Core, section 5.7).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Owner {
-    pub issuer: String,
-    pub subject: String,
-    pub organization: Option<String>,
-}
 
 /// A user with a token, or an API key of this service that acts for its owner.
 #[derive(Debug, Clone)]

@@ -1,14 +1,18 @@
-//! The words of the product and their rules. No I/O, no framework: everything else may use this room.
+//! Domain: the types of the product and their rules. No I/O and no framework, so that every layer may use it.
 
 pub mod access;
 pub mod api_key;
 pub mod audit;
 pub mod caller;
 pub mod clock;
+pub mod id;
+pub mod idempotency_key;
 pub mod key_name;
 pub mod metadata;
+pub mod owner;
+pub mod precondition;
 pub mod scope;
 pub mod secret;
-pub mod trace;
+pub mod secret_hash;
 pub mod validation;
 pub mod verdict;

@@ -4,17 +4,12 @@
 //! milliseconds since the epoch, as one big-endian number; the 6 are the CRC-32 (the one of ISO-HDLC, as in zlib) of
 //! everything before them. The checksum keeps a mistyped or invented string from ever reaching the database, and lets a
 //! scanner tell a leaked secret from a random word.
-//!
-//! The store keeps the time and `blake3::keyed_hash(pepper, secret)` in the room of one hash. So secrets of one time lie
-//! side by side in its index: new ones go to its end, where a random place for each would have a page of its own written
-//! for every key that is made. A slow password hash would buy nothing: 208 random bits cannot be guessed, and verify must
-//! answer in microseconds.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
@@ -34,7 +29,11 @@ const VALUES: [u8; 256] = {
 };
 const BODY: usize = 43;
 const CHECKSUM: usize = 6;
-const TIME: usize = 6;
+/// Bytes of the time of minting.
+pub(super) const TIME: usize = 6;
+
+/// The longest time for which a rotated secret keeps working beside its successor.
+pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 
 /// 32 bytes from the operating system's random source.
 pub struct Entropy([u8; 32]);
@@ -144,7 +143,8 @@ impl<'a> Secret<'a> {
         self.0.len() - BODY - CHECKSUM
     }
 
-    fn time(&self) -> [u8; TIME] {
+    /// The time of minting: milliseconds since the epoch, big-endian.
+    pub(super) fn time(&self) -> [u8; TIME] {
         let digits = self.0.as_bytes()[self.body()..].iter().take(BODY);
         let values = digits.map(|digit| u64::from(VALUES[usize::from(*digit)]));
         // The number's last eight bytes: what is beyond them does not change them.
@@ -195,69 +195,6 @@ fn write_base62(mut number: u64, digits: &mut [u8]) {
     }
 }
 
-/// When a secret was minted, and 26 bytes of its keyed hash: what the store holds and looks up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SecretHash(pub [u8; 32]);
-
-/// The key of the secrets' hash, derived from a master secret. Its id is stored beside each hash.
-#[derive(Clone)]
-pub struct Pepper {
-    id: String,
-    key: [u8; 32],
-    master: [u8; 32],
-}
-
-impl Pepper {
-    pub fn derive(master_secret: &str) -> Self {
-        let id = blake3::derive_key("mintkey 2026 pepper id", master_secret.as_bytes());
-        Self {
-            id: id[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
-            key: blake3::derive_key("mintkey 2026 pepper", master_secret.as_bytes()),
-            master: blake3::derive_key("mintkey 2026 subkeys", master_secret.as_bytes()),
-        }
-    }
-
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// A key for another purpose, of the same master secret.
-    pub fn subkey(&self, purpose: &str) -> [u8; 32] {
-        blake3::derive_key(purpose, &self.master)
-    }
-
-    pub fn hash(&self, secret: &Secret<'_>) -> SecretHash {
-        let mut hash = *blake3::keyed_hash(&self.key, secret.expose().as_bytes()).as_bytes();
-        hash[..TIME].copy_from_slice(&secret.time());
-        SecretHash(hash)
-    }
-}
-
-/// The peppers in force, newest first: new secrets use the first, older ones are still recognised.
-#[derive(Clone)]
-pub struct Peppers(Vec<Pepper>);
-
-impl Peppers {
-    /// One master secret a line, newest first.
-    pub fn derive(master_secrets: &str) -> Result<Self, ValidationError> {
-        let lines: Vec<_> = master_secrets.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() || lines.iter().any(|line| line.len() < 32) {
-            return Err(ValidationError::new(
-                "a master secret is a line of at least 32 characters: make one with `openssl rand -hex 32`",
-            ));
-        }
-        Ok(Self(lines.into_iter().map(Pepper::derive).collect()))
-    }
-
-    pub fn newest(&self) -> &Pepper {
-        &self.0[0]
-    }
-
-    pub fn all(&self) -> &[Pepper] {
-        &self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -287,15 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_in_the_order_in_which_secrets_were_minted() {
-        let pepper = Pepper::derive(&"n".repeat(32));
-        let hash = |bytes, milliseconds| pepper.hash(&minted([bytes; 32], milliseconds)).0;
-        assert!(hash(9, 1_799_999_999_999) < hash(1, 1_800_000_000_000));
-        assert!(hash(1, 1_800_000_000_000) < hash(5, 1_800_000_000_001));
-        assert_ne!(hash(1, 0)[TIME..], hash(2, 0)[TIME..]);
-    }
-
-    #[test]
     fn debug_output_shows_nothing_of_the_secret() {
         let secret = minted([7; 32], 0);
         assert_eq!(format!("{secret:?}"), "Secret(..)");
@@ -309,16 +237,6 @@ mod tests {
         for bad in ["", "_", "_a", "a_", "a__b", "Acme", "a-b", "a b", "é", "abcdefghijklmnopqrstu"] {
             assert!(bad.parse::<SecretPrefix>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_short_or_missing_master_secret_is_refused() {
-        assert!(Peppers::derive("").is_err());
-        assert!(Peppers::derive("too short").is_err());
-        let two = format!("{}\n{}\n", "n".repeat(32), "o".repeat(32));
-        let peppers = Peppers::derive(&two).unwrap();
-        assert_eq!(peppers.newest().id(), Pepper::derive(&"n".repeat(32)).id());
-        assert_eq!(peppers.all().len(), 2);
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::domain::trace::TARGET;
+use crate::SPAN_TARGET;
 use crate::http::request_context::REQUEST_ID;
 use crate::http::router::{RouteTable, canonical, known_method};
 
@@ -29,7 +29,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for OtelMiddleware<E> {
         let route = self.routes.find(canonical.as_deref().unwrap_or(path)).map(|route| route.template.as_str());
         let method = known_method(request.method());
         let span = info_span!(
-            target: TARGET,
+            target: SPAN_TARGET,
             "request",
             otel.name = route.map_or(method.to_owned(), |route| format!("{method} {route}")),
             otel.kind = "server",

@@ -6,10 +6,10 @@ use poem::http::{HeaderName, header};
 use poem::{Addr, FromRequest, Request, RequestBody};
 use tracing::{Span, error_span};
 
-use crate::domain::api_key::new_id;
 use crate::domain::audit::RequestSource;
-use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
+use crate::domain::id::new_id;
+use crate::domain::owner::Owner;
 use crate::domain::secret::Secret;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use pem::Pem;
 use serde_json::json;
 
-use crate::domain::api_key::new_id;
+use crate::domain::id::new_id;
 use crate::domain::validation::ValidationError;
 use crate::service::issuer::jwks::Key;
 use crate::service::issuer::jwks_cache::{JwksCache, Source};

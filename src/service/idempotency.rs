@@ -9,15 +9,12 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::idempotency_key::IdempotencyKey;
 use crate::service::keys::IssuedKey;
 use crate::service::{Service, ServiceError};
 use crate::store::Remembered;
 
 const REMEMBERED_FOR: TimeDelta = TimeDelta::hours(24);
-
-/// 128 bits take 22 characters of base64, the densest that is in use.
-pub const MIN_NAME: usize = 22;
-pub const MAX_NAME: usize = 255;
 
 /// A request that is known by its name.
 pub struct IdempotentRequest {
@@ -28,12 +25,18 @@ pub struct IdempotentRequest {
 
 impl Service {
     /// `operation` is what is asked for, `body` the bytes that say how. The name belongs to its caller alone.
-    pub fn idempotent_request(&self, caller: &Caller, operation: &str, name: &str, body: &[u8]) -> IdempotentRequest {
+    pub fn idempotent_request(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        key: &IdempotencyKey,
+        body: &[u8],
+    ) -> IdempotentRequest {
         let by = match caller.credential {
             Credential::Key { id, .. } => id.to_string(),
             Credential::Token | Credential::Operator => String::new(),
         };
-        let parts = [caller.owner.issuer.as_str(), &caller.owner.subject, &by, operation, name];
+        let parts = [caller.owner.issuer.as_str(), &caller.owner.subject, &by, operation, key.as_str()];
         // Each part with its length, so that no two lists of parts run together into the same bytes.
         let named: Vec<u8> =
             parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes())).collect();

@@ -14,10 +14,11 @@ pub mod verify;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::caller::Owner;
 use crate::domain::clock::Clock;
+use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
-use crate::domain::secret::{Peppers, SecretPrefix};
+use crate::domain::secret::SecretPrefix;
+use crate::domain::secret_hash::Peppers;
 use crate::domain::validation::ValidationError;
 use crate::store::{Store, StoreError};
 

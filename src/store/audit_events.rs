@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Actor, AuditEvent};
-use crate::domain::caller::Owner;
+use crate::domain::owner::Owner;
 
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span, info_span};
 
-use crate::domain::trace::TARGET;
+use crate::SPAN_TARGET;
 
 /// The most that are served together: beyond it the work itself is what takes time.
 const MOST: usize = 64;
@@ -58,7 +58,7 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
     {
         let (answer, answered) = oneshot::channel();
         // Until the answer, in everybody's trace; what the database was asked for a group is in its first one's.
-        let span = info_span!(target: TARGET, "group");
+        let span = info_span!(target: SPAN_TARGET, "group");
         let is_turn = {
             let mut queue = self.queue();
             queue.waiting.push(Waiting { asked, answer, span: span.clone() });

@@ -38,7 +38,7 @@ pub use schema::SchemaState;
 use sea_orm::DatabaseConnection;
 pub use usage::KeyUse;
 
-use crate::domain::secret::SecretHash;
+use crate::domain::secret_hash::SecretHash;
 
 /// How long a statement waits for a lock, a request for a connection, and a whole transaction for PostgreSQL, before the
 /// answer is 503.

@@ -5,7 +5,7 @@ use entity::pepper;
 use sea_orm::{ActiveValue::Set, EntityTrait};
 
 use super::{Store, StoreError};
-use crate::domain::secret::Peppers;
+use crate::domain::secret_hash::Peppers;
 
 impl Store {
     /// Refuses master secrets that made none of this database's secrets: every key in it would be unknown, and an

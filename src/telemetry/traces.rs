@@ -15,7 +15,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::domain::trace::TARGET;
+use crate::SPAN_TARGET;
 
 /// The variables of the OpenTelemetry specification; the others of it are read by its library.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
@@ -52,11 +52,11 @@ impl Traces {
         let layer: OpenTelemetryLayer<S, Tracer> = tracing_opentelemetry::layer().with_tracer(self.0.tracer("mintkey"));
         let of_database = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target().starts_with("sea_orm");
         let of_request = dynamic_filter_fn(move |metadata, context| {
-            metadata.target() == TARGET || (of_database(metadata) && context.lookup_current().is_some())
+            metadata.target() == SPAN_TARGET || (of_database(metadata) && context.lookup_current().is_some())
         });
         // So that the words of all other libraries are refused once, and not each time.
         let of_request = of_request.with_max_level_hint(LevelFilter::INFO).with_callsite_filter(move |metadata| {
-            if metadata.target() == TARGET {
+            if metadata.target() == SPAN_TARGET {
                 Interest::always()
             } else if of_database(metadata) && *metadata.level() <= Level::INFO {
                 Interest::sometimes()

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 use entity::api_key;
-use mintkey::domain::api_key::new_id;
 use mintkey::domain::clock::Clock;
-use mintkey::domain::secret::{Entropy, Pepper, Secret};
+use mintkey::domain::id::new_id;
+use mintkey::domain::secret::{Entropy, Secret};
+use mintkey::domain::secret_hash::Pepper;
 use poem::error::InternalServerError;
 use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};

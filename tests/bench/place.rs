@@ -5,7 +5,8 @@ use std::process::Command;
 
 use chrono::{DateTime, Utc};
 use entity::api_key;
-use mintkey::domain::secret::{Entropy, Peppers, Secret};
+use mintkey::domain::secret::{Entropy, Secret};
+use mintkey::domain::secret_hash::Peppers;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
     ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait, QueryFilter,

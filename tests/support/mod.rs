@@ -398,5 +398,5 @@ pub async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMu
 
 /// An id that never was.
 pub fn nobodys() -> String {
-    mintkey::domain::api_key::new_id(mintkey::domain::clock::Clock::System.now()).to_string()
+    mintkey::domain::id::new_id(mintkey::domain::clock::Clock::System.now()).to_string()
 }

@@ -15,6 +15,7 @@ use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page
 use crate::api::keys::schemas::Status;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditContext;
+use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;
 use crate::http::params::{Cursor, Limit};
 use crate::http::problem::{Failure, may_fail};
@@ -79,7 +80,7 @@ impl AdminKeyOperations {
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
-        Ok(key_response(service.find_key(AccessFilter::Any, id.0).await?, service))
+        Ok(key_response(service.find_key(AccessFilter::Any, id.0, &Precondition::None).await?, service))
     }
 
     /// Revoke a key of any owner

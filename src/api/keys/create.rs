@@ -17,7 +17,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::validation::ValidationError;
 use crate::http::body::{FromObject, JsonRequest, ObjectReader, plain};
-use crate::http::headers::IdempotencyKey;
+use crate::http::headers::IdempotencyKeyHeader;
 use crate::http::problem::{Failure, may_fail};
 use crate::http::request_context::AuditOrigin;
 use crate::http::values::{Expiry, Lifetime, plain_scopes};
@@ -125,11 +125,11 @@ impl CreateKey {
         caller: Authorized<Write>,
         Data(service): Data<&Arc<Service>>,
         origin: AuditOrigin,
-        name: IdempotencyKey,
+        idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyCreateRequest>,
     ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
         let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let request = name.0.map(|name| service.idempotent_request(&caller.0, "create", &name, &body.bytes));
+        let request = idempotency_key.0.map(|key| service.idempotent_request(&caller.0, "create", &key, &body.bytes));
         let new = NewKey::from(body.value);
         let issued = service.create_key(&audit, &caller.0.owner, new, request).await?;
         Ok(created_response(issued))

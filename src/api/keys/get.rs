@@ -33,8 +33,7 @@ impl GetKey {
         id: Path<Uuid>,
         if_match: IfMatch,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 412, 500, 503]) }>> {
-        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id.0).await?;
-        if_match.0.check(&record.key)?;
+        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id.0, &if_match.0).await?;
         Ok(key_response(record, service))
     }
 }

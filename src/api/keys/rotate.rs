@@ -14,7 +14,7 @@ use crate::api::keys::responses::{CreatedKeyResponse, created_response};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditContext;
 use crate::http::body::{FromObject, JsonRequest, ObjectReader};
-use crate::http::headers::IdempotencyKey;
+use crate::http::headers::IdempotencyKeyHeader;
 use crate::http::problem::{Failure, may_fail};
 use crate::http::request_context::AuditOrigin;
 use crate::http::values::Grace;
@@ -61,13 +61,13 @@ impl RotateKey {
         origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
-        name: IdempotencyKey,
+        idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyRotateRequest>,
     ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503]) }>>
     {
         let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let operation = format!("rotate {}", id.0);
-        let request = name.0.map(|name| service.idempotent_request(&caller.0, &operation, &name, &body.bytes));
+        let request = idempotency_key.0.map(|key| service.idempotent_request(&caller.0, &operation, &key, &body.bytes));
         let access = AccessFilter::Owner(&caller.0.owner);
         Ok(created_response(service.rotate_key(&audit, access, id.0, body.value.grace(), request).await?))
     }

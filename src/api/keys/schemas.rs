@@ -6,9 +6,9 @@ use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
 use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, SecretRecord};
-use crate::domain::caller::Owner as DomainOwner;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
+use crate::domain::owner::Owner as DomainOwner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
 use crate::http::values::Time;

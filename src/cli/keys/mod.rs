@@ -18,12 +18,15 @@ use crate::api::keys::schemas::ApiKey;
 use crate::cli::Failure;
 use crate::config::{self, DataSettings, KeySettings};
 use crate::domain::access::AccessFilter;
-use crate::domain::api_key::{ApiKey as Key, KeyRecord, KeyStatus, Revocation, new_id};
+use crate::domain::api_key::{ApiKey as Key, KeyRecord, KeyStatus, Revocation};
 use crate::domain::audit::{AuditContext, RequestSource};
-use crate::domain::caller::{Caller, Credential, Owner};
+use crate::domain::caller::{Caller, Credential};
 use crate::domain::clock::Clock;
+use crate::domain::id::new_id;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
+use crate::domain::owner::Owner;
+use crate::domain::precondition::Precondition;
 use crate::domain::scope::{Scope, Scopes};
 use crate::service::Service;
 use crate::service::built_in_issuer::ISSUER;
@@ -141,7 +144,7 @@ async fn act(service: &Service, action: Action, json: bool) -> Result<(), Failur
             list(service, filter, json).await?;
         }
         Action::Show { id } => {
-            let record = service.find_key(AccessFilter::Any, id).await?;
+            let record = service.find_key(AccessFilter::Any, id, &Precondition::None).await?;
             let text = record_text(&record, audit.at);
             print(json_of(&ApiKey::with_secrets(record, audit.at)), text);
         }

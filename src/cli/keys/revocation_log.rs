@@ -10,8 +10,9 @@ use uuid::Uuid;
 use crate::cli::Failure;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, AuditContext};
+use crate::domain::precondition::Precondition;
 use crate::service::audit::EventFilter;
-use crate::service::keys::{KeyPatch, Precondition};
+use crate::service::keys::KeyPatch;
 use crate::service::{Service, ServiceError};
 
 /// One line.

@@ -8,9 +8,9 @@ use poem::http::header;
 use poem::{FromRequest, Request, RequestBody};
 
 use crate::domain::api_key::ApiKey;
+use crate::domain::idempotency_key::IdempotencyKey;
+use crate::domain::precondition::Precondition;
 use crate::http::problem::Problem;
-use crate::service::idempotency::{MAX_NAME, MIN_NAME};
-use crate::service::keys::Precondition;
 
 /// `If-Match` (RFC 9110, section 13.1.1).
 pub struct IfMatch(pub Precondition);
@@ -41,9 +41,9 @@ pub fn entity_tag(key: &ApiKey) -> String {
 }
 
 /// `Idempotency-Key`, bare or as the quoted string of the IETF draft.
-pub struct IdempotencyKey(pub Option<String>);
+pub struct IdempotencyKeyHeader(pub Option<IdempotencyKey>);
 
-impl<'a> FromRequest<'a> for IdempotencyKey {
+impl<'a> FromRequest<'a> for IdempotencyKeyHeader {
     async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
         let mut values = request.headers().get_all("idempotency-key").iter();
         let text = match (values.next(), values.next()) {
@@ -53,14 +53,13 @@ impl<'a> FromRequest<'a> for IdempotencyKey {
                 return Err(Problem::bad_request("Send one Idempotency-Key header, not several.").into());
             }
         };
-        let name = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-        if !(MIN_NAME..=MAX_NAME).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Problem::bad_request(
+        let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let key = IdempotencyKey::new(key).map_err(|_| {
+            Problem::bad_request(
                 "Send an Idempotency-Key of 22 to 255 visible ASCII characters that nobody can guess, such as a random UUID.",
             )
-            .into());
-        }
-        Ok(Self(Some(name.to_owned())))
+        })?;
+        Ok(Self(Some(key)))
     }
 }
 

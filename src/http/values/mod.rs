@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::{Scope, Scopes};
+use crate::domain::secret::MAX_GRACE;
 use crate::domain::secret::{Entropy, Secret};
 use crate::domain::validation::ValidationError;
-use crate::service::keys::MAX_GRACE;
 
 /// A value that a member of a request body can hold.
 pub trait FromJson: Sized {

@@ -10,7 +10,7 @@ use siphasher::sip128::SipHasher24;
 
 use crate::domain::caller::Caller;
 use crate::domain::scope::Scopes;
-use crate::domain::secret::Peppers;
+use crate::domain::secret_hash::Peppers;
 use crate::domain::verdict::Verdict;
 use crate::service::cache::{Pool, half, pool};
 use crate::service::issuer::jwks::Key;

@@ -24,7 +24,7 @@ use generations::{Stamp, Stamps};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
 
-use crate::domain::secret::SecretHash;
+use crate::domain::secret_hash::SecretHash;
 
 /// The later half of a keyed hash: nobody can find two that end alike, and the other half would be a fifth of an entry.
 pub type Half = [u8; 16];

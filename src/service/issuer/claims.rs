@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::domain::caller::Owner;
+use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::service::issuer::{TokenType, TrustedIssuer, is_valid_identifier};
 

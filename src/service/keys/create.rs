@@ -1,10 +1,11 @@
 //! Create: a new key, for its owner.
 
-use crate::domain::api_key::{ApiKey, new_id};
+use crate::domain::api_key::ApiKey;
 use crate::domain::audit::{Action, AuditContext};
-use crate::domain::caller::Owner;
+use crate::domain::id::new_id;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
+use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::{IssuedKey, RequestedExpiry, allowed_expiry, described};

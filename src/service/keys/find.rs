@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord};
+use crate::domain::precondition::Precondition;
 use crate::service::keys::present;
 use crate::service::{Service, ServiceError};
 use crate::store::KeyFilter;
@@ -23,8 +24,17 @@ pub struct KeyPage {
 }
 
 impl Service {
-    pub async fn find_key(&self, access: AccessFilter<'_>, id: Uuid) -> Result<KeyRecord, ServiceError> {
-        present(self.store.find_key(access, id).await?)
+    pub async fn find_key(
+        &self,
+        access: AccessFilter<'_>,
+        id: Uuid,
+        precondition: &Precondition,
+    ) -> Result<KeyRecord, ServiceError> {
+        let record = present(self.store.find_key(access, id).await?)?;
+        if !precondition.is_met_by(&record.key) {
+            return Err(ServiceError::PreconditionFailed);
+        }
+        Ok(record)
     }
 
     pub async fn list_keys(&self, access: AccessFilter<'_>, query: &KeyQuery) -> Result<KeyPage, ServiceError> {

@@ -16,12 +16,12 @@ pub use crate::store::KeyFilter;
 pub use create::NewKey;
 pub use find::{KeyPage, KeyQuery};
 pub use revoke::BulkRevocation;
-pub use rotate::MAX_GRACE;
-pub use update::{KeyPatch, Precondition};
+pub use update::KeyPatch;
 
-use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord, new_id};
+use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord};
 use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::id::new_id;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
 use crate::domain::validation::ValidationError;

@@ -13,8 +13,6 @@ use crate::service::keys::{IssuedKey, present};
 use crate::service::{Service, ServiceError};
 use crate::store::{Change, Unchanged};
 
-pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
-
 impl Service {
     /// Never lengthens a life: the key's own expiry stays, and the old secret ends at its own or the grace's, whichever
     /// is first. While it lives, another rotation would leave three secrets, or cut a grace that was promised: refused.

@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
-use crate::domain::api_key::{ApiKey, KeyRecord};
+use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
+use crate::domain::precondition::Precondition;
 use crate::domain::scope::Scopes;
 use crate::service::keys::{RequestedExpiry, allowed_expiry, described, present};
 use crate::service::{Service, ServiceError};
@@ -25,24 +26,6 @@ pub struct KeyPatch {
     pub enabled: Option<bool>,
 }
 
-/// What the caller believes the key's revision to be (RFC 9110, section 13.1.1).
-#[derive(Debug, Clone, Default)]
-pub enum Precondition {
-    #[default]
-    None,
-    /// One of these.
-    Revision(Vec<i64>),
-}
-
-impl Precondition {
-    pub fn check(&self, key: &ApiKey) -> Result<(), ServiceError> {
-        match self {
-            Self::Revision(revisions) if !revisions.contains(&key.revision) => Err(ServiceError::PreconditionFailed),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Service {
     pub async fn update_key(
         &self,
@@ -54,7 +37,9 @@ impl Service {
     ) -> Result<KeyRecord, ServiceError> {
         let decide = |record| {
             let record = present(record)?;
-            precondition.check(&record.key)?;
+            if !precondition.is_met_by(&record.key) {
+                return Err(ServiceError::PreconditionFailed);
+            }
             self.patched(audit, record, patch)
         };
         self.change_key(audit, access, id, decide).await

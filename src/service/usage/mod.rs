@@ -11,6 +11,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
+use crate::domain::precondition::Precondition;
 use crate::domain::verdict::Verdict;
 use crate::service::verify::cached_key::CachedKey;
 use crate::service::{Service, ServiceError};
@@ -200,7 +201,7 @@ impl Service {
         from: NaiveDate,
         to: NaiveDate,
     ) -> Result<Vec<DailyUsage>, ServiceError> {
-        self.find_key(access, id).await?;
+        self.find_key(access, id, &Precondition::None).await?;
         let mut days: Vec<DailyUsage> = Vec::new();
         for (day, verdict, count) in self.store.list_usage(id, from, to).await? {
             match days.last_mut().filter(|last| last.day == day) {

@@ -11,8 +11,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::api_key::{KeyForSecret, KeyStatus};
-use crate::domain::caller::{Caller, Credential, Owner};
+use crate::domain::caller::{Caller, Credential};
 use crate::domain::metadata::Metadata;
+use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
 use crate::service::usage::UsageCounter;
@@ -152,9 +153,9 @@ pub mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::api_key::new_id;
+    use crate::domain::id::new_id;
     use crate::domain::key_name::KeyName;
-    use crate::domain::secret::SecretHash;
+    use crate::domain::secret_hash::SecretHash;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::domain::scope::Scopes;
-use crate::domain::secret::{Secret, SecretHash};
+use crate::domain::secret::Secret;
+use crate::domain::secret_hash::SecretHash;
 use crate::domain::verdict::Verdict;
 use crate::service::verify::cached_key::CachedKey;
 use crate::service::{Service, ServiceError};

@@ -92,11 +92,12 @@ pub mod tests {
 
     use super::*;
     use crate::domain::access::AccessFilter;
-    use crate::domain::api_key::new_id;
     use crate::domain::audit::{Action, AuditContext, RequestSource};
-    use crate::domain::caller::{Caller, Credential, Owner};
+    use crate::domain::caller::{Caller, Credential};
+    use crate::domain::id::new_id;
     use crate::domain::key_name::KeyName;
-    use crate::domain::secret::SecretHash;
+    use crate::domain::owner::Owner;
+    use crate::domain::secret_hash::SecretHash;
 
     pub fn created(hash: u8, request: Option<&[u8]>) -> Creation {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();

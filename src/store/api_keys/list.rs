@@ -81,7 +81,7 @@ mod tests {
     use sea_orm::{DbBackend, QueryTrait};
 
     use super::*;
-    use crate::domain::caller::Owner;
+    use crate::domain::owner::Owner;
 
     #[tokio::test]
     async fn a_page_is_a_seek_in_the_owners_index_and_never_a_scan_or_a_sort() {

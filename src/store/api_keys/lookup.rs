@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::rows;
 use crate::domain::api_key::{KeyForSecret, KeyStatus};
-use crate::domain::caller::Owner;
 use crate::domain::key_name::KeyName;
-use crate::domain::secret::SecretHash;
+use crate::domain::owner::Owner;
+use crate::domain::secret_hash::SecretHash;
 use crate::store::sql::Written;
 use crate::store::{Store, StoreError};
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::find::find;
 use crate::domain::access::AccessFilter;
-use crate::domain::secret::SecretHash;
+use crate::domain::secret_hash::SecretHash;
 use crate::store::{Store, StoreError, change_feed};
 
 impl Store {

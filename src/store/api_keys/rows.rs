@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::search::words;
 use crate::domain::api_key::{ApiKey, Revocation, SecretRecord};
 use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::caller::Owner;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
+use crate::domain::owner::Owner;
 use crate::domain::scope::{Scope, Scopes};
-use crate::domain::secret::SecretHash;
+use crate::domain::secret_hash::SecretHash;
 use crate::store::audit_events;
 
 /// What there is of a key in its row, beside its secret and how it was made.

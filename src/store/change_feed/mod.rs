@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
 use super::{Engine, Store, StoreError};
 use crate::domain::api_key::KeyRecord;
-use crate::domain::secret::SecretHash;
+use crate::domain::secret_hash::SecretHash;
 
 #[derive(Debug)]
 pub enum News {

@@ -14,7 +14,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBacken
 use tokio::time::{timeout, timeout_at};
 
 use super::News;
-use crate::domain::secret::SecretHash;
+use crate::domain::secret_hash::SecretHash;
 use crate::store::{PATIENCE, StoreError};
 
 const CHANNEL: &str = "mintkey_changes";

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use mintkey::domain::secret::{Peppers, Secret};
+use mintkey::domain::secret::Secret;
+use mintkey::domain::secret_hash::Peppers;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,0 +1,44 @@
+//! IdempotencyKey: the client's name for one request, by which a repetition is recognized.
+
+use crate::domain::validation::ValidationError;
+
+/// 22 to 255 visible ASCII characters. The stored response is encrypted under a key derived from it, so it must not be
+/// guessable: 128 bits take 22 characters of base64, the densest encoding in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// In characters.
+    pub const MIN: usize = 22;
+    /// In characters.
+    pub const MAX: usize = 255;
+
+    /// Checks length and alphabet.
+    pub fn new(text: &str) -> Result<Self, ValidationError> {
+        if (Self::MIN..=Self::MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValidationError::new("must be 22 to 255 visible ASCII characters"))
+        }
+    }
+
+    /// The key as the client sent it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_takes_22_to_255_visible_ascii_characters() {
+        for valid in ["x".repeat(22), "x".repeat(255), "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11".to_owned()] {
+            assert!(IdempotencyKey::new(&valid).is_ok(), "{valid}");
+        }
+        for invalid in ["x".repeat(21), "x".repeat(256), format!("{} ", "x".repeat(22)), "é".repeat(22)] {
+            assert!(IdempotencyKey::new(&invalid).is_err(), "{invalid}");
+        }
+    }
+}
