@@ -1,6 +1,10 @@
-//! Bad bodies: what cannot be read as one JSON object.
+//! Bodies: media types, and what cannot be read as one JSON object.
 
-use crate::support::Server;
+use reqwest::Method;
+
+use crate::support::{Answer, KEYS, Server};
+
+const VALID: &str = r#"{"name":"example"}"#;
 
 /// Each of these bodies is a 400 that says nothing of the parser and leaves nothing behind.
 async fn all_are_bad_requests<B: Into<reqwest::Body> + Clone + std::fmt::Debug>(bodies: &[B]) {
@@ -108,4 +112,66 @@ async fn json_nested_beyond_all_use_is_refused_and_the_server_lives() {
     assert_eq!(server.counts().await, [0, 0, 0]);
     assert_eq!(server.send(&token, nested("[", "]", 50)).await.status, 201);
     assert_eq!(server.counts().await, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_declared_as_json_is_415() {
+    let server = Server::start();
+    let token = server.token("alice");
+    for declared in [
+        &[][..],
+        &[""],
+        &["text/plain"],
+        &["text/json"],
+        &["application/x-www-form-urlencoded"],
+        &["multipart/form-data; boundary=x"],
+        &["application/xml"],
+        &["application/octet-stream"],
+        &["application/problem+json"],
+        &["application/jsonp"],
+        &["application/json5"],
+        &["application/*"],
+        &["*/*"],
+        &["application/json, text/plain"],
+        &["application/json; charset=iso-8859-1"],
+        &["application/json; charset=utf-16"],
+        &["application/json; charset=utf-8; charset=utf-16"],
+        &["application/json; boundary=x"],
+        &["application/json", "application/json"],
+        &["application/json", "text/plain"],
+    ] {
+        let mut request = server.request(Method::POST, KEYS, &token).body(VALID);
+        for value in declared {
+            request = request.header("content-type", *value);
+        }
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.status, 415, "{declared:?}: {}", answer.text);
+        assert!(answer.problem(415).contains("application/json"));
+    }
+    for encoding in ["gzip", "br", "deflate", "gzip, gzip", "x-unknown"] {
+        let request = server.request(Method::POST, KEYS, &token).header("content-type", "application/json");
+        let answer = Answer::of(request.header("content-encoding", encoding).body(VALID)).await;
+        assert_eq!(answer.status, 415, "{encoding}: {}", answer.text);
+        assert!(answer.problem(415).contains("Content-Encoding"));
+    }
+    assert_eq!(server.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn json_in_utf_8_is_taken_however_it_is_declared() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let declared = [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=utf-8",
+        "application/json; charset=UTF-8",
+        "application/json ; charset=\"utf-8\"",
+        "application/json;",
+    ];
+    for content_type in declared {
+        let request = server.request(Method::POST, KEYS, &token).header("content-type", content_type).body(VALID);
+        assert_eq!(Answer::of(request).await.status, 201, "{content_type}");
+    }
+    assert_eq!(server.counts().await, [declared.len() as i64; 3]);
 }

@@ -1,7 +1,6 @@
 //! Errors: one shape, whoever raised it: paths, methods, queries, media types, and what `Accept` admits.
 
 use reqwest::Method;
-use serde_json::json;
 
 use crate::support::{Answer, KEYS, Server};
 use crate::wire;
@@ -108,107 +107,6 @@ async fn a_query_parameter_that_is_not_declared_is_refused() {
     assert!(send("?owner=bob").await.problem(400).contains("owner"));
     assert_eq!(server.counts().await, [0, 0, 0]);
     assert_eq!(send("?").await.status, 201);
-}
-
-#[tokio::test]
-async fn a_body_that_is_not_declared_as_json_is_415() {
-    let server = Server::start();
-    let token = server.token("alice");
-    for declared in [
-        &[][..],
-        &[""],
-        &["text/plain"],
-        &["text/json"],
-        &["application/x-www-form-urlencoded"],
-        &["multipart/form-data; boundary=x"],
-        &["application/xml"],
-        &["application/octet-stream"],
-        &["application/problem+json"],
-        &["application/jsonp"],
-        &["application/json5"],
-        &["application/*"],
-        &["*/*"],
-        &["application/json, text/plain"],
-        &["application/json; charset=iso-8859-1"],
-        &["application/json; charset=utf-16"],
-        &["application/json; charset=utf-8; charset=utf-16"],
-        &["application/json; boundary=x"],
-        &["application/json", "application/json"],
-        &["application/json", "text/plain"],
-    ] {
-        let mut request = server.request(Method::POST, KEYS, &token).body(GOOD);
-        for value in declared {
-            request = request.header("content-type", *value);
-        }
-        let answer = Answer::of(request).await;
-        assert_eq!(answer.status, 415, "{declared:?}: {}", answer.text);
-        assert!(answer.problem(415).contains("application/json"));
-    }
-    for encoding in ["gzip", "br", "deflate", "gzip, gzip", "x-unknown"] {
-        let request = server.request(Method::POST, KEYS, &token).header("content-type", "application/json");
-        let answer = Answer::of(request.header("content-encoding", encoding).body(GOOD)).await;
-        assert_eq!(answer.status, 415, "{encoding}: {}", answer.text);
-        assert!(answer.problem(415).contains("Content-Encoding"));
-    }
-    assert_eq!(server.counts().await, [0, 0, 0]);
-}
-
-#[tokio::test]
-async fn json_in_utf_8_is_taken_however_it_is_declared() {
-    let server = Server::start();
-    let token = server.token("alice");
-    let declared = [
-        "application/json",
-        "Application/JSON",
-        "application/json;charset=utf-8",
-        "application/json; charset=UTF-8",
-        "application/json ; charset=\"utf-8\"",
-        "application/json;",
-    ];
-    for content_type in declared {
-        let request = server.request(Method::POST, KEYS, &token).header("content-type", content_type).body(GOOD);
-        assert_eq!(Answer::of(request).await.status, 201, "{content_type}");
-    }
-    assert_eq!(server.counts().await, [declared.len() as i64; 3]);
-}
-
-#[tokio::test]
-async fn errors_are_plain_json_when_that_is_all_that_is_accepted() {
-    let server = Server::start();
-    let token = server.token("alice");
-    for (accept, media_type) in [
-        ("*/*", "application/problem+json"),
-        ("application/problem+json", "application/problem+json"),
-        ("application/json, application/problem+json;q=0.1", "application/problem+json"),
-        ("text/html", "application/problem+json"),
-        ("application/json", "application/json"),
-        ("text/html, application/json;q=0.9", "application/json"),
-    ] {
-        for (path, credential, status) in [(KEYS, "", 401), (KEYS, &*token, 422), ("/nothing", "", 404)] {
-            let request = server.request(Method::POST, path, credential).header("accept", accept);
-            let answer = Answer::of(request.json(&json!({}))).await;
-            assert_eq!(answer.status, status);
-            assert_eq!(answer.header("content-type"), Some(media_type), "{accept}: {path}");
-            assert_eq!(answer.body["status"], status);
-            assert!(["type", "title", "detail", "request_id"].iter().all(|member| answer.body[member].is_string()));
-        }
-    }
-    assert_eq!(server.counts().await, [0, 0, 0]);
-}
-
-#[tokio::test]
-async fn what_an_answer_accepts_does_not_keep_a_key_from_being_made() {
-    let server = Server::start();
-    let token = server.token("alice");
-    for accept in ["application/json", "application/problem+json", "text/html", "*/*"] {
-        let request = server.request(Method::POST, KEYS, &token).header("accept", accept);
-        let answer = Answer::of(request.json(&json!({ "name": "x" }))).await;
-        assert_eq!(
-            (answer.status.as_u16(), answer.header("content-type")),
-            (201, Some("application/json")),
-            "{accept}"
-        );
-    }
 }
 
 #[tokio::test]

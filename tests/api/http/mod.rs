@@ -3,5 +3,6 @@
 mod bodies;
 mod credentials;
 mod errors;
+mod headers;
 mod http2;
 mod limits;

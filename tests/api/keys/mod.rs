@@ -1,8 +1,97 @@
 //! `/api/auth/api-keys`: the keys of the caller's owner, one file an operation.
 
 mod create;
+mod delete;
+mod get;
 mod idempotency;
 mod list;
 mod revoke;
 mod rotate;
 mod update;
+
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEYS, Server, id};
+
+async fn alice() -> (Server, String) {
+    let server = Server::start();
+    let token = server.token("alice");
+    (server, token)
+}
+
+const READ_AND_WRITE: &str = "api-keys:read api-keys:write";
+
+async fn alice_with_scopes() -> (Server, String) {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", READ_AND_WRITE]);
+    (server, token)
+}
+
+/// A key that can call the operations on keys itself.
+async fn key_with_scopes(server: &Server, token: &str) -> Value {
+    server.key(token, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] })).await
+}
+
+async fn get(server: &Server, token: &str, key: &Value) -> Answer {
+    let answer = server.get(&format!("{KEYS}{}", id(key)), token).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer
+}
+
+/// Ids that no key can have.
+fn malformed_ids() -> [String; 7] {
+    ["x", "0", "00000000-0000-0000-0000-000000000000", "%00", "%ff", "..%2f", &"a".repeat(300)].map(str::to_owned)
+}
+
+/// A request with each of these values of `If-Match`.
+async fn matching(server: &Server, method: Method, token: &str, key: &Value, tags: &[&str]) -> Answer {
+    let mut request = server.request(method.clone(), &format!("{KEYS}{}", id(key)), token);
+    for tag in tags {
+        request = request.header("if-match", HeaderValue::from_bytes(tag.as_bytes()).unwrap());
+    }
+    let body = json!({ "metadata": { "tag": tags[0] } });
+    Answer::of(if method == Method::PATCH { request.json(&body) } else { request }).await
+}
+
+/// A key that was changed once, with the ETags of before and after.
+async fn changed_key(server: &Server, token: &str) -> (Value, [String; 2]) {
+    let key = server.key(token, json!({ "name": "x" })).await;
+    let stale = get(server, token, &key).await.etag().to_owned();
+    let answer = server.patch(id(&key), token, json!({ "name": "y" })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let fresh = get(server, token, &key).await.etag().to_owned();
+    assert_ne!(stale, fresh);
+    (key, [stale, fresh])
+}
+
+/// Values of `If-Match` that do not name the current revision.
+fn tags_that_do_not_match(stale: &str, fresh: &str) -> Vec<String> {
+    let inner = fresh.trim_matches('"').to_owned();
+    let (weak, padded, signed) = (format!("W/{fresh}"), format!("\"0{inner}\""), format!("\"+{inner}\""));
+    let odd = ["\"\"", "\"x\"", "garbage", "", "\"é\"", ",", "\"*\""].map(str::to_owned);
+    [stale.to_owned(), weak, inner, padded, signed].into_iter().chain(odd).collect()
+}
+
+/// Checks that no operation accepts this secret any more.
+async fn assert_refused(server: &Server, secret: &str) {
+    for (method, path) in [(Method::GET, KEYS), (Method::GET, "/api/auth/audit-events"), (Method::POST, KEYS)] {
+        let body = if method == Method::POST { json!({ "name": "x" }) } else { Value::Null };
+        let answer = server.ask(method, path, secret, body).await;
+        answer.problem(401);
+        assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+    }
+}
+
+/// Checks that the key's last event was caused by the key itself.
+async fn assert_ended_by_itself(server: &Server, key: &Value) {
+    let last = &server.rows("SELECT * FROM audit_events ORDER BY id DESC LIMIT 1").await[0];
+    assert_eq!(last.try_get::<String>("", "actor_kind").unwrap(), "key");
+    assert_eq!(last.try_get::<uuid::Uuid>("", "actor_key_id").unwrap().to_string(), id(key));
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    value.as_str().unwrap_or_else(|| panic!("no time: {value}")).parse().unwrap()
+}

@@ -1,96 +1,18 @@
-//! Get and update: a key as it is, a merge patch of it (RFC 7396), and what becomes of two who change it at once.
+//! Update: a JSON Merge Patch of a key (RFC 7396).
 
+mod by_keys;
 mod effects;
 
 use reqwest::Method;
-use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
-
-async fn alice() -> (Server, String) {
-    let server = Server::start();
-    let token = server.token("alice");
-    (server, token)
-}
-
-async fn get(server: &Server, token: &str, key: &Value) -> Answer {
-    let answer = server.get(&format!("{KEYS}{}", id(key)), token).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer
-}
+use super::{alice, changed_key, get, malformed_ids, matching, tags_that_do_not_match};
+use crate::support::{Answer, KEYS, Server, id, nobodys};
 
 async fn patch(server: &Server, token: &str, key: &Value, body: Value) -> Answer {
     let answer = server.patch(id(key), token, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer
-}
-
-async fn matching(server: &Server, method: Method, token: &str, key: &Value, tags: &[&str]) -> Answer {
-    let mut request = server.request(method.clone(), &format!("{KEYS}{}", id(key)), token);
-    for tag in tags {
-        request = request.header("if-match", HeaderValue::from_bytes(tag.as_bytes()).unwrap());
-    }
-    let body = json!({ "metadata": { "tag": tags[0] } });
-    Answer::of(if method == Method::PATCH { request.json(&body) } else { request }).await
-}
-
-#[tokio::test]
-async fn a_key_is_shown_whole_but_for_its_secret() {
-    let server = Server::start();
-    let token = server.token_with("alice", &["--organization", "acme"]);
-    let body =
-        json!({ "name": "é", "scopes": ["b", "a"], "metadata": { "z": 1, "a": null }, "expires_in_seconds": 60 });
-    let key = server.key(&token, body).await;
-    let answer = get(&server, &token, &key).await;
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    for member in ["id", "name", "scopes", "metadata", "created_at", "expires_at", "start", "last4"] {
-        assert_eq!(answer.body[member], key[member], "{member}");
-    }
-    assert_eq!(answer.body["updated_at"], key["created_at"]);
-    assert_eq!((&answer.body["status"], &answer.body["enabled"]), (&json!("active"), &json!(true)));
-    let owner = json!({ "issuer": "urn:mintkey:standalone", "subject": "alice", "organization": "acme" });
-    assert_eq!(answer.body["owner"], owner);
-    for absent in ["key", "revoked_at", "revoked_by", "revoke_reason", "deleted_at", "safe_to_retire"] {
-        assert!(answer.body.get(absent).is_none(), "{absent}");
-    }
-    let shown = json!([{ "start": key["start"], "last4": key["last4"], "created_at": key["created_at"] }]);
-    assert_eq!(answer.body["secrets"], shown);
-    assert!(!answer.text.contains(&secret(&key)[7..48]));
-    assert_eq!(get(&server, &token, &key).await.etag(), answer.etag());
-}
-
-#[tokio::test]
-async fn ids_that_cannot_be_are_answered_like_ids_that_are_not() {
-    let (server, token) = alice().await;
-    let key = server.key(&token, json!({ "name": "x" })).await;
-    let absent = server.get(&format!("{KEYS}{}", nobodys()), &token).await;
-    let detail = absent.problem(404).to_owned();
-    for odd in ["x", "0", "00000000-0000-0000-0000-000000000000", "%00", "%ff", "..%2f", &"a".repeat(300)] {
-        assert_eq!(server.get(&format!("{KEYS}{odd}"), &token).await.problem(404), detail, "{odd}");
-        assert_eq!(server.patch(odd, &token, json!({ "name": "y" })).await.problem(404), detail, "{odd}");
-    }
-    server.get(&format!("{KEYS}{}?x=1", id(&key)), &token).await.problem(400);
-}
-
-#[tokio::test]
-async fn a_key_reads_and_changes_with_the_scope_for_it() {
-    let server = Server::start();
-    let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let target = server.key(&token, json!({ "name": "x" })).await;
-    for (scope, read, write) in [("api-keys:read", 200, 403), ("api-keys:write", 403, 200), ("a", 403, 403)] {
-        let caller = server.key(&token, json!({ "name": "c", "scopes": [scope] })).await;
-        let got = server.get(&format!("{KEYS}{}", id(&target)), secret(&caller)).await;
-        let patched = server.patch(id(&target), secret(&caller), json!({ "name": scope })).await;
-        assert_eq!((got.status.as_u16(), patched.status.as_u16()), (read, write), "{scope}");
-        for (answer, lacks) in [(got, "api-keys:read"), (patched, "api-keys:write")] {
-            let challenge = format!(r#"Bearer error="insufficient_scope", scope="{lacks}""#);
-            let expected = (answer.status == 403).then_some(&*challenge);
-            assert_eq!(answer.header("www-authenticate"), expected);
-        }
-    }
-    assert_eq!(server.actions(id(&target)).await, ["created", "updated"]);
 }
 
 #[tokio::test]
@@ -265,28 +187,27 @@ async fn a_patch_that_changes_nothing_leaves_etag_and_audit_alone() {
 }
 
 #[tokio::test]
-async fn only_the_present_revision_matches() {
+async fn update_with_malformed_id_matches_unknown_id() {
     let (server, token) = alice().await;
-    let key = server.key(&token, json!({ "name": "x" })).await;
-    let stale = get(&server, &token, &key).await.etag().to_owned();
-    patch(&server, &token, &key, json!({ "name": "y" })).await;
-    let fresh = get(&server, &token, &key).await.etag().to_owned();
-    assert_ne!(stale, fresh);
-    let inner = fresh.trim_matches('"').to_owned();
-    let (weak, padded, signed) = (format!("W/{fresh}"), format!("\"0{inner}\""), format!("\"+{inner}\""));
+    let absent = server.patch(&nobodys(), &token, json!({ "name": "y" })).await;
+    let detail = absent.problem(404);
+    for malformed in malformed_ids() {
+        let answer = server.patch(&malformed, &token, json!({ "name": "y" })).await;
+        assert_eq!(answer.problem(404), detail, "{malformed}");
+    }
+}
+
+#[tokio::test]
+async fn update_with_if_match_requires_current_revision() {
+    let (server, token) = alice().await;
+    let (key, [stale, fresh]) = changed_key(&server, &token).await;
     let before = server.dump().await;
-    for tag in [&stale, &weak, &inner, &padded, &signed, "\"\"", "\"x\"", "garbage", "", "\"é\"", ",", "\"*\""] {
-        for method in [Method::GET, Method::PATCH] {
-            let answer = matching(&server, method.clone(), &token, &key, &[tag]).await;
-            assert_eq!(answer.status, 412, "{method} {tag}: {}", answer.text);
-            answer.problem(412);
-        }
+    for tag in tags_that_do_not_match(&stale, &fresh) {
+        let answer = matching(&server, Method::PATCH, &token, &key, &[&tag]).await;
+        assert_eq!(answer.status, 412, "{tag}: {}", answer.text);
+        answer.problem(412);
     }
     assert_eq!(server.dump().await, before);
-    let list = format!("{stale}, {fresh}");
-    for tags in [vec![&*fresh], vec!["*"], vec![&list], vec![&*stale, &*fresh], vec![" * "]] {
-        assert_eq!(matching(&server, Method::GET, &token, &key, &tags).await.status, 200, "{tags:?}");
-    }
     assert_eq!(matching(&server, Method::PATCH, &token, &key, &["*"]).await.status, 200);
     let now = get(&server, &token, &key).await.etag().to_owned();
     assert_eq!(matching(&server, Method::PATCH, &token, &key, &[&stale, &now]).await.status, 200);

@@ -199,26 +199,6 @@ async fn every_setting_of_serve_can_be_a_variable() {
 }
 
 #[tokio::test]
-async fn scopes_outside_the_catalogue_are_refused_where_they_stand() {
-    let server = Server::with(&["--allowed-scopes", "projects:read projects:list"]);
-    let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
-    for (scopes, pointers) in [
-        (json!(["projects:write"]), ["/scopes/0"].as_slice()),
-        (json!(["projects:*"]), &["/scopes/0"]),
-        (json!(["projects:read", "other"]), &["/scopes/1"]),
-        (json!(["other", "projects:read", "another"]), &["/scopes/0", "/scopes/2"]),
-    ] {
-        let answer = server.create(&token, json!({ "name": "x", "scopes": scopes })).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), pointers, "{scopes}");
-    }
-    assert_eq!(server.counts().await, [0, 0, 0]);
-    for scopes in [json!([]), json!(["projects:list", "projects:read"]), json!(["api-keys:verify"])] {
-        server.key(&token, json!({ "name": "x", "scopes": scopes })).await;
-    }
-}
-
-#[tokio::test]
 async fn migrate_alone_makes_the_schema_and_may_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

@@ -3,9 +3,9 @@
 mod backup;
 mod config;
 mod durability;
-mod health;
+pub mod health;
 mod keys_cli;
-mod logs;
+pub mod logs;
 mod metrics;
 mod pepper_rotation;
 mod sqlite;

@@ -1,0 +1,124 @@
+//! Bulk revoke: every key that matches all filters.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{EVENTS_OF_ALL, KEYS_OF_ALL, deployment, names, revoke};
+use crate::support::{Answer, KEYS, Server, database, id, secret};
+
+const ISSUER: &str = "urn:mintkey:standalone";
+
+async fn revoke_all(server: &Server, token: &str, body: Value) -> Answer {
+    server.ask(Method::POST, &format!("{KEYS_OF_ALL}/revoke"), token, body).await
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_what_the_revocation_then_ends() {
+    let (server, carol, keys) = deployment().await;
+    assert_eq!(revoke(&server, &carol, id(&keys[2]), json!({ "reason": "before" })).await.status, 200);
+    let before = server.dump().await;
+    let filter = json!({ "organization": "acme", "reason": "acme leaked", "dry_run": true });
+    for _ in 0..2 {
+        let answer = revoke_all(&server, &carol, filter.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.body, json!({ "matched": 2, "revoked": 0, "dry_run": true }));
+    }
+    assert_eq!(server.dump().await, before);
+
+    let filter = json!({ "organization": "acme", "reason": "acme leaked" });
+    let answer = revoke_all(&server, &carol, filter.clone()).await;
+    assert_eq!(answer.body, json!({ "matched": 2, "revoked": 2, "dry_run": false }));
+    for (key, reason) in [(&keys[0], "acme leaked"), (&keys[1], "acme leaked"), (&keys[2], "before")] {
+        let now = server.get(&format!("{KEYS_OF_ALL}/{}", id(key)), &carol).await.body;
+        assert_eq!((&now["revoke_reason"], &now["revoked_by"]), (&json!(reason), &json!("carol")));
+        assert_eq!(server.actions(id(key)).await, ["created", "revoked"]);
+        server.get(KEYS, secret(key)).await.problem(401);
+    }
+    assert_eq!(server.actions(id(&keys[3])).await, ["created"]);
+    let events = server.get(&format!("{EVENTS_OF_ALL}?action=revoked"), &carol).await;
+    assert!(events.body["items"].as_array().unwrap().iter().all(|event| event["actor"]["subject"] == "carol"));
+    let after = server.dump().await;
+    let again = revoke_all(&server, &carol, filter).await;
+    assert_eq!(again.body, json!({ "matched": 0, "revoked": 0, "dry_run": false }));
+    assert_eq!(server.dump().await, after);
+}
+
+#[tokio::test]
+async fn all_members_of_a_filter_have_to_match() {
+    let (server, carol, keys) = deployment().await;
+    let made = |key: &Value| key["created_at"].clone();
+    for (filter, matched) in [
+        (json!({ "subject": "alice", "organization": "acme" }), 2),
+        (json!({ "subject": "dave", "organization": "acme" }), 0),
+        (json!({ "subject": "alice", "issuer": "https://elsewhere.example" }), 0),
+        (json!({ "subject": "nobody" }), 0),
+        (json!({ "issuer": ISSUER }), 4),
+        (json!({ "created_before": made(&keys[2]) }), 2),
+        (json!({ "created_before": made(&keys[2]), "subject": "bob" }), 0),
+        (json!({ "created_before": "2020-01-01T00:00:00Z" }), 0),
+        (json!({ "created_before": "2090-01-01T00:00:00Z", "subject": "bob" }), 1),
+    ] {
+        let mut body = filter.clone();
+        body["dry_run"] = true.into();
+        assert_eq!(revoke_all(&server, &carol, body).await.body["matched"], matched, "{filter}");
+    }
+    let answer = revoke_all(&server, &carol, json!({ "created_before": made(&keys[1]) })).await;
+    assert_eq!(answer.body, json!({ "matched": 1, "revoked": 1, "dry_run": false }));
+    assert_eq!(names(&server, &carol, "status=active").await, ["other", "build", "deploy bot"]);
+}
+
+#[tokio::test]
+async fn a_filter_that_is_empty_or_wrong_revokes_nothing() {
+    let (server, carol, _) = deployment().await;
+    let before = server.dump().await;
+    for (body, pointer) in [
+        (json!({}), ""),
+        (json!({ "dry_run": false, "reason": "x" }), ""),
+        (json!({ "subject": "" }), "/subject"),
+        (json!({ "subject": null }), "/subject"),
+        (json!({ "subject": 5 }), "/subject"),
+        (json!({ "subject": ["alice"] }), "/subject"),
+        (json!({ "subject": "alice", "organization": null }), "/organization"),
+        (json!({ "subject": "alice", "created_before": "yesterday" }), "/created_before"),
+        (json!({ "subject": "alice", "dry_run": "true" }), "/dry_run"),
+        (json!({ "subject": "alice", "dry_run": null }), "/dry_run"),
+        (json!({ "subject": "alice", "dryRun": true }), "/dryRun"),
+        (json!({ "subject": "alice", "reason": " " }), "/reason"),
+    ] {
+        let answer = revoke_all(&server, &carol, body.clone()).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), [pointer], "{body}");
+    }
+    revoke_all(&server, &carol, json!([])).await.problem(400);
+    let path = format!("{KEYS_OF_ALL}/revoke");
+    Answer::of(server.request(Method::POST, &path, &carol).body("{}")).await.problem(415);
+    assert!(server.ask(Method::POST, &path, &carol, Value::Null).await.status.is_client_error(), "a body is required");
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn more_keys_than_one_batch_are_all_revoked() {
+    let server = Server::start();
+    let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
+    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let columns = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, \
+                   enabled, secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, \
+                   revoked_by, revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, \
+                   creation_actor_kind, creation_request_id, creation_changes";
+    let kind = database::kind() as usize;
+    server
+        .execute(&format!(
+            "INSERT INTO api_keys (id, secret_id, secret_hash, {columns}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1199) \
+             SELECT {}, {}, {}, {columns} FROM api_keys, n",
+            database::NEW_UUID[kind],
+            database::NEW_UUID[kind],
+            database::NEW_HASH[kind]
+        ))
+        .await;
+    assert_eq!(server.count("api_keys").await, 1200);
+    let answer = revoke_all(&server, &carol, json!({ "subject": "alice" })).await;
+    assert_eq!(answer.body, json!({ "matched": 1200, "revoked": 1200, "dry_run": false }));
+    assert_eq!(server.count("api_keys WHERE revoked_at IS NULL").await, 0);
+    assert_eq!(server.count("audit_events WHERE action = 'revoked'").await, 1200);
+    assert_eq!(server.actions(id(&key)).await, ["created", "revoked"]);
+}

@@ -1,0 +1,28 @@
+//! Revoke: one key of any owner.
+
+use serde_json::json;
+
+use super::{EVENTS_OF_ALL, deployment, revoke};
+use crate::support::{KEYS, id, secret};
+
+#[tokio::test]
+async fn an_administrator_ends_any_key_in_their_own_name() {
+    let (server, carol, keys) = deployment().await;
+    let answer = revoke(&server, &carol, id(&keys[0]), json!({ "reason": "leaked" })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!((&answer.body["status"], &answer.body["revoked_by"]), (&json!("revoked"), &json!("carol")));
+    assert_eq!(answer.body["revoke_reason"], "leaked");
+    assert_eq!(answer.body["owner"]["subject"], "alice");
+    server.get(KEYS, secret(&keys[0])).await.problem(401);
+    let before = server.dump().await;
+    let again = revoke(&server, &carol, id(&keys[0]), json!({ "reason": "again" })).await;
+    assert_eq!((again.status.as_u16(), &again.text), (200, &answer.text));
+    assert_eq!(server.dump().await, before);
+
+    let events = server.get(&format!("{EVENTS_OF_ALL}?key_id={}", id(&keys[0])), &carol).await;
+    let event = &events.body["items"][0];
+    assert_eq!((&event["action"], &event["actor"]["subject"]), (&json!("revoked"), &json!("carol")));
+    assert_eq!((&event["owner"]["subject"], &event["changes"]), (&json!("alice"), &json!({ "reason": "leaked" })));
+    let own = server.get(&format!("{KEYS}{}", id(&keys[0])), &server.token("alice")).await;
+    assert_eq!(own.body["revoked_by"], "carol");
+}

@@ -1,0 +1,138 @@
+//! Delete: a revocation that also hides the key from its owner.
+
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{READ_AND_WRITE, alice_with_scopes, assert_ended_by_itself, assert_refused, key_with_scopes, time};
+use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
+
+#[tokio::test]
+async fn delete_takes_effect_at_next_request() {
+    let (server, token) = alice_with_scopes().await;
+    for _ in 0..10 {
+        let key = key_with_scopes(&server, &token).await;
+        let rotated = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
+        for secret in [secret(&key), secret(&rotated)] {
+            assert_eq!(server.get(KEYS, secret).await.status, 200);
+        }
+        assert_eq!(server.delete(id(&key), &token).await.status, 204);
+        assert_refused(&server, secret(&key)).await;
+        assert_refused(&server, secret(&rotated)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_key_is_gone_for_its_owner_as_one_that_never_was() {
+    let (server, token) = alice_with_scopes().await;
+    let key = key_with_scopes(&server, &token).await;
+    let answer = server.delete(id(&key), &token).await;
+    assert_eq!((answer.status.as_u16(), &*answer.text), (204, ""));
+    assert_eq!((answer.header("content-type"), answer.header("etag")), (None, None));
+
+    let before = server.dump().await;
+    for (method, tail, body) in [
+        (Method::GET, "", Value::Null),
+        (Method::PATCH, "", json!({ "name": "x" })),
+        (Method::POST, "/rotate", Value::Null),
+        (Method::POST, "/revoke", json!({ "reason": "x" })),
+        (Method::DELETE, "", Value::Null),
+    ] {
+        let mut told = Vec::new();
+        for id in [id(&key), &nobodys()] {
+            let request = server.request(method.clone(), &format!("{KEYS}{id}{tail}"), &token);
+            let request = request.header("x-request-id", "the-same");
+            let answer = Answer::of(if body.is_null() { request } else { request.json(&body) }).await;
+            answer.problem(404);
+            let mut headers = answer.headers;
+            headers.remove("date");
+            told.push((headers, answer.text));
+        }
+        assert_eq!(told[0], told[1], "{method} {tail}");
+    }
+    assert_eq!(server.get(KEYS, &token).await.body, json!({ "items": [] }));
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_deleted_key_leaves_a_tombstone_and_its_events() {
+    let (server, token) = alice_with_scopes().await;
+    let key = key_with_scopes(&server, &token).await;
+    assert_eq!(server.delete(id(&key), &token).await.status, 204);
+
+    let row = &server.rows("SELECT * FROM api_keys").await[0];
+    assert_eq!(row.try_get::<String>("", "name").unwrap(), "k");
+    assert_eq!(row.try_get::<String>("", "revoked_by").unwrap(), "alice");
+    let at = |column: &str| row.try_get::<Option<DateTime<Utc>>>("", column).unwrap().unwrap();
+    assert_eq!(at("deleted_at"), at("revoked_at"));
+    assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+    let events = server.get(&format!("/api/auth/audit-events?key_id={}", id(&key)), &token).await;
+    let actions: Vec<_> = events.body["items"].as_array().unwrap().iter().map(|event| &event["action"]).collect();
+    assert_eq!(actions, ["deleted", "revoked", "created"]);
+    assert_eq!(server.counts().await, [1, 1, 3]);
+}
+
+#[tokio::test]
+async fn deleting_a_revoked_key_keeps_who_revoked_it_and_why() {
+    let (server, token) = alice_with_scopes().await;
+    let key = key_with_scopes(&server, &token).await;
+    let revoked = server.revoke(id(&key), &token, json!({ "reason": "first" })).await.body;
+    assert_eq!(server.delete(id(&key), &token).await.status, 204);
+    let row = &server.rows("SELECT * FROM api_keys").await[0];
+    assert_eq!(row.try_get::<String>("", "revoke_reason").unwrap(), "first");
+    assert_eq!(row.try_get::<DateTime<Utc>>("", "revoked_at").unwrap(), time(&revoked["revoked_at"]));
+    assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+}
+
+#[tokio::test]
+async fn of_two_deletions_at_once_one_finds_the_key() {
+    let (server, token) = alice_with_scopes().await;
+    for _ in 0..10 {
+        let key = key_with_scopes(&server, &token).await;
+        let (one, other) = tokio::join!(server.delete(id(&key), &token), server.delete(id(&key), &token));
+        let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 404]);
+        assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+    }
+}
+
+#[tokio::test]
+async fn delete_by_the_key_itself_takes_effect_at_once() {
+    let (server, token) = alice_with_scopes().await;
+    let key = key_with_scopes(&server, &token).await;
+    let answer = server.delete(id(&key), secret(&key)).await;
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    assert_refused(&server, secret(&key)).await;
+    server.revoke(id(&key), secret(&key), Value::Null).await.problem(401);
+    assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+    assert_ended_by_itself(&server, &key).await;
+}
+
+#[tokio::test]
+async fn delete_by_key_requires_write_scope() {
+    let (server, token) = alice_with_scopes().await;
+    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let victim = key_with_scopes(&server, &token).await;
+    let before = server.dump().await;
+    for key in [&reader, &victim] {
+        let answer = server.delete(id(key), secret(&reader)).await;
+        answer.problem(403);
+        let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:write""#;
+        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    }
+    assert_eq!(server.dump().await, before);
+}
+
+#[tokio::test]
+async fn delete_survives_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::at(directory.path(), &[]);
+    let token = server.token_with("alice", &["--scopes", READ_AND_WRITE]);
+    let key = key_with_scopes(&server, &token).await;
+    assert_eq!(server.delete(id(&key), &token).await.status, 204);
+    server.kill();
+    let server = Server::at(directory.path(), &[]);
+    assert_refused(&server, secret(&key)).await;
+    server.get(&format!("{KEYS}{}", id(&key)), &token).await.problem(404);
+}

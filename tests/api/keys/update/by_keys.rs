@@ -1,0 +1,87 @@
+//! Update by API keys, and by users with fewer scopes than the key: nobody hands on more than they hold.
+
+use serde_json::json;
+
+use crate::support::{Server, id, secret};
+
+#[tokio::test]
+async fn a_key_adds_no_scope_that_it_lacks_and_leaves_those_that_are_there() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
+    let caller = server.key(&token, json!({ "name": "c", "scopes": ["api-keys:write", "a"] })).await;
+    let target = server.key(&token, json!({ "name": "t", "scopes": ["b", "api-keys:admin"] })).await;
+    for (key, scopes, lacks) in [
+        (&caller, json!(["api-keys:write", "a", "c"]), "c"),
+        (&caller, json!(["api-keys:write", "api-keys:read"]), "api-keys:read"),
+        (&target, json!(["b", "api-keys:admin", "c"]), "c"),
+        (&target, json!(["api-keys:read"]), "api-keys:read"),
+    ] {
+        let before = server.dump().await;
+        let answer = server.patch(id(key), secret(&caller), json!({ "name": "no", "scopes": scopes })).await;
+        answer.problem(403);
+        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{lacks}""#);
+        assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+        assert_eq!(server.dump().await, before);
+    }
+    let kept = server.patch(id(&target), secret(&caller), json!({ "scopes": ["api-keys:admin", "b", "a"] })).await;
+    assert_eq!(kept.body["scopes"], json!(["api-keys:admin", "b", "a"]), "{}", kept.text);
+}
+
+#[tokio::test]
+async fn a_user_adds_a_scope_of_this_service_only_with_a_token_that_holds_it() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
+    let key = server.key(&token, json!({ "name": "x" })).await;
+    let answer = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:admin"] })).await;
+    answer.problem(403);
+    let answer = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:read", "anything"] })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_key_gives_no_key_a_life_beyond_its_own() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
+    let body = json!({ "name": "c", "scopes": ["api-keys:write"], "expires_in_seconds": 3600 });
+    let caller = server.key(&token, body).await;
+    let target = server.key(&token, json!({ "name": "t", "expires_in_seconds": 60 })).await;
+    for key in [&caller, &target] {
+        let before = server.dump().await;
+        let answer = server.patch(id(key), secret(&caller), json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
+        answer.problem(422);
+        assert_eq!(answer.pointers(), ["/expires_at"]);
+        assert_eq!(server.dump().await, before);
+        let endless = server.patch(id(key), secret(&caller), json!({ "expires_at": null })).await;
+        let end = endless.body["expires_at"].as_str();
+        assert!(endless.status == 422 || end == caller["expires_at"].as_str(), "{}", endless.text);
+    }
+    let lasting = server.key(&token, json!({ "name": "l" })).await;
+    let renamed = server.patch(id(&lasting), secret(&caller), json!({ "name": "renamed" })).await;
+    assert_eq!(renamed.status, 200, "what is not touched may stay: {}", renamed.text);
+    assert!(renamed.body.get("expires_at").is_none());
+}
+
+#[tokio::test]
+async fn a_key_disables_itself_and_cannot_enable_itself_again() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
+    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    assert_eq!(server.patch(id(&key), secret(&key), json!({ "enabled": false })).await.body["status"], "disabled");
+    server.patch(id(&key), secret(&key), json!({ "enabled": true })).await.problem(401);
+    assert_eq!(server.actions(id(&key)).await, ["created", "disabled"]);
+}
+
+#[tokio::test]
+async fn update_by_key_requires_write_scope() {
+    let server = Server::start();
+    let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
+    let target = server.key(&token, json!({ "name": "x" })).await;
+    for (scope, status) in [("api-keys:read", 403), ("api-keys:write", 200), ("a", 403)] {
+        let caller = server.key(&token, json!({ "name": "c", "scopes": [scope] })).await;
+        let answer = server.patch(id(&target), secret(&caller), json!({ "name": scope })).await;
+        assert_eq!(answer.status, status, "{scope}");
+        let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:write""#;
+        assert_eq!(answer.header("www-authenticate"), (status == 403).then_some(challenge));
+    }
+    assert_eq!(server.actions(id(&target)).await, ["created", "updated"]);
+}
