@@ -40,7 +40,7 @@ async fn made(server: &Server, token: &str, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_change_is_told_of_with_its_actor_and_its_origin() {
+async fn audit_records_actor_and_source_of_every_change() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let caller = made(&server, &token, "caller").await;
@@ -84,7 +84,7 @@ async fn every_change_is_told_of_with_its_actor_and_its_origin() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_user_agent_or_an_id_is_told_of_too() {
+async fn audit_records_request_without_user_agent_or_id() {
     let server = Server::start();
     let token = server.token("alice");
     let answer = server.create(&token, json!({ "name": "n" })).await;
@@ -100,7 +100,7 @@ async fn a_request_without_a_user_agent_or_an_id_is_told_of_too() {
 }
 
 #[tokio::test]
-async fn no_event_holds_a_secret() {
+async fn audit_events_contain_no_secret() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = made(&server, &token, "n").await;
@@ -119,7 +119,7 @@ async fn no_event_holds_a_secret() {
 }
 
 #[tokio::test]
-async fn what_is_refused_or_changes_nothing_is_not_told_of() {
+async fn audit_omits_rejected_and_empty_changes() {
     let server = Server::start();
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "n" })).await;
@@ -132,7 +132,7 @@ async fn what_is_refused_or_changes_nothing_is_not_told_of() {
 }
 
 #[tokio::test]
-async fn an_owner_sees_the_events_of_own_keys_whoever_acted() {
+async fn audit_list_shows_events_of_own_keys_by_any_actor() {
     let server = Server::start();
     let (alice, bob) = (server.token("alice"), server.token("bob"));
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
@@ -155,7 +155,7 @@ async fn made_plainly(server: &Server, token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn events_are_paged_newest_first_and_filtered_by_key_and_action() {
+async fn audit_list_pages_newest_first_and_filters() {
     let server = Server::start();
     let token = server.token("alice");
     let mut keys = Vec::new();
@@ -195,7 +195,7 @@ async fn events_are_paged_newest_first_and_filtered_by_key_and_action() {
 }
 
 #[tokio::test]
-async fn a_query_that_cannot_be_is_refused() {
+async fn audit_list_with_invalid_query_is_rejected() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:admin"]);
     for path in [EVENTS, "/api/admin/audit-events"] {
@@ -223,7 +223,7 @@ async fn a_query_that_cannot_be_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_reads_events_with_the_scope_to_read() {
+async fn audit_list_by_key_requires_read_scope() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;

@@ -22,12 +22,12 @@ fn file(path: &str) -> String {
 }
 
 #[test]
-fn the_committed_document_is_the_one_that_the_binary_prints() {
+fn openapi_file_matches_printed_document() {
     assert!(file("openapi.yaml") == printed(), "openapi.yaml is not what `mintkey openapi` prints: run `make openapi`");
 }
 
 #[tokio::test]
-async fn the_served_documents_are_the_printed_one() {
+async fn openapi_served_matches_printed_document() {
     let server = Server::start();
     for (path, media_type) in [("/openapi.yaml", "application/yaml"), ("/openapi.json", "application/json")] {
         for path in [path.to_owned(), format!("{path}/")] {
@@ -81,7 +81,7 @@ fn without_prose(mut contract: Value) -> Value {
 }
 
 #[test]
-fn the_document_contains_the_contract() {
+fn openapi_contains_contract() {
     let contract = without_prose(serde_norway::from_str(&file("tests/contract/create-api-key.openapi.yaml")).unwrap());
     let document = document();
     let missing: Vec<_> = ["/servers", "/paths", "/components/schemas", "/components/securitySchemes"]
@@ -96,7 +96,7 @@ fn the_document_contains_the_contract() {
 }
 
 #[test]
-fn the_document_demands_nothing_of_a_request_beyond_the_contract() {
+fn openapi_requires_nothing_beyond_contract() {
     let document = document();
     assert_eq!(document["components"]["schemas"]["ApiKeyCreateRequest"]["required"], json!(["name"]));
     let operation = &document["paths"]["/auth/api-keys/"]["post"];
@@ -106,7 +106,7 @@ fn the_document_demands_nothing_of_a_request_beyond_the_contract() {
 }
 
 #[test]
-fn containment_finds_what_is_missing_or_different() {
+fn openapi_comparison_finds_missing_and_different() {
     let part = json!({ "a": { "$ref": "#/b" }, "b": { "c": ["x", { "d": 1 }] } });
     let differs = |whole: Value| missing((&part, &part), (&whole, &whole), "");
     assert!(differs(json!({ "a": { "c": [{ "d": 1, "e": 2 }, "x", "y"] }, "b": { "$ref": "#/a" } })).is_empty());
@@ -124,7 +124,7 @@ fn operations(document: &Value) -> Vec<(String, &Value)> {
 }
 
 #[test]
-fn every_operation_is_described() {
+fn openapi_describes_every_operation() {
     let document = document();
     let mut ids = Vec::new();
     for (name, operation) in operations(&document) {
@@ -140,7 +140,7 @@ fn every_operation_is_described() {
 }
 
 #[test]
-fn every_error_is_a_problem_detail_in_both_media_types() {
+fn openapi_errors_are_problem_details_in_both_media_types() {
     let document = document();
     for (name, operation) in operations(&document) {
         let mut errors = 0;
@@ -165,7 +165,7 @@ fn every_error_is_a_problem_detail_in_both_media_types() {
 }
 
 #[test]
-fn every_answer_declares_its_request_id_and_every_body_has_an_example() {
+fn openapi_responses_have_request_id_and_examples() {
     let document = document();
     for (name, operation) in operations(&document) {
         for (status, response) in operation["responses"].as_object().unwrap() {
@@ -184,7 +184,7 @@ fn every_answer_declares_its_request_id_and_every_body_has_an_example() {
 
 /// Generators stumble over each of these.
 #[test]
-fn the_document_keeps_to_what_generators_know() {
+fn openapi_uses_only_what_generators_support() {
     let document = document();
     let known = ["int32", "int64", "date", "date-time", "uuid"];
     let text = serde_json::to_string(&document).unwrap();
@@ -203,7 +203,7 @@ fn the_document_keeps_to_what_generators_know() {
 }
 
 #[test]
-fn create_declares_every_status_and_header_that_it_can_give() {
+fn openapi_create_declares_every_status_and_header() {
     let document = document();
     let responses = &document["paths"]["/auth/api-keys/"]["post"]["responses"];
     for (status, headers) in [
@@ -257,7 +257,7 @@ fn examples<'v>(value: &'v Value, at: &str, found: &mut Vec<(String, &'v Value, 
 }
 
 #[test]
-fn every_example_validates_against_its_schema() {
+fn openapi_examples_match_their_schemas() {
     let document = document();
     let mut found = Vec::new();
     examples(&document, "", &mut found);
@@ -269,7 +269,7 @@ fn every_example_validates_against_its_schema() {
 }
 
 #[tokio::test]
-async fn real_answers_validate_against_the_schemas_that_are_declared_for_them() {
+async fn openapi_schemas_match_real_responses() {
     let server = Server::start();
     let token = server.token("alice");
     let document = document();
@@ -300,7 +300,7 @@ async fn real_answers_validate_against_the_schemas_that_are_declared_for_them() 
 }
 
 #[test]
-fn the_request_schema_and_the_service_agree_on_what_is_bad() {
+fn openapi_create_schema_rejects_invalid_bodies() {
     let document = document();
     let schema = &document["components"]["schemas"]["ApiKeyCreateRequest"];
     let is_bad = |body: Value| !errors_of(&document, schema, &body).is_empty();

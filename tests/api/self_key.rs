@@ -16,7 +16,7 @@ async fn is_no_good(server: &Server, secret: &str) {
 }
 
 #[tokio::test]
-async fn a_key_describes_itself_and_needs_no_scope_for_it() {
+async fn self_get_needs_no_scope() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--organization", "acme"]);
     let body = json!({ "name": "k", "metadata": { "a": 1 }, "expires_at": "2040-01-01T00:00:00Z" });
@@ -45,7 +45,7 @@ async fn a_key_describes_itself_and_needs_no_scope_for_it() {
 }
 
 #[tokio::test]
-async fn a_user_has_no_key_of_their_own() {
+async fn self_with_user_token_is_forbidden() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
     server.key(&alice, json!({ "name": "k" })).await;
@@ -62,7 +62,7 @@ async fn a_user_has_no_key_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_key_revokes_itself_with_nothing_but_itself() {
+async fn self_revoke_needs_no_scope() {
     let server = Server::start();
     let alice = server.token("alice");
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
@@ -91,7 +91,7 @@ async fn a_key_revokes_itself_with_nothing_but_itself() {
 }
 
 #[tokio::test]
-async fn an_old_secret_in_its_grace_revokes_the_whole_key() {
+async fn self_revoke_with_old_secret_revokes_key() {
     let server = Server::start();
     let alice = server.token("alice");
     let key = server.key(&alice, json!({ "name": "k" })).await;
@@ -103,7 +103,7 @@ async fn an_old_secret_in_its_grace_revokes_the_whole_key() {
 }
 
 #[tokio::test]
-async fn of_deletions_at_once_one_is_the_revocation() {
+async fn self_revoke_concurrent_is_audited_once() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     let delete = || server.ask(Method::DELETE, SELF, secret(&key), Value::Null);
@@ -114,7 +114,7 @@ async fn of_deletions_at_once_one_is_the_revocation() {
 }
 
 #[tokio::test]
-async fn a_key_that_ended_is_nobody() {
+async fn self_with_inactive_key_is_unauthorized() {
     let server = Server::start();
     let alice = server.token("alice");
     let mut keys = Vec::new();
@@ -137,7 +137,7 @@ async fn a_key_that_ended_is_nobody() {
 }
 
 #[tokio::test]
-async fn other_methods_are_not_taken() {
+async fn self_with_other_method_is_405() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     for method in [Method::POST, Method::PUT, Method::PATCH] {

@@ -130,7 +130,7 @@ async fn documented(server: &Server) -> Vec<Documented> {
 }
 
 #[tokio::test]
-async fn every_operation_of_the_document_has_its_cases_and_no_other() {
+async fn tenancy_cases_cover_every_operation() {
     let server = Server::start();
     let documented = documented(&server).await;
     let names: BTreeSet<_> = documented.iter().map(|operation| operation.operation.as_str()).collect();
@@ -149,7 +149,7 @@ async fn every_operation_of_the_document_has_its_cases_and_no_other() {
 }
 
 #[tokio::test]
-async fn every_operation_refuses_a_caller_without_a_good_credential() {
+async fn tenancy_every_operation_rejects_invalid_credentials() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
     let body = json!({ "name": "x", "scopes": ["api-keys:read", "api-keys:write", "api-keys:admin"] });
@@ -226,7 +226,7 @@ fn without_times(mut line: Value) -> Value {
 }
 
 #[tokio::test]
-async fn another_owners_id_is_answered_and_logged_as_one_that_never_was_and_nothing_changes() {
+async fn tenancy_other_owners_id_looks_like_unknown_id() {
     let server = Server::with(&["--log-format", "json"]);
     let alice = server.token("alice");
     let bob = server.token_with("bob", &["--scopes", "api-keys:read api-keys:write"]);
@@ -271,7 +271,7 @@ async fn another_owners_id_is_answered_and_logged_as_one_that_never_was_and_noth
 }
 
 #[tokio::test]
-async fn what_takes_no_id_shows_and_makes_only_the_callers_own() {
+async fn tenancy_operations_without_id_see_only_own_keys() {
     let server = Server::start();
     let (alice, bob) = (server.token("alice"), server.token("bob"));
     let theirs = server.key(&alice, json!({ "name": "theirs" })).await;
@@ -320,7 +320,7 @@ async fn what_takes_no_id_shows_and_makes_only_the_callers_own() {
 
 /// A cursor is a place in the order of all keys, and gives nothing away of whose keys stand there.
 #[tokio::test]
-async fn another_owners_cursor_shows_only_ones_own() {
+async fn tenancy_other_owners_cursor_shows_only_own_keys() {
     let server = Server::start();
     let (alice, bob) = (server.token("alice"), server.token("bob"));
     let mut mine = Vec::new();

@@ -60,7 +60,7 @@ fn scene(server: Server) -> Scene {
 }
 
 #[tokio::test]
-async fn each_answer_is_counted_and_shown_within_seconds() {
+async fn usage_counts_each_verdict_within_seconds() {
     let Scene { server, gateway, alice } = scene(Server::start());
     let mut keys = Vec::new();
     for name in ["allowed", "revoked", "disabled", "expired", "insufficient"] {
@@ -89,7 +89,7 @@ async fn each_answer_is_counted_and_shown_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_day_of_usage_has_its_date_and_every_count() {
+async fn usage_day_has_date_and_every_count() {
     let Scene { server, gateway, alice } = scene(Server::start());
     let key = server.key(&alice, json!({ "name": "k" })).await;
     let day = || Clock::System.now().date_naive();
@@ -111,7 +111,7 @@ async fn a_day_of_usage_has_its_date_and_every_count() {
 }
 
 #[tokio::test]
-async fn what_was_counted_until_the_end_is_written_at_the_end() {
+async fn usage_is_written_at_shutdown() {
     let directory = tempfile::tempdir().unwrap();
     let Scene { mut server, gateway, alice } = scene(Server::at(directory.path(), &[]));
     let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
@@ -140,7 +140,7 @@ async fn what_was_counted_until_the_end_is_written_at_the_end() {
 }
 
 #[tokio::test]
-async fn every_face_counts() {
+async fn usage_counts_all_ways_of_verification() {
     let directory = tempfile::tempdir().unwrap();
     let Scene { mut server, gateway, alice } = scene(Server::at(directory.path(), &[]));
     let key = server.key(&alice, json!({ "name": "k" })).await;
@@ -159,7 +159,7 @@ async fn every_face_counts() {
 }
 
 #[tokio::test]
-async fn the_use_of_each_secret_tells_when_the_old_one_is_safe_to_retire() {
+async fn usage_of_secrets_decides_safe_to_retire() {
     let Scene { server, gateway, alice } = scene(Server::start());
     for old_is_used in [false, true] {
         let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
@@ -186,7 +186,7 @@ async fn the_use_of_each_secret_tells_when_the_old_one_is_safe_to_retire() {
 }
 
 #[tokio::test]
-async fn a_range_of_days_has_both_its_ends() {
+async fn usage_range_includes_both_ends() {
     let Scene { server, alice, .. } = scene(Server::start());
     let key = server.key(&alice, json!({ "name": "k" })).await;
     let today = Clock::System.now().date_naive();
@@ -223,7 +223,7 @@ async fn a_range_of_days_has_both_its_ends() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_day_is_a_bad_request() {
+async fn usage_with_invalid_date_is_rejected() {
     let Scene { server, alice, .. } = scene(Server::start());
     let key = server.key(&alice, json!({ "name": "k" })).await;
     for query in [
@@ -252,7 +252,7 @@ async fn what_is_not_a_day_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn usage_is_for_the_owner_and_keys_that_may_read() {
+async fn usage_requires_owner_or_read_scope() {
     let Scene { server, gateway, .. } = scene(Server::start());
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
     let key = server.key(&alice, json!({ "name": "k" })).await;

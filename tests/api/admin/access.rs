@@ -7,7 +7,7 @@ use super::{EVENTS_OF_ALL, KEYS_OF_ALL, deployment};
 use crate::support::{KEYS, id, nobodys, secret};
 
 #[tokio::test]
-async fn nobody_administers_without_the_scope() {
+async fn admin_operations_require_admin_scope() {
     let (server, carol, keys) = deployment().await;
     let every_other = &["--scopes", "api-keys:read api-keys:write api-keys:verify api-keys:* api-keys:admins *"];
     let alice = server.token_with("alice", every_other);

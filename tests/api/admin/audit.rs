@@ -6,7 +6,7 @@ use super::{EVENTS_OF_ALL, deployment, revoke};
 use crate::support::id;
 
 #[tokio::test]
-async fn the_audit_of_all_shows_every_owner() {
+async fn admin_audit_list_shows_every_owner() {
     let (server, carol, keys) = deployment().await;
     assert_eq!(revoke(&server, &carol, id(&keys[3]), Value::Null).await.status, 200);
     let all = server.get(&format!("{EVENTS_OF_ALL}?limit=100"), &carol).await;

@@ -13,7 +13,7 @@ async fn revoke_all(server: &Server, token: &str, body: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_dry_run_counts_what_the_revocation_then_ends() {
+async fn admin_bulk_revoke_dry_run_counts_matching_keys() {
     let (server, carol, keys) = deployment().await;
     assert_eq!(revoke(&server, &carol, id(&keys[2]), json!({ "reason": "before" })).await.status, 200);
     let before = server.dump().await;
@@ -44,7 +44,7 @@ async fn a_dry_run_counts_what_the_revocation_then_ends() {
 }
 
 #[tokio::test]
-async fn all_members_of_a_filter_have_to_match() {
+async fn admin_bulk_revoke_matches_all_filter_fields() {
     let (server, carol, keys) = deployment().await;
     let made = |key: &Value| key["created_at"].clone();
     for (filter, matched) in [
@@ -68,7 +68,7 @@ async fn all_members_of_a_filter_have_to_match() {
 }
 
 #[tokio::test]
-async fn a_filter_that_is_empty_or_wrong_revokes_nothing() {
+async fn admin_bulk_revoke_with_invalid_filter_is_rejected() {
     let (server, carol, _) = deployment().await;
     let before = server.dump().await;
     for (body, pointer) in [
@@ -97,7 +97,7 @@ async fn a_filter_that_is_empty_or_wrong_revokes_nothing() {
 }
 
 #[tokio::test]
-async fn more_keys_than_one_batch_are_all_revoked() {
+async fn admin_bulk_revoke_of_several_batches_is_complete() {
     let server = Server::start();
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;

@@ -6,7 +6,7 @@ use super::{KEYS_OF_ALL, deployment, names, revoke};
 use crate::support::{id, nobodys};
 
 #[tokio::test]
-async fn a_deleted_key_is_there_for_the_administrator() {
+async fn admin_get_shows_deleted_key() {
     let (server, carol, keys) = deployment().await;
     assert_eq!(server.delete(id(&keys[3]), &server.token("dave")).await.status, 204);
     assert_eq!(names(&server, &carol, "subject=dave").await, ["other"]);

@@ -8,7 +8,7 @@ use crate::support::id;
 const ISSUER: &str = "urn:mintkey:standalone";
 
 #[tokio::test]
-async fn keys_of_all_owners_are_listed_and_filtered() {
+async fn admin_list_filters_keys_of_all_owners() {
     let (server, carol, keys) = deployment().await;
     assert_eq!(revoke(&server, &carol, id(&keys[0]), Value::Null).await.status, 200);
     for (query, expected) in [

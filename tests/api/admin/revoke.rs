@@ -6,7 +6,7 @@ use super::{EVENTS_OF_ALL, deployment, revoke};
 use crate::support::{KEYS, id, secret};
 
 #[tokio::test]
-async fn an_administrator_ends_any_key_in_their_own_name() {
+async fn admin_revoke_records_administrator_as_actor() {
     let (server, carol, keys) = deployment().await;
     let answer = revoke(&server, &carol, id(&keys[0]), json!({ "reason": "leaked" })).await;
     assert_eq!(answer.status, 200, "{}", answer.text);

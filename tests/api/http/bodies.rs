@@ -23,7 +23,7 @@ async fn all_are_bad_requests<B: Into<reqwest::Body> + Clone + std::fmt::Debug>(
 }
 
 #[tokio::test]
-async fn what_is_not_well_formed_json_is_a_bad_request() {
+async fn body_of_malformed_json_is_rejected() {
     all_are_bad_requests(&[
         "{",
         "}",
@@ -63,7 +63,7 @@ async fn what_is_not_well_formed_json_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn an_empty_body_is_a_bad_request_that_asks_for_an_object() {
+async fn body_that_is_empty_is_rejected() {
     all_are_bad_requests(&["", " ", "\r\n\t "]).await;
     let server = Server::start();
     let answer = server.send(&server.token("alice"), "").await;
@@ -71,12 +71,12 @@ async fn an_empty_body_is_a_bad_request_that_asks_for_an_object() {
 }
 
 #[tokio::test]
-async fn json_that_is_not_an_object_is_a_bad_request() {
+async fn body_that_is_not_an_object_is_rejected() {
     all_are_bad_requests(&["[]", "[{\"name\":\"x\"}]", "null", "true", "5", "-0.5e1", "\"\"", "\"{}\"", " [ ] "]).await;
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_utf_8_are_a_bad_request() {
+async fn body_that_is_not_utf_8_is_rejected() {
     let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     all_are_bad_requests(&[
         b"{\"name\":\"\xff\"}".to_vec(),
@@ -92,7 +92,7 @@ async fn bytes_that_are_not_utf_8_are_a_bad_request() {
 }
 
 #[tokio::test]
-async fn json_nested_beyond_all_use_is_refused_and_the_server_lives() {
+async fn body_nested_too_deeply_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let nested = |open: &str, close: &str, depth: usize| {
@@ -115,7 +115,7 @@ async fn json_nested_beyond_all_use_is_refused_and_the_server_lives() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_declared_as_json_is_415() {
+async fn body_of_other_media_type_is_415() {
     let server = Server::start();
     let token = server.token("alice");
     for declared in [
@@ -158,7 +158,7 @@ async fn a_body_that_is_not_declared_as_json_is_415() {
 }
 
 #[tokio::test]
-async fn json_in_utf_8_is_taken_however_it_is_declared() {
+async fn body_accepts_every_spelling_of_json_media_type() {
     let server = Server::start();
     let token = server.token("alice");
     let declared = [

@@ -34,7 +34,7 @@ async fn all_are_invalid(server: &Server, tokens: &[(&str, String)]) {
 }
 
 #[tokio::test]
-async fn without_a_bearer_credential_the_challenge_names_no_error() {
+async fn credential_missing_is_challenged_without_error() {
     let server = Server::start();
     is_challenged(&server.create("", json!({ "name": "x" })).await, NONE_CAME, "no header");
     for value in ["Basic YWxpY2U6c2VjcmV0", "Digest username=\"alice\"", "Bearer", "Bearer ", "", "Negotiate abc"] {
@@ -44,7 +44,7 @@ async fn without_a_bearer_credential_the_challenge_names_no_error() {
 }
 
 #[tokio::test]
-async fn a_credential_elsewhere_than_in_the_header_is_none() {
+async fn credential_outside_authorization_header_is_ignored() {
     let server = Server::start();
     let token = server.token("alice");
     let bare = || server.request(Method::POST, KEYS, "").json(&json!({ "name": "x" }));
@@ -63,7 +63,7 @@ async fn a_credential_elsewhere_than_in_the_header_is_none() {
 }
 
 #[tokio::test]
-async fn a_garbled_credential_is_an_invalid_token() {
+async fn credential_malformed_is_invalid_token() {
     let server = Server::start();
     let token = server.token("alice");
     for value in ["Bearer x", "Bearer .", "Bearer ..", "Bearer a.b.c", "Bearer ....", "Bearer mk_", "Bearer a, b"] {
@@ -77,7 +77,7 @@ async fn a_garbled_credential_is_an_invalid_token() {
 }
 
 #[tokio::test]
-async fn the_scheme_is_read_in_any_case() {
+async fn credential_scheme_is_case_insensitive() {
     let server = Server::start();
     let token = server.token("alice");
     for scheme in ["bearer", "BEARER", "bEaReR", "Bearer "] {
@@ -87,7 +87,7 @@ async fn the_scheme_is_read_in_any_case() {
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_a_bad_request() {
+async fn credential_given_twice_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     for second in [format!("Bearer {token}"), "Bearer garbled".to_owned(), "Basic YTpi".to_owned(), String::new()] {
@@ -101,7 +101,7 @@ async fn two_authorization_headers_are_a_bad_request() {
 }
 
 #[tokio::test]
-async fn a_token_whose_signature_does_not_hold_is_invalid() {
+async fn token_with_invalid_signature_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let parts: Vec<_> = token.split('.').collect();
@@ -127,7 +127,7 @@ async fn a_token_whose_signature_does_not_hold_is_invalid() {
 }
 
 #[tokio::test]
-async fn only_the_issuers_own_algorithm_is_believed() {
+async fn token_with_other_algorithm_is_rejected() {
     let server = Server::start();
     let _made = server.token("alice");
     let forge = Forge::of(&server);
@@ -160,7 +160,7 @@ fn forge_with_own_key(claims: &Value) -> String {
 }
 
 #[tokio::test]
-async fn only_an_access_token_for_this_service_is_believed() {
+async fn token_for_other_use_or_audience_is_rejected() {
     let server = Server::start();
     let _made = server.token("alice");
     let forge = Forge::of(&server);
@@ -202,7 +202,7 @@ async fn only_an_access_token_for_this_service_is_believed() {
 
 /// RFC 7515, section 4.1.11: what `crit` names has to be understood, or the token is no good.
 #[tokio::test]
-async fn a_token_that_demands_an_unknown_extension_is_not_believed() {
+async fn token_with_unknown_critical_extension_is_rejected() {
     let server = Server::start();
     let _made = server.token("alice");
     let critical = json!({ "typ": "at+jwt", "alg": "EdDSA", "crit": ["x"], "x": 1 });
@@ -210,7 +210,7 @@ async fn a_token_that_demands_an_unknown_extension_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_only_in_its_time() {
+async fn token_outside_its_validity_is_rejected() {
     let server = Server::start();
     let _made = server.token("alice");
     let forge = Forge::of(&server);
@@ -234,7 +234,7 @@ async fn a_token_is_good_only_in_its_time() {
 }
 
 #[tokio::test]
-async fn a_token_of_one_second_stops_working() {
+async fn token_of_one_second_stops_working() {
     let server = Server::start();
     let token = server.token_with("alice", &["--ttl", "1s"]);
     let mut refused = None;
@@ -250,7 +250,7 @@ async fn a_token_of_one_second_stops_working() {
 }
 
 #[tokio::test]
-async fn a_credential_without_end_is_refused_unread() {
+async fn credential_over_16_kib_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     all_are_invalid(&server, &[("17 KiB", format!("{token}{}", "A".repeat(17 * 1024)))]).await;

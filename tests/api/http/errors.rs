@@ -8,7 +8,7 @@ use crate::wire;
 const GOOD: &str = r#"{"name":"example"}"#;
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_404_with_and_without_credentials() {
+async fn path_that_is_unknown_is_404() {
     let server = Server::start();
     let token = server.token("alice");
     for path in [
@@ -40,7 +40,7 @@ async fn a_path_that_is_not_there_is_404_with_and_without_credentials() {
 }
 
 #[tokio::test]
-async fn one_trailing_slash_is_forgiven_and_not_two() {
+async fn path_with_two_trailing_slashes_is_404() {
     let server = Server::start();
     let token = server.token("alice");
     for path in ["/api/auth/api-keys//", "/api/auth/api-keys///", "/docs//", "/openapi.json//"] {
@@ -66,7 +66,7 @@ async fn documented_methods(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
+async fn method_not_supported_is_405_with_allow() {
     const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"];
     let server = Server::start();
     let token = server.token("alice");
@@ -92,7 +92,7 @@ async fn a_method_that_a_path_does_not_take_is_405_with_allow() {
 }
 
 #[tokio::test]
-async fn a_query_parameter_that_is_not_declared_is_refused() {
+async fn query_with_unknown_parameter_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let send = async |query: &str| {
@@ -110,7 +110,7 @@ async fn a_query_parameter_that_is_not_declared_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_asked_about_is_checked_in_a_fixed_order() {
+async fn errors_are_checked_in_fixed_order() {
     let server = Server::start();
     let token = server.token("alice");
     let send = async |method: Method, path: &str, credential: &str, content_type: &str, body: &'static str| {
@@ -126,7 +126,7 @@ async fn what_is_asked_about_is_checked_in_a_fixed_order() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_http_is_refused_and_the_server_lives() {
+async fn request_that_is_not_http_is_400() {
     let server = Server::start();
     let token = server.token("alice");
     for request in [

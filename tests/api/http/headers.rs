@@ -7,7 +7,7 @@ use crate::ops::logs::line_of;
 use crate::support::{Answer, KEYS, Server};
 
 #[tokio::test]
-async fn errors_are_plain_json_when_that_is_all_that_is_accepted() {
+async fn accept_selects_media_type_of_errors() {
     let server = Server::start();
     let token = server.token("alice");
     for (accept, media_type) in [
@@ -31,7 +31,7 @@ async fn errors_are_plain_json_when_that_is_all_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_an_answer_accepts_does_not_keep_a_key_from_being_made() {
+async fn accept_never_prevents_success() {
     let server = Server::start();
     let token = server.token("alice");
     for accept in ["application/json", "application/problem+json", "text/html", "*/*"] {
@@ -46,7 +46,7 @@ async fn what_an_answer_accepts_does_not_keep_a_key_from_being_made() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_taken_returned_and_kept() {
+async fn request_id_is_accepted_returned_and_stored() {
     let server = Server::start();
     let token = server.token("alice");
     for id in ["abc-123", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "A.b_c-9", &"x".repeat(48)] {
@@ -64,7 +64,7 @@ async fn a_request_id_is_taken_returned_and_kept() {
 }
 
 #[tokio::test]
-async fn a_request_id_that_is_no_plain_word_is_replaced() {
+async fn request_id_that_is_malformed_is_replaced() {
     let server = Server::start();
     let token = server.token("alice");
     let long = "x".repeat(49);
@@ -80,7 +80,7 @@ async fn a_request_id_that_is_no_plain_word_is_replaced() {
 }
 
 #[tokio::test]
-async fn two_requests_never_share_an_id_of_ours() {
+async fn request_id_that_is_generated_is_unique() {
     let server = Server::start();
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..50 {

@@ -105,7 +105,7 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_limits_are_announced() {
+fn http2_announces_limits() {
     let server = Server::start();
     let mut client = Client::connect(&server, &[]);
     let frame = client.next().unwrap();
@@ -122,7 +122,7 @@ fn the_limits_are_announced() {
 }
 
 #[test]
-fn a_body_that_never_comes_is_answered_and_the_connection_goes_on() {
+fn http2_body_timeout_keeps_connection() {
     let server = Server::with(&["--request-timeout", "500ms"]);
     let mut client = Client::connect(&server, &[]);
     client.ask(1, "POST", VERIFY, END_HEADERS);
@@ -132,7 +132,7 @@ fn a_body_that_never_comes_is_answered_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_head_that_never_ends_is_cut_off_by_its_length_and_by_time() {
+fn http2_endless_head_is_closed() {
     let server = Server::with(&["--head-timeout", "300ms"]);
     let mut flood = Client::connect(&server, &[]);
     flood.ask(1, "GET", "/docs", END_STREAM);
@@ -147,7 +147,7 @@ fn a_head_that_never_ends_is_cut_off_by_its_length_and_by_time() {
 }
 
 #[test]
-fn requests_that_are_reset_at_once_harm_nobody_else() {
+fn http2_rapid_reset_does_not_slow_others() {
     let server = Server::start();
     let mut reset = Client::connect(&server, &[]);
     let mut good = Client::connect(&server, &[]);
@@ -165,7 +165,7 @@ fn requests_that_are_reset_at_once_harm_nobody_else() {
 }
 
 #[tokio::test]
-async fn sigterm_says_go_away_and_finishes_what_is_in_flight() {
+async fn http2_sigterm_sends_goaway_and_finishes_requests() {
     let mut server = Server::start();
     let mut idle = Client::connect(&server, &[]);
     idle.ask(1, "GET", "/docs", END_HEADERS | END_STREAM);
@@ -188,7 +188,7 @@ async fn sigterm_says_go_away_and_finishes_what_is_in_flight() {
 }
 
 #[test]
-fn a_client_that_opens_no_window_for_the_answers_is_told_to_go() {
+fn http2_client_without_window_is_closed() {
     let server = Server::with(&["--head-timeout", "300ms", "--idle-timeout", "1s"]);
     let mut client = Client::connect(&server, &[(4, 0)]);
     for stream in [1, 3, 5] {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, KEYS, Server};
 
 #[tokio::test]
-async fn a_key_is_created_as_the_contract_says() {
+async fn create_returns_key_as_contract_says() {
     let server = Server::start();
     let answer = server.create(&server.token("alice"), json!({ "name": "example" })).await;
 
@@ -31,7 +31,7 @@ async fn a_key_is_created_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn key_hash_and_audit_event_are_in_the_database_and_the_secret_is_not() {
+async fn create_stores_key_hash_and_audit_event() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
     let key = server.key(&token, json!({ "name": "example", "scopes": ["projects:read"] })).await;
@@ -55,7 +55,7 @@ async fn key_hash_and_audit_event_are_in_the_database_and_the_secret_is_not() {
 }
 
 #[tokio::test]
-async fn the_path_works_with_and_without_its_trailing_slash() {
+async fn create_accepts_path_with_or_without_trailing_slash() {
     let server = Server::start();
     let token = server.token("alice");
     for path in [KEYS, KEYS.trim_end_matches('/')] {

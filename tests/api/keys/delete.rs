@@ -23,7 +23,7 @@ async fn delete_takes_effect_at_next_request() {
 }
 
 #[tokio::test]
-async fn a_deleted_key_is_gone_for_its_owner_as_one_that_never_was() {
+async fn delete_makes_key_look_unknown_to_its_owner() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
     let answer = server.delete(id(&key), &token).await;
@@ -55,7 +55,7 @@ async fn a_deleted_key_is_gone_for_its_owner_as_one_that_never_was() {
 }
 
 #[tokio::test]
-async fn a_deleted_key_leaves_a_tombstone_and_its_events() {
+async fn delete_keeps_row_and_audit_events() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
     assert_eq!(server.delete(id(&key), &token).await.status, 204);
@@ -73,7 +73,7 @@ async fn a_deleted_key_leaves_a_tombstone_and_its_events() {
 }
 
 #[tokio::test]
-async fn deleting_a_revoked_key_keeps_who_revoked_it_and_why() {
+async fn delete_of_revoked_key_keeps_its_revocation() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
     let revoked = server.revoke(id(&key), &token, json!({ "reason": "first" })).await.body;
@@ -85,7 +85,7 @@ async fn deleting_a_revoked_key_keeps_who_revoked_it_and_why() {
 }
 
 #[tokio::test]
-async fn of_two_deletions_at_once_one_finds_the_key() {
+async fn delete_concurrent_succeeds_once() {
     let (server, token) = alice_with_scopes().await;
     for _ in 0..10 {
         let key = key_with_scopes(&server, &token).await;

@@ -7,7 +7,7 @@ use super::{alice, changed_key, get, malformed_ids, matching, tags_that_do_not_m
 use crate::support::{KEYS, Server, id, nobodys, secret};
 
 #[tokio::test]
-async fn a_key_is_shown_whole_but_for_its_secret() {
+async fn get_returns_all_fields_except_secret() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
     let body =

@@ -38,7 +38,7 @@ fn is_replay_of(again: &Answer, first: &Answer) {
 }
 
 #[tokio::test]
-async fn a_create_that_is_sent_again_gets_the_same_answer_secret_included() {
+async fn create_repeated_with_idempotency_key_returns_same_secret() {
     let server = Server::start();
     let token = server.token("alice");
     let body = json!({
@@ -57,7 +57,7 @@ async fn a_create_that_is_sent_again_gets_the_same_answer_secret_included() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_is_sent_again_gets_the_same_answer_secret_included() {
+async fn rotate_repeated_with_idempotency_key_returns_same_secret() {
     let server = Server::start();
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "k" })).await;
@@ -78,7 +78,7 @@ async fn a_rotation_that_is_sent_again_gets_the_same_answer_secret_included() {
 }
 
 #[tokio::test]
-async fn an_answer_is_replayed_though_it_could_not_be_given_anew() {
+async fn create_replays_response_that_would_now_be_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let soon = mintkey::domain::clock::Clock::System.now() + chrono::TimeDelta::seconds(2);
@@ -94,7 +94,7 @@ async fn an_answer_is_replayed_though_it_could_not_be_given_anew() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_refused_leaves_its_name_free() {
+async fn create_rejected_leaves_idempotency_key_unused() {
     let server = Server::start();
     let token = server.token("alice");
     for refused in [json!({ "name": "" }), json!({ "name": "x", "scopes": ["api-keys:admin"] }), json!({})] {
@@ -107,7 +107,7 @@ async fn a_request_that_was_refused_leaves_its_name_free() {
 }
 
 #[tokio::test]
-async fn the_same_name_with_another_body_is_refused() {
+async fn idempotency_key_reused_with_other_body_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let key = create(&server, &token, NAME, &json!({ "name": "x" })).await.body;
@@ -124,7 +124,7 @@ async fn the_same_name_with_another_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_is_22_to_255_visible_characters_and_one() {
+async fn idempotency_key_that_is_malformed_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let body = json!({ "name": "x" });
@@ -148,7 +148,7 @@ async fn a_name_is_22_to_255_visible_characters_and_one() {
 }
 
 #[tokio::test]
-async fn a_name_belongs_to_its_caller_and_operation_and_key() {
+async fn idempotency_key_is_scoped_to_caller_operation_and_key() {
     let server = Server::start();
     let scopes = &["--scopes", "api-keys:write"];
     let (alice, bob) = (server.token_with("alice", scopes), server.token_with("bob", scopes));
@@ -169,7 +169,7 @@ async fn a_name_belongs_to_its_caller_and_operation_and_key() {
 }
 
 #[tokio::test]
-async fn another_operation_takes_no_notice_of_a_name() {
+async fn idempotency_key_is_ignored_by_update() {
     let server = Server::start();
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "x" })).await;
@@ -182,7 +182,7 @@ async fn another_operation_takes_no_notice_of_a_name() {
 }
 
 #[tokio::test]
-async fn after_its_time_a_name_is_free_again() {
+async fn idempotency_key_can_be_reused_after_24_hours() {
     let server = Server::start();
     let token = server.token("alice");
     let body = json!({ "name": "x" });

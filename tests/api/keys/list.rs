@@ -46,7 +46,7 @@ fn link(page: &Answer) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn keys_are_listed_newest_first_20_at_a_time_and_100_at_most() {
+async fn list_returns_newest_first_20_by_default_up_to_100() {
     let server = Server::start();
     let token = server.token("alice");
     let empty = list(&server, &token, "").await;
@@ -68,7 +68,7 @@ async fn keys_are_listed_newest_first_20_at_a_time_and_100_at_most() {
 }
 
 #[tokio::test]
-async fn an_item_is_the_key_without_secrets() {
+async fn list_items_omit_secrets() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
     let body = json!({ "name": "é", "scopes": ["b", "a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
@@ -86,7 +86,7 @@ async fn an_item_is_the_key_without_secrets() {
 }
 
 #[tokio::test]
-async fn a_walk_visits_each_key_once_while_keys_come_and_go() {
+async fn list_pages_visit_each_key_once_during_changes() {
     let server = Server::start();
     let token = server.token("alice");
     let made = keys(&server, &token, 25).await;
@@ -120,7 +120,7 @@ async fn a_walk_visits_each_key_once_while_keys_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_deleted_under_the_cursor_moves_nobody() {
+async fn list_cursor_survives_deletion_of_its_key() {
     let server = Server::start();
     let token = server.token("alice");
     let made = keys(&server, &token, 6).await;
@@ -134,7 +134,7 @@ async fn a_key_that_is_deleted_under_the_cursor_moves_nobody() {
 }
 
 #[tokio::test]
-async fn the_link_keeps_the_rest_of_the_query() {
+async fn list_link_keeps_rest_of_query() {
     let server = Server::start();
     let token = server.token("alice");
     for name in ["über a", "other", "über b", "über c"] {
@@ -149,7 +149,7 @@ async fn the_link_keeps_the_rest_of_the_query() {
 }
 
 #[tokio::test]
-async fn status_tells_what_a_key_is_now() {
+async fn list_filters_by_current_status() {
     let server = Server::start();
     let token = server.token("alice");
     let mut made = std::collections::BTreeMap::new();
@@ -189,7 +189,7 @@ async fn status_tells_what_a_key_is_now() {
 }
 
 #[tokio::test]
-async fn words_of_the_name_are_found_by_how_they_begin() {
+async fn list_finds_names_by_word_prefix() {
     let server = Server::start();
     let token = server.token("alice");
     let made = ["Build-Bot 2", "rebuild", "Éclair CAFÉ", "Ключ сборки", "鍵 one", "100%_sure", "ΟΔΥΣΣΕΑΣ"];
@@ -230,7 +230,7 @@ async fn words_of_the_name_are_found_by_how_they_begin() {
 }
 
 #[tokio::test]
-async fn words_are_found_in_whatever_form_they_are_typed() {
+async fn list_search_ignores_case_and_unicode_form() {
     let server = Server::start();
     let token = server.token("alice");
     for name in ["Éclair CAFÉ", "ΟΔΥΣΣΕΑΣ"] {
@@ -254,7 +254,7 @@ fn q(words: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_query_that_cannot_be_is_refused() {
+async fn list_with_invalid_query_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     let long = format!("q={}", "x".repeat(256));
@@ -312,7 +312,7 @@ async fn a_query_that_cannot_be_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_lists_its_owners_keys_with_the_scope_to_read() {
+async fn list_by_key_requires_read_scope() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
     let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;

@@ -23,7 +23,7 @@ async fn revoke_takes_effect_at_next_request() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_says_when_by_whom_and_why_and_stays_listed() {
+async fn revoke_records_time_actor_and_reason() {
     let (server, token) = alice_with_scopes().await;
     let made = key_with_scopes(&server, &token).await;
     let before = Clock::System.now();
@@ -55,7 +55,7 @@ async fn a_revoked_key_says_when_by_whom_and_why_and_stays_listed() {
 }
 
 #[tokio::test]
-async fn revoking_again_changes_nothing_and_tells_nobody() {
+async fn revoke_repeated_changes_nothing() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
     let first = server.revoke(id(&key), &token, json!({ "reason": "first" })).await;
@@ -70,7 +70,7 @@ async fn revoking_again_changes_nothing_and_tells_nobody() {
 }
 
 #[tokio::test]
-async fn of_many_revocations_at_once_one_is_told_of() {
+async fn revoke_concurrent_is_audited_once() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
     let revoke = |reason: &'static str| server.revoke(id(&key), &token, json!({ "reason": reason }));
@@ -80,7 +80,7 @@ async fn of_many_revocations_at_once_one_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_reason_is_optional_and_follows_the_rules_of_a_name() {
+async fn revoke_reason_is_optional_and_validated() {
     let (server, token) = alice_with_scopes().await;
     let made = key_with_scopes(&server, &token).await;
     let before = server.dump().await;
@@ -107,7 +107,7 @@ async fn a_reason_is_optional_and_follows_the_rules_of_a_name() {
 }
 
 #[tokio::test]
-async fn a_disabled_and_an_expired_key_can_be_revoked_too() {
+async fn revoke_of_disabled_or_expired_key_succeeds() {
     let (server, token) = alice_with_scopes().await;
     let disabled = key_with_scopes(&server, &token).await;
     assert_eq!(server.patch(id(&disabled), &token, json!({ "enabled": false })).await.body["status"], "disabled");

@@ -57,7 +57,7 @@ async fn dies_at(server: &Server, secret: &str, end: DateTime<Utc>) {
 }
 
 #[tokio::test]
-async fn the_new_secret_works_and_without_a_grace_the_old_one_is_dead_at_once() {
+async fn rotate_without_grace_replaces_secret_at_once() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({ "metadata": { "a": 1 }, "expires_in_seconds": 3600 })).await;
@@ -88,7 +88,7 @@ async fn the_new_secret_works_and_without_a_grace_the_old_one_is_dead_at_once() 
 }
 
 #[tokio::test]
-async fn with_a_grace_the_old_secret_lives_to_its_end_and_no_longer() {
+async fn rotate_with_grace_keeps_old_secret_until_its_end() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
@@ -107,7 +107,7 @@ async fn with_a_grace_the_old_secret_lives_to_its_end_and_no_longer() {
 }
 
 #[tokio::test]
-async fn while_the_grace_runs_both_secrets_are_shown_apart() {
+async fn rotate_with_grace_lists_both_secrets() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
@@ -137,7 +137,7 @@ async fn while_the_grace_runs_both_secrets_are_shown_apart() {
 }
 
 #[tokio::test]
-async fn the_old_secret_is_safe_to_retire_when_only_the_new_one_was_used_since() {
+async fn rotate_marks_unused_old_secret_safe_to_retire() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
@@ -158,7 +158,7 @@ async fn the_old_secret_is_safe_to_retire_when_only_the_new_one_was_used_since()
 }
 
 #[tokio::test]
-async fn the_use_of_a_secret_is_shown_on_that_secret() {
+async fn rotate_shows_last_use_of_each_secret() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
@@ -177,7 +177,7 @@ async fn the_use_of_a_secret_is_shown_on_that_secret() {
 }
 
 #[tokio::test]
-async fn rotation_never_extends_a_life() {
+async fn rotate_never_extends_expiry() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({ "expires_in_seconds": 2 })).await;
@@ -191,7 +191,7 @@ async fn rotation_never_extends_a_life() {
 }
 
 #[tokio::test]
-async fn a_second_rotation_inside_the_grace_is_refused_and_changes_nothing() {
+async fn rotate_during_grace_is_a_conflict() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
@@ -207,7 +207,7 @@ async fn a_second_rotation_inside_the_grace_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_rotations_at_once_one_wins_and_one_is_refused() {
+async fn rotate_concurrent_with_grace_succeeds_once() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     for round in 0..20 {
@@ -225,7 +225,7 @@ async fn of_two_rotations_at_once_one_wins_and_one_is_refused() {
 }
 
 #[tokio::test]
-async fn rotations_at_once_without_a_grace_leave_one_live_secret() {
+async fn rotate_concurrent_without_grace_leaves_one_secret() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;
@@ -244,7 +244,7 @@ async fn rotations_at_once_without_a_grace_leave_one_live_secret() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_active_cannot_be_rotated() {
+async fn rotate_of_inactive_key_is_a_conflict() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let revoked = key_of(&server, &token, json!({})).await;
@@ -265,7 +265,7 @@ async fn a_key_that_is_not_active_cannot_be_rotated() {
 }
 
 #[tokio::test]
-async fn a_grace_is_a_whole_number_of_seconds_up_to_30_days() {
+async fn rotate_with_invalid_grace_is_rejected() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     let key = key_of(&server, &token, json!({})).await;

@@ -16,7 +16,7 @@ async fn patch(server: &Server, token: &str, key: &Value, body: Value) -> Answer
 }
 
 #[tokio::test]
-async fn a_change_is_answered_kept_and_told_of() {
+async fn update_is_returned_stored_and_audited() {
     let (server, token) = alice().await;
     let key = server.key(&token, json!({ "name": "before", "scopes": ["a"] })).await;
     let before = get(&server, &token, &key).await;
@@ -47,7 +47,7 @@ async fn a_change_is_answered_kept_and_told_of() {
 }
 
 #[tokio::test]
-async fn null_clears_and_absent_leaves() {
+async fn update_clears_null_and_keeps_absent_fields() {
     let (server, token) = alice().await;
     let body = json!({ "name": "x", "scopes": ["a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
     let key = server.key(&token, body).await;
@@ -72,7 +72,7 @@ async fn null_clears_and_absent_leaves() {
 }
 
 #[tokio::test]
-async fn metadata_is_merged_at_any_depth() {
+async fn update_merges_metadata_at_any_depth() {
     let (server, token) = alice().await;
     let metadata = json!({ "a": { "b": 1, "c": { "d": 2 } }, "list": [1, 2], "x": null });
     let key = server.key(&token, json!({ "name": "x", "metadata": metadata })).await;
@@ -95,7 +95,7 @@ async fn metadata_is_merged_at_any_depth() {
 }
 
 #[tokio::test]
-async fn merged_metadata_is_at_most_4096_bytes() {
+async fn update_with_metadata_over_4096_bytes_is_rejected() {
     let (server, token) = alice().await;
     let key = server.key(&token, json!({ "name": "x", "metadata": { "a": "x".repeat(3000) } })).await;
     let room = 4096 - json!({ "a": "x".repeat(3000), "b": "" }).to_string().len();
@@ -109,7 +109,7 @@ async fn merged_metadata_is_at_most_4096_bytes() {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_pointed_at_and_changes_nothing() {
+async fn update_with_invalid_field_is_rejected_at_its_pointer() {
     let (server, token) = alice().await;
     let key = server.key(&token, json!({ "name": "x", "scopes": ["a"] })).await;
     let before = server.dump().await;
@@ -144,7 +144,7 @@ async fn what_breaks_a_rule_is_pointed_at_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_patch_is_json_or_a_merge_patch_by_its_media_type() {
+async fn update_accepts_json_and_merge_patch_media_types() {
     let (server, token) = alice().await;
     let key = server.key(&token, json!({ "name": "x" })).await;
     for (media_type, status) in [
@@ -167,7 +167,7 @@ async fn a_patch_is_json_or_a_merge_patch_by_its_media_type() {
 }
 
 #[tokio::test]
-async fn a_patch_that_changes_nothing_leaves_etag_and_audit_alone() {
+async fn update_without_change_keeps_etag_and_audit() {
     let (server, token) = alice().await;
     let body =
         json!({ "name": "x", "scopes": ["a"], "metadata": { "m": { "n": 1 } }, "expires_at": "2040-01-01T00:00:00Z" });

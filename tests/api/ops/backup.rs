@@ -47,7 +47,7 @@ fn restore(copy: &Path, secrets: &[&Path], data: &Path) {
 }
 
 #[tokio::test]
-async fn a_restored_backup_brings_nothing_back_that_was_ended_after_it() {
+async fn backup_restored_with_revocation_log_revives_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start();
     let (gateway, alice) = (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"));
@@ -102,7 +102,7 @@ async fn a_restored_backup_brings_nothing_back_that_was_ended_after_it() {
 }
 
 #[tokio::test]
-async fn a_backup_without_its_master_secret_is_refused() {
+async fn backup_without_master_secret_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start();
     server.key(&server.token("alice"), json!({ "name": "k" })).await;
@@ -115,7 +115,7 @@ async fn a_backup_without_its_master_secret_is_refused() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_read_is_refused_with_its_line() {
+fn backup_with_malformed_revocation_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
     fs::write(&journal, "garbage\n").unwrap();
@@ -130,7 +130,7 @@ mod sqlite {
     use super::*;
 
     #[test]
-    fn a_copy_is_for_its_owner_alone_and_takes_no_others_place() {
+    fn backup_file_is_private_and_never_overwrites() {
         let directory = tempfile::tempdir().unwrap();
         let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
         succeed(mintkey_at(&data).args(["backup", "--to"]).arg(&copy));

@@ -45,7 +45,7 @@ pub fn names(said: &str, words: &[&str]) {
 }
 
 #[test]
-fn every_flag_has_a_variable_and_help_shows_it() {
+fn config_help_shows_variable_of_every_flag() {
     let help = String::from_utf8(run(mintkey().args(["serve", "--help"])).stdout).unwrap();
     let flags: BTreeSet<_> = help
         .lines()
@@ -65,7 +65,7 @@ fn every_flag_has_a_variable_and_help_shows_it() {
 }
 
 #[test]
-fn a_value_that_cannot_be_is_refused_as_a_flag_and_as_a_variable() {
+fn config_invalid_value_is_refused_with_its_name() {
     for (flag, bad, words) in [
         ("listen", "8080", ["ADDRESS:PORT"].as_slice()),
         ("listen", "localhost", &["ADDRESS:PORT"]),
@@ -141,7 +141,7 @@ fn refused_variable(variable: &str, value: &str) -> String {
 }
 
 #[test]
-fn a_port_in_use_is_refused_with_the_setting() {
+fn config_port_in_use_is_refused_with_its_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -151,7 +151,7 @@ fn a_port_in_use_is_refused_with_the_setting() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_one_is_refused_with_the_setting() {
+fn config_unusable_data_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -171,7 +171,7 @@ fn a_data_directory_that_cannot_be_one_is_refused_with_the_setting() {
 }
 
 #[tokio::test]
-async fn every_setting_of_serve_can_be_a_variable() {
+async fn config_of_serve_can_all_be_variables() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let mut command = mintkey();
@@ -199,7 +199,7 @@ async fn every_setting_of_serve_can_be_a_variable() {
 }
 
 #[tokio::test]
-async fn migrate_alone_makes_the_schema_and_may_be_repeated() {
+async fn migrate_creates_schema_and_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     for _ in 0..2 {
@@ -211,7 +211,7 @@ async fn migrate_alone_makes_the_schema_and_may_be_repeated() {
 }
 
 #[test]
-fn token_prints_the_token_and_nothing_else() {
+fn token_command_prints_only_the_token() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let output = run(mintkey().args(["token", "--subject", "alice", "--data-dir"]).arg(&data));
@@ -223,7 +223,7 @@ fn token_prints_the_token_and_nothing_else() {
 }
 
 #[test]
-fn a_token_that_nobody_would_accept_is_not_made() {
+fn token_command_refuses_when_built_in_issuer_is_off() {
     let directory = tempfile::tempdir().unwrap();
     let token = || {
         let mut command = mintkey();
@@ -236,7 +236,7 @@ fn a_token_that_nobody_would_accept_is_not_made() {
 }
 
 #[test]
-fn a_token_that_could_not_be_used_is_not_made() {
+fn token_command_refuses_invalid_claims() {
     let directory = tempfile::tempdir().unwrap();
     let long = "x".repeat(256);
     for (flag, value) in [
@@ -261,7 +261,7 @@ mod sqlite {
     use super::*;
 
     #[tokio::test]
-    async fn the_database_is_one_that_keeps_what_it_commits() {
+    async fn config_uses_wal_and_a_recent_sqlite() {
         let server = Server::start();
         let row = &server.rows("SELECT sqlite_version() AS version").await[0];
         let version: String = row.try_get("", "version").unwrap();

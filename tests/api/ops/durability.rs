@@ -62,7 +62,7 @@ fn random(below: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_acknowledged_key_is_lost_when_the_process_is_killed() {
+async fn kill_loses_no_acknowledged_key() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::at(directory.path(), &[]);
     let token = server.token("alice");
@@ -131,7 +131,7 @@ async fn nothing_is_half_done(server: &Server) {
 }
 
 #[tokio::test]
-async fn sigterm_lets_a_request_in_flight_finish() {
+async fn sigterm_finishes_request_in_flight() {
     let mut server = Server::start();
     let token = server.token("alice");
     let body = r#"{"name":"slow"}"#;
@@ -173,7 +173,7 @@ fn refuses_connections(server: &Server) {
 }
 
 #[tokio::test]
-async fn sigterm_does_not_wait_for_connections_that_ask_nothing() {
+async fn sigterm_does_not_wait_for_idle_connections() {
     let mut server = Server::start();
     let token = server.token("alice");
     let silent = wire::connect(&server);
@@ -191,7 +191,7 @@ async fn sigterm_does_not_wait_for_connections_that_ask_nothing() {
 }
 
 #[tokio::test]
-async fn sigterm_cuts_off_a_request_that_never_ends_and_exits_0() {
+async fn sigterm_drops_endless_request_and_exits_0() {
     let mut server = Server::with(&["--shutdown-timeout", "500ms"]);
     let token = server.token("alice");
     let mut stream = wire::connect(&server);
@@ -208,7 +208,7 @@ async fn sigterm_cuts_off_a_request_that_never_ends_and_exits_0() {
 }
 
 #[tokio::test]
-async fn keys_outlive_a_restart() {
+async fn restart_keeps_keys() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::at(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);

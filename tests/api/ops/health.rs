@@ -16,7 +16,7 @@ pub fn failed(answer: &Answer) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_server_that_was_started_is_live_and_ready() {
+async fn health_of_started_server_is_live_and_ready() {
     let server = Server::start();
     let live = server.get("/livez", "").await;
     assert_eq!((live.status.as_u16(), live.body), (200, json!({ "status": "live", "checks": [] })));
@@ -30,7 +30,7 @@ async fn a_server_that_was_started_is_live_and_ready() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_version_is_told() {
+async fn health_reports_schema_of_other_version() {
     let server = Server::start();
     server.execute("UPDATE schema_version SET version = 1000, min_binary_version = 1000").await;
     let newer = server.get("/readyz", "").await;
@@ -46,7 +46,7 @@ async fn a_database_of_another_version_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_finishes_its_last_requests_is_live_but_not_ready() {
+async fn health_of_draining_server_is_live_but_not_ready() {
     let mut server = Server::with(&["--admin-listen", "127.0.0.1:0"]);
     let admin = server.admin();
     let ask = async |path: &str| Answer::of(reqwest::Client::new().get(format!("{admin}{path}"))).await;
@@ -77,7 +77,7 @@ async fn a_server_that_finishes_its_last_requests_is_live_but_not_ready() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_down_at_the_start_is_named_until_it_has_given_its_keys() {
+async fn health_names_issuer_without_keys() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let issuer = format!("http://{address}");
     let server = Server::with(&["--issuer", &format!("{issuer},audience=x"), "--standalone-issuer"]);

@@ -16,7 +16,7 @@ fn json_of(output: &Output) -> Value {
 }
 
 #[tokio::test]
-async fn a_first_service_key_is_made_with_no_server_running() {
+async fn keys_cli_creates_first_key_without_server() {
     let directory = tempfile::tempdir().unwrap();
     let made = keys(
         directory.path(),
@@ -35,7 +35,7 @@ async fn a_first_service_key_is_made_with_no_server_running() {
 }
 
 #[test]
-fn people_get_text_and_scripts_get_json() {
+fn keys_cli_prints_text_or_json() {
     let directory = tempfile::tempdir().unwrap();
     let made = keys(directory.path(), &["create", "--owner", "alice", "--name", "build bot"]);
     let text = String::from_utf8(made.stdout).unwrap();
@@ -53,7 +53,7 @@ fn people_get_text_and_scripts_get_json() {
 }
 
 #[test]
-fn a_reader_who_has_had_enough_is_no_failure() {
+fn keys_cli_treats_closed_pipe_as_success() {
     let directory = tempfile::tempdir().unwrap();
     keys(directory.path(), &["create", "--owner", "alice", "--name", "n"]);
     for arguments in [&["list"][..], &["list", "--json"]] {
@@ -68,7 +68,7 @@ fn a_reader_who_has_had_enough_is_no_failure() {
 }
 
 #[test]
-fn a_key_is_shown_rotated_and_revoked_by_its_id() {
+fn keys_cli_shows_rotates_and_revokes_by_id() {
     let directory = tempfile::tempdir().unwrap();
     let made = json_of(&keys(directory.path(), &["create", "--owner", "alice", "--name", "n", "--json"]));
     let id = made["id"].as_str().unwrap();
@@ -84,7 +84,7 @@ fn a_key_is_shown_rotated_and_revoked_by_its_id() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_on_standard_error_with_a_failing_status() {
+fn keys_cli_reports_errors_on_stderr() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, said) in [
         (&["show", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"][..], "no such key"),

@@ -36,7 +36,7 @@ pub fn line_of(server: &Server, request_id: &str) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn each_request_has_one_line_with_what_an_operator_needs() {
+async fn log_has_one_line_per_request() {
     for format in ["text", "json"] {
         let server = Server::with(&["--log-format", format]);
         let token = server.token("alice");
@@ -61,7 +61,7 @@ async fn each_request_has_one_line_with_what_an_operator_needs() {
 }
 
 #[tokio::test]
-async fn json_lines_are_each_one_object_with_time_level_and_target() {
+async fn log_json_lines_have_time_level_and_target() {
     let mut server = Server::with(&["--log-format", "json", "--log-level", "debug"]);
     server.key(&server.token("alice"), json!({ "name": "x" })).await;
     server.create("garbled", json!({})).await.problem(401);
@@ -79,7 +79,7 @@ async fn json_lines_are_each_one_object_with_time_level_and_target() {
 }
 
 #[tokio::test]
-async fn the_trace_id_of_a_traceparent_is_in_the_line() {
+async fn log_line_has_trace_id_of_traceparent() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     for format in ["text", "json"] {
         let server = Server::with(&["--log-format", format]);
@@ -98,7 +98,7 @@ async fn the_trace_id_of_a_traceparent_is_in_the_line() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_client_made_up_is_in_the_line() {
+async fn log_line_omits_text_from_clients() {
     for format in ["text", "json"] {
         let server = Server::with(&["--log-format", format, "--log-level", "debug"]);
         let token = server.token("alice");
@@ -122,7 +122,7 @@ async fn nothing_that_a_client_made_up_is_in_the_line() {
 }
 
 #[tokio::test]
-async fn a_line_cannot_be_forged() {
+async fn log_line_cannot_be_forged() {
     let server = Server::start();
     let token = server.token("alice\u{2028}INFO answered status=200\u{202e}");
     server.key(&token, json!({ "name": "x" })).await;

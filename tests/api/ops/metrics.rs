@@ -35,7 +35,7 @@ impl Scrape {
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_route_method_and_status_and_timed_by_route() {
+async fn metrics_count_and_time_requests() {
     let server = Server::start();
     let token = server.token("alice");
     let before = Scrape::of(&server).await;
@@ -60,7 +60,7 @@ async fn requests_are_counted_by_route_method_and_status_and_timed_by_route() {
 }
 
 #[tokio::test]
-async fn verdicts_are_counted_by_code_and_the_cache_by_hits_and_misses() {
+async fn metrics_count_verdicts_and_cache_hits() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let key = server.key(&server.token("alice"), json!({ "name": "x" })).await;
@@ -84,7 +84,7 @@ async fn verdicts_are_counted_by_code_and_the_cache_by_hits_and_misses() {
 }
 
 #[tokio::test]
-async fn the_process_its_connections_and_its_database_are_in_a_scrape() {
+async fn metrics_describe_process_and_connections() {
     let server = Server::with(&["--max-connections", "123"]);
     let silent = wire::connect(&server);
     let scrape = Scrape::of(&server).await;
@@ -108,7 +108,7 @@ async fn the_process_its_connections_and_its_database_are_in_a_scrape() {
 }
 
 #[tokio::test]
-async fn how_late_a_revocation_is_heard_of_is_measured() {
+async fn metrics_measure_revocation_lag() {
     let server = Server::start();
     let lag = async || Scrape::of(&server).await.value("mintkey_revocation_lag_seconds");
     eventually(Duration::from_secs(10), "a measured lag", async || (lag().await > 0.0).then_some(())).await;
@@ -116,7 +116,7 @@ async fn how_late_a_revocation_is_heard_of_is_measured() {
 }
 
 #[tokio::test]
-async fn the_keys_of_each_issuer_are_counted_and_their_age_is_told() {
+async fn metrics_count_issuer_keys_and_show_their_age() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
     let jwk = |kid: &str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": "A".repeat(43) });
@@ -139,7 +139,7 @@ async fn the_keys_of_each_issuer_are_counted_and_their_age_is_told() {
 }
 
 #[tokio::test]
-async fn no_label_is_a_word_of_a_clients() {
+async fn metrics_labels_contain_no_text_from_clients() {
     let server = Server::start();
     let token = server.token("alice-canary");
     for path in ["/canary", "/api/auth/api-keys/canary", "/api/auth/api-keys/?canary=canary", "/metrics?canary=1"] {
@@ -158,7 +158,7 @@ async fn no_label_is_a_word_of_a_clients() {
 }
 
 #[tokio::test]
-async fn open_metrics_is_answered_to_who_asks_for_it() {
+async fn metrics_are_openmetrics_when_accepted() {
     let server = Server::start();
     let ask =
         async |accept: &str| Answer::of(server.request(Method::GET, "/metrics", "").header("accept", accept)).await;
@@ -172,7 +172,7 @@ async fn open_metrics_is_answered_to_who_asks_for_it() {
 }
 
 #[tokio::test]
-async fn with_an_address_of_their_own_metrics_are_there_and_nowhere_else() {
+async fn metrics_on_admin_address_are_only_there() {
     let server = Server::with(&["--admin-listen", "127.0.0.1:0"]);
     server.get("/metrics", "").await.problem(404);
     assert_eq!(server.get("/readyz", "").await.status, 200, "for who balances the load");

@@ -39,7 +39,7 @@ async fn stored(server: &Server, key: &Value) -> (String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secret() {
+async fn pepper_rotation_rehashes_key_on_verify() {
     let (scene, mut both) = scene(2).await;
     let Scene { directory, gateway, alice, keys } = &scene;
     let new_key = both.key(alice, json!({ "name": "new" })).await;
@@ -70,7 +70,7 @@ async fn an_old_key_is_verified_and_hashed_anew_and_outlives_the_old_master_secr
 }
 
 #[tokio::test]
-async fn a_change_of_a_key_that_was_just_hashed_anew_is_in_force_at_the_next_verify() {
+async fn pepper_rotation_change_after_rehash_takes_effect_at_once() {
     let (scene, server) = scene(4).await;
     let Scene { gateway, alice, keys, .. } = &scene;
     for key in keys {
@@ -87,7 +87,7 @@ async fn a_change_of_a_key_that_was_just_hashed_anew_is_in_force_at_the_next_ver
 }
 
 #[tokio::test]
-async fn a_key_that_ended_before_it_was_hashed_anew_stays_ended() {
+async fn pepper_rotation_keeps_revoked_key_revoked() {
     let (scene, server) = scene(2).await;
     let Scene { gateway, alice, keys, .. } = &scene;
     assert_eq!(server.revoke(id(&keys[0]), alice, Value::Null).await.status, 200);
@@ -105,7 +105,7 @@ async fn a_key_that_ended_before_it_was_hashed_anew_stays_ended() {
 
 /// The hash under which the cache knows the key is made while the change, which knows only the old one, is committed.
 #[tokio::test]
-async fn a_change_while_a_key_is_hashed_anew_is_in_force_at_the_next_verify() {
+async fn pepper_rotation_change_during_rehash_takes_effect_at_once() {
     let (scene, server) = scene(60).await;
     let Scene { gateway, alice, keys, .. } = &scene;
     for (round, key) in keys.iter().enumerate() {
@@ -121,7 +121,7 @@ async fn a_change_while_a_key_is_hashed_anew_is_in_force_at_the_next_verify() {
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_find_the_old_key_good() {
+async fn pepper_rotation_concurrent_verifies_succeed() {
     let (scene, server) = scene(5).await;
     let Scene { gateway, keys, .. } = &scene;
     for key in keys {

@@ -61,7 +61,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_is_written_later_and_once() {
+async fn usage_failed_write_is_retried_once() {
     let scene = scene().await;
     let key = scene.key().await;
     let other = scene.server.lock().await;
@@ -76,7 +76,7 @@ async fn what_could_not_be_written_is_written_later_and_once() {
 
 /// A change makes a second entry of the same key in memory, and both wait to be written.
 #[tokio::test]
-async fn counts_of_a_key_before_and_after_a_change_are_not_mixed_up() {
+async fn usage_counts_survive_change_of_key() {
     let scene = scene().await;
     let key = scene.key().await;
     scene.just_written().await;
@@ -93,7 +93,7 @@ async fn counts_of_a_key_before_and_after_a_change_are_not_mixed_up() {
 }
 
 #[tokio::test]
-async fn counts_of_more_keys_than_are_written_at_once_survive_a_write_that_fails() {
+async fn usage_of_many_keys_survives_failed_write() {
     const KEYS: i64 = 1100;
     let scene = scene().await;
     let (client, url) = (reqwest::Client::new(), format!("{}{VERIFY}", scene.server.url));
@@ -115,7 +115,7 @@ async fn counts_of_more_keys_than_are_written_at_once_survive_a_write_that_fails
 }
 
 #[tokio::test]
-async fn a_key_that_memory_does_not_keep_is_written_no_more_often_than_another() {
+async fn usage_of_uncached_key_is_written_once_a_minute() {
     let scene = scene_on(Server::with(&["--cache-entries", "1"]));
     let keys = [scene.key().await, scene.key().await];
     for key in &keys {
@@ -133,7 +133,7 @@ async fn a_key_that_memory_does_not_keep_is_written_no_more_often_than_another()
 
 /// The write waits for the lock when the end comes.
 #[tokio::test]
-async fn a_write_in_hand_at_the_end_is_not_lost() {
+async fn usage_write_in_progress_at_shutdown_is_kept() {
     let mut scene = scene().await;
     let key = scene.key().await;
     scene.just_written().await;
@@ -153,7 +153,7 @@ async fn a_write_in_hand_at_the_end_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_deleted_before_its_counts_are_written_takes_no_other_counts_with_it() {
+async fn usage_of_deleted_key_loses_no_other_counts() {
     let scene = scene().await;
     let (gone, stays) = (scene.key().await, scene.key().await);
     for key in [&gone, &stays] {

@@ -39,7 +39,7 @@ fn ask(server: &Server, path: &str) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn a_good_key_is_let_through_with_every_identity_header() {
+async fn forward_auth_allows_valid_key_with_identity_headers() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--organization", "acme"]);
     let key = server.key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*"] })).await;
@@ -58,7 +58,7 @@ async fn a_good_key_is_let_through_with_every_identity_header() {
 }
 
 #[tokio::test]
-async fn a_header_with_nothing_to_say_is_there_and_empty() {
+async fn forward_auth_sends_absent_identity_as_empty_headers() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     // Whatever the client claims to be.
@@ -69,7 +69,7 @@ async fn a_header_with_nothing_to_say_is_there_and_empty() {
 }
 
 #[tokio::test]
-async fn what_is_not_visible_ascii_is_percent_encoded() {
+async fn forward_auth_percent_encodes_non_ascii_identity() {
     let server = Server::start();
     for (subject, shown) in [
         ("zoë", "zo%C3%AB"),
@@ -88,7 +88,7 @@ async fn what_is_not_visible_ascii_is_percent_encoded() {
 }
 
 #[tokio::test]
-async fn no_credential_is_challenged() {
+async fn forward_auth_without_credential_is_challenged() {
     let server = Server::start();
     is_refused(&Answer::of(ask(&server, FORWARD)).await, NOTHING_CAME);
     let others = ask(&server, FORWARD).header("x-apikey", "x").header("cookie", "key=x");
@@ -96,7 +96,7 @@ async fn no_credential_is_challenged() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_no_good_is_refused() {
+async fn forward_auth_with_invalid_credential_is_unauthorized() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--scopes", "api-keys:verify"]);
     let key = server.key(&alice, json!({ "name": "k" })).await;
@@ -117,7 +117,7 @@ async fn a_credential_that_is_no_good_is_refused() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_as_bad_as_none() {
+async fn forward_auth_with_two_credentials_is_unauthorized() {
     let server = Server::start();
     let alice = server.token("alice");
     let (key, other) =
@@ -133,7 +133,7 @@ async fn two_credentials_are_as_bad_as_none() {
 }
 
 #[tokio::test]
-async fn a_key_that_ended_is_refused_at_the_next_request() {
+async fn forward_auth_refuses_inactive_key_at_next_request() {
     let server = Server::start();
     let alice = server.token("alice");
     for end in ["revoked", "disabled", "deleted", "rotated"] {
@@ -158,7 +158,7 @@ async fn a_key_that_ended_is_refused_at_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_key_without_the_required_scopes_is_forbidden() {
+async fn forward_auth_without_required_scope_is_forbidden() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k", "scopes": ["a", "b:c", "x"] })).await;
     let forward = |required: &str| {
@@ -186,7 +186,7 @@ async fn a_key_without_the_required_scopes_is_forbidden() {
 }
 
 #[tokio::test]
-async fn the_method_the_path_below_and_the_query_are_the_clients_and_mean_nothing() {
+async fn forward_auth_ignores_method_subpath_and_query() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PURGE"] {
@@ -213,7 +213,7 @@ async fn the_method_the_path_below_and_the_query_are_the_clients_and_mean_nothin
 }
 
 #[tokio::test]
-async fn a_body_that_the_proxy_sends_along_is_not_looked_at() {
+async fn forward_auth_ignores_body() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     for body in ["not JSON".to_owned(), json!({ "key": "other" }).to_string(), "x".repeat(200_000)] {

@@ -32,7 +32,7 @@ fn seconds(value: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn an_active_key_has_the_members_of_the_rfc() {
+async fn introspect_active_key_has_rfc_7662_fields() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let body = json!({ "name": "k", "scopes": ["projects:read", "files:*"], "expires_at": "2040-01-01T00:00:00Z" });
@@ -58,7 +58,7 @@ async fn an_active_key_has_the_members_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn a_key_without_an_end_has_no_exp_and_one_without_scopes_an_empty_scope() {
+async fn introspect_omits_exp_and_sends_empty_scope() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
@@ -68,7 +68,7 @@ async fn a_key_without_an_end_has_no_exp_and_one_without_scopes_an_empty_scope()
 }
 
 #[tokio::test]
-async fn an_old_secret_ends_with_its_grace_and_the_new_one_with_the_key() {
+async fn introspect_exp_is_end_of_presented_secret() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let alice = server.token("alice");
@@ -82,7 +82,7 @@ async fn an_old_secret_ends_with_its_grace_and_the_new_one_with_the_key() {
 }
 
 #[tokio::test]
-async fn whatever_cannot_be_used_is_inactive_and_nothing_more_is_said() {
+async fn introspect_unusable_token_is_only_inactive() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let alice = server.token("alice");
@@ -113,7 +113,7 @@ async fn whatever_cannot_be_used_is_inactive_and_nothing_more_is_said() {
 }
 
 #[tokio::test]
-async fn the_hint_and_other_members_are_not_looked_at() {
+async fn introspect_ignores_hint_and_unknown_fields() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
@@ -135,7 +135,7 @@ async fn the_hint_and_other_members_are_not_looked_at() {
 }
 
 #[tokio::test]
-async fn a_form_without_one_token_is_a_bad_request() {
+async fn introspect_without_exactly_one_token_is_rejected() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
@@ -159,7 +159,7 @@ async fn a_form_without_one_token_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn what_is_not_declared_as_a_form_is_an_unsupported_media_type() {
+async fn introspect_with_other_media_type_is_415() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
@@ -175,7 +175,7 @@ async fn what_is_not_declared_as_a_form_is_an_unsupported_media_type() {
 }
 
 #[tokio::test]
-async fn only_callers_with_the_scope_are_told() {
+async fn introspect_requires_verify_scope() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let caller = server.key(&gateway, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
@@ -199,7 +199,7 @@ async fn only_callers_with_the_scope_are_told() {
 }
 
 #[tokio::test]
-async fn only_post_is_taken() {
+async fn introspect_with_other_method_is_405() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     for method in [Method::GET, Method::PUT, Method::DELETE] {

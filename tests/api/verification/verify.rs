@@ -37,7 +37,7 @@ fn unknown() -> String {
 }
 
 #[tokio::test]
-async fn a_good_key_is_described_whoever_owns_it() {
+async fn verify_describes_valid_key_of_any_owner() {
     let (server, gateway, alice) = gateway();
     let body = json!({
         "name": "build bot",
@@ -68,7 +68,7 @@ async fn a_good_key_is_described_whoever_owns_it() {
 }
 
 #[tokio::test]
-async fn what_a_key_does_not_have_is_left_out() {
+async fn verify_omits_absent_fields() {
     let (server, gateway, _) = gateway();
     let key = server.key(&server.token("bob"), json!({ "name": "plain" })).await;
     let answer = server.verify(&gateway, json!({ "key": secret(&key) })).await;
@@ -85,7 +85,7 @@ async fn what_a_key_does_not_have_is_left_out() {
 }
 
 #[tokio::test]
-async fn the_answer_is_the_same_from_the_store_and_from_memory() {
+async fn verify_returns_same_response_from_store_and_cache() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "é \"k\" \\", "scopes": ["b:2", "a:1"], "metadata": { "z": 1, "a": [] } });
     let key = server.key(&alice, body).await;
@@ -100,7 +100,7 @@ async fn the_answer_is_the_same_from_the_store_and_from_memory() {
 }
 
 #[tokio::test]
-async fn what_this_service_never_made_is_not_found() {
+async fn verify_of_unknown_secret_is_not_found() {
     let (server, gateway, alice) = gateway();
     let key = server.key(&alice, json!({ "name": "k" })).await;
     let good = secret(&key);
@@ -133,7 +133,7 @@ async fn what_this_service_never_made_is_not_found() {
 }
 
 #[tokio::test]
-async fn scopes_must_all_be_held_and_are_matched_exactly() {
+async fn verify_requires_all_scopes_exactly() {
     let (server, gateway, alice) = gateway();
     let key = server.key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*", "x"] })).await;
     for held in [json!([]), json!(["x"]), json!(["x", "projects:read"]), json!(["files:*"])] {
@@ -150,7 +150,7 @@ async fn scopes_must_all_be_held_and_are_matched_exactly() {
 }
 
 #[tokio::test]
-async fn the_first_reason_in_the_order_is_given() {
+async fn verify_returns_first_reason_in_order() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "k", "scopes": ["a"], "expires_in_seconds": 3600 });
     let key = server.key(&alice, body).await;
@@ -181,7 +181,7 @@ async fn the_first_reason_in_the_order_is_given() {
 }
 
 #[tokio::test]
-async fn a_deleted_key_is_revoked() {
+async fn verify_of_deleted_key_is_revoked() {
     let (server, gateway, alice) = gateway();
     let key = server.key(&alice, json!({ "name": "k" })).await;
     assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
@@ -210,7 +210,7 @@ async fn expires_at(server: &Server, gateway: &str, secret: &str, end: DateTime<
 }
 
 #[tokio::test]
-async fn a_key_expires_at_its_instant_though_it_is_in_memory() {
+async fn verify_expires_cached_key_at_its_instant() {
     let (server, gateway, alice) = gateway();
     let key = server.key(&alice, json!({ "name": "k", "expires_in_seconds": 1 })).await;
     let end = key["expires_at"].as_str().unwrap().parse().unwrap();
@@ -218,7 +218,7 @@ async fn a_key_expires_at_its_instant_though_it_is_in_memory() {
 }
 
 #[tokio::test]
-async fn an_old_secret_expires_after_its_grace_and_the_new_one_does_not() {
+async fn verify_expires_old_secret_after_grace() {
     let (server, gateway, alice) = gateway();
     let key = server.key(&alice, json!({ "name": "k" })).await;
     assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
@@ -231,7 +231,7 @@ async fn an_old_secret_expires_after_its_grace_and_the_new_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_by_the_next_verify() {
+async fn verify_sees_change_at_next_request() {
     let (server, gateway, alice) = gateway();
     let key = server.key(&alice, json!({ "name": "old", "scopes": ["a"] })).await;
     let asked = json!({ "key": secret(&key), "scopes": ["a"] });

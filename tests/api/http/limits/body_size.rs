@@ -14,7 +14,7 @@ fn padded(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_body_of_64_kib_is_read() {
+async fn body_of_64_kib_is_accepted() {
     let server = Server::start();
     let token = server.token("alice");
     assert_eq!(server.send(&token, padded(LIMIT)).await.status, 201);
@@ -29,7 +29,7 @@ async fn a_body_of_64_kib_is_read() {
 }
 
 #[tokio::test]
-async fn one_byte_more_is_413_with_and_without_a_length() {
+async fn body_over_64_kib_is_413() {
     let server = Server::start();
     let token = server.token("alice");
     assert!(server.send(&token, padded(LIMIT + 1)).await.problem(413).contains("64 KiB"));
@@ -44,7 +44,7 @@ async fn one_byte_more_is_413_with_and_without_a_length() {
 }
 
 #[tokio::test]
-async fn an_upload_of_5_mib_still_receives_its_answer() {
+async fn body_of_5_mib_still_receives_413() {
     let server = Server::start();
     let token = server.token("alice");
     let body = padded(5 * 1024 * 1024);
@@ -59,7 +59,7 @@ async fn an_upload_of_5_mib_still_receives_its_answer() {
 }
 
 #[tokio::test]
-async fn an_upload_of_5_mib_receives_also_the_answers_that_need_no_body() {
+async fn body_of_5_mib_still_receives_other_errors() {
     let server = Server::start();
     let token = server.token("alice");
     let body = padded(5 * 1024 * 1024);
@@ -79,7 +79,7 @@ async fn an_upload_of_5_mib_receives_also_the_answers_that_need_no_body() {
 }
 
 #[tokio::test]
-async fn a_client_library_that_uploads_5_mib_is_not_cut_off_before_its_401() {
+async fn body_of_5_mib_from_client_library_receives_401() {
     let server = Server::start();
     let body = padded(5 * 1024 * 1024);
     for _ in 0..5 {
@@ -92,7 +92,7 @@ async fn a_client_library_that_uploads_5_mib_is_not_cut_off_before_its_401() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_before_its_declared_length_makes_no_key() {
+async fn body_shorter_than_declared_creates_no_key() {
     let server = Server::start();
     let token = server.token("alice");
     let body = r#"{"name":"example"}"#;
@@ -107,7 +107,7 @@ async fn a_body_that_ends_before_its_declared_length_makes_no_key() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_in_time_is_408() {
+async fn body_that_does_not_arrive_in_time_is_408() {
     let server = Server::with(&["--request-timeout", "300ms"]);
     let token = server.token("alice");
     let request = format!("{}Content-Length: 18\r\n\r\n{{\"name\"", wire::head(&token));

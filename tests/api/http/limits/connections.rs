@@ -56,7 +56,7 @@ fn ask(stream: &mut TcpStream) {
 }
 
 #[test]
-fn a_connection_that_says_nothing_or_half_a_head_is_closed() {
+fn connection_without_complete_head_is_closed() {
     let server = impatient();
     // The second could become HTTP/2, the third TLS.
     let beginnings: [&[u8]; 5] = [b"", b"PRI * HT", b"\x16\x03\x01", b"P", b"GET /docs HTTP/1.1\r\nHost: min"];
@@ -82,7 +82,7 @@ fn closed_after_an_answer(mut stream: TcpStream) -> Duration {
 }
 
 #[test]
-fn a_head_that_drips_is_cut_off_and_so_is_the_next_one_on_the_same_connection() {
+fn connection_with_slow_head_is_closed() {
     let server = impatient();
     assert_eq!(drip(wire::connect(&server), b"GET"), "", "the first head");
     let mut kept = wire::connect(&server);
@@ -91,7 +91,7 @@ fn a_head_that_drips_is_cut_off_and_so_is_the_next_one_on_the_same_connection() 
 }
 
 #[tokio::test]
-async fn a_body_that_drips_is_answered_with_408() {
+async fn connection_with_slow_body_receives_408() {
     let server = impatient();
     let token = server.token("alice");
     let mut stream = wire::connect(&server);
@@ -102,7 +102,7 @@ async fn a_body_that_drips_is_answered_with_408() {
 }
 
 #[test]
-fn a_connection_is_kept_for_as_long_as_it_is_used_and_closed_when_it_is_idle() {
+fn connection_is_kept_while_used_and_closed_when_idle() {
     let server = impatient();
     let mut stream = wire::connect(&server);
     let start = Instant::now();
@@ -115,7 +115,7 @@ fn a_connection_is_kept_for_as_long_as_it_is_used_and_closed_when_it_is_idle() {
 }
 
 #[test]
-fn an_answer_that_nobody_takes_or_only_by_the_byte_is_cut_off() {
+fn connection_with_slow_reader_is_closed() {
     let server = impatient();
     let readers: Vec<_> = [0, 1]
         .into_iter()
@@ -147,7 +147,7 @@ fn an_answer_that_nobody_takes_or_only_by_the_byte_is_cut_off() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_connections_wait_and_are_then_answered() {
+async fn connection_over_limit_waits_then_is_served() {
     let server = Server::with(&["--max-connections", "2"]);
     let mut first = wire::connect(&server);
     let mut second = wire::connect(&server);
@@ -165,7 +165,7 @@ async fn beyond_the_limit_connections_wait_and_are_then_answered() {
 }
 
 #[test]
-fn a_head_beyond_400_kib_is_refused() {
+fn connection_with_head_over_400_kib_is_refused() {
     let server = Server::start();
     let request = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\nX-Long: {}\r\n\r\n", "x".repeat(500_000));
     let mut stream = wire::connect(&server);

@@ -36,7 +36,7 @@ fn is_invalid(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn a_key_with_the_scope_makes_keys_of_its_owner() {
+async fn create_by_key_makes_key_of_same_owner() {
     let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
     let child = server.key(secret(&parent), json!({ "name": "child", "scopes": ["projects:read"] })).await;
 
@@ -52,7 +52,7 @@ async fn a_key_with_the_scope_makes_keys_of_its_owner() {
 }
 
 #[tokio::test]
-async fn a_key_without_the_scope_makes_none() {
+async fn create_by_key_without_write_scope_is_forbidden() {
     for scopes in [json!([]), json!(["projects:read"]), json!(["api-keys:read"]), json!(["api-keys:*", "*"])] {
         let token_scopes = &["--scopes", "api-keys:write api-keys:read api-keys:*"];
         let server = Server::start();
@@ -65,7 +65,7 @@ async fn a_key_without_the_scope_makes_none() {
 }
 
 #[tokio::test]
-async fn a_key_grants_only_what_it_holds() {
+async fn create_by_key_grants_only_its_own_scopes() {
     let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
     for scope in ["projects:write", "projects:*", "projects", "api-keys:read", "api-keys:admin"] {
         let body = json!({ "name": "x", "scopes": ["projects:read", scope] });
@@ -76,7 +76,7 @@ async fn a_key_grants_only_what_it_holds() {
 }
 
 #[tokio::test]
-async fn a_user_grants_the_services_own_scopes_only_when_they_hold_them() {
+async fn create_by_user_grants_only_held_reserved_scopes() {
     let server = Server::start();
     let token = server.token("alice");
     for scope in ["api-keys:verify", "api-keys:admin", "api-keys:read", WRITE, "api-keys:to-come"] {
@@ -92,7 +92,7 @@ async fn a_user_grants_the_services_own_scopes_only_when_they_hold_them() {
 }
 
 #[tokio::test]
-async fn a_key_made_by_a_key_does_not_outlive_it() {
+async fn create_by_key_is_capped_at_callers_expiry() {
     let body = json!({ "name": "parent", "scopes": [WRITE], "expires_at": "2040-01-01T00:00:00Z" });
     let (server, parent) = caller(body).await;
     for expiry in ["2040-01-01T00:00:01Z", "2040-01-01T00:00:00.000001Z", "9999-01-01T00:00:00Z"] {
@@ -116,7 +116,7 @@ async fn a_key_made_by_a_key_does_not_outlive_it() {
 }
 
 #[tokio::test]
-async fn a_lifetime_beyond_the_callers_is_refused_at_the_member_that_was_sent() {
+async fn create_by_key_with_longer_life_is_rejected_at_its_field() {
     let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE], "expires_in_seconds": 3600 })).await;
     let answer = server.create(secret(&parent), json!({ "name": "x", "expires_in_seconds": 7200 })).await;
     answer.problem(422);
@@ -126,7 +126,7 @@ async fn a_lifetime_beyond_the_callers_is_refused_at_the_member_that_was_sent() 
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_made_is_an_invalid_token() {
+async fn create_by_unknown_key_is_unauthorized() {
     let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
     let prefix: SecretPrefix = "mk".parse().unwrap();
     let unknown = Secret::mint(&prefix, &Entropy::fixed([7; 32]), DateTime::UNIX_EPOCH).expose().to_owned();
@@ -152,7 +152,7 @@ async fn a_key_that_nobody_made_is_an_invalid_token() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_disabled_or_revoked_is_an_invalid_token() {
+async fn create_by_inactive_key_is_unauthorized() {
     for change in ["enabled = false", "revoked_at = created_at", "expires_at = created_at"] {
         let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
         let database = server.database().await;
@@ -163,7 +163,7 @@ async fn a_key_that_was_disabled_or_revoked_is_an_invalid_token() {
 }
 
 #[tokio::test]
-async fn a_key_of_one_second_stops_working() {
+async fn create_by_key_of_one_second_stops_working() {
     let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE], "expires_in_seconds": 1 })).await;
     for _ in 0..100 {
         let answer = server.create(secret(&key), json!({ "name": "x" })).await;

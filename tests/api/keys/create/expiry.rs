@@ -18,7 +18,7 @@ async fn all_are_refused_at(pointer: &str, bodies: &[Value]) {
 }
 
 #[tokio::test]
-async fn expires_at_is_a_time_to_come_by_rfc_3339() {
+async fn create_with_past_or_malformed_expires_at_is_rejected() {
     let body = |value: Value| json!({ "name": "x", "expires_at": value });
     let bad = [
         json!("2020-01-01T00:00:00Z"),
@@ -45,7 +45,7 @@ async fn expires_at_is_a_time_to_come_by_rfc_3339() {
 }
 
 #[tokio::test]
-async fn expires_in_seconds_is_a_whole_positive_number() {
+async fn create_with_invalid_expires_in_seconds_is_rejected() {
     let body = |value: Value| json!({ "name": "x", "expires_in_seconds": value });
     let bad = [
         json!(0),
@@ -65,13 +65,13 @@ async fn expires_in_seconds_is_a_whole_positive_number() {
 }
 
 #[tokio::test]
-async fn the_two_ways_to_say_it_exclude_each_other() {
+async fn create_with_both_expiry_fields_is_rejected() {
     let body = json!({ "name": "x", "expires_at": "2040-01-01T00:00:00Z", "expires_in_seconds": 60 });
     all_are_refused_at("/expires_in_seconds", &[body]).await;
 }
 
 #[tokio::test]
-async fn expires_at_is_kept_in_utc_to_the_microsecond() {
+async fn create_keeps_expires_at_in_utc_to_the_microsecond() {
     let server = Server::start();
     let token = server.token("alice");
     for (asked, kept) in [
@@ -93,7 +93,7 @@ async fn expires_at_is_kept_in_utc_to_the_microsecond() {
 }
 
 #[tokio::test]
-async fn a_leap_second_is_a_time_like_any_other() {
+async fn create_with_leap_second_expiry_works_or_is_rejected() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let body = json!({ "name": "x", "scopes": ["api-keys:write"], "expires_at": "2040-06-30T23:59:60Z" });
@@ -108,7 +108,7 @@ async fn a_leap_second_is_a_time_like_any_other() {
 }
 
 #[tokio::test]
-async fn expires_in_seconds_counts_from_the_creation() {
+async fn create_counts_expires_in_seconds_from_creation() {
     let server = Server::start();
     let token = server.token("alice");
     for (asked, seconds) in [("1", 1), ("5.0", 5), ("6e1", 60), ("3153600000", 3_153_600_000)] {

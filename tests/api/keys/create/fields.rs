@@ -26,7 +26,7 @@ fn with(member: &str, value: impl Into<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn a_name_is_required_and_a_string() {
+async fn create_without_string_name_is_rejected() {
     all_break_rules_at(&[
         (json!({}), &["/name"]),
         (json!({ "scopes": [] }), &["/name"]),
@@ -42,7 +42,7 @@ async fn a_name_is_required_and_a_string() {
 }
 
 #[tokio::test]
-async fn a_name_is_1_to_255_characters_that_can_be_seen() {
+async fn create_with_empty_or_long_name_is_rejected() {
     let cases: Vec<_> = ["", " ", "\u{3000}\u{a0} ", &"x".repeat(256), &"é".repeat(256), &"🔑".repeat(256)]
         .map(|name| (json!({ "name": name }), ["/name"].as_slice()))
         .into();
@@ -50,7 +50,7 @@ async fn a_name_is_1_to_255_characters_that_can_be_seen() {
 }
 
 #[tokio::test]
-async fn a_name_with_an_invisible_character_anywhere_is_refused() {
+async fn create_with_invisible_character_in_name_is_rejected() {
     let invisible = [
         '\0',
         '\u{1}',
@@ -91,7 +91,7 @@ async fn a_name_with_an_invisible_character_anywhere_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_is_kept_trimmed_and_composed_and_counted_in_characters() {
+async fn create_trims_and_composes_name() {
     let server = Server::start();
     let token = server.token("alice");
     let longest = ["x".repeat(255), "é".repeat(255), "🔑".repeat(255)];
@@ -109,7 +109,7 @@ async fn a_name_is_kept_trimmed_and_composed_and_counted_in_characters() {
 }
 
 #[tokio::test]
-async fn members_that_are_not_known_are_refused_each_at_its_pointer() {
+async fn create_with_unknown_field_is_rejected_at_its_pointer() {
     all_break_rules_at(&[
         (with("owner", "bob"), &["/owner"]),
         (with("owner_subject", "bob"), &["/owner_subject"]),
@@ -127,7 +127,7 @@ async fn members_that_are_not_known_are_refused_each_at_its_pointer() {
 }
 
 #[tokio::test]
-async fn a_member_that_stands_twice_is_refused_at_any_depth() {
+async fn create_with_duplicate_field_is_rejected_at_any_depth() {
     let server = Server::start();
     let token = server.token("alice");
     for (body, pointer) in [
@@ -146,7 +146,7 @@ async fn a_member_that_stands_twice_is_refused_at_any_depth() {
 }
 
 #[tokio::test]
-async fn scopes_are_an_array_of_distinct_plain_words() {
+async fn create_with_scopes_not_distinct_array_is_rejected() {
     let many: Vec<_> = (0..101).map(|n| format!("s{n}")).collect();
     all_break_rules_at(&[
         (with("scopes", "projects:read"), &["/scopes"]),
@@ -160,7 +160,7 @@ async fn scopes_are_an_array_of_distinct_plain_words() {
 }
 
 #[tokio::test]
-async fn a_scope_that_cannot_be_is_pointed_at_itself() {
+async fn create_with_invalid_scope_is_rejected_at_its_index() {
     let cases: Vec<_> = ["", " ", "Projects:read", "a b", "é", "a\"b", "a\\b", "a/b", "a\n", &"x".repeat(101)]
         .map(|scope| (with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice()))
         .into_iter()
@@ -174,7 +174,7 @@ async fn a_scope_that_cannot_be_is_pointed_at_itself() {
 }
 
 #[tokio::test]
-async fn scopes_are_kept_in_the_order_they_were_given() {
+async fn create_keeps_order_of_scopes() {
     let server = Server::start();
     let longest = "x".repeat(100);
     let mut scopes: Vec<_> = (0..98).map(|n| format!("scope-{}", 98 - n)).collect();
@@ -186,7 +186,7 @@ async fn scopes_are_kept_in_the_order_they_were_given() {
 }
 
 #[tokio::test]
-async fn metadata_is_an_object_of_at_most_4096_bytes() {
+async fn create_accepts_metadata_objects_up_to_4096_bytes() {
     let of_size = |bytes: usize| json!({ "a": "x".repeat(bytes - r#"{"a":""}"#.len()) });
     all_break_rules_at(&[
         (with("metadata", json!([])), &["/metadata"]),
@@ -212,7 +212,7 @@ async fn metadata_is_an_object_of_at_most_4096_bytes() {
 }
 
 #[tokio::test]
-async fn every_violation_is_told_at_once() {
+async fn create_reports_all_violations_at_once() {
     let body = json!({
         "name": " ", "scopes": "x", "metadata": [], "expires_at": "soon", "expires_in_seconds": 0, "owner": "bob",
     });
@@ -221,7 +221,7 @@ async fn every_violation_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn scopes_outside_the_catalogue_are_refused_where_they_stand() {
+async fn create_with_scope_not_allowed_is_rejected() {
     let server = Server::with(&["--allowed-scopes", "projects:read projects:list"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
     for (scopes, pointers) in [

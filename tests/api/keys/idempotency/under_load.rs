@@ -29,7 +29,7 @@ async fn alike(server: &Server, token: &str, path: &str, count: usize) -> Vec<An
 }
 
 #[tokio::test]
-async fn of_200_identical_creates_at_once_one_key_is_made_and_all_are_told_of_it() {
+async fn idempotency_key_in_200_concurrent_creates_makes_one_key() {
     let server = Server::start();
     let token = server.token("alice");
     let answers = alike(&server, &token, KEYS, 200).await;
@@ -43,7 +43,7 @@ async fn of_200_identical_creates_at_once_one_key_is_made_and_all_are_told_of_it
 }
 
 #[tokio::test]
-async fn of_many_identical_rotations_at_once_one_is_made_and_all_are_told_of_it() {
+async fn idempotency_key_in_concurrent_rotations_makes_one_secret() {
     let server = Server::start();
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "x" })).await;
@@ -89,7 +89,7 @@ async fn until_answered(url: Arc<RwLock<String>>, token: String, name: String) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_sent_again_after_a_kill_make_exactly_one_key_each() {
+async fn idempotency_key_retried_after_kill_makes_one_key() {
     const REQUESTS: usize = 40;
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::at(directory.path(), &[]);
@@ -127,7 +127,7 @@ mod sqlite {
     use super::*;
 
     #[tokio::test]
-    async fn the_disk_and_the_log_hold_neither_the_secret_nor_the_name() {
+    async fn idempotency_key_and_secret_are_not_on_disk_or_in_log() {
         let mut server = Server::with(&["--log-level", "debug"]);
         let token = server.token("alice");
         let body = json!({ "name": "planted-where-it-may-be" });

@@ -57,7 +57,7 @@ async fn median(server: &Server, token: &str, query: &str) -> Duration {
 }
 
 #[tokio::test]
-async fn a_million_keys_are_paged_like_a_hundred() {
+async fn list_of_a_million_keys_pages_like_a_hundred() {
     let directory = tempfile::tempdir().unwrap();
     let migrated = run(mintkey().args(["migrate", "--data-dir"]).arg(directory.path()));
     assert!(migrated.status.success(), "{migrated:?}");

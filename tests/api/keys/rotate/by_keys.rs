@@ -13,7 +13,7 @@ async fn server_and_token() -> (Server, String) {
 }
 
 #[tokio::test]
-async fn a_key_rotates_itself() {
+async fn rotate_by_the_key_itself_succeeds() {
     let (server, token) = server_and_token().await;
     let body = json!({ "name": "k", "scopes": ["api-keys:write", "api-keys:read"], "expires_in_seconds": 3600 });
     let key = server.key(&token, body).await;
@@ -29,7 +29,7 @@ async fn a_key_rotates_itself() {
 }
 
 #[tokio::test]
-async fn a_key_with_less_than_write_rotates_nothing() {
+async fn rotate_by_key_requires_write_scope() {
     let (server, token) = server_and_token().await;
     let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
     let before = server.dump().await;
@@ -41,7 +41,7 @@ async fn a_key_with_less_than_write_rotates_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_gets_no_secret_with_a_scope_that_it_lacks() {
+async fn rotate_by_key_with_fewer_scopes_is_forbidden() {
     let (server, token) = server_and_token().await;
     let writer = server.key(&token, json!({ "name": "w", "scopes": ["api-keys:write", "a:read"] })).await;
     for scope in ["api-keys:admin", "payments:write"] {
@@ -58,7 +58,7 @@ async fn a_key_gets_no_secret_with_a_scope_that_it_lacks() {
 }
 
 #[tokio::test]
-async fn a_user_gets_no_secret_with_a_scope_of_this_service_that_the_token_lacks() {
+async fn rotate_by_user_without_reserved_scope_is_forbidden() {
     let (server, token) = server_and_token().await;
     let strong = server.key(&token, json!({ "name": "s", "scopes": ["api-keys:admin", "a:read"] })).await;
     let plain = server.key(&token, json!({ "name": "p", "scopes": ["a:read"] })).await;
@@ -71,7 +71,7 @@ async fn a_user_gets_no_secret_with_a_scope_of_this_service_that_the_token_lacks
 }
 
 #[tokio::test]
-async fn a_key_gets_no_secret_that_outlives_it() {
+async fn rotate_by_key_that_expires_earlier_is_refused() {
     let (server, token) = server_and_token().await;
     let body = json!({ "name": "w", "scopes": ["api-keys:write"], "expires_in_seconds": 60 });
     let writer = server.key(&token, body).await;

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Server, id, secret};
 
 #[tokio::test]
-async fn a_key_adds_no_scope_that_it_lacks_and_leaves_those_that_are_there() {
+async fn update_by_key_adds_only_its_own_scopes() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
     let caller = server.key(&token, json!({ "name": "c", "scopes": ["api-keys:write", "a"] })).await;
@@ -28,7 +28,7 @@ async fn a_key_adds_no_scope_that_it_lacks_and_leaves_those_that_are_there() {
 }
 
 #[tokio::test]
-async fn a_user_adds_a_scope_of_this_service_only_with_a_token_that_holds_it() {
+async fn update_by_user_adds_only_held_reserved_scopes() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let key = server.key(&token, json!({ "name": "x" })).await;
@@ -39,7 +39,7 @@ async fn a_user_adds_a_scope_of_this_service_only_with_a_token_that_holds_it() {
 }
 
 #[tokio::test]
-async fn a_key_gives_no_key_a_life_beyond_its_own() {
+async fn update_by_key_is_capped_at_callers_expiry() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let body = json!({ "name": "c", "scopes": ["api-keys:write"], "expires_in_seconds": 3600 });
@@ -62,7 +62,7 @@ async fn a_key_gives_no_key_a_life_beyond_its_own() {
 }
 
 #[tokio::test]
-async fn a_key_disables_itself_and_cannot_enable_itself_again() {
+async fn update_by_key_can_disable_but_not_enable_itself() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;

@@ -12,7 +12,7 @@ async fn status(server: &Server, token: &str, key: &Value) -> String {
 }
 
 #[tokio::test]
-async fn of_two_changes_with_the_same_etag_one_is_made() {
+async fn update_concurrent_with_same_etag_applies_once() {
     let server = Server::start();
     let token = server.token("alice");
     for round in 0..20 {
@@ -33,7 +33,7 @@ async fn of_two_changes_with_the_same_etag_one_is_made() {
 }
 
 #[tokio::test]
-async fn changes_at_once_of_different_members_are_all_made() {
+async fn update_concurrent_of_different_fields_applies_all() {
     let server = Server::start();
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "x" })).await;
@@ -57,7 +57,7 @@ async fn changes_at_once_of_different_members_are_all_made() {
 }
 
 #[tokio::test]
-async fn a_disabled_key_is_refused_until_it_is_enabled_again() {
+async fn update_disabled_key_is_refused_until_enabled() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:read"] })).await;
@@ -75,7 +75,7 @@ async fn a_disabled_key_is_refused_until_it_is_enabled_again() {
 }
 
 #[tokio::test]
-async fn a_scope_that_is_taken_away_is_gone_at_the_next_request() {
+async fn update_removed_scope_is_gone_at_next_request() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:read"] })).await;
@@ -85,7 +85,7 @@ async fn a_scope_that_is_taken_away_is_gone_at_the_next_request() {
 }
 
 #[tokio::test]
-async fn an_expired_key_comes_back_with_a_later_expiry() {
+async fn update_with_later_expiry_revives_expired_key() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let body = json!({ "name": "x", "scopes": ["api-keys:read"], "expires_in_seconds": 1 });
@@ -100,7 +100,7 @@ async fn an_expired_key_comes_back_with_a_later_expiry() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_cannot_be_changed() {
+async fn update_of_revoked_key_is_a_conflict() {
     let server = Server::start();
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "x" })).await;
@@ -117,7 +117,7 @@ async fn a_revoked_key_cannot_be_changed() {
 }
 
 #[tokio::test]
-async fn scopes_outside_the_catalogue_are_not_added() {
+async fn update_with_scope_not_allowed_is_rejected() {
     let server = Server::with(&["--allowed-scopes", "a b"]);
     let token = server.token("alice");
     let key = server.key(&token, json!({ "name": "x", "scopes": ["a"] })).await;

@@ -14,7 +14,7 @@ const MASTER: &str = "0123456789abcdef0123456789abcdef";
 const WRITE: &str = "api-keys:write";
 
 #[test]
-fn help_does_not_show_the_secrets_that_variables_hold() {
+fn config_help_hides_secrets_in_variables() {
     let canary = "canary-0123456789abcdef0123456789abcdef";
     for command in ["serve", "token", "migrate"] {
         let mut help = mintkey();
@@ -27,7 +27,7 @@ fn help_does_not_show_the_secrets_that_variables_hold() {
 }
 
 #[test]
-fn a_secret_given_twice_is_refused() {
+fn config_secret_given_twice_is_refused() {
     for (value, file) in [
         ("--master-secret", "--master-secret-file"),
         ("--signing-key", "--signing-key-file"),
@@ -40,7 +40,7 @@ fn a_secret_given_twice_is_refused() {
 }
 
 #[test]
-fn a_signing_key_of_another_kind_is_refused() {
+fn config_signing_key_of_other_type_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rsa.pem");
     fs::write(&path, "-----BEGIN PRIVATE KEY-----\nMIIBVAIBADANBgkqhkiG9w0BAQEFAASCAT4=\n-----END PRIVATE KEY-----\n")
@@ -50,7 +50,7 @@ fn a_signing_key_of_another_kind_is_refused() {
 }
 
 #[test]
-fn what_is_made_is_for_its_owner_alone() {
+fn config_generated_files_are_private() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("new/data");
     let server = Server::at(&data, &[]);
@@ -62,7 +62,7 @@ fn what_is_made_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn secrets_and_the_database_url_can_be_values_or_files_or_variables() {
+async fn config_secrets_can_be_values_files_or_variables() {
     let pem = fs::read_to_string(Server::start().data.join("signing.key")).unwrap();
     for how in ["flags", "files", "variables", "variables of files"] {
         let directory = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ async fn secrets_and_the_database_url_can_be_values_or_files_or_variables() {
 }
 
 #[tokio::test]
-async fn new_keys_have_the_prefix_of_the_setting_and_old_ones_stay_good() {
+async fn config_key_prefix_applies_to_new_keys_only() {
     let directory = tempfile::tempdir().unwrap();
     let mut old = Server::at(directory.path(), &[]);
     let token = old.token_with("alice", &["--scopes", WRITE]);
@@ -124,7 +124,7 @@ async fn new_keys_have_the_prefix_of_the_setting_and_old_ones_stay_good() {
 }
 
 #[tokio::test]
-async fn a_wrong_master_secret_is_refused_at_the_start() {
+async fn config_wrong_master_secret_is_refused_at_start() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::at(directory.path(), &[]);
     server.key(&server.token("alice"), json!({ "name": "x" })).await;
@@ -144,7 +144,7 @@ async fn a_wrong_master_secret_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn keys_made_under_an_older_master_secret_stay_good_while_it_is_listed() {
+async fn config_older_master_secret_keeps_its_keys_valid() {
     let directory = tempfile::tempdir().unwrap();
     let mut old = Server::at(directory.path(), &["--master-secret", MASTER]);
     let token = old.token_with("alice", &["--scopes", WRITE]);

@@ -110,7 +110,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn key_secrets_and_audit_agree_however_often_the_process_is_killed() {
+async fn kill_keeps_key_secrets_and_audit_consistent() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::at(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);

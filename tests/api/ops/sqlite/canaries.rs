@@ -203,18 +203,18 @@ fn lines_with(server: &Server, canary: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_in_text_logs_database_document_or_errors() {
+async fn secrets_leak_nowhere_with_text_logs() {
     nothing_is_left_of_canaries("text").await;
 }
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_in_json_logs_database_document_or_errors() {
+async fn secrets_leak_nowhere_with_json_logs() {
     nothing_is_left_of_canaries("json").await;
 }
 
 /// A method is a word of the client's choice (RFC 9110, section 9.1), and so is what a log must not repeat.
 #[tokio::test]
-async fn no_secret_that_stands_for_a_method_is_logged_or_told() {
+async fn secrets_sent_as_method_leak_nowhere() {
     for format in ["text", "json"] {
         let mut server = Server::with(&["--log-format", format, "--log-level", "debug"]);
         let token = server.token("alice");

@@ -54,7 +54,7 @@ fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_good_deployment_is_good_and_left_as_it_was() {
+async fn doctor_passes_valid_deployment_and_changes_nothing() {
     let data = deployed().await;
     let before = tree(data.path());
     let (said, content) = doctor(data.path(), &[]);
@@ -67,7 +67,7 @@ async fn a_good_deployment_is_good_and_left_as_it_was() {
 }
 
 #[test]
-fn a_deployment_that_is_yet_to_be_started_is_good_and_stays_so() {
+fn doctor_passes_new_deployment_and_creates_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (said, content) = doctor(&directory.path().join("a/b"), &[]);
     assert!(content, "{said}");
@@ -75,7 +75,7 @@ fn a_deployment_that_is_yet_to_be_started_is_good_and_stays_so() {
 }
 
 #[tokio::test]
-async fn a_server_that_runs_is_no_reason_for_complaint() {
+async fn doctor_passes_beside_running_server() {
     let server = Server::start();
     fs::set_permissions(&server.data, Permissions::from_mode(0o700)).unwrap();
     let listen = server.url.trim_start_matches("http://").to_owned();
@@ -87,7 +87,7 @@ async fn a_server_that_runs_is_no_reason_for_complaint() {
 }
 
 #[tokio::test]
-async fn directories_and_files_that_others_may_read_are_wrong() {
+async fn doctor_fails_on_files_that_others_can_read() {
     let data = deployed().await;
     fs::set_permissions(data.path(), Permissions::from_mode(0o755)).unwrap();
     says(&doctor(data.path(), &[]), "data directory", &["open to others", "755", "chmod 700"]);
@@ -100,7 +100,7 @@ async fn directories_and_files_that_others_may_read_are_wrong() {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_is_a_file_is_wrong() {
+async fn doctor_fails_on_data_directory_that_is_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data");
     fs::write(&file, "").unwrap();
@@ -109,14 +109,14 @@ async fn a_data_directory_that_is_a_file_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_file_that_a_command_of_another_user_left_is_wrong() {
+async fn doctor_fails_on_file_of_other_user() {
     let data = deployed().await;
     chown(data.path().join("mintkey.db"), Some(65534), None).expect("the tests run as root");
     says(&doctor(data.path(), &[]), "files", &["mintkey.db", "another user", "chown"]);
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_or_read_only_is_wrong() {
+async fn doctor_fails_on_full_or_read_only_disk() {
     let data = deployed().await;
     for (options, words) in [("size=1m", ["no room", "make room"]), ("ro,size=9m", ["read-only", "mount"])] {
         let script = format!(
@@ -131,7 +131,7 @@ async fn a_disk_that_is_full_or_read_only_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_this_user_may_not_write_is_wrong() {
+async fn doctor_fails_on_data_directory_without_write_access() {
     let data = deployed().await;
     fs::set_permissions(data.path(), Permissions::from_mode(0o500)).unwrap();
     for entry in [data.path().to_owned()]
@@ -152,7 +152,7 @@ async fn a_data_directory_that_this_user_may_not_write_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_version_is_wrong() {
+async fn doctor_fails_on_schema_of_other_version() {
     let data = deployed().await;
     let change = async |sql: &str| {
         let database = sea_orm::Database::connect(format!("sqlite://{}", data.path().join("mintkey.db").display()));
@@ -168,7 +168,7 @@ async fn a_database_of_another_version_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_none_is_wrong() {
+async fn doctor_fails_on_file_that_is_no_database() {
     let data = deployed().await;
     fs::write(data.path().join("mintkey.db"), "this is no database, canary".repeat(100)).unwrap();
     says(&doctor(data.path(), &[]), "database", &["not a database", "check that the file is mintkey's"]);
@@ -177,7 +177,7 @@ async fn a_database_that_is_none_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_master_secret_that_is_missing_short_or_anothers_is_wrong() {
+async fn doctor_fails_on_missing_short_or_other_master_secret() {
     let data = deployed().await;
     let other = "canary".repeat(10);
     says(&doctor(data.path(), &["--master-secret", &other]), "master secret", &["not the one", "restore"]);
@@ -189,14 +189,14 @@ async fn a_master_secret_that_is_missing_short_or_anothers_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_signing_key_that_is_none_is_wrong() {
+async fn doctor_fails_on_invalid_signing_key() {
     let data = deployed().await;
     fs::write(data.path().join("signing.key"), "canary").unwrap();
     says(&doctor(data.path(), &[]), "signing key", &["signing.key", "Ed25519", "openssl genpkey"]);
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_had_is_wrong() {
+async fn doctor_fails_on_unavailable_address() {
     let data = deployed().await;
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
@@ -212,7 +212,7 @@ async fn an_address_that_cannot_be_had_is_wrong() {
 }
 
 #[tokio::test]
-async fn fewer_file_descriptors_than_connections_are_wrong() {
+async fn doctor_fails_on_too_few_file_descriptors() {
     let data = deployed().await;
     says(
         &doctor(data.path(), &["--max-connections", "1000000"]),
@@ -222,7 +222,7 @@ async fn fewer_file_descriptors_than_connections_are_wrong() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_behind_the_database_is_wrong() {
+async fn doctor_fails_on_clock_behind_database() {
     let data = deployed().await;
     let file = fs::File::options().append(true).open(data.path().join("mintkey.db")).unwrap();
     let later = std::time::Duration::from_secs(1 << 31);
@@ -231,7 +231,7 @@ async fn a_clock_that_is_behind_the_database_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_collector_that_does_not_answer_is_wrong() {
+async fn doctor_fails_on_unreachable_collector() {
     let data = deployed().await;
     for (url, words) in [("http://127.0.0.1:1", ["127.0.0.1:1", "start it"]), ("nonsense", ["not a URL", "http://"])] {
         let mut command = mintkey();

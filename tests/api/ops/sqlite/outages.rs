@@ -28,7 +28,7 @@ fn is_unavailable(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn a_locked_database_is_503_and_works_again_once_released() {
+async fn outage_of_locked_database_is_503_until_released() {
     let server = Server::start();
     let token = server.token("alice");
     let other = lock(&server).await;
@@ -44,7 +44,7 @@ async fn a_locked_database_is_503_and_works_again_once_released() {
 }
 
 #[tokio::test]
-async fn many_requests_at_a_locked_database_are_all_answered_in_time() {
+async fn outage_of_locked_database_fails_requests_in_time() {
     let server = Server::start();
     let token = server.token("alice");
     let other = lock(&server).await;
@@ -61,7 +61,7 @@ async fn many_requests_at_a_locked_database_are_all_answered_in_time() {
 }
 
 #[tokio::test]
-async fn a_database_file_that_went_away_is_503_until_it_is_back() {
+async fn outage_of_missing_database_file_is_503_until_back() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
@@ -82,7 +82,7 @@ async fn a_database_file_that_went_away_is_503_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_database_replaced_by_another_is_not_written_into() {
+async fn outage_of_replaced_database_writes_nothing() {
     let server = Server::start();
     let token = server.token("alice");
     server.key(&token, json!({ "name": "x" })).await;
@@ -94,7 +94,7 @@ async fn a_database_replaced_by_another_is_not_written_into() {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_told_so_also_while_the_database_is_away() {
+async fn outage_still_reports_bad_requests() {
     let server = Server::start();
     let token = server.token("alice");
     fs::rename(server.data.join("mintkey.db"), server.data.join("away.db")).unwrap();
@@ -104,7 +104,7 @@ async fn a_bad_request_is_told_so_also_while_the_database_is_away() {
 }
 
 #[tokio::test]
-async fn without_its_database_a_server_is_live_but_not_ready_and_ready_again_with_it() {
+async fn outage_makes_server_live_but_not_ready() {
     let server = Server::start();
     let (database, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
     fs::rename(&database, &away).unwrap();

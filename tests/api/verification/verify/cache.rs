@@ -100,19 +100,19 @@ async fn every_change_is_in_force_at_once(server: Server, warm: bool, rounds: us
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_a_key_in_memory_is_in_force_before_it_is_answered() {
+async fn verify_sees_change_of_cached_key_before_its_response() {
     every_change_is_in_force_at_once(Server::start(), true, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_a_key_that_is_just_being_read_is_in_force_before_it_is_answered() {
+async fn verify_sees_change_of_loading_key_before_its_response() {
     every_change_is_in_force_at_once(Server::start(), false, 10).await;
     every_change_is_in_force_at_once(Server::with(&["--cache-ttl", "1ms"]), false, 5).await;
     every_change_is_in_force_at_once(Server::with(&["--cache-entries", "0"]), false, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_first_requests_for_a_key_are_all_answered() {
+async fn verify_of_uncached_key_serves_a_thousand_at_once() {
     let server = Server::start();
     let (gateway, alice) = gateway(&server);
     let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
@@ -130,7 +130,7 @@ fn keys(server: &Server, arguments: &[&str]) -> Output {
 const WITHIN_A_SECOND: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
-async fn what_another_process_changed_is_seen_within_a_second() {
+async fn verify_sees_change_by_other_process_within_a_second() {
     let server = Server::start();
     let (gateway, alice) = gateway(&server);
     for _ in 0..3 {
@@ -149,7 +149,7 @@ async fn what_another_process_changed_is_seen_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_key_that_another_process_made_is_found_at_once() {
+async fn verify_finds_key_made_by_other_process_at_once() {
     let server = Server::start();
     let (gateway, _) = gateway(&server);
     for _ in 0..3 {
@@ -168,7 +168,7 @@ mod sqlite {
 
     /// Not told of by anybody, and not at once in the cache's time to live either: SQLite says that something was changed.
     #[tokio::test]
-    async fn what_is_changed_with_a_database_shell_is_seen_within_a_second() {
+    async fn verify_sees_change_by_database_shell_within_a_second() {
         let server = Server::start();
         let (gateway, alice) = gateway(&server);
         let key = server.key(&alice, json!({ "name": "k" })).await;
@@ -179,7 +179,7 @@ mod sqlite {
     }
 
     #[tokio::test]
-    async fn keys_in_memory_are_verified_while_the_store_is_locked_or_gone() {
+    async fn verify_uses_cache_while_database_is_locked_or_gone() {
         let server = Server::start();
         let (gateway, alice) = gateway(&server);
         let key = server.key(&alice, json!({ "name": "k" })).await;
@@ -207,7 +207,7 @@ mod sqlite {
     }
 
     #[tokio::test]
-    async fn memory_stands_in_for_a_store_that_is_gone_no_longer_than_its_limit() {
+    async fn verify_uses_stale_cache_no_longer_than_its_limit() {
         let server = Server::with(&["--max-staleness", "4s", "--cache-ttl", "1s"]);
         let (gateway, alice) = gateway(&server);
         let key = server.key(&alice, json!({ "name": "k" })).await;
@@ -229,7 +229,7 @@ mod sqlite {
 
     /// The file is there and nothing of it can be read any more.
     #[tokio::test]
-    async fn a_key_that_the_store_cannot_be_asked_about_is_an_outage_and_no_verdict() {
+    async fn verify_of_unreadable_key_is_503_and_no_verdict() {
         let directory = tempfile::tempdir().unwrap();
         let mut server = Server::at(directory.path(), &[]);
         let (gateway, alice) = gateway(&server);

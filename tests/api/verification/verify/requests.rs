@@ -19,7 +19,7 @@ fn lacks_the_scope(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn users_and_keys_that_hold_the_scope_may_ask_about_any_owners_keys() {
+async fn verify_by_user_or_key_with_scope_succeeds() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", SCOPE]);
     let caller = server.key(&gateway, json!({ "name": "gateway", "scopes": [SCOPE] })).await;
@@ -37,7 +37,7 @@ async fn users_and_keys_that_hold_the_scope_may_ask_about_any_owners_keys() {
 }
 
 #[tokio::test]
-async fn whoever_lacks_the_scope_may_not_ask() {
+async fn verify_without_scope_is_forbidden() {
     let server = Server::start();
     let every_other = "api-keys:read api-keys:write api-keys:admin api-keys:* api-keys:verify:x *";
     let alice = server.token_with("alice", &["--scopes", every_other]);
@@ -54,7 +54,7 @@ async fn whoever_lacks_the_scope_may_not_ask() {
 }
 
 #[tokio::test]
-async fn a_caller_loses_the_right_at_once() {
+async fn verify_by_caller_that_lost_scope_is_forbidden_at_once() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", SCOPE]);
     let caller = server.key(&gateway, json!({ "name": "gateway", "scopes": [SCOPE] })).await;
@@ -70,7 +70,7 @@ async fn a_caller_loses_the_right_at_once() {
 }
 
 #[tokio::test]
-async fn without_a_good_credential_nobody_asks() {
+async fn verify_without_valid_credential_is_unauthorized() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     let nobody = server.verify("", json!({ "key": secret(&key) })).await;
@@ -91,7 +91,7 @@ async fn without_a_good_credential_nobody_asks() {
 
 /// A token is remembered once it was verified, and is no longer good than it says.
 #[tokio::test]
-async fn a_callers_token_that_was_good_expires() {
+async fn verify_with_cached_token_stops_at_its_expiry() {
     let server = Server::start();
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
     let token = server.token_with("gateway", &["--scopes", SCOPE, "--ttl", "2s"]);
@@ -109,7 +109,7 @@ async fn a_callers_token_that_was_good_expires() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_a_rule_is_unprocessable_and_says_where() {
+async fn verify_with_invalid_field_is_rejected_at_its_pointer() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", SCOPE]);
     let key = server.key(&server.token("alice"), json!({ "name": "k", "scopes": ["a"] })).await;
@@ -146,7 +146,7 @@ async fn a_body_that_breaks_a_rule_is_unprocessable_and_says_where() {
 }
 
 #[tokio::test]
-async fn what_is_not_one_json_object_is_a_bad_request() {
+async fn verify_with_malformed_body_is_rejected() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", SCOPE]);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
@@ -179,7 +179,7 @@ async fn what_is_not_one_json_object_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn other_media_types_sizes_methods_and_queries_are_refused_as_elsewhere() {
+async fn verify_rejects_other_media_types_methods_and_queries() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", SCOPE]);
     let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;

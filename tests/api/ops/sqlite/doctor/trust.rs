@@ -21,7 +21,7 @@ fn with(data: &Path, [cert, key]: &[PathBuf; 2]) -> (String, bool) {
 }
 
 #[tokio::test]
-async fn a_certificate_is_good_within_its_time_and_has_to_be_renewed_before_its_end() {
+async fn doctor_fails_on_certificate_expired_or_soon_expiring() {
     let data = deployed().await;
     let directory = tempfile::tempdir().unwrap();
     let made = |made: &str, days: &str| with(data.path(), &certificate(directory.path(), made, days));
@@ -34,7 +34,7 @@ async fn a_certificate_is_good_within_its_time_and_has_to_be_renewed_before_its_
 }
 
 #[tokio::test]
-async fn one_expired_certificate_of_the_chain_is_enough() {
+async fn doctor_fails_on_expired_certificate_in_chain() {
     let data = deployed().await;
     let [good, old] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [cert, key] = certificate(good.path(), "-1 day", "90");
@@ -44,7 +44,7 @@ async fn one_expired_certificate_of_the_chain_is_enough() {
 }
 
 #[tokio::test]
-async fn files_for_tls_that_cannot_be_used_are_wrong() {
+async fn doctor_fails_on_unusable_tls_files() {
     let data = deployed().await;
     let [one, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [cert, key] = certificate(one.path(), "-1 day", "90");
@@ -62,7 +62,7 @@ async fn files_for_tls_that_cannot_be_used_are_wrong() {
 }
 
 #[tokio::test]
-async fn a_server_that_runs_with_tls_is_no_reason_for_complaint() {
+async fn doctor_passes_beside_running_tls_server() {
     let directory = tempfile::tempdir().unwrap();
     let [cert, key] = certificate(directory.path(), "-1 day", "90");
     let tls = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
@@ -75,7 +75,7 @@ async fn a_server_that_runs_with_tls_is_no_reason_for_complaint() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_cannot_be_reached_or_is_none_is_wrong() {
+async fn doctor_fails_on_unreachable_or_invalid_issuer() {
     let data = deployed().await;
     let ask = |issuer: &str| doctor(data.path(), &["--issuer", &format!("{issuer},audience=x")]);
     let nobody = format!("http://127.0.0.1:{}", free_port());
@@ -87,7 +87,7 @@ async fn an_issuer_that_cannot_be_reached_or_is_none_is_wrong() {
 }
 
 #[tokio::test]
-async fn keys_of_a_file_have_to_be_there_and_of_use() {
+async fn doctor_fails_on_unusable_jwks_file() {
     let data = deployed().await;
     let file = data.path().with_file_name("jwks.json");
     let issuer = |options: &str| format!("https://id.example.com,audience=x,jwks-file={}{options}", file.display());
@@ -104,7 +104,7 @@ async fn keys_of_a_file_have_to_be_there_and_of_use() {
 }
 
 #[tokio::test]
-async fn tokens_of_its_own_where_other_machines_reach_it_are_worth_a_word() {
+async fn doctor_notes_built_in_issuer_on_public_address() {
     let data = deployed().await;
     let mut command = mintkey();
     command.args(["doctor", "--max-connections", "100", "--listen", "0.0.0.0:0", "--data-dir"]).arg(data.path());
