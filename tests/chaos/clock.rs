@@ -22,7 +22,7 @@ fn with_clock(site: &Site, file: &Path) -> Server {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_by_a_day_ends_what_has_an_end_and_nothing_else() {
+async fn clock_jump_expires_only_keys_with_an_expiry() {
     let site = Site::new();
     let file = site.data.path().join("clock");
     std::fs::write(&file, "+0").unwrap();

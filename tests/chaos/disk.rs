@@ -48,7 +48,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_an_outage_until_there_is_room_and_loses_nothing() {
+async fn full_disk_is_503_until_freed_and_loses_nothing() {
     let disk = SmallDisk::new();
     let data = disk.0.path().join("data");
     let mut server = Server::at(&data, &[]);

@@ -1,8 +1,8 @@
 //! Chaos: what is promised, while things go wrong. `CHAOS_KILLS` and `CHAOS_REVOCATIONS` say for how long.
 
 mod clock;
+mod connections;
 mod disk;
-mod front_door;
 mod history;
 #[path = "../api/ops/durability/kill.rs"]
 mod kill;

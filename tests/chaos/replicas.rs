@@ -85,18 +85,18 @@ async fn for_millis(millis: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_wrong() {
+async fn revocations_hold_without_faults() {
     Scene::new().await.endures("normal", ALWAYS, async || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn listeners_are_killed() {
+async fn revocations_hold_when_listeners_are_killed() {
     let scene = Scene::new().await;
     scene.endures("listener killed", ALWAYS, async || scene.site.terminate(LISTENING)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn notifications_are_lost_on_the_way_to_one_replica() {
+async fn revocations_hold_when_notifications_are_lost() {
     let scene = Scene::new().await;
     let fault = async || {
         scene.proxy.set(Wire::Deaf);
@@ -108,7 +108,7 @@ async fn notifications_are_lost_on_the_way_to_one_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_replica_is_cut_off() {
+async fn revocations_hold_when_one_replica_is_isolated() {
     let scene = Scene::new().await;
     let fault = async || {
         scene.proxy.set(Wire::SwallowsAll);
@@ -121,7 +121,7 @@ async fn one_replica_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgresql_stands_still() {
+async fn revocations_hold_when_postgresql_is_frozen() {
     let scene = Scene::new().await;
     let fault = async || {
         scene.site.postgres.freeze(true);
@@ -133,7 +133,7 @@ async fn postgresql_stands_still() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgresql_crashes() {
+async fn revocations_hold_when_postgresql_crashes() {
     let scene = Scene::new().await;
     let fault = async || {
         for_millis(random(2000)).await;
@@ -145,7 +145,7 @@ async fn postgresql_crashes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_cut() {
+async fn revocations_hold_when_connections_are_terminated() {
     let scene = Scene::new().await;
     let fault = async || {
         scene.site.terminate("true");
@@ -155,7 +155,7 @@ async fn connections_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sleepers_take_all_connections() {
+async fn revocations_hold_when_connections_are_exhausted() {
     let scene = Scene::on(Site::at(Postgres::start(&["max_connections=40"]))).await;
     // Whoever comes first cuts mintkey's connections, so that they are free to be taken.
     let cut_and_sleep = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mintkey'; \

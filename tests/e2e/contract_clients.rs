@@ -14,7 +14,7 @@ fn assert_is_the_new_key(answer: &str) {
 }
 
 #[test]
-fn the_curl_call_makes_a_key() {
+fn curl_call_creates_key() {
     let server = Server::start();
     let answer = succeed(
         system("curl")
@@ -27,14 +27,14 @@ fn the_curl_call_makes_a_key() {
 }
 
 #[test]
-fn the_javascript_call_makes_a_key() {
+fn javascript_call_creates_key() {
     let server = Server::start();
     let answer = succeed(script("contract_fetch.mjs").args([&server.url, &server.token("alice")]));
     assert_is_the_new_key(&answer);
 }
 
 #[test]
-fn a_generated_python_client_makes_a_key_and_reads_problems() {
+fn generated_python_client_creates_key_and_reads_problems() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.yaml");

@@ -8,7 +8,7 @@ use crate::support::{Answer, Server};
 use crate::tools::{installed, leftovers, script, succeed};
 
 #[tokio::test]
-async fn a_key_is_made_on_the_page_under_its_policy() {
+async fn docs_page_creates_key_under_its_policy() {
     let server = Server::start();
     succeed(
         script("docs_page.mjs")
@@ -24,7 +24,7 @@ async fn a_key_is_made_on_the_page_under_its_policy() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_page_signs_in_with_the_issuer() {
+async fn docs_page_signs_in_with_issuer() {
     let provider = Provider::start();
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("resource", AUDIENCE).finish();
     let options = format!(",client-id=docs,client-scopes=openid projects:read,client-query={query}");
@@ -45,7 +45,7 @@ async fn a_reader_of_the_page_signs_in_with_the_issuer() {
 }
 
 #[tokio::test]
-async fn without_a_client_the_page_knows_no_issuer() {
+async fn docs_page_without_client_names_no_issuer() {
     let provider = Provider::start();
     let server = provider.server("");
     server.log_line(&["fetched the issuer's keys"]);
@@ -59,7 +59,7 @@ async fn without_a_client_the_page_knows_no_issuer() {
 }
 
 #[tokio::test]
-async fn the_policy_of_the_page_lets_no_inline_script_run() {
+async fn docs_page_policy_forbids_inline_scripts() {
     let server = Server::start();
     let page = Answer::of(server.request(Method::GET, "/docs", "")).await;
     let policy = page.header("content-security-policy").unwrap();

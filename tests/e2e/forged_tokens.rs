@@ -18,7 +18,7 @@ async fn setting() -> (Provider, Server, String) {
 }
 
 #[tokio::test]
-async fn no_algorithm_and_no_key_but_the_issuers_own_signs() {
+async fn token_signed_by_other_algorithm_or_key_is_rejected() {
     let (provider, server, good) = setting().await;
     let trap = Trap::set();
     let mut forged = Forgeries::against(&provider);
@@ -96,7 +96,7 @@ async fn no_algorithm_and_no_key_but_the_issuers_own_signs() {
 }
 
 #[tokio::test]
-async fn a_true_signature_makes_no_token_good_that_is_not_for_us_and_for_now() {
+async fn token_with_wrong_claims_is_rejected_though_signed() {
     let (provider, server, _) = setting().await;
     let mut forged = Forgeries::against(&provider);
     let now = provider.claims(|_| ())["iat"].as_i64().unwrap();
@@ -186,7 +186,7 @@ async fn a_true_signature_makes_no_token_good_that_is_not_for_us_and_for_now() {
 }
 
 #[tokio::test]
-async fn a_true_signature_makes_no_access_token_of_what_is_none() {
+async fn token_of_other_kind_is_rejected_though_signed() {
     let (provider, server, good) = setting().await;
     let mut forged = Forgeries::against(&provider);
     for typ in [
@@ -253,7 +253,7 @@ async fn a_true_signature_makes_no_access_token_of_what_is_none() {
 
 /// What only an ID token, a refresh token or a logout token says, where `typ` is not told apart.
 #[tokio::test]
-async fn an_issuer_that_writes_no_typ_is_taken_at_its_claims() {
+async fn token_without_typ_is_checked_by_its_claims() {
     let provider = Provider::start();
     let server = provider.server(",typ=compatible");
     let with_typ = |typ: Value| {
@@ -294,7 +294,7 @@ async fn an_issuer_that_writes_no_typ_is_taken_at_its_claims() {
 
 /// A `kid` is compared and nothing else, whatever it looks like.
 #[tokio::test]
-async fn a_name_of_a_key_is_no_path_no_query_and_no_address() {
+async fn token_kid_is_never_used_as_path_query_or_url() {
     let (provider, server, _) = setting().await;
     let trap = Trap::set();
     let mut forged = Forgeries::against(&provider);

@@ -28,7 +28,7 @@ async fn is_undecided(server: &Server, token: &str) {
 }
 
 #[tokio::test]
-async fn tokens_of_the_provider_make_keys_of_their_subject() {
+async fn issuer_tokens_create_keys_of_their_subject() {
     let provider = Provider::start();
     let server = provider.server(",organization=acme.org");
     for client in ["RS256", "ES256", "PS256", "EdDSA"] {
@@ -43,7 +43,7 @@ async fn tokens_of_the_provider_make_keys_of_their_subject() {
 }
 
 #[tokio::test]
-async fn scopes_come_from_the_claim_that_was_named() {
+async fn issuer_scopes_come_from_configured_claim() {
     let provider = Provider::start();
     let grants = async |options: &str, change: fn(&mut Value)| {
         let server = provider.server(options);
@@ -74,7 +74,7 @@ async fn scopes_come_from_the_claim_that_was_named() {
 }
 
 #[tokio::test]
-async fn keys_change_while_requests_run_and_nobody_is_refused() {
+async fn issuer_key_rotation_rejects_no_request() {
     let provider = Provider::start();
     let server = provider.server("");
     let old = provider.token("RS256").await;
@@ -94,7 +94,7 @@ async fn keys_change_while_requests_run_and_nobody_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_whose_key_was_withdrawn_is_refused_though_it_was_accepted_before() {
+async fn issuer_key_removal_rejects_tokens_accepted_before() {
     let provider = Provider::start();
     let server = provider.server("");
     let old = provider.token("RS256").await;
@@ -105,7 +105,7 @@ async fn a_token_whose_key_was_withdrawn_is_refused_though_it_was_accepted_befor
 }
 
 #[tokio::test]
-async fn ten_thousand_names_of_keys_cause_one_fetch() {
+async fn issuer_is_fetched_once_for_ten_thousand_unknown_kids() {
     let provider = Provider::start();
     let server = provider.server("");
     let good = provider.token("RS256").await;
@@ -129,7 +129,7 @@ async fn ten_thousand_names_of_keys_cause_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_provider_without_keys_is_asked_no_more_often() {
+async fn issuer_without_keys_is_fetched_no_more_often() {
     let provider = Provider::start();
     let good = provider.token("RS256").await;
     provider
@@ -152,7 +152,7 @@ fn jwks_and_metadata(provider: &Provider, keys: Value) -> String {
 }
 
 #[tokio::test]
-async fn without_its_provider_a_server_starts_and_says_so_and_recovers() {
+async fn issuer_down_at_start_is_reported_and_recovers() {
     let provider = Provider::start();
     let token = provider.token("RS256").await;
     provider.act("break", json!({ "how": { "status": 500 } })).await;
@@ -172,7 +172,7 @@ async fn without_its_provider_a_server_starts_and_says_so_and_recovers() {
 }
 
 #[tokio::test]
-async fn the_doctor_asks_the_provider_and_says_what_is_wrong_with_it() {
+async fn doctor_reports_what_is_wrong_with_issuer() {
     let provider = Provider::start();
     let ask = || {
         let mut command = doctor();
@@ -202,7 +202,7 @@ fn doctor() -> std::process::Command {
 }
 
 #[tokio::test]
-async fn while_the_provider_is_down_what_is_known_goes_on_and_the_rest_is_undecided() {
+async fn issuer_outage_affects_only_tokens_with_unknown_kids() {
     let provider = Provider::start();
     let server = provider.server("");
     let [first, second] = [provider.token("RS256").await, provider.token("RS256").await];
@@ -225,7 +225,7 @@ async fn while_the_provider_is_down_what_is_known_goes_on_and_the_rest_is_undeci
 }
 
 #[tokio::test]
-async fn a_provider_that_misbehaves_is_not_followed_and_not_waited_for() {
+async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
     let provider = Provider::start();
     let elsewhere = Provider::start();
     let token = provider.token("RS256").await;
@@ -263,7 +263,7 @@ async fn a_provider_that_misbehaves_is_not_followed_and_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_provider_has_to_show_a_certificate_that_this_machine_trusts() {
+async fn issuer_with_untrusted_certificate_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let pem = directory.path().join("provider.pem");
     let pem_text = pem.to_str().unwrap();
@@ -291,7 +291,7 @@ async fn a_provider_has_to_show_a_certificate_that_this_machine_trusts() {
 }
 
 #[tokio::test]
-async fn keys_of_a_file_are_taken_where_the_provider_cannot_be_reached() {
+async fn issuer_keys_can_come_from_a_file() {
     let provider = Provider::start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
@@ -310,7 +310,7 @@ async fn keys_of_a_file_are_taken_where_the_provider_cannot_be_reached() {
 }
 
 #[tokio::test]
-async fn the_standalone_issuer_is_off_unless_asked_for() {
+async fn built_in_issuer_is_off_unless_enabled() {
     let provider = Provider::start();
     let server = provider.server("");
     let standalone = server.token("alice");

@@ -36,7 +36,7 @@ async fn used() -> (Server, String, Value) {
 }
 
 #[tokio::test]
-async fn promtool_and_the_reference_parser_find_no_fault() {
+async fn metrics_pass_promtool_and_reference_parser() {
     let (server, ..) = used().await;
     let plain = server.get("/metrics", "").await.text;
     let checked = fed(system("promtool").args(["check", "metrics"]), &plain);
@@ -53,7 +53,7 @@ async fn promtool_and_the_reference_parser_find_no_fault() {
 }
 
 #[tokio::test]
-async fn every_metric_of_the_dashboard_is_in_a_scrape() {
+async fn dashboard_metrics_are_all_in_a_scrape() {
     let (server, ..) = used().await;
     let scrape = server.get("/metrics", "").await.text;
     let dashboard = fs::read_to_string(project().join("packaging/grafana-dashboard.json")).unwrap();
@@ -91,7 +91,7 @@ async fn every_metric_of_the_dashboard_is_in_a_scrape() {
 }
 
 #[tokio::test]
-async fn prometheus_scrapes_a_server_under_load_and_counts_what_was_asked() {
+async fn prometheus_counts_every_request_under_load() {
     const ASKED: usize = 3000;
     let (server, gateway, key) = used().await;
     let directory = tempfile::tempdir().unwrap();

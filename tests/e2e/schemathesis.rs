@@ -7,7 +7,7 @@ use crate::support::Server;
 use crate::tools::{USUALLY, leftovers, python_for, succeed};
 
 #[tokio::test]
-async fn the_service_keeps_every_promise_of_its_document() {
+async fn service_conforms_to_its_document() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let wanted = env::var("FUZZ_EXAMPLES").ok();

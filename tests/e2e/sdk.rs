@@ -21,25 +21,25 @@ fn generated(language: &str) -> (Server, [String; 2]) {
 }
 
 #[test]
-fn the_typescript_client_leads_a_key_through_its_life() {
+fn typescript_client_covers_life_of_a_key() {
     let (_server, arguments) = generated("typescript");
     succeed(system("node").arg(project().join("target/sdk/typescript/lifecycle.mjs")).args(arguments));
 }
 
 #[test]
-fn the_python_client_leads_a_key_through_its_life() {
+fn python_client_covers_life_of_a_key() {
     let (_server, arguments) = generated("python");
     succeed(python("python").arg(project().join("target/sdk/python/lifecycle.py")).args(arguments));
 }
 
 #[test]
-fn the_go_client_leads_a_key_through_its_life() {
+fn go_client_covers_life_of_a_key() {
     let (_server, arguments) = generated("go");
     succeed(built("sdk/go/lifecycle").args(arguments));
 }
 
 #[test]
-fn the_rust_client_leads_a_key_through_its_life() {
+fn rust_client_covers_life_of_a_key() {
     let (_server, arguments) = generated("rust");
     succeed(built("debug/lifecycle").args(arguments));
 }

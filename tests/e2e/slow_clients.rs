@@ -38,7 +38,7 @@ fn survives(server: &Server, arguments: &[&str], path: &str) {
 }
 
 #[test]
-fn slow_heads_slow_bodies_and_slow_readers_do_not_keep_their_connections() {
+fn slow_clients_do_not_keep_their_connections() {
     let limits = ["--head-timeout", "1s", "--request-timeout", "2s", "--idle-timeout", "3s"];
     let server = Server::with(&limits);
     survives(&server, &["-H", "-i", "1"], "/docs");

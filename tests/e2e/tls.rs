@@ -69,7 +69,7 @@ impl Tls {
 }
 
 #[test]
-fn https_is_served_as_http_2_and_1_with_tls_1_2_and_1_3_and_nothing_in_the_clear() {
+fn tls_serves_http_2_and_1_with_tls_1_2_and_1_3() {
     let tls = Tls::start(&[]);
     for (arguments, version) in
         [(&["--http2", "--tlsv1.3"][..], "2"), (&["--http2", "--tls-max", "1.2"], "2"), (&["--http1.1"], "1.1")]
@@ -87,7 +87,7 @@ fn https_is_served_as_http_2_and_1_with_tls_1_2_and_1_3_and_nothing_in_the_clear
 }
 
 #[test]
-fn a_replaced_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
+fn tls_reloads_replaced_certificate_but_not_a_broken_one() {
     let tls = Tls::start(&[]);
     tls.shows("first");
     let files = tls.files.path();
@@ -113,7 +113,7 @@ fn a_replaced_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_refused_at_the_start() {
+fn tls_unusable_files_are_refused_at_start() {
     let good = tempfile::tempdir().unwrap();
     make_certificate(good.path(), "good");
     let other = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_a_request_in_flight_finish() {
+async fn tls_sigterm_finishes_request_in_flight() {
     let mut tls = Tls::start(&[]);
     let token = tls.server.token("alice");
     let mut curl = system("curl");
@@ -170,7 +170,7 @@ async fn sigterm_lets_a_request_in_flight_finish() {
 }
 
 #[test]
-fn a_handshake_that_does_not_go_on_is_cut_off_and_does_not_hold_up_the_end() {
+fn tls_stalled_handshake_is_closed_and_delays_no_shutdown() {
     let mut tls = Tls::start(&["--head-timeout", "500ms"]);
     for said in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let mut stream = TcpStream::connect(tls.address()).unwrap();

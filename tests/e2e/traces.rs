@@ -62,7 +62,7 @@ impl Collector {
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test]
-async fn every_request_is_a_span_of_its_clients_trace_and_holds_what_the_database_was_asked() {
+async fn trace_joins_client_trace_and_contains_queries() {
     let (collector, data) = (Collector::start(), tempfile::tempdir().unwrap());
     let server = collector.server(&data);
     let token = server.token("alice-canary");
@@ -109,7 +109,7 @@ async fn every_request_is_a_span_of_its_clients_trace_and_holds_what_the_databas
 }
 
 #[tokio::test]
-async fn the_last_spans_are_sent_before_the_server_ends_and_failures_of_ours_are_marked() {
+async fn trace_spans_are_flushed_at_shutdown_with_error_status() {
     let (collector, data) = (Collector::start(), tempfile::tempdir().unwrap());
     let mut server = collector.server(&data);
     std::fs::rename(data.path().join("mintkey.db"), data.path().join("away.db")).unwrap();
@@ -121,7 +121,7 @@ async fn the_last_spans_are_sent_before_the_server_ends_and_failures_of_ours_are
 }
 
 #[tokio::test]
-async fn a_collector_that_is_gone_stops_no_request_and_is_told_of_in_the_log() {
+async fn trace_collector_outage_is_logged_and_stops_no_request() {
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::start();
     let server = collector.server(&data);

@@ -35,7 +35,7 @@ fn url_as(site: &Site, user: &str) -> String {
 }
 
 #[test]
-fn a_database_that_is_yet_to_be_filled_is_good_and_stays_empty() {
+fn doctor_passes_empty_database_and_keeps_it_empty() {
     let site = Site::new();
     let said = doctor(&site, &url_as(&site, "postgres"), &[]);
     is_content(&said, "database", &["none yet", "mintkey serve"]);
@@ -44,7 +44,7 @@ fn a_database_that_is_yet_to_be_filled_is_good_and_stays_empty() {
 }
 
 #[test]
-fn a_database_in_use_is_good_and_one_of_another_version_is_wrong() {
+fn doctor_fails_only_on_schema_of_other_version() {
     let site = Site::new();
     let _server = site.replica(&[]);
     let ask = || doctor(&site, &url_as(&site, "postgres"), &[]);
@@ -59,7 +59,7 @@ fn a_database_in_use_is_good_and_one_of_another_version_is_wrong() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_as_postgresql_does_is_wrong_and_not_waited_for() {
+fn doctor_fails_in_time_on_server_that_is_not_postgresql() {
     let site = Site::new();
     let ask = |port: u16| doctor(&site, &format!("postgres://mintkey:canary@127.0.0.1:{port}/mintkey"), &[]);
     says(&ask(free_port()), "database", &["no PostgreSQL answers at 127.0.0.1:", "refused", "start it", "the URL"]);
@@ -71,7 +71,7 @@ fn a_server_that_does_not_answer_as_postgresql_does_is_wrong_and_not_waited_for(
 }
 
 #[test]
-fn a_user_who_is_not_let_in_and_a_database_that_is_not_there_are_wrong() {
+fn doctor_fails_on_refused_user_or_missing_database() {
     let site = Site::on(STRICT.clone());
     let wrong = doctor(&site, &url_as(&site, "strict:canary"), &[]);
     says(&wrong, "database", &["does not let strict in", "password", "pg_hba.conf"]);
@@ -83,7 +83,7 @@ fn a_user_who_is_not_let_in_and_a_database_that_is_not_there_are_wrong() {
 }
 
 #[test]
-fn a_user_who_may_not_do_what_it_takes_is_wrong() {
+fn doctor_fails_on_missing_privileges() {
     let site = Site::on(STRICT.clone());
     let ask = || doctor(&site, &url_as(&site, "guest"), &[]);
     says(&ask(), "database", &["may not make tables", "OWNER TO", "GRANT CREATE"]);
@@ -94,7 +94,7 @@ fn a_user_who_may_not_do_what_it_takes_is_wrong() {
 }
 
 #[test]
-fn more_connections_than_the_server_or_the_user_may_have_are_wrong() {
+fn doctor_fails_on_too_few_connections() {
     let site = Site::on(STRICT.clone());
     let url = url_as(&site, "postgres");
     let many = doctor(&site, &url, &["--database-connections", "500"]);

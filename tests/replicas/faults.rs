@@ -87,7 +87,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_postgresql_that_stopped_is_an_outage_and_keys_in_memory_are_verified() {
+async fn stopped_postgresql_is_503_and_cached_keys_are_verified() {
     let site = Site::alone();
     let scene = Scene::of(site.replica(&["--cache-ttl", "1s"])).await;
     site.postgres.stop_immediately();
@@ -99,7 +99,7 @@ async fn a_postgresql_that_stopped_is_an_outage_and_keys_in_memory_are_verified(
 }
 
 #[tokio::test]
-async fn memory_stands_in_for_the_store_no_longer_than_its_limit() {
+async fn stopped_postgresql_is_bridged_no_longer_than_the_limit() {
     let site = Site::alone();
     let scene = Scene::of(site.replica(&["--max-staleness", "5s"])).await;
     site.postgres.stop_immediately();
@@ -116,7 +116,7 @@ async fn memory_stands_in_for_the_store_no_longer_than_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_leads_nowhere_is_an_outage_and_keys_in_memory_are_verified() {
+async fn blocked_network_is_503_and_cached_keys_are_verified() {
     let site = Site::new();
     let proxy = Proxy::to(site.postgres.port).await;
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
@@ -136,7 +136,7 @@ async fn a_connection_that_leads_nowhere_is_an_outage_and_keys_in_memory_are_ver
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_after_a_transaction_was_given_up_as_it_began_is_kept() {
+async fn abandoned_transaction_loses_no_later_create() {
     let site = Site::new();
     let proxy = Proxy::to(site.postgres.port).await;
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
@@ -156,7 +156,7 @@ async fn what_is_acknowledged_after_a_transaction_was_given_up_as_it_began_is_ke
 }
 
 #[tokio::test]
-async fn a_postgresql_that_stands_still_is_an_outage_and_keys_in_memory_are_verified() {
+async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
     let site = Site::alone();
     let scene = Scene::of(site.replica(&[])).await;
     let lag = async || {
@@ -178,7 +178,7 @@ async fn a_postgresql_that_stands_still_is_an_outage_and_keys_in_memory_are_veri
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_are_made_anew() {
+async fn terminated_connections_are_replaced() {
     let site = Site::new();
     let scene = Scene::of(site.replica(&[])).await;
     for _ in 0..5 {
@@ -193,7 +193,7 @@ async fn connections_that_are_cut_are_made_anew() {
 }
 
 #[tokio::test]
-async fn a_lock_that_another_holds_is_an_outage_until_it_is_given_back() {
+async fn locked_table_is_503_until_released() {
     let site = Site::new();
     let scene = Scene::of(site.replica(&[])).await;
     let mut holder = site.postgres.psql(&site.database, "BEGIN; LOCK TABLE api_keys; SELECT pg_sleep(4); ROLLBACK");

@@ -1,8 +1,9 @@
 //! Replicas: the same binary several times on one PostgreSQL, what they owe each other, and faults between them and it.
 
+mod change_feed;
+mod concurrency;
 mod doctor;
 mod faults;
-mod hearing;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod schema;
@@ -12,4 +13,3 @@ mod site;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
-mod together;

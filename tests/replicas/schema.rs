@@ -6,7 +6,7 @@ use crate::site::Site;
 use crate::support::run;
 
 #[tokio::test]
-async fn replicas_may_start_together_on_an_empty_database() {
+async fn replicas_start_together_on_empty_database() {
     let site = Site::new();
     let servers = std::thread::scope(|scope| {
         let starts: Vec<_> = (0..3).map(|_| scope.spawn(|| site.replica(&[]))).collect();
@@ -21,7 +21,7 @@ async fn replicas_may_start_together_on_an_empty_database() {
 }
 
 #[test]
-fn many_migrations_at_once_are_done_once() {
+fn migrations_run_concurrently_are_applied_once() {
     let site = Site::new();
     let migrations: Vec<Child> = (0..8)
         .map(|_| site.command(&["migrate"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
@@ -35,7 +35,7 @@ fn many_migrations_at_once_are_done_once() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_ahead_is_worked_with_when_it_says_so_and_refused_when_not() {
+async fn newer_schema_is_used_if_compatible_and_else_refused() {
     let site = Site::new();
     assert!(run(&mut site.command(&["migrate"])).status.success());
     // As a later release would leave it that has only added something.
@@ -56,7 +56,7 @@ async fn a_schema_that_is_ahead_is_worked_with_when_it_says_so_and_refused_when_
 }
 
 #[test]
-fn a_replica_with_a_master_secret_of_its_own_is_refused() {
+fn replica_with_other_master_secret_is_refused() {
     let site = Site::new();
     let secrets = ["a", "b"].map(|letter| letter.repeat(32));
     let starts: Vec<Child> = secrets
@@ -72,7 +72,7 @@ fn a_replica_with_a_master_secret_of_its_own_is_refused() {
 }
 
 #[test]
-fn a_database_that_cannot_be_reached_is_told_without_the_password() {
+fn unreachable_database_is_reported_without_password() {
     let site = Site::new();
     let port = crate::support::postgres::free_port();
     for url in [

@@ -18,7 +18,7 @@ fn certificate(directory: &Path) {
 }
 
 #[tokio::test]
-async fn tls_is_spoken_and_the_server_is_known_by_its_certificate() {
+async fn tls_to_postgresql_verifies_its_certificate() {
     let directory = tempfile::tempdir().unwrap();
     certificate(directory.path());
     let (cert, key) = (directory.path().join("server.crt"), directory.path().join("server.key"));

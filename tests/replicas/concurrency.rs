@@ -19,7 +19,7 @@ async fn everywhere(servers: &[Server; 2], ask: impl AsyncFn(&Server) -> Answer)
 }
 
 #[tokio::test]
-async fn a_named_request_is_done_once() {
+async fn idempotency_key_at_two_replicas_makes_one_key() {
     let (site, servers) = pair().await;
     let alice = servers[0].token("alice");
     for round in 0..5 {
@@ -43,7 +43,7 @@ async fn a_named_request_is_done_once() {
 }
 
 #[tokio::test]
-async fn of_changes_of_the_same_revision_one_is_made() {
+async fn update_at_two_replicas_with_same_etag_applies_once() {
     let (site, servers) = pair().await;
     let alice = servers[0].token("alice");
     let key = servers[0].key(&alice, json!({ "name": "k" })).await;
@@ -65,7 +65,7 @@ async fn of_changes_of_the_same_revision_one_is_made() {
 }
 
 #[tokio::test]
-async fn of_rotations_at_once_one_is_made_and_of_revocations_too() {
+async fn rotate_and_revoke_at_two_replicas_apply_once() {
     let (site, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..5 {
@@ -87,7 +87,7 @@ async fn of_rotations_at_once_one_is_made_and_of_revocations_too() {
 }
 
 #[tokio::test]
-async fn counts_of_use_add_up() {
+async fn usage_of_two_replicas_adds_up() {
     let (site, mut servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     let mut keys = Vec::new();
@@ -112,7 +112,7 @@ async fn counts_of_use_add_up() {
 }
 
 #[tokio::test]
-async fn a_key_made_at_one_is_good_at_the_others_at_once() {
+async fn create_at_one_replica_is_valid_at_other_at_once() {
     let (_site, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..20 {
@@ -123,7 +123,7 @@ async fn a_key_made_at_one_is_good_at_the_others_at_once() {
 
 /// While a new master secret is rolled out, one replica goes by the old one first.
 #[tokio::test]
-async fn replicas_with_old_and_new_master_secrets_hear_of_each_others_changes() {
+async fn revoke_reaches_replica_with_other_newest_master_secret() {
     let site = Site::new();
     let (old, new) = ("o".repeat(32), "n".repeat(32));
     let behind = site.replica(&["--master-secret", &format!("{old}\n{new}")]);

@@ -69,7 +69,7 @@ async fn answers_within(stream: &mut TcpStream, time: Duration) -> bool {
 }
 
 #[tokio::test]
-async fn ten_thousand_idle_connections_cost_little() {
+async fn idle_connections_cost_little_memory_and_cpu() {
     raise_the_limit_of_open_files();
     let server = Server::with(&["--max-connections", "11000", "--idle-timeout", "10m"]);
     let mut first = connect(&server).await;
@@ -108,7 +108,7 @@ async fn p99(server: &Server, credential: &str, key: &str) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_dripping_connections_do_not_slow_the_others() {
+async fn slow_connections_do_not_slow_others() {
     raise_the_limit_of_open_files();
     let server = Server::with(&["--idle-timeout", "10m"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
@@ -146,7 +146,7 @@ async fn drip(url: String, number: usize) {
 }
 
 #[tokio::test]
-async fn without_descriptors_connections_wait_and_the_rest_goes_on() {
+async fn exhausted_descriptors_delay_only_new_connections() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("prlimit");
     command.arg("--nofile=200:200").arg(support::mintkey().get_program());
@@ -187,7 +187,7 @@ async fn without_descriptors_connections_wait_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn more_connections_than_descriptors_are_not_even_tried() {
+async fn connections_beyond_descriptors_are_not_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("prlimit");
     command.arg("--nofile=160:160").arg(support::mintkey().get_program());
