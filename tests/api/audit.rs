@@ -7,53 +7,55 @@ use mintkey::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
+use crate::support::{KEYS, Response, Server, id, secret, unknown_key};
 
 const EVENTS: &str = "/api/auth/audit-events";
 const SCOPES: &[&str] = &["--organization", "acme", "--scopes", "api-keys:read api-keys:write"];
 
-async fn events(server: &Server, credential: &str, query: &str) -> Answer {
-    let answer = server.get(&format!("{EVENTS}{query}"), credential).await;
-    assert_eq!(answer.status, 200, "{query}: {}", answer.text);
-    answer
+async fn events(server: &Server, credential: &str, query: &str) -> Response {
+    let response = server.get(&format!("{EVENTS}{query}"), credential).await;
+    assert_eq!(response.status, 200, "{query}: {}", response.text);
+    response
 }
 
-fn items(page: &Answer) -> &[Value] {
+fn items(page: &Response) -> &[Value] {
     page.body["items"].as_array().unwrap()
 }
 
-fn actions(page: &Answer) -> Vec<&str> {
+fn actions(page: &Response) -> Vec<&str> {
     items(page).iter().map(|event| event["action"].as_str().unwrap()).collect()
 }
 
 /// A request about a key, with an id and a user agent by which its event is recognised.
-async fn told(server: &Server, method: Method, path: &str, credential: &str, body: Value) -> Answer {
+async fn send_identified(server: &Server, method: Method, path: &str, credential: &str, body: Value) -> Response {
     let request = server.request(method, path, credential).header("user-agent", "the/agent (of change)");
     let request = request.header("x-request-id", "the-request");
-    let answer = Answer::of(if body.is_null() { request } else { request.json(&body) }).await;
-    assert!(answer.status.is_success(), "{}", answer.text);
-    answer
+    let response = Response::to(if body.is_null() { request } else { request.json(&body) }).await;
+    assert!(response.status.is_success(), "{}", response.text);
+    response
 }
 
-async fn made(server: &Server, token: &str, name: &str) -> Value {
-    server.key(token, json!({ "name": name, "scopes": ["api-keys:read", "api-keys:write"] })).await
+async fn create_key(server: &Server, token: &str, name: &str) -> Value {
+    server.create_key(token, json!({ "name": name, "scopes": ["api-keys:read", "api-keys:write"] })).await
 }
 
 #[tokio::test]
 async fn audit_records_actor_and_source_of_every_change() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let caller = made(&server, &token, "caller").await;
+    let caller = create_key(&server, &token, "caller").await;
     for (credential, kind) in [(&*token, "user"), (secret(&caller), "key")] {
         let body = json!({ "name": "n", "metadata": { "m": 1 }, "expires_at": "2040-01-01T00:00:00Z" });
         let from = Clock::System.now();
-        let key = told(&server, Method::POST, KEYS, credential, body).await.body;
+        let key = send_identified(&server, Method::POST, KEYS, credential, body).await.body;
         let path = format!("{KEYS}{}", id(&key));
-        told(&server, Method::PATCH, &path, credential, json!({ "name": "m", "enabled": false })).await;
-        told(&server, Method::PATCH, &path, credential, json!({ "enabled": true })).await;
-        told(&server, Method::POST, &format!("{path}/rotate"), credential, json!({ "grace_seconds": 60 })).await;
-        told(&server, Method::POST, &format!("{path}/revoke"), credential, json!({ "reason": "over" })).await;
-        told(&server, Method::DELETE, &path, credential, Value::Null).await;
+        send_identified(&server, Method::PATCH, &path, credential, json!({ "name": "m", "enabled": false })).await;
+        send_identified(&server, Method::PATCH, &path, credential, json!({ "enabled": true })).await;
+        send_identified(&server, Method::POST, &format!("{path}/rotate"), credential, json!({ "grace_seconds": 60 }))
+            .await;
+        send_identified(&server, Method::POST, &format!("{path}/revoke"), credential, json!({ "reason": "over" }))
+            .await;
+        send_identified(&server, Method::DELETE, &path, credential, Value::Null).await;
         let until = Clock::System.now();
 
         let page = events(&server, &token, &format!("?key_id={}", id(&key))).await;
@@ -87,14 +89,14 @@ async fn audit_records_actor_and_source_of_every_change() {
 async fn audit_records_request_without_user_agent_or_id() {
     let server = Server::start();
     let token = server.token("alice");
-    let answer = server.create(&token, json!({ "name": "n" })).await;
+    let response = server.create(&token, json!({ "name": "n" })).await;
     let event = items(&events(&server, &token, "").await)[0].clone();
-    assert_eq!(event["request_id"].as_str(), answer.header("x-request-id"));
+    assert_eq!(event["request_id"].as_str(), response.header("x-request-id"));
     assert!(event.get("user_agent").is_none(), "{event}");
     assert!(event["owner"].get("organization").is_none() && event["actor"].get("key_id").is_none(), "{event}");
 
     let long = "x".repeat(300);
-    Answer::of(server.request(Method::POST, KEYS, &token).header("user-agent", &long).json(&json!({ "name": "n" })))
+    Response::to(server.request(Method::POST, KEYS, &token).header("user-agent", &long).json(&json!({ "name": "n" })))
         .await;
     assert_eq!(items(&events(&server, &token, "").await)[0]["user_agent"], long[..255]);
 }
@@ -103,7 +105,7 @@ async fn audit_records_request_without_user_agent_or_id() {
 async fn audit_events_contain_no_secret() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = made(&server, &token, "n").await;
+    let key = create_key(&server, &token, "n").await;
     let new = server.rotate(id(&key), secret(&key), Value::Null).await.body;
     assert_eq!(server.revoke(id(&key), secret(&new), Value::Null).await.status, 200);
     let page = events(&server, &token, "").await;
@@ -122,10 +124,10 @@ async fn audit_events_contain_no_secret() {
 async fn audit_omits_rejected_and_empty_changes() {
     let server = Server::start();
     let token = server.token("alice");
-    let key = server.key(&token, json!({ "name": "n" })).await;
-    server.patch(id(&key), &token, json!({ "name": "" })).await.problem(422);
-    server.patch(id(&key), &token, json!({ "scopes": ["api-keys:admin"] })).await.problem(403);
-    server.patch(&nobodys(), &token, json!({ "name": "m" })).await.problem(404);
+    let key = server.create_key(&token, json!({ "name": "n" })).await;
+    server.patch(id(&key), &token, json!({ "name": "" })).await.assert_problem(422);
+    server.patch(id(&key), &token, json!({ "scopes": ["api-keys:admin"] })).await.assert_problem(403);
+    server.patch(&unknown_key(), &token, json!({ "name": "m" })).await.assert_problem(404);
     assert_eq!(server.patch(id(&key), &token, json!({ "name": "n" })).await.status, 200);
     assert_eq!(server.get(&format!("{KEYS}{}", id(&key)), &token).await.status, 200);
     assert_eq!(actions(&events(&server, &token, "").await), ["created"]);
@@ -136,10 +138,10 @@ async fn audit_list_shows_events_of_own_keys_by_any_actor() {
     let server = Server::start();
     let (alice, bob) = (server.token("alice"), server.token("bob"));
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
-    let (mine, theirs) = (made_plainly(&server, &alice).await, made_plainly(&server, &bob).await);
+    let (mine, theirs) = (create_plain_key(&server, &alice).await, create_plain_key(&server, &bob).await);
     for key in [&mine, &theirs] {
         let path = format!("/api/admin/api-keys/{}/revoke", id(key));
-        assert_eq!(server.ask(Method::POST, &path, &carol, Value::Null).await.status, 200);
+        assert_eq!(server.call(Method::POST, &path, &carol, Value::Null).await.status, 200);
     }
     let page = events(&server, &alice, "").await;
     assert_eq!(actions(&page), ["revoked", "created"]);
@@ -150,8 +152,8 @@ async fn audit_list_shows_events_of_own_keys_by_any_actor() {
     assert_eq!(events(&server, &carol, "").await.body, json!({ "items": [] }), "what she did is not what she owns");
 }
 
-async fn made_plainly(server: &Server, token: &str) -> Value {
-    server.key(token, json!({ "name": "n" })).await
+async fn create_plain_key(server: &Server, token: &str) -> Value {
+    server.create_key(token, json!({ "name": "n" })).await
 }
 
 #[tokio::test]
@@ -160,7 +162,7 @@ async fn audit_list_pages_newest_first_and_filters() {
     let token = server.token("alice");
     let mut keys = Vec::new();
     for _ in 0..12 {
-        let key = made_plainly(&server, &token).await;
+        let key = create_plain_key(&server, &token).await;
         assert_eq!(server.patch(id(&key), &token, json!({ "name": "m" })).await.status, 200);
         keys.push(key);
     }
@@ -188,7 +190,7 @@ async fn audit_list_pages_newest_first_and_filters() {
     }
     let both = events(&server, &token, &format!("?key_id={}&action=created", id(&keys[3]))).await;
     assert_eq!((items(&both).len(), &items(&both)[0]["key_id"]), (1, &keys[3]["id"]));
-    assert_eq!(events(&server, &token, &format!("?key_id={}", nobodys())).await.body, json!({ "items": [] }));
+    assert_eq!(events(&server, &token, &format!("?key_id={}", unknown_key())).await.body, json!({ "items": [] }));
     let ids: BTreeSet<_> =
         items(&events(&server, &token, "?limit=100").await).iter().map(|e| e["id"].to_string()).collect();
     assert!(ids.len() > 24, "each event has an id of its own");
@@ -213,12 +215,12 @@ async fn audit_list_with_invalid_query_is_rejected() {
             "action=created&action=revoked",
             "offset=1",
         ] {
-            server.get(&format!("{path}?{query}"), &token).await.problem(400);
+            server.get(&format!("{path}?{query}"), &token).await.assert_problem(400);
         }
-        server.get(&format!("{path}/x"), &token).await.problem(404);
-        let answer = server.ask(Method::DELETE, path, &token, Value::Null).await;
-        answer.problem(405);
-        assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+        server.get(&format!("{path}/x"), &token).await.assert_problem(404);
+        let response = server.call(Method::DELETE, path, &token, Value::Null).await;
+        response.assert_problem(405);
+        assert_eq!(response.header("allow"), Some("GET, HEAD"));
     }
 }
 
@@ -226,11 +228,11 @@ async fn audit_list_with_invalid_query_is_rejected() {
 async fn audit_list_by_key_requires_read_scope() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
-    let writer = server.key(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
+    let reader = server.create_key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let writer = server.create_key(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
     assert_eq!(actions(&events(&server, secret(&reader), "").await), ["created", "created"]);
-    let answer = server.get(EVENTS, secret(&writer)).await;
-    answer.problem(403);
+    let response = server.get(EVENTS, secret(&writer)).await;
+    response.assert_problem(403);
     let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:read""#;
-    assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    assert_eq!(response.header("www-authenticate"), Some(challenge));
 }

@@ -4,26 +4,29 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server, mintkey, run};
+use crate::support::{Response, Server, mintkey, run};
 
-fn printed() -> String {
-    let printed = run(mintkey().arg("openapi"));
-    assert!(printed.status.success(), "{printed:?}");
-    String::from_utf8(printed.stdout).unwrap()
+fn printed_document() -> String {
+    let printed_document = run(mintkey().arg("openapi"));
+    assert!(printed_document.status.success(), "{printed_document:?}");
+    String::from_utf8(printed_document.stdout).unwrap()
 }
 
 fn document() -> Value {
-    serde_norway::from_str(&printed()).unwrap()
+    serde_norway::from_str(&printed_document()).unwrap()
 }
 
-fn file(path: &str) -> String {
+fn read_file(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 #[test]
 fn openapi_file_matches_printed_document() {
-    assert!(file("openapi.yaml") == printed(), "openapi.yaml is not what `mintkey openapi` prints: run `make openapi`");
+    assert!(
+        read_file("openapi.yaml") == printed_document(),
+        "openapi.yaml is not what `mintkey openapi` prints: run `make openapi`"
+    );
 }
 
 #[tokio::test]
@@ -31,13 +34,13 @@ async fn openapi_served_matches_printed_document() {
     let server = Server::start();
     for (path, media_type) in [("/openapi.yaml", "application/yaml"), ("/openapi.json", "application/json")] {
         for path in [path.to_owned(), format!("{path}/")] {
-            let answer = Answer::of(server.request(reqwest::Method::GET, &path, "")).await;
-            assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some(media_type)), "{path}");
-            assert_eq!(serde_norway::from_str::<Value>(&answer.text).unwrap(), document(), "{path}");
+            let response = Response::to(server.request(reqwest::Method::GET, &path, "")).await;
+            assert_eq!((response.status.as_u16(), response.header("content-type")), (200, Some(media_type)), "{path}");
+            assert_eq!(serde_norway::from_str::<Value>(&response.text).unwrap(), document(), "{path}");
         }
     }
-    let yaml = Answer::of(server.request(reqwest::Method::GET, "/openapi.yaml", "")).await;
-    assert_eq!(yaml.text, printed());
+    let yaml = Response::to(server.request(reqwest::Method::GET, "/openapi.yaml", "")).await;
+    assert_eq!(yaml.text, printed_document());
 }
 
 /// What the reference is, followed to its end.
@@ -63,9 +66,9 @@ fn missing(part: (&Value, &Value), whole: (&Value, &Value), at: &str) -> Vec<Str
             })
             .collect(),
         (Value::Array(wanted), Value::Array(there)) => {
-            let stands_there =
+            let is_present =
                 |value| there.iter().any(|found| missing((part.0, value), (whole.0, found), at).is_empty());
-            wanted.iter().filter(|value| !stands_there(*value)).map(|value| format!("{at} lacks {value}")).collect()
+            wanted.iter().filter(|value| !is_present(*value)).map(|value| format!("{at} lacks {value}")).collect()
         }
         _ if expected == found => Vec::new(),
         _ => vec![format!("{at} is {found}, not {expected}")],
@@ -82,7 +85,8 @@ fn without_prose(mut contract: Value) -> Value {
 
 #[test]
 fn openapi_contains_contract() {
-    let contract = without_prose(serde_norway::from_str(&file("tests/contract/create-api-key.openapi.yaml")).unwrap());
+    let contract =
+        without_prose(serde_norway::from_str(&read_file("tests/contract/create-api-key.openapi.yaml")).unwrap());
     let document = document();
     let missing: Vec<_> = ["/servers", "/paths", "/components/schemas", "/components/securitySchemes"]
         .iter()
@@ -228,7 +232,7 @@ fn openapi_create_declares_every_status_and_header() {
 }
 
 /// The schema as JSON Schema, in the dialect that OpenAPI 3.0 comes from.
-fn errors_of(document: &Value, schema: &Value, instance: &Value) -> Vec<String> {
+fn schema_errors(document: &Value, schema: &Value, instance: &Value) -> Vec<String> {
     let schema = json!({ "allOf": [schema], "components": document["components"] });
     let options = jsonschema::options().with_draft(jsonschema::Draft::Draft4).should_validate_formats(true);
     let validator = options.build(&schema).unwrap_or_else(|error| panic!("{error}"));
@@ -263,7 +267,7 @@ fn openapi_examples_match_their_schemas() {
     examples(&document, "", &mut found);
     assert!(found.len() >= 5, "{found:?}");
     for (at, schema, example) in found {
-        let errors = errors_of(&document, schema, example);
+        let errors = schema_errors(&document, schema, example);
         assert!(errors.is_empty(), "{at}: {errors:?}");
     }
 }
@@ -285,16 +289,16 @@ async fn openapi_schemas_match_real_responses() {
         (&*token, json!({ "name": "x", "scopes": ["api-keys:admin"] }), 403),
         (&*token, json!({ "name": "", "owner": "bob" }), 422),
     ] {
-        let answer = server.create(credential, body.clone()).await;
-        assert_eq!(answer.status, status, "{body}");
-        let media_type = answer.header("content-type").unwrap();
+        let response = server.create(credential, body.clone()).await;
+        assert_eq!(response.status, status, "{body}");
+        let media_type = response.header("content-type").unwrap();
         let declared = resolve(&document, &responses[status.to_string()]);
         let schema = &declared["content"][media_type]["schema"];
         assert!(schema.is_object(), "{status} {media_type}");
-        let errors = errors_of(&document, schema, &answer.body);
+        let errors = schema_errors(&document, schema, &response.body);
         assert!(errors.is_empty(), "{body}: {errors:?}");
         for (name, header) in declared["headers"].as_object().into_iter().flatten() {
-            assert!(header["required"] != true || answer.header(name).is_some(), "{status} has no {name}");
+            assert!(header["required"] != true || response.header(name).is_some(), "{status} has no {name}");
         }
     }
 }
@@ -303,7 +307,7 @@ async fn openapi_schemas_match_real_responses() {
 fn openapi_create_schema_rejects_invalid_bodies() {
     let document = document();
     let schema = &document["components"]["schemas"]["ApiKeyCreateRequest"];
-    let is_bad = |body: Value| !errors_of(&document, schema, &body).is_empty();
+    let is_bad = |body: Value| !schema_errors(&document, schema, &body).is_empty();
     assert!(!is_bad(json!({ "name": "example", "expires_in_seconds": 1 })));
     for bad in [
         json!({}),

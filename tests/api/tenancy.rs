@@ -8,7 +8,7 @@ use mintkey::domain::secret::Secret;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
+use crate::support::{KEYS, Response, Server, id, secret, unknown_key};
 
 /// A request for an operation, about the key with the given id where the operation is about one.
 struct Case {
@@ -20,7 +20,7 @@ const fn case(operation: &'static str, request: fn(&Server, &str, &str) -> Reque
     Case { operation, request }
 }
 
-fn own(server: &Server, method: Method, credential: &str, tail: &str) -> RequestBuilder {
+fn own_keys(server: &Server, method: Method, credential: &str, tail: &str) -> RequestBuilder {
     server.request(method, &format!("{KEYS}{tail}"), credential)
 }
 
@@ -33,51 +33,59 @@ const UNKNOWN: &str = "mk_00000000000000000000000000000000000000000004NvClr";
 
 const CASES: &[Case] = &[
     case("create_my_api_key", |server, credential, _| {
-        own(server, Method::POST, credential, "").json(&json!({ "name": "x" }))
+        own_keys(server, Method::POST, credential, "").json(&json!({ "name": "x" }))
     }),
-    case("list_my_api_keys", |server, credential, _| own(server, Method::GET, credential, "")),
-    case("get_my_api_key", |server, credential, id| own(server, Method::GET, credential, id)),
+    case("list_my_api_keys", |server, credential, _| own_keys(server, Method::GET, credential, "")),
+    case("get_my_api_key", |server, credential, id| own_keys(server, Method::GET, credential, id)),
     case("get_my_api_key", |server, credential, id| {
-        own(server, Method::GET, credential, id).header("if-match", "\"1\"")
+        own_keys(server, Method::GET, credential, id).header("if-match", "\"1\"")
     }),
     case("get_my_api_key", |server, credential, id| {
-        own(server, Method::GET, credential, id).header("if-match", "\"x\"")
+        own_keys(server, Method::GET, credential, id).header("if-match", "\"x\"")
     }),
     case("update_my_api_key", |server, credential, id| {
-        own(server, Method::PATCH, credential, id).json(&json!({ "name": "stolen" }))
-    }),
-    case("update_my_api_key", |server, credential, id| own(server, Method::PATCH, credential, id).json(&json!({}))),
-    case("update_my_api_key", |server, credential, id| {
-        own(server, Method::PATCH, credential, id).header("if-match", "\"1\"").json(&json!({ "enabled": false }))
+        own_keys(server, Method::PATCH, credential, id).json(&json!({ "name": "stolen" }))
     }),
     case("update_my_api_key", |server, credential, id| {
-        own(server, Method::PATCH, credential, id).header("if-match", "\"9\"").json(&json!({ "enabled": true }))
+        own_keys(server, Method::PATCH, credential, id).json(&json!({}))
     }),
     case("update_my_api_key", |server, credential, id| {
-        own(server, Method::PATCH, credential, id).json(&json!({ "scopes": ["api-keys:admin"] }))
+        own_keys(server, Method::PATCH, credential, id).header("if-match", "\"1\"").json(&json!({ "enabled": false }))
     }),
     case("update_my_api_key", |server, credential, id| {
-        own(server, Method::PATCH, credential, id).json(&json!({ "expires_at": "2030-01-01T00:00:00Z" }))
+        own_keys(server, Method::PATCH, credential, id).header("if-match", "\"9\"").json(&json!({ "enabled": true }))
     }),
     case("update_my_api_key", |server, credential, id| {
-        own(server, Method::PATCH, credential, id).json(&json!({ "name": 5 }))
+        own_keys(server, Method::PATCH, credential, id).json(&json!({ "scopes": ["api-keys:admin"] }))
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own_keys(server, Method::PATCH, credential, id).json(&json!({ "expires_at": "2030-01-01T00:00:00Z" }))
+    }),
+    case("update_my_api_key", |server, credential, id| {
+        own_keys(server, Method::PATCH, credential, id).json(&json!({ "name": 5 }))
     }),
     case("revoke_my_api_key", |server, credential, id| {
-        own(server, Method::POST, credential, &format!("{id}/revoke")).json(&json!({ "reason": "because" }))
+        own_keys(server, Method::POST, credential, &format!("{id}/revoke")).json(&json!({ "reason": "because" }))
     }),
-    case("revoke_my_api_key", |server, credential, id| own(server, Method::POST, credential, &format!("{id}/revoke"))),
-    case("delete_my_api_key", |server, credential, id| own(server, Method::DELETE, credential, id)),
-    case("rotate_my_api_key", |server, credential, id| own(server, Method::POST, credential, &format!("{id}/rotate"))),
+    case("revoke_my_api_key", |server, credential, id| {
+        own_keys(server, Method::POST, credential, &format!("{id}/revoke"))
+    }),
+    case("delete_my_api_key", |server, credential, id| own_keys(server, Method::DELETE, credential, id)),
     case("rotate_my_api_key", |server, credential, id| {
-        own(server, Method::POST, credential, &format!("{id}/rotate"))
+        own_keys(server, Method::POST, credential, &format!("{id}/rotate"))
+    }),
+    case("rotate_my_api_key", |server, credential, id| {
+        own_keys(server, Method::POST, credential, &format!("{id}/rotate"))
             .header("idempotency-key", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
             .json(&json!({ "grace_seconds": 60 }))
     }),
-    case("get_my_api_key_usage", |server, credential, id| own(server, Method::GET, credential, &format!("{id}/usage"))),
-    case("get_this_api_key", |server, credential, _| own(server, Method::GET, credential, "self")),
-    case("revoke_this_api_key", |server, credential, _| own(server, Method::DELETE, credential, "self")),
+    case("get_my_api_key_usage", |server, credential, id| {
+        own_keys(server, Method::GET, credential, &format!("{id}/usage"))
+    }),
+    case("get_this_api_key", |server, credential, _| own_keys(server, Method::GET, credential, "self")),
+    case("revoke_this_api_key", |server, credential, _| own_keys(server, Method::DELETE, credential, "self")),
     case("verify_api_key", |server, credential, _| {
-        own(server, Method::POST, credential, "verify").json(&json!({ "key": UNKNOWN }))
+        own_keys(server, Method::POST, credential, "verify").json(&json!({ "key": UNKNOWN }))
     }),
     case("introspect_token", |server, credential, _| {
         let request = server.request(Method::POST, "/api/oauth/introspect", credential);
@@ -110,7 +118,7 @@ struct Documented {
     takes_an_id: bool,
 }
 
-async fn documented(server: &Server) -> Vec<Documented> {
+async fn documented_operations(server: &Server) -> Vec<Documented> {
     let document = server.get("/openapi.json", "").await.body;
     let base = document["servers"][0]["url"].as_str().unwrap();
     let mut operations = Vec::new();
@@ -132,14 +140,14 @@ async fn documented(server: &Server) -> Vec<Documented> {
 #[tokio::test]
 async fn tenancy_cases_cover_every_operation() {
     let server = Server::start();
-    let documented = documented(&server).await;
-    let names: BTreeSet<_> = documented.iter().map(|operation| operation.operation.as_str()).collect();
+    let documented_operations = documented_operations(&server).await;
+    let names: BTreeSet<_> = documented_operations.iter().map(|operation| operation.operation.as_str()).collect();
     let tested: BTreeSet<_> = CASES.iter().map(|case| case.operation).collect();
     assert_eq!(names, tested, "the document on the left, the cases of this file on the right");
 
-    let some_id = nobodys();
+    let some_id = unknown_key();
     for case in CASES {
-        let operation = documented.iter().find(|operation| operation.operation == case.operation).unwrap();
+        let operation = documented_operations.iter().find(|operation| operation.operation == case.operation).unwrap();
         let request = (case.request)(&server, "", &some_id).build().unwrap();
         assert_eq!(request.method().as_str(), operation.method, "{}", case.operation);
         let path = operation.path.replace("{id}", &some_id);
@@ -153,8 +161,8 @@ async fn tenancy_every_operation_rejects_invalid_credentials() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
     let body = json!({ "name": "x", "scopes": ["api-keys:read", "api-keys:write", "api-keys:admin"] });
-    let key = server.key(&alice, body.clone()).await;
-    let (revoked, disabled) = (server.key(&alice, body.clone()).await, server.key(&alice, body).await);
+    let key = server.create_key(&alice, body.clone()).await;
+    let (revoked, disabled) = (server.create_key(&alice, body.clone()).await, server.create_key(&alice, body).await);
     assert_eq!(server.revoke(id(&revoked), &alice, Value::Null).await.status, 200);
     assert_eq!(server.patch(id(&disabled), &alice, json!({ "enabled": false })).await.status, 200);
     assert!(Secret::parse(UNKNOWN).is_ok());
@@ -163,14 +171,14 @@ async fn tenancy_every_operation_rejects_invalid_credentials() {
     let before = server.dump().await;
 
     for case in CASES {
-        let nobody = Answer::of((case.request)(&server, "", id(&key))).await;
-        nobody.problem(401);
-        assert_eq!(nobody.header("www-authenticate"), Some("Bearer"), "{}", case.operation);
+        let anonymous = Response::to((case.request)(&server, "", id(&key))).await;
+        anonymous.assert_problem(401);
+        assert_eq!(anonymous.header("www-authenticate"), Some("Bearer"), "{}", case.operation);
         for garbage in ["garbage", UNKNOWN, &forged, "a.b.c", cut, secret(&revoked), secret(&disabled)] {
-            let answer = Answer::of((case.request)(&server, garbage, id(&key))).await;
-            answer.problem(401);
+            let response = Response::to((case.request)(&server, garbage, id(&key))).await;
+            response.assert_problem(401);
             let challenge = Some(r#"Bearer error="invalid_token""#);
-            assert_eq!(answer.header("www-authenticate"), challenge, "{} {garbage}", case.operation);
+            assert_eq!(response.header("www-authenticate"), challenge, "{} {garbage}", case.operation);
         }
     }
     assert_eq!(server.dump().await, before);
@@ -181,7 +189,7 @@ async fn victims(server: &Server, alice: &str) -> Vec<(&'static str, String)> {
     let mut victims = Vec::new();
     for state in ["active", "in its grace", "revoked", "disabled", "expired", "deleted"] {
         let lifetime = if state == "expired" { 1 } else { 3600 };
-        let key = server.key(alice, json!({ "name": state, "expires_in_seconds": lifetime })).await;
+        let key = server.create_key(alice, json!({ "name": state, "expires_in_seconds": lifetime })).await;
         let changed = match state {
             "in its grace" => server.rotate(id(&key), alice, json!({ "grace_seconds": 3600 })).await.status.as_u16(),
             "revoked" => server.revoke(id(&key), alice, Value::Null).await.status.as_u16(),
@@ -197,14 +205,14 @@ async fn victims(server: &Server, alice: &str) -> Vec<(&'static str, String)> {
 }
 
 /// All that a client can tell two answers to the same request apart by.
-fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
-    let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+fn observable(response: &Response) -> (u16, Vec<(String, String)>, String) {
+    let headers = response.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
-    (answer.status.as_u16(), headers, answer.text.clone())
+    (response.status.as_u16(), headers, response.text.clone())
 }
 
 /// The log's lines of a request, without the time and the duration.
-fn logged(server: &Server, request_id: &str, count: usize) -> Vec<Value> {
+fn log_lines(server: &Server, request_id: &str, count: usize) -> Vec<Value> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let lines: Vec<_> = server.log().lines().filter(|line| line.contains(request_id)).map(str::to_owned).collect();
@@ -227,14 +235,15 @@ fn without_times(mut line: Value) -> Value {
 
 #[tokio::test]
 async fn tenancy_other_owners_id_looks_like_unknown_id() {
-    let server = Server::with(&["--log-format", "json"]);
+    let server = Server::start_with(&["--log-format", "json"]);
     let alice = server.token("alice");
     let bob = server.token_with("bob", &["--scopes", "api-keys:read api-keys:write"]);
-    let bobs_key = server.key(&bob, json!({ "name": "b", "scopes": ["api-keys:read", "api-keys:write"] })).await;
-    let weak_key = server.key(&bob, json!({ "name": "w" })).await;
+    let bobs_key = server.create_key(&bob, json!({ "name": "b", "scopes": ["api-keys:read", "api-keys:write"] })).await;
+    let weak_key = server.create_key(&bob, json!({ "name": "w" })).await;
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
     let victims = victims(&server, &alice).await;
-    let with_an_id: Vec<_> = documented(&server).await.into_iter().filter(|operation| operation.takes_an_id).collect();
+    let with_an_id: Vec<_> =
+        documented_operations(&server).await.into_iter().filter(|operation| operation.takes_an_id).collect();
     let before = server.dump().await;
 
     let mut twins = 0;
@@ -247,22 +256,27 @@ async fn tenancy_other_owners_id_looks_like_unknown_id() {
             for (state, victim) in &victims {
                 twins += 1;
                 let request_id = format!("twin-{twins}-");
-                let ask = |id: &str| (case.request)(&server, credential, id).header("x-request-id", &request_id);
-                let (foreign, absent) = (Answer::of(ask(victim)).await, Answer::of(ask(&nobodys())).await);
-                let told = format!("{} by {who} of a key that is {state}", case.operation);
-                assert_eq!(seen(&foreign), seen(&absent), "{told}");
-                let lines = logged(&server, &request_id, 2);
-                assert!(lines.windows(2).all(|pair| pair[0] == pair[1]), "{told}: {lines:#?}");
+                let request = |id: &str| (case.request)(&server, credential, id).header("x-request-id", &request_id);
+                let (foreign, absent) =
+                    (Response::to(request(victim)).await, Response::to(request(&unknown_key())).await);
+                let context = format!("{} by {who} of a key that is {state}", case.operation);
+                assert_eq!(observable(&foreign), observable(&absent), "{context}");
+                let lines = log_lines(&server, &request_id, 2);
+                assert!(lines.windows(2).all(|pair| pair[0] == pair[1]), "{context}: {lines:#?}");
                 let expected: &[u16] = match case.operation {
                     "list_my_audit_events" => &[200, 403],
                     _ if administration || who == "bob's weak key" => &[403],
                     _ if case.operation == "update_my_api_key" => &[404, 422],
                     _ => &[404],
                 };
-                assert!(expected.contains(&foreign.status.as_u16()), "{told}: {}", foreign.text);
-                assert!(!foreign.text.contains("alice") && !foreign.text.contains(victim), "{told}: {}", foreign.text);
+                assert!(expected.contains(&foreign.status.as_u16()), "{context}: {}", foreign.text);
+                assert!(
+                    !foreign.text.contains("alice") && !foreign.text.contains(victim),
+                    "{context}: {}",
+                    foreign.text
+                );
                 if foreign.status == 200 {
-                    assert_eq!(foreign.body, json!({ "items": [] }), "{told}");
+                    assert_eq!(foreign.body, json!({ "items": [] }), "{context}");
                 }
             }
         }
@@ -274,8 +288,8 @@ async fn tenancy_other_owners_id_looks_like_unknown_id() {
 async fn tenancy_operations_without_id_see_only_own_keys() {
     let server = Server::start();
     let (alice, bob) = (server.token("alice"), server.token("bob"));
-    let theirs = server.key(&alice, json!({ "name": "theirs" })).await;
-    let mine = server.key(&bob, json!({ "name": "mine" })).await;
+    let theirs = server.create_key(&alice, json!({ "name": "theirs" })).await;
+    let mine = server.create_key(&bob, json!({ "name": "mine" })).await;
 
     let list = server.get(KEYS, &bob).await;
     assert_eq!(list.status, 200);
@@ -290,13 +304,13 @@ async fn tenancy_operations_without_id_see_only_own_keys() {
     for member in ["owner", "owner_subject", "issuer", "subject", "organization", "id"] {
         let mut body = json!({ "name": "x" });
         body[member] = "alice".into();
-        let answer = server.create(&bob, body).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), [format!("/{member}")]);
+        let response = server.create(&bob, body).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), [format!("/{member}")]);
     }
     for parameter in ["owner", "issuer", "subject", "organization"] {
         for path in [KEYS, "/api/auth/audit-events"] {
-            server.get(&format!("{path}?{parameter}=alice"), &bob).await.problem(400);
+            server.get(&format!("{path}?{parameter}=alice"), &bob).await.assert_problem(400);
         }
     }
     for (method, path) in [
@@ -305,14 +319,14 @@ async fn tenancy_operations_without_id_see_only_own_keys() {
         (Method::POST, "/api/admin/api-keys/revoke"),
     ] {
         let body = if method == Method::POST { json!({ "subject": "alice" }) } else { Value::Null };
-        let answer = server.ask(method, path, &bob, body).await;
-        answer.problem(403);
+        let response = server.call(method, path, &bob, body).await;
+        response.assert_problem(403);
         let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:admin""#;
-        assert_eq!(answer.header("www-authenticate"), Some(challenge), "{path}");
+        assert_eq!(response.header("www-authenticate"), Some(challenge), "{path}");
     }
     for operation in ["verify_api_key", "introspect_token", "get_this_api_key", "revoke_this_api_key"] {
         let case = CASES.iter().find(|case| case.operation == operation).unwrap();
-        Answer::of((case.request)(&server, &bob, "")).await.problem(403);
+        Response::to((case.request)(&server, &bob, "")).await.assert_problem(403);
     }
     assert_eq!(server.dump().await, before);
     assert_eq!(server.get(&format!("{KEYS}{}", id(&theirs)), &alice).await.body["status"], "active");
@@ -325,12 +339,12 @@ async fn tenancy_other_owners_cursor_shows_only_own_keys() {
     let (alice, bob) = (server.token("alice"), server.token("bob"));
     let mut mine = Vec::new();
     for name in ["1", "2", "3"] {
-        mine.push(server.key(&bob, json!({ "name": name })).await["id"].clone());
-        server.key(&alice, json!({ "name": name })).await;
+        mine.push(server.create_key(&bob, json!({ "name": name })).await["id"].clone());
+        server.create_key(&alice, json!({ "name": name })).await;
     }
     let page = server.get(&format!("{KEYS}?limit=1"), &alice).await;
     let cursor = page.body["next_cursor"].as_str().unwrap();
-    let answer = server.get(&format!("{KEYS}?cursor={cursor}"), &bob).await;
-    let ids: Vec<_> = answer.body["items"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
+    let response = server.get(&format!("{KEYS}?cursor={cursor}"), &bob).await;
+    let ids: Vec<_> = response.body["items"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
     assert_eq!(ids, [mine[2].clone(), mine[1].clone(), mine[0].clone()]);
 }

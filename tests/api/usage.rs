@@ -9,22 +9,22 @@ use mintkey::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, database, eventually, id, nobodys, secret};
+use crate::support::{KEYS, Response, Server, database, eventually, id, secret, unknown_key};
 
 const SOON: Duration = Duration::from_secs(10);
 /// The reasons for a denial, as a day of usage names them.
 const REASONS: [&str; 4] = ["revoked", "disabled", "expired", "insufficient_scope"];
 
-async fn usage(server: &Server, credential: &str, id: &str, query: &str) -> Answer {
+async fn usage(server: &Server, credential: &str, id: &str, query: &str) -> Response {
     server.get(&format!("{KEYS}{id}/usage{query}"), credential).await
 }
 
 /// Allowed, and denied in the order of [`REASONS`], over all days: a test may run through midnight.
 async fn counts(server: &Server, owner: &str, id: &str) -> [u64; 5] {
-    let answer = usage(server, owner, id, "").await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let response = usage(server, owner, id, "").await;
+    assert_eq!(response.status, 200, "{}", response.text);
     let mut counts = [0; 5];
-    for day in answer.body["days"].as_array().unwrap() {
+    for day in response.body["days"].as_array().unwrap() {
         counts[0] += day["allowed"].as_u64().unwrap();
         for (reason, count) in REASONS.iter().zip(&mut counts[1..]) {
             *count += day["denied"][reason].as_u64().unwrap();
@@ -33,39 +33,39 @@ async fn counts(server: &Server, owner: &str, id: &str) -> [u64; 5] {
     counts
 }
 
-async fn shows(server: &Server, owner: &str, key: &Value, expected: [u64; 5]) {
+async fn assert_counts(server: &Server, owner: &str, key: &Value, expected: [u64; 5]) {
     eventually(SOON, &format!("{expected:?}"), async || {
         (counts(server, owner, id(key)).await == expected).then_some(())
     })
     .await;
 }
 
-async fn secrets(server: &Server, owner: &str, key: &Value) -> (Vec<Option<DateTime<Utc>>>, Value) {
+async fn secret_uses(server: &Server, owner: &str, key: &Value) -> (Vec<Option<DateTime<Utc>>>, Value) {
     let shown = server.get(&format!("{KEYS}{}", id(key)), owner).await.body;
     let used = |secret: &Value| secret.get("last_used_at").map(|time| time.as_str().unwrap().parse().unwrap());
     let used = shown["secrets"].as_array().unwrap().iter().map(used).collect();
     (used, shown.get("safe_to_retire").cloned().unwrap_or_default())
 }
 
-struct Scene {
+struct Fixture {
     server: Server,
     gateway: String,
     alice: String,
 }
 
-fn scene(server: Server) -> Scene {
+fn fixture(server: Server) -> Fixture {
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let alice = server.token("alice");
-    Scene { server, gateway, alice }
+    Fixture { server, gateway, alice }
 }
 
 #[tokio::test]
 async fn usage_counts_each_verdict_within_seconds() {
-    let Scene { server, gateway, alice } = scene(Server::start());
+    let Fixture { server, gateway, alice } = fixture(Server::start());
     let mut keys = Vec::new();
     for name in ["allowed", "revoked", "disabled", "expired", "insufficient"] {
         let lifetime = if name == "expired" { 1 } else { 3600 };
-        keys.push(server.key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await);
+        keys.push(server.create_key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await);
     }
     assert_eq!(counts(&server, &alice, id(&keys[0])).await, [0; 5]);
     assert_eq!(usage(&server, &alice, id(&keys[0]), "").await.body["days"], json!([]));
@@ -75,14 +75,14 @@ async fn usage_counts_each_verdict_within_seconds() {
     let before = server.dump().await;
     for (nth, code) in ["VALID", "REVOKED", "DISABLED", "EXPIRED", "INSUFFICIENT_SCOPE"].into_iter().enumerate() {
         let scopes = if code == "INSUFFICIENT_SCOPE" { json!(["a"]) } else { json!([]) };
-        let answer = server.verify(&gateway, json!({ "key": secret(&keys[nth]), "scopes": scopes })).await;
-        assert_eq!(answer.body["code"], code);
+        let response = server.verify(&gateway, json!({ "key": secret(&keys[nth]), "scopes": scopes })).await;
+        assert_eq!(response.body["code"], code);
     }
     for (nth, key) in keys.iter().enumerate() {
         let mut expected = [0; 5];
         expected[nth] = 1;
-        shows(&server, &alice, key, expected).await;
-        let (used, _) = secrets(&server, &alice, key).await;
+        assert_counts(&server, &alice, key, expected).await;
+        let (used, _) = secret_uses(&server, &alice, key).await;
         assert_eq!(used.iter().any(Option::is_some), nth == 0, "a denied use is none");
     }
     assert_eq!(server.dump().await, before, "no key, secret or event is changed by it");
@@ -90,21 +90,21 @@ async fn usage_counts_each_verdict_within_seconds() {
 
 #[tokio::test]
 async fn usage_day_has_date_and_every_count() {
-    let Scene { server, gateway, alice } = scene(Server::start());
-    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let Fixture { server, gateway, alice } = fixture(Server::start());
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
     let day = || Clock::System.now().date_naive();
     let before = day();
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-    shows(&server, &alice, &key, [1, 0, 0, 0, 0]).await;
-    let answer = usage(&server, &alice, id(&key), "").await;
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let date: chrono::NaiveDate = answer.body["days"][0]["date"].as_str().unwrap().parse().unwrap();
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
+    assert_counts(&server, &alice, &key, [1, 0, 0, 0, 0]).await;
+    let response = usage(&server, &alice, id(&key), "").await;
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let date: chrono::NaiveDate = response.body["days"][0]["date"].as_str().unwrap().parse().unwrap();
     assert!(before <= date && date <= day());
     let denied = json!({ "revoked": 0, "disabled": 0, "expired": 0, "insufficient_scope": 0 });
     let expected = json!([{ "date": date.to_string(), "allowed": 1, "denied": denied }]);
-    assert_eq!(answer.body["days"], expected);
-    let (from, to) = (answer.body["from"].as_str().unwrap(), answer.body["to"].as_str().unwrap());
+    assert_eq!(response.body["days"], expected);
+    let (from, to) = (response.body["from"].as_str().unwrap(), response.body["to"].as_str().unwrap());
     let (from, to): (chrono::NaiveDate, chrono::NaiveDate) = (from.parse().unwrap(), to.parse().unwrap());
     assert!(before <= to && to <= day());
     assert_eq!(from + Days::new(29), to, "the last 30 days");
@@ -113,70 +113,70 @@ async fn usage_day_has_date_and_every_count() {
 #[tokio::test]
 async fn usage_is_written_at_shutdown() {
     let directory = tempfile::tempdir().unwrap();
-    let Scene { mut server, gateway, alice } = scene(Server::at(directory.path(), &[]));
-    let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+    let Fixture { mut server, gateway, alice } = fixture(Server::start_in(directory.path(), &[]));
+    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
     for n in 0..30 {
         let scopes = if n % 3 == 0 { json!(["b"]) } else { json!(["a"]) };
         assert_eq!(server.verify(&gateway, json!({ "key": secret(&key), "scopes": scopes })).await.status, 200);
     }
     assert_eq!(server.patch(id(&key), &alice, json!({ "enabled": false })).await.status, 200);
     for _ in 0..3 {
-        assert_eq!(server.code(&gateway, secret(&key)).await, "DISABLED");
+        assert_eq!(server.verify_code(&gateway, secret(&key)).await, "DISABLED");
     }
     assert_eq!(server.revoke(id(&key), &alice, Value::Null).await.status, 200);
     for _ in 0..4 {
-        assert_eq!(server.code(&gateway, secret(&key)).await, "REVOKED");
+        assert_eq!(server.verify_code(&gateway, secret(&key)).await, "REVOKED");
     }
-    let last = server.key(&alice, json!({ "name": "last" })).await;
+    let last = server.create_key(&alice, json!({ "name": "last" })).await;
     let before = Clock::System.now();
-    assert_eq!(server.code(&gateway, secret(&last)).await, "VALID");
+    assert_eq!(server.verify_code(&gateway, secret(&last)).await, "VALID");
     assert!(server.terminate().success(), "{}", server.log());
 
-    let server = Server::at(directory.path(), &[]);
+    let server = Server::start_in(directory.path(), &[]);
     assert_eq!(counts(&server, &alice, id(&key)).await, [20, 4, 3, 0, 10]);
     assert_eq!(counts(&server, &alice, id(&last)).await, [1, 0, 0, 0, 0]);
-    let used = secrets(&server, &alice, &last).await.0[0].unwrap();
+    let used = secret_uses(&server, &alice, &last).await.0[0].unwrap();
     assert!(before <= used && used <= Clock::System.now(), "{used}");
 }
 
 #[tokio::test]
 async fn usage_counts_all_ways_of_verification() {
     let directory = tempfile::tempdir().unwrap();
-    let Scene { mut server, gateway, alice } = scene(Server::at(directory.path(), &[]));
-    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let Fixture { mut server, gateway, alice } = fixture(Server::start_in(directory.path(), &[]));
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
     let forward = |path| server.get(path, secret(&key));
     assert_eq!(forward("/api/auth/forward").await.status, 200);
     assert_eq!(forward("/api/auth/forward?required_scope=a").await.status, 403);
     let introspect = server.request(Method::POST, "/api/oauth/introspect", &gateway);
     let introspect = introspect.header("content-type", "application/x-www-form-urlencoded");
-    assert_eq!(Answer::of(introspect.body(format!("token={}", secret(&key)))).await.body["active"], true);
+    assert_eq!(Response::to(introspect.body(format!("token={}", secret(&key)))).await.body["active"], true);
     assert_eq!(forward("/api/auth/api-keys/self").await.status, 200);
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
-    assert_eq!(server.code(&gateway, "garbage").await, "NOT_FOUND");
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
+    assert_eq!(server.verify_code(&gateway, "garbage").await, "NOT_FOUND");
     assert!(server.terminate().success());
-    let server = Server::at(directory.path(), &[]);
+    let server = Server::start_in(directory.path(), &[]);
     assert_eq!(counts(&server, &alice, id(&key)).await, [4, 0, 0, 0, 1]);
 }
 
 #[tokio::test]
 async fn usage_of_secrets_decides_safe_to_retire() {
-    let Scene { server, gateway, alice } = scene(Server::start());
+    let Fixture { server, gateway, alice } = fixture(Server::start());
     for old_is_used in [false, true] {
-        let key = server.key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+        let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
         let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 3600 })).await.body;
-        assert_eq!(secrets(&server, &alice, &key).await, (vec![None, None], json!(false)));
+        assert_eq!(secret_uses(&server, &alice, &key).await, (vec![None, None], json!(false)));
         let before = Clock::System.now();
         if old_is_used {
-            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+            assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
         } else {
             // Not what was asked for, so that nobody depends on it.
-            let answer = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["b"] })).await;
-            assert_eq!(answer.body["code"], "INSUFFICIENT_SCOPE");
+            let response = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["b"] })).await;
+            assert_eq!(response.body["code"], "INSUFFICIENT_SCOPE");
         }
-        assert_eq!(server.code(&gateway, secret(&new)).await, "VALID");
+        assert_eq!(server.verify_code(&gateway, secret(&new)).await, "VALID");
         let after = Clock::System.now();
         let written = async || {
-            let (used, safe) = secrets(&server, &alice, &key).await;
+            let (used, safe) = secret_uses(&server, &alice, &key).await;
             (used[0].is_some() && used[1].is_some() == old_is_used).then_some((used, safe))
         };
         let (used, safe) = eventually(SOON, "the secrets' last uses", written).await;
@@ -187,8 +187,8 @@ async fn usage_of_secrets_decides_safe_to_retire() {
 
 #[tokio::test]
 async fn usage_range_includes_both_ends() {
-    let Scene { server, alice, .. } = scene(Server::start());
-    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let Fixture { server, alice, .. } = fixture(Server::start());
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
     let today = Clock::System.now().date_naive();
     let row = |day: &str, verdict: &str, count: u32| {
         format!("INSERT INTO key_usage VALUES ({}, '{day}', '{verdict}', {count});", database::uuid(id(&key)))
@@ -200,11 +200,11 @@ async fn usage_range_includes_both_ends() {
     }
     server.execute(&rows).await;
     let days = async |query: &str| {
-        let answer = usage(&server, &alice, id(&key), query).await;
-        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
-        let days = answer.body["days"].as_array().unwrap().clone();
+        let response = usage(&server, &alice, id(&key), query).await;
+        assert_eq!(response.status, 200, "{query}: {}", response.text);
+        let days = response.body["days"].as_array().unwrap().clone();
         let days: Vec<_> = days.iter().map(|day| day["date"].as_str().unwrap().to_owned()).collect();
-        (days, answer.body)
+        (days, response.body)
     };
     let february = days("?from=2025-02-01&to=2025-02-01").await;
     assert_eq!(february.0, ["2025-02-01"]);
@@ -224,8 +224,8 @@ async fn usage_range_includes_both_ends() {
 
 #[tokio::test]
 async fn usage_with_invalid_date_is_rejected() {
-    let Scene { server, alice, .. } = scene(Server::start());
-    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let Fixture { server, alice, .. } = fixture(Server::start());
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
     for query in [
         "from=yesterday",
         "from=",
@@ -242,9 +242,9 @@ async fn usage_with_invalid_date_is_rejected() {
         "day=2025-02-01",
         "limit=1",
     ] {
-        let answer = usage(&server, &alice, id(&key), &format!("?{query}")).await;
-        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
-        answer.problem(400);
+        let response = usage(&server, &alice, id(&key), &format!("?{query}")).await;
+        assert_eq!(response.status, 400, "{query}: {}", response.text);
+        response.assert_problem(400);
     }
     for good in ["from=0001-01-01&to=9999-12-31", "to=0001-01-01", "to=0000-01-01"] {
         assert_eq!(usage(&server, &alice, id(&key), &format!("?{good}")).await.status, 200, "{good}");
@@ -253,21 +253,21 @@ async fn usage_with_invalid_date_is_rejected() {
 
 #[tokio::test]
 async fn usage_requires_owner_or_read_scope() {
-    let Scene { server, gateway, .. } = scene(Server::start());
+    let Fixture { server, gateway, .. } = fixture(Server::start());
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    let reader = server.key(&alice, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let reader = server.create_key(&alice, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     assert_eq!(usage(&server, secret(&reader), id(&key), "").await.status, 200);
     for stranger in ["bob", "gateway"] {
         let stranger = server.token(stranger);
         let (foreign, absent) =
-            (usage(&server, &stranger, id(&key), "").await, usage(&server, &stranger, &nobodys(), "").await);
-        assert_eq!(foreign.problem(404), absent.problem(404));
+            (usage(&server, &stranger, id(&key), "").await, usage(&server, &stranger, &unknown_key(), "").await);
+        assert_eq!(foreign.assert_problem(404), absent.assert_problem(404));
     }
-    usage(&server, secret(&key), id(&key), "").await.problem(403);
-    usage(&server, "", id(&key), "").await.problem(401);
-    usage(&server, &alice, "not-an-id", "").await.problem(404);
+    usage(&server, secret(&key), id(&key), "").await.assert_problem(403);
+    usage(&server, "", id(&key), "").await.assert_problem(401);
+    usage(&server, &alice, "not-an-id", "").await.assert_problem(404);
     assert_eq!(server.delete(id(&key), &alice).await.status, 204);
-    usage(&server, &alice, id(&key), "").await.problem(404);
+    usage(&server, &alice, id(&key), "").await.assert_problem(404);
 }

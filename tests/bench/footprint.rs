@@ -61,7 +61,7 @@ async fn start() -> f64 {
             let request = client.post(format!("{}/api/auth/api-keys/", server.url)).bearer_auth(&place.owner_token);
             request.header("content-type", "application/json").body(r#"{"name":"first"}"#).send()
         };
-        while !create().await.is_ok_and(|answer| answer.status() == StatusCode::CREATED) {
+        while !create().await.is_ok_and(|response| response.status() == StatusCode::CREATED) {
             assert!(started.elapsed() < Duration::from_secs(30), "no key could be made");
         }
         times.push(started.elapsed().as_secs_f64());
@@ -98,8 +98,8 @@ async fn settled(server: &Process) -> f64 {
     let mut readings = vec![];
     loop {
         for _ in 0..50 {
-            let answer = client.get(format!("{}/api/auth/forward", server.url)).send().await.unwrap();
-            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            let response = client.get(format!("{}/api/auth/forward", server.url)).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
         let metrics = client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();

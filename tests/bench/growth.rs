@@ -82,8 +82,8 @@ async fn walk(url: &str, token: &str, full_pages: u64) -> String {
     let client = Client::new();
     let mut query = format!("?limit={PAGE}");
     for _ in 1..full_pages.min(1000) {
-        let answer = client.get(format!("{url}/api/auth/api-keys/{query}")).bearer_auth(token).send().await.unwrap();
-        let page: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let response = client.get(format!("{url}/api/auth/api-keys/{query}")).bearer_auth(token).send().await.unwrap();
+        let page: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
         let cursor = page["next_cursor"].as_str().unwrap_or_else(|| panic!("a last page too soon: {page}"));
         query = format!("?limit={PAGE}&cursor={cursor}");
     }

@@ -98,7 +98,7 @@ fn serve(name: &'static str, room: &str, program: &str, arguments: impl FnOnce(&
 
 async fn first_key(url: &str) -> String {
     let request = Client::new().post(format!("{url}/keys")).header("content-type", "application/json");
-    let answer = request.body(r#"{"name":"bench"}"#).send().await.unwrap();
-    let key: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let response = request.body(r#"{"name":"bench"}"#).send().await.unwrap();
+    let key: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
     key["key"].as_str().unwrap_or_else(|| panic!("no key: {key}")).to_owned()
 }

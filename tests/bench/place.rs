@@ -61,13 +61,13 @@ impl Place {
         let empty = String::new;
         let (gateway, gateway_token, owner_token, secret) = (empty(), empty(), empty(), empty());
         let place = Self { data, database, gateway, gateway_token, owner_token, secret };
-        let gateway = place.key("gateway", "api-keys:verify");
+        let gateway = place.create_key("gateway", "api-keys:verify");
         let gateway_token = place.token("gateway", "api-keys:verify");
-        let (secret, owner_token) = (place.key(OWNER, "projects:read"), place.token(OWNER, ""));
+        let (secret, owner_token) = (place.create_key(OWNER, "projects:read"), place.token(OWNER, ""));
         Self { gateway, gateway_token, owner_token, secret, ..place }
     }
 
-    fn key(&self, owner: &str, scopes: &str) -> String {
+    fn create_key(&self, owner: &str, scopes: &str) -> String {
         let arguments = ["keys", "create", "--json", "--name", "app", "--owner", owner, "--scopes", scopes];
         let made: Value = serde_json::from_str(&self.ask(&arguments)).unwrap();
         made["key"].as_str().unwrap().to_owned()

@@ -9,19 +9,19 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{self, Answer, Server, VERIFY, eventually};
+use crate::support::{self, Response, Server, VERIFY, eventually};
 
 const IDLE: usize = 10_000;
-const DRIPPING: usize = 1_000;
+const SLOW: usize = 1_000;
 
 /// Of the idle connections, on a machine with other work to do.
 const MEMORY_EACH: u64 = 40 * 1024;
 const CPU_SHARE: f64 = 0.02;
 
 /// Each connection is looked at once more after its last request, within twice the limit of a head.
-const SETTLED: Duration = Duration::from_secs(20);
+const SETTLE_TIME: Duration = Duration::from_secs(20);
 
-fn raise_the_limit_of_open_files() {
+fn raise_open_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
@@ -53,42 +53,42 @@ async fn connect(server: &Server) -> TcpStream {
 }
 
 /// Asks for a page on a connection that stays.
-async fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn request_page(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"</html>\n") {
-        if stream.read_buf(&mut answer).await? == 0 {
+    let mut response = Vec::new();
+    while !response.ends_with(b"</html>\n") {
+        if stream.read_buf(&mut response).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(())
 }
 
-async fn answers_within(stream: &mut TcpStream, time: Duration) -> bool {
-    matches!(tokio::time::timeout(time, ask(stream)).await, Ok(Ok(())))
+async fn responds_within(stream: &mut TcpStream, time: Duration) -> bool {
+    matches!(tokio::time::timeout(time, request_page(stream)).await, Ok(Ok(())))
 }
 
 #[tokio::test]
 async fn idle_connections_cost_little_memory_and_cpu() {
-    raise_the_limit_of_open_files();
-    let server = Server::with(&["--max-connections", "11000", "--idle-timeout", "10m"]);
+    raise_open_file_limit();
+    let server = Server::start_with(&["--max-connections", "11000", "--idle-timeout", "10m"]);
     let mut first = connect(&server).await;
-    ask(&mut first).await.unwrap();
+    request_page(&mut first).await.unwrap();
     let before = memory(&server);
     let mut idle = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         let mut stream = connect(&server).await;
-        ask(&mut stream).await.unwrap();
+        request_page(&mut stream).await.unwrap();
         idle.push(stream);
     }
     let each = memory(&server).saturating_sub(before) / IDLE as u64;
-    tokio::time::sleep(SETTLED).await;
+    tokio::time::sleep(SETTLE_TIME).await;
     let cpu = cpu_share(&server, Duration::from_secs(20)).await;
     println!("{each} bytes for each idle connection, {:.1} % of a core for all", cpu * 100.0);
     assert!(each < MEMORY_EACH, "{each} bytes each");
     assert!(cpu < CPU_SHARE, "{cpu} of a core");
     for stream in [&mut first, idle.last_mut().unwrap()] {
-        assert!(answers_within(stream, Duration::from_secs(5)).await);
+        assert!(responds_within(stream, Duration::from_secs(5)).await);
     }
 }
 
@@ -99,9 +99,9 @@ async fn p99(server: &Server, credential: &str, key: &str) -> Duration {
     for _ in 0..1_000 {
         let request = client.post(format!("{}{VERIFY}", server.url)).bearer_auth(credential);
         let start = Instant::now();
-        let answer = Answer::of(request.json(&json!({ "key": key }))).await;
+        let response = Response::to(request.json(&json!({ "key": key }))).await;
         times.push(start.elapsed());
-        assert_eq!(answer.body["code"], "VALID", "{}", answer.text);
+        assert_eq!(response.body["code"], "VALID", "{}", response.text);
     }
     times.sort();
     times[times.len() * 99 / 100]
@@ -109,29 +109,29 @@ async fn p99(server: &Server, credential: &str, key: &str) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_connections_do_not_slow_others() {
-    raise_the_limit_of_open_files();
-    let server = Server::with(&["--idle-timeout", "10m"]);
+    raise_open_file_limit();
+    let server = Server::start_with(&["--idle-timeout", "10m"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
-    let key = server.key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, json!({ "name": "x" })).await;
     let key = support::secret(&key);
     // Other work on the machine comes and goes: the best of three of each, in turns.
     let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
     for _ in 0..3 {
         alone = alone.min(p99(&server, &token, key).await);
         let url = server.url.clone();
-        let drips: Vec<_> = (0..DRIPPING).map(|number| tokio::spawn(drip(url.clone(), number))).collect();
+        let slow_clients: Vec<_> = (0..SLOW).map(|number| tokio::spawn(send_slowly(url.clone(), number))).collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
         beside = beside.min(p99(&server, &token, key).await);
-        for drip in drips {
-            drip.abort();
+        for send_slowly in slow_clients {
+            send_slowly.abort();
         }
     }
-    println!("p99 of verify: {alone:?} alone, {beside:?} beside {DRIPPING} dripping connections");
-    assert!(beside < alone * 2, "{alone:?} alone, {beside:?} beside {DRIPPING} dripping connections");
+    println!("p99 of verify: {alone:?} alone, {beside:?} beside {SLOW} dripping connections");
+    assert!(beside < alone * 2, "{alone:?} alone, {beside:?} beside {SLOW} dripping connections");
 }
 
 /// A byte of a head, or of a body, each second; when the server has had enough, from the beginning.
-async fn drip(url: String, number: usize) {
+async fn send_slowly(url: String, number: usize) {
     let head = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\n");
     let head = if number % 2 == 0 { head } else { format!("{head}Content-Length: 1000\r\n\r\n") };
     tokio::time::sleep(Duration::from_millis(number as u64)).await;
@@ -151,10 +151,10 @@ async fn exhausted_descriptors_delay_only_new_connections() {
     let mut command = Command::new("prlimit");
     command.arg("--nofile=200:200").arg(support::mintkey().get_program());
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
-    let server = Server::of(&mut command, directory.path());
+    let server = Server::spawn(&mut command, directory.path());
     let token = server.token("alice");
-    server.log_line(&["WARN", "descriptors", "ulimit -n"]);
-    server.key(&token, json!({ "name": "before" })).await;
+    server.wait_for_log(&["WARN", "descriptors", "ulimit -n"]);
+    server.create_key(&token, json!({ "name": "before" })).await;
 
     // The process believes in 200, and now has fewer than it uses.
     let limit = |soft: &str| {
@@ -163,27 +163,27 @@ async fn exhausted_descriptors_delay_only_new_connections() {
         assert!(output.status.success(), "{output:?}");
     };
     let mut kept = connect(&server).await;
-    ask(&mut kept).await.unwrap();
+    request_page(&mut kept).await.unwrap();
     limit("8");
     let mut waiting = Vec::new();
     for _ in 0..50 {
         waiting.push(connect(&server).await);
     }
-    assert!(!answers_within(&mut waiting[49], Duration::from_millis(500)).await, "it was accepted");
-    server.log_line(&["WARN", "connections cannot be accepted"]);
+    assert!(!responds_within(&mut waiting[49], Duration::from_millis(500)).await, "it was accepted");
+    server.wait_for_log(&["WARN", "connections cannot be accepted"]);
     let cpu = cpu_share(&server, Duration::from_secs(5)).await;
     println!("{:.1} % of a core without descriptors", cpu * 100.0);
     assert!(cpu < CPU_SHARE, "{cpu} of a core");
-    assert!(answers_within(&mut kept, Duration::from_secs(5)).await, "who is in is served");
+    assert!(responds_within(&mut kept, Duration::from_secs(5)).await, "who is in is served");
     assert!(server.log().matches("cannot be accepted").count() < 10, "{}", server.log());
 
     limit("200");
-    let answer = eventually(Duration::from_secs(10), "accepted again", async || {
-        let answered = answers_within(waiting.last_mut()?, Duration::from_secs(5)).await;
+    let response = eventually(Duration::from_secs(10), "accepted again", async || {
+        let answered = responds_within(waiting.last_mut()?, Duration::from_secs(5)).await;
         answered.then_some(())
     });
-    answer.await;
-    server.key(&token, json!({ "name": "after" })).await;
+    response.await;
+    server.create_key(&token, json!({ "name": "after" })).await;
 }
 
 #[tokio::test]
@@ -192,24 +192,24 @@ async fn connections_beyond_descriptors_are_not_accepted() {
     let mut command = Command::new("prlimit");
     command.arg("--nofile=160:160").arg(support::mintkey().get_program());
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
-    let server = Server::of(&mut command, directory.path());
+    let server = Server::spawn(&mut command, directory.path());
     let token = server.token("alice");
     let mut connections = Vec::new();
     for _ in 0..32 {
         let mut stream = connect(&server).await;
-        ask(&mut stream).await.unwrap();
+        request_page(&mut stream).await.unwrap();
         connections.push(stream);
     }
     let mut waiting = connect(&server).await;
-    assert!(!answers_within(&mut waiting, Duration::from_millis(500)).await, "it was accepted");
+    assert!(!responds_within(&mut waiting, Duration::from_millis(500)).await, "it was accepted");
     let cpu = cpu_share(&server, Duration::from_secs(3)).await;
     println!("{:.1} % of a core with as many connections as there may be", cpu * 100.0);
     assert!(cpu < CPU_SHARE, "{cpu} of a core");
     assert!(!server.log().contains("cannot be accepted"), "{}", server.log());
     connections.pop();
-    let mut answer = vec![0; 15];
-    waiting.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer, b"HTTP/1.1 200 OK");
+    let mut response = vec![0; 15];
+    waiting.read_exact(&mut response).await.unwrap();
+    assert_eq!(response, b"HTTP/1.1 200 OK");
     drop(connections);
-    server.key(&token, json!({ "name": "x" })).await;
+    server.create_key(&token, json!({ "name": "x" })).await;
 }

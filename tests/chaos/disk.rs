@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::site::{is_outage, tokens};
+use crate::site::{assert_unavailable, tokens};
 use crate::support::{Server, eventually, id, run, secret};
 
 /// A file system of eight megabytes.
@@ -28,12 +28,12 @@ impl SmallDisk {
     }
 
     /// Leaves this much room.
-    fn fill(&self, but: u64) {
+    fn fill(&self, free: u64) {
         let ballast = fs::File::create(self.0.path().join("ballast")).unwrap();
         let mut written = std::io::BufWriter::new(ballast);
         while std::io::Write::write_all(&mut written, &[0; 4096]).is_ok() {}
         let (ballast, _) = written.into_parts();
-        ballast.set_len(ballast.metadata().unwrap().len().saturating_sub(but)).unwrap();
+        ballast.set_len(ballast.metadata().unwrap().len().saturating_sub(free)).unwrap();
     }
 
     fn clear(&self) {
@@ -51,46 +51,46 @@ impl Drop for SmallDisk {
 async fn full_disk_is_503_until_freed_and_loses_nothing() {
     let disk = SmallDisk::new();
     let data = disk.0.path().join("data");
-    let mut server = Server::at(&data, &[]);
+    let mut server = Server::start_in(&data, &[]);
     let (gateway, alice) = tokens(&server);
-    let warm = server.key(&alice, json!({ "name": "warm" })).await;
-    assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
+    let warm = server.create_key(&alice, json!({ "name": "warm" })).await;
+    assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");
     let (mut made, mut revoked) = (vec![id(&warm).to_owned()], Vec::new());
     let metadata = json!({ "a": "x".repeat(4000) });
     for round in 0..6 {
         disk.fill(round * 100_000);
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let asked = Instant::now();
-            let answer = server.create(&alice, json!({ "name": "k", "metadata": metadata })).await;
-            if answer.status != 201 {
-                is_outage(&answer, asked);
+            let started = Instant::now();
+            let response = server.create(&alice, json!({ "name": "k", "metadata": metadata })).await;
+            if response.status != 201 {
+                assert_unavailable(&response, started);
                 break;
             }
-            made.push(id(&answer.body).to_owned());
-            let answer = server.revoke(made.last().unwrap(), &alice, Value::Null).await;
-            if answer.status == 200 {
+            made.push(id(&response.body).to_owned());
+            let response = server.revoke(made.last().unwrap(), &alice, Value::Null).await;
+            if response.status == 200 {
                 revoked.push(made.last().unwrap().clone());
             }
             assert!(Instant::now() < deadline, "the disk is not full");
         }
         for _ in 0..20 {
-            assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
+            assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");
         }
         disk.clear();
         let again = async || {
-            let answer = server.create(&alice, json!({ "name": "y" })).await;
-            (answer.status == 201).then(|| id(&answer.body).to_owned())
+            let response = server.create(&alice, json!({ "name": "y" })).await;
+            (response.status == 201).then(|| id(&response.body).to_owned())
         };
         made.push(eventually(Duration::from_secs(10), "a create", again).await);
     }
     assert!(server.terminate().success(), "{}", server.log());
-    let server = Server::at(&data, &[]);
-    server.is_sound().await;
+    let server = Server::start_in(&data, &[]);
+    server.assert_integrity().await;
     for id in &made {
         let expected: &[&str] = if revoked.contains(id) { &["created", "revoked"] } else { &["created"] };
-        let told = server.actions(id).await;
-        assert!(told == expected || told.len() == 2 && !revoked.contains(id), "{id}: {told:?}");
+        let actions = server.audit_actions(id).await;
+        assert!(actions == expected || actions.len() == 2 && !revoked.contains(id), "{id}: {actions:?}");
     }
     println!("disk full: {} keys and {} revocations answered, all there", made.len(), revoked.len());
 }

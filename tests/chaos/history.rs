@@ -24,7 +24,7 @@ enum Revocation {
     None,
     /// Asked for, and not answered with success: it may be or not.
     InDoubt,
-    Answered(Instant),
+    Acknowledged(Instant),
 }
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ pub struct Load {
     pub verified: AtomicU64,
     pub unavailable: AtomicU64,
     /// The longest that a revoked key was accepted after its revocation was answered, in microseconds.
-    pub late: AtomicU64,
+    pub lag_micros: AtomicU64,
     /// Both in microseconds: of answers from a replica, the longest.
     pub slowest_verify: AtomicU64,
     done: AtomicBool,
@@ -54,12 +54,12 @@ impl Load {
     }
 
     pub fn start(self: &Arc<Self>, creators: usize, verifiers: usize) -> Vec<tokio::task::JoinHandle<()>> {
-        let creators = (0..creators).map(|_| tokio::spawn(self.clone().make_and_revoke()));
+        let creators = (0..creators).map(|_| tokio::spawn(self.clone().create_and_revoke()));
         let verifiers = (0..verifiers).map(|_| tokio::spawn(self.clone().verify()));
         creators.chain(verifiers).collect()
     }
 
-    pub fn end(&self) {
+    pub fn stop(&self) {
         self.done.store(true, Ordering::SeqCst);
     }
 
@@ -78,7 +78,7 @@ impl Load {
         Some((status, response.json().await.ok()?))
     }
 
-    async fn make_and_revoke(self: Arc<Self>) {
+    async fn create_and_revoke(self: Arc<Self>) {
         let client = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
         while !self.done.load(Ordering::SeqCst) {
             let made = self.post(&client, &self.alice, format!("{}{KEYS}", self.url()), json!({ "name": "k" })).await;
@@ -100,7 +100,7 @@ impl Load {
             let url = format!("{}{KEYS}{id}/revoke", self.url());
             self.keys.lock().unwrap()[index].revocation = Revocation::InDoubt;
             if let Some((200, _)) = self.post(&client, &self.alice, url, json!({})).await {
-                self.keys.lock().unwrap()[index].revocation = Revocation::Answered(Instant::now());
+                self.keys.lock().unwrap()[index].revocation = Revocation::Acknowledged(Instant::now());
                 self.revoked.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -112,23 +112,23 @@ impl Load {
         while !self.done.load(Ordering::SeqCst) {
             let chosen = {
                 let keys = self.keys.lock().unwrap();
-                let lately = keys.len().saturating_sub(1 + random(200));
-                keys.get(lately).map(|key| (lately, key.secret.clone(), key.revocation))
+                let recent = keys.len().saturating_sub(1 + random(200));
+                keys.get(recent).map(|key| (recent, key.secret.clone(), key.revocation))
             };
             let Some((index, secret, before)) = chosen else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             };
-            let asked = Instant::now();
+            let started = Instant::now();
             let url = format!("{}{VERIFY}", self.url());
-            let answer = self.post(&client, &self.gateway, url, json!({ "key": secret })).await;
-            let Some((200, answer)) = answer else { continue };
+            let response = self.post(&client, &self.gateway, url, json!({ "key": secret })).await;
+            let Some((200, response)) = response else { continue };
             self.verified.fetch_add(1, Ordering::Relaxed);
-            self.slowest_verify.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
-            match (answer["code"].as_str().unwrap(), before) {
-                ("VALID", Revocation::Answered(answered)) => {
-                    let late = asked.saturating_duration_since(answered);
-                    self.late.fetch_max(late.as_micros() as u64, Ordering::SeqCst);
+            self.slowest_verify.fetch_max(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+            match (response["code"].as_str().unwrap(), before) {
+                ("VALID", Revocation::Acknowledged(acknowledged)) => {
+                    let lag_micros = started.saturating_duration_since(acknowledged);
+                    self.lag_micros.fetch_max(lag_micros.as_micros() as u64, Ordering::SeqCst);
                 }
                 ("VALID", _) => {}
                 ("REVOKED", _) => {
@@ -140,12 +140,12 @@ impl Load {
         }
     }
 
-    pub fn longest_late(&self) -> Duration {
-        Duration::from_micros(self.late.load(Ordering::SeqCst))
+    pub fn longest_lag(&self) -> Duration {
+        Duration::from_micros(self.lag_micros.load(Ordering::SeqCst))
     }
 
     /// Nothing that was answered is lost, and the audit tells of each change and of no other.
-    pub fn is_in_the_database(&self, site: &Site) {
+    pub fn assert_matches_database(&self, site: &Site) {
         let rows = site.query(
             "SELECT id || ' ' || (revoked_at IS NOT NULL)::text || ' ' || \
              (SELECT count(*) FROM audit_events e WHERE e.key_id = k.id AND action = 'created') || ' ' || \
@@ -157,13 +157,13 @@ impl Load {
             .map(|(id, rest)| (id, rest.split(' ').collect()))
             .collect();
         for (id, row) in &stored {
-            let told = if row[0] == "true" { "1" } else { "0" };
-            assert_eq!((row[1], row[2]), ("1", told), "the audit of {id}");
+            let expected = if row[0] == "true" { "1" } else { "0" };
+            assert_eq!((row[1], row[2]), ("1", expected), "the audit of {id}");
         }
         for key in self.keys.lock().unwrap().iter() {
             let row = stored.get(&*key.id).unwrap_or_else(|| panic!("{} is lost", key.id));
             match key.revocation {
-                Revocation::Answered(_) => assert_eq!(row[0], "true", "the revocation of {} is lost", key.id),
+                Revocation::Acknowledged(_) => assert_eq!(row[0], "true", "the revocation of {} is lost", key.id),
                 Revocation::None => assert_eq!(row[0], "false", "{}", key.id),
                 Revocation::InDoubt => {}
             }

@@ -15,6 +15,6 @@ mod site;
 #[path = "../support/mod.rs"]
 mod support;
 
-fn size(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).map_or(usual, |size| size.parse().unwrap())
+fn setting(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |setting| setting.parse().unwrap())
 }

@@ -8,15 +8,15 @@ use serde_json::json;
 
 use crate::history::{Load, random};
 use crate::proxy::{Proxy, Wire};
+use crate::setting;
 use crate::site::{LISTENING, Site, tokens};
-use crate::size;
 use crate::support::postgres::Postgres;
 use crate::support::{Server, eventually};
 
 /// Never later than this is a revoked key accepted, while the store can be asked.
-const ALWAYS: Duration = Duration::from_secs(5);
+const MAX_LAG: Duration = Duration::from_secs(5);
 
-struct Scene {
+struct Fixture {
     site: Site,
     proxy: Proxy,
     servers: Vec<Server>,
@@ -24,7 +24,7 @@ struct Scene {
     alice: String,
 }
 
-impl Scene {
+impl Fixture {
     /// One of the replicas reaches PostgreSQL by a wire that can be cut, the others as it is.
     async fn new() -> Self {
         Self::on(Site::alone()).await
@@ -41,19 +41,19 @@ impl Scene {
 
     /// Loads the replicas until so many revocations were answered, with `fault` again and again, and then holds what was
     /// answered against what is.
-    async fn endures(&self, name: &str, bound: Duration, fault: impl AsyncFn()) {
-        let enough = size("CHAOS_REVOCATIONS", 100);
+    async fn assert_revocations_hold(&self, name: &str, max_lag: Duration, fault: impl AsyncFn()) {
+        let target = setting("CHAOS_REVOCATIONS", 100);
         let load = Load::on(&self.servers, self.gateway.clone(), self.alice.clone());
         let clients = load.start(4, 6);
-        let deadline = Instant::now() + Duration::from_secs(60 + enough);
-        while load.revoked.load(Ordering::SeqCst) < enough {
+        let deadline = Instant::now() + Duration::from_secs(60 + target);
+        while load.revoked.load(Ordering::SeqCst) < target {
             assert!(Instant::now() < deadline, "{name}: {} revocations", load.revoked.load(Ordering::SeqCst));
             fault().await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.all_work_again().await;
+        self.assert_all_recover().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        load.end();
+        load.stop();
         for client in clients {
             client.await.unwrap();
         }
@@ -62,115 +62,116 @@ impl Scene {
             load.revoked.load(Ordering::SeqCst),
             load.verified.load(Ordering::SeqCst),
             load.unavailable.load(Ordering::SeqCst),
-            load.longest_late(),
+            load.longest_lag(),
             Duration::from_micros(load.slowest_verify.load(Ordering::SeqCst)),
         );
-        assert!(load.longest_late() < bound, "{name}: {:?}", load.longest_late());
-        load.is_in_the_database(&self.site);
+        assert!(load.longest_lag() < max_lag, "{name}: {:?}", load.longest_lag());
+        load.assert_matches_database(&self.site);
         for server in &self.servers {
             assert!(!server.log().contains("ERROR"), "{name}: {}", server.log());
         }
     }
 
-    async fn all_work_again(&self) {
+    async fn assert_all_recover(&self) {
         for server in &self.servers {
-            let made = async || (server.create(&self.alice, json!({ "name": "y" })).await.status == 201).then_some(());
-            eventually(Duration::from_secs(15), "a create", made).await;
+            let created =
+                async || (server.create(&self.alice, json!({ "name": "y" })).await.status == 201).then_some(());
+            eventually(Duration::from_secs(15), "a create", created).await;
         }
     }
 }
 
-async fn for_millis(millis: usize) {
+async fn sleep_millis(millis: usize) {
     tokio::time::sleep(Duration::from_millis(millis as u64)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_without_faults() {
-    Scene::new().await.endures("normal", ALWAYS, async || {}).await;
+    Fixture::new().await.assert_revocations_hold("normal", MAX_LAG, async || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_listeners_are_killed() {
-    let scene = Scene::new().await;
-    scene.endures("listener killed", ALWAYS, async || scene.site.terminate(LISTENING)).await;
+    let fixture = Fixture::new().await;
+    fixture.assert_revocations_hold("listener killed", MAX_LAG, async || fixture.site.terminate(LISTENING)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_notifications_are_lost() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let fault = async || {
-        scene.proxy.set(Wire::Deaf);
-        for_millis(random(8000)).await;
-        scene.proxy.set(Wire::Passes);
-        for_millis(random(1000)).await;
+        fixture.proxy.set(Wire::Deaf);
+        sleep_millis(random(8000)).await;
+        fixture.proxy.set(Wire::Passes);
+        sleep_millis(random(1000)).await;
     };
-    scene.endures("notifications lost", ALWAYS, fault).await;
+    fixture.assert_revocations_hold("notifications lost", MAX_LAG, fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_one_replica_is_isolated() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let fault = async || {
-        scene.proxy.set(Wire::SwallowsAll);
-        for_millis(random(12_000)).await;
-        scene.proxy.set(Wire::Passes);
-        for_millis(random(1000)).await;
+        fixture.proxy.set(Wire::SwallowsAll);
+        sleep_millis(random(12_000)).await;
+        fixture.proxy.set(Wire::Passes);
+        sleep_millis(random(1000)).await;
     };
     // Of memory, as long as it may stand in; and of an answer that was on its way.
-    scene.endures("one replica cut off", ALWAYS + Duration::from_millis(500), fault).await;
+    fixture.assert_revocations_hold("one replica cut off", MAX_LAG + Duration::from_millis(500), fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_postgresql_is_frozen() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let fault = async || {
-        scene.site.postgres.freeze(true);
-        for_millis(random(6000)).await;
-        scene.site.postgres.freeze(false);
-        for_millis(random(2000)).await;
+        fixture.site.postgres.freeze(true);
+        sleep_millis(random(6000)).await;
+        fixture.site.postgres.freeze(false);
+        sleep_millis(random(2000)).await;
     };
-    scene.endures("SIGSTOP", ALWAYS, fault).await;
+    fixture.assert_revocations_hold("SIGSTOP", MAX_LAG, fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_postgresql_crashes() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let fault = async || {
-        for_millis(random(2000)).await;
-        scene.site.postgres.stop_immediately();
-        for_millis(random(3000)).await;
-        scene.site.postgres.start_again();
+        sleep_millis(random(2000)).await;
+        fixture.site.postgres.stop_immediately();
+        sleep_millis(random(3000)).await;
+        fixture.site.postgres.start_again();
     };
-    scene.endures("stop -m immediate", ALWAYS, fault).await;
+    fixture.assert_revocations_hold("stop -m immediate", MAX_LAG, fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_connections_are_terminated() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let fault = async || {
-        scene.site.terminate("true");
-        for_millis(random(1000)).await;
+        fixture.site.terminate("true");
+        sleep_millis(random(1000)).await;
     };
-    scene.endures("connections cut", ALWAYS, fault).await;
+    fixture.assert_revocations_hold("connections cut", MAX_LAG, fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_connections_are_exhausted() {
-    let scene = Scene::on(Site::at(Postgres::start(&["max_connections=40"]))).await;
+    let fixture = Fixture::on(Site::at(Postgres::start(&["max_connections=40"]))).await;
     // Whoever comes first cuts mintkey's connections, so that they are free to be taken.
     let cut_and_sleep = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mintkey'; \
                          SELECT pg_sleep(4)";
     let sleep = || {
-        let mut sleeper = scene.site.postgres.psql("postgres", cut_and_sleep);
+        let mut sleeper = fixture.site.postgres.psql("postgres", cut_and_sleep);
         sleeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let fault = async || {
         let sleepers: Vec<_> = (0..60).map(|_| sleep()).collect();
-        for_millis(5000).await;
+        sleep_millis(5000).await;
         for mut sleeper in sleepers {
             sleeper.wait().unwrap();
         }
-        for_millis(random(1000)).await;
+        sleep_millis(random(1000)).await;
     };
-    scene.endures("no connection left", ALWAYS, fault).await;
+    fixture.assert_revocations_hold("no connection left", MAX_LAG, fault).await;
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::support::{KEYS, Server};
 use crate::tools::{project, python, script, succeed, system};
 
-fn assert_is_the_new_key(answer: &str) {
-    let body: Value = serde_json::from_str(answer).unwrap();
+fn assert_new_key(response: &str) {
+    let body: Value = serde_json::from_str(response).unwrap();
     assert!(uuid::Uuid::parse_str(body["id"].as_str().unwrap()).is_ok(), "{body}");
     assert!(body["key"].as_str().unwrap().starts_with("mk_"), "{body}");
     assert_eq!(body["name"], "example");
@@ -16,21 +16,21 @@ fn assert_is_the_new_key(answer: &str) {
 #[test]
 fn curl_call_creates_key() {
     let server = Server::start();
-    let answer = succeed(
+    let response = succeed(
         system("curl")
             .args(["--silent", "--fail-with-body"])
             .args(["--request", "POST", "--url", &format!("{}{KEYS}", server.url)])
             .args(["--header", &format!("Authorization: Bearer {}", server.token("alice"))])
             .args(["--header", "Content-Type: application/json", "--data", r#"{ "name": "example" }"#]),
     );
-    assert_is_the_new_key(&answer);
+    assert_new_key(&response);
 }
 
 #[test]
 fn javascript_call_creates_key() {
     let server = Server::start();
-    let answer = succeed(script("contract_fetch.mjs").args([&server.url, &server.token("alice")]));
-    assert_is_the_new_key(&answer);
+    let response = succeed(script("contract_fetch.mjs").args([&server.url, &server.token("alice")]));
+    assert_new_key(&response);
 }
 
 #[test]
@@ -47,11 +47,11 @@ fn generated_python_client_creates_key_and_reads_problems() {
             .arg(&config)
             .current_dir(directory.path()),
     );
-    let answer = succeed(
+    let response = succeed(
         python("python")
             .arg(project().join("tests/e2e/contract_generated.py"))
             .args([format!("{}/api", server.url), server.token("alice")])
             .env("PYTHONPATH", directory.path()),
     );
-    assert_is_the_new_key(&answer);
+    assert_new_key(&response);
 }

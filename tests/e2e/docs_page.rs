@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::provider::{AUDIENCE, Provider};
-use crate::support::{Answer, Server};
-use crate::tools::{installed, leftovers, script, succeed};
+use crate::support::{Response, Server};
+use crate::tools::{artifacts, installed, script, succeed};
 
 #[tokio::test]
 async fn docs_page_creates_key_under_its_policy() {
@@ -14,7 +14,7 @@ async fn docs_page_creates_key_under_its_policy() {
         script("docs_page.mjs")
             .arg(installed("chromium"))
             .args([&server.url, &server.token("alice"), "made on the page"])
-            .arg(leftovers().join("docs_page.png")),
+            .arg(artifacts().join("docs_page.png")),
     );
 
     let rows = server.rows("SELECT name, owner_subject FROM api_keys").await;
@@ -30,12 +30,12 @@ async fn docs_page_signs_in_with_issuer() {
     let options = format!(",client-id=docs,client-scopes=openid projects:read,client-query={query}");
     let server = provider.server(&options);
     provider.act("redirect", json!({ "uri": format!("{}/docs/signed-in", server.url) })).await;
-    server.log_line(&["fetched the issuer's keys"]);
+    server.wait_for_log(&["fetched the issuer's keys"]);
     succeed(
         script("docs_page.mjs")
             .arg(installed("chromium"))
             .args([&server.url, "alice", "made after a login"])
-            .arg(leftovers().join("docs_login.png"))
+            .arg(artifacts().join("docs_login.png"))
             .arg(&provider.issuer),
     );
     let rows = server.rows("SELECT name, owner_subject, owner_issuer FROM api_keys").await;
@@ -48,20 +48,20 @@ async fn docs_page_signs_in_with_issuer() {
 async fn docs_page_without_client_names_no_issuer() {
     let provider = Provider::start();
     let server = provider.server("");
-    server.log_line(&["fetched the issuer's keys"]);
-    let document = Answer::of(server.request(Method::GET, "/openapi.json", "")).await;
+    server.wait_for_log(&["fetched the issuer's keys"]);
+    let document = Response::to(server.request(Method::GET, "/openapi.json", "")).await;
     assert!(document.body["components"]["securitySchemes"].get("login").is_none());
     for path in ["/docs", "/docs/start.js", "/openapi.json"] {
-        let answer = Answer::of(server.request(Method::GET, path, "")).await;
-        let policy = answer.header("content-security-policy").unwrap();
-        assert!(!answer.text.contains(&provider.issuer) && !policy.contains(&provider.issuer), "{path}");
+        let response = Response::to(server.request(Method::GET, path, "")).await;
+        let policy = response.header("content-security-policy").unwrap();
+        assert!(!response.text.contains(&provider.issuer) && !policy.contains(&provider.issuer), "{path}");
     }
 }
 
 #[tokio::test]
 async fn docs_page_policy_forbids_inline_scripts() {
     let server = Server::start();
-    let page = Answer::of(server.request(Method::GET, "/docs", "")).await;
+    let page = Response::to(server.request(Method::GET, "/docs", "")).await;
     let policy = page.header("content-security-policy").unwrap();
     let scripts = policy.split(';').map(str::trim).find(|directive| directive.starts_with("script-src ")).unwrap();
     assert!(!scripts.contains("'unsafe-inline'") && !scripts.contains("'unsafe-eval'"), "{policy}");

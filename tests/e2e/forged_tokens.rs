@@ -9,22 +9,22 @@ use crate::forgery::{Forgeries, Trap, encode, head, hs, parts, text, unused_bits
 use crate::provider::{AUDIENCE, Provider, header};
 use crate::support::Server;
 
-async fn setting() -> (Provider, Server, String) {
+async fn setup() -> (Provider, Server, String) {
     let provider = Provider::start();
     let server = provider.server(",scopes=realm_access.roles");
-    let good = provider.sign(&header(), &provider.claims(|_| ())).await;
-    assert_eq!(server.create(&good, json!({ "name": "x" })).await.status, 201, "{}", server.log());
-    (provider, server, good)
+    let valid = provider.sign(&header(), &provider.claims(|_| ())).await;
+    assert_eq!(server.create(&valid, json!({ "name": "x" })).await.status, 201, "{}", server.log());
+    (provider, server, valid)
 }
 
 #[tokio::test]
 async fn token_signed_by_other_algorithm_or_key_is_rejected() {
-    let (provider, server, good) = setting().await;
-    let trap = Trap::set();
+    let (provider, server, valid) = setup().await;
+    let trap = Trap::start();
     let mut forged = Forgeries::against(&provider);
     let claims = provider.claims(|_| ());
-    let [_, payload, signature] = parts(&good);
-    let kid = head(&good)["kid"].clone();
+    let [_, payload, signature] = parts(&valid);
+    let kid = head(&valid)["kid"].clone();
 
     for none in ["none", "None", "NONE", "nOnE", ""] {
         let header = encode(&json!({ "typ": "at+jwt", "alg": none, "kid": kid }));
@@ -89,15 +89,15 @@ async fn token_signed_by_other_algorithm_or_key_is_rejected() {
     forged.add("ES256 with a signature of zeros", format!("{zero}.{payload}.{}", URL_SAFE_NO_PAD.encode([0; 64])));
 
     assert!(forged.count() >= 60, "{}", forged.count());
-    forged.are_refused(&server).await;
+    forged.assert_rejected(&server).await;
     assert_eq!(provider.fetches().await, 1, "the one at the start");
-    assert_eq!(trap.visits(), 0);
-    assert_eq!(server.create(&good, json!({ "name": "x" })).await.status, 201);
+    assert_eq!(trap.connections(), 0);
+    assert_eq!(server.create(&valid, json!({ "name": "x" })).await.status, 201);
 }
 
 #[tokio::test]
 async fn token_with_wrong_claims_is_rejected_though_signed() {
-    let (provider, server, _) = setting().await;
+    let (provider, server, _) = setup().await;
     let mut forged = Forgeries::against(&provider);
     let now = provider.claims(|_| ())["iat"].as_i64().unwrap();
     let issuer = provider.issuer.as_str();
@@ -181,13 +181,13 @@ async fn token_with_wrong_claims_is_rejected_though_signed() {
     }
     let nested = format!(r#""x":{}{},"sub":"#, "[".repeat(200), "]".repeat(200));
     forged.text("200 arrays in each other", r#""sub":"#, &nested).await;
-    forged.are_refused(&server).await;
+    forged.assert_rejected(&server).await;
     assert_eq!(provider.fetches().await, 1, "the one at the start");
 }
 
 #[tokio::test]
 async fn token_of_other_kind_is_rejected_though_signed() {
-    let (provider, server, good) = setting().await;
+    let (provider, server, valid) = setup().await;
     let mut forged = Forgeries::against(&provider);
     for typ in [
         json!("JWT"),
@@ -220,34 +220,34 @@ async fn token_of_other_kind_is_rejected_though_signed() {
         ("a header that is a list", format!("[{written}]"), claims.clone()),
         ("claims that are a list", written.clone(), format!("[{claims}]")),
         ("no claims", written.clone(), String::new()),
-        ("a token in a token", written.replacen('{', r#"{"cty":"JWT","#, 1), good.clone()),
+        ("a token in a token", written.replacen('{', r#"{"cty":"JWT","#, 1), valid.clone()),
     ] {
         forged.add(what, provider.sign_text("RS256", &header, &claims).await);
     }
 
-    let [head, payload, signature] = parts(&good);
+    let [head, payload, signature] = parts(&valid);
     let other = provider.sign(&header(), &provider.claims(|claims| claims["sub"] = json!("bob"))).await;
     let [_, others, _] = parts(&other);
     for (what, token) in [
         ("another's claims", format!("{head}.{others}.{signature}")),
         ("no signature", format!("{head}.{payload}.")),
         ("two parts", format!("{head}.{payload}")),
-        ("four parts", format!("{good}.{signature}")),
-        ("five parts", format!("{good}.{signature}.{signature}")),
-        ("a dot before", format!(".{good}")),
-        ("a dot after", format!("{good}.")),
-        ("half the signature", good[..good.len() - signature.len() / 2].to_owned()),
-        ("a signature without its last character", good[..good.len() - 1].to_owned()),
-        ("half the token", good[..good.len() / 2].to_owned()),
-        ("padding", format!("{good}==")),
+        ("four parts", format!("{valid}.{signature}")),
+        ("five parts", format!("{valid}.{signature}.{signature}")),
+        ("a dot before", format!(".{valid}")),
+        ("a dot after", format!("{valid}.")),
+        ("half the signature", valid[..valid.len() - signature.len() / 2].to_owned()),
+        ("a signature without its last character", valid[..valid.len() - 1].to_owned()),
+        ("half the token", valid[..valid.len() / 2].to_owned()),
+        ("padding", format!("{valid}==")),
         ("a space within", format!("{head}. {payload}.{signature}")),
-        ("percent signs", good.replace('.', "%2E")),
-        ("17 KiB", format!("{good}{}", "A".repeat(17 * 1024))),
-        ("unused bits of the last character", unused_bits(&good)),
+        ("percent signs", valid.replace('.', "%2E")),
+        ("17 KiB", format!("{valid}{}", "A".repeat(17 * 1024))),
+        ("unused bits of the last character", unused_bits(&valid)),
     ] {
         forged.add(what, token);
     }
-    forged.are_refused(&server).await;
+    forged.assert_rejected(&server).await;
     assert_eq!(provider.fetches().await, 1, "the one at the start");
 }
 
@@ -289,14 +289,14 @@ async fn token_without_typ_is_checked_by_its_claims() {
         let token = provider.sign(&with_typ(json!(typ)), &provider.claims(|_| ())).await;
         forged.add(format!("typ: {typ}"), token);
     }
-    forged.are_refused(&server).await;
+    forged.assert_rejected(&server).await;
 }
 
 /// A `kid` is compared and nothing else, whatever it looks like.
 #[tokio::test]
 async fn token_kid_is_never_used_as_path_query_or_url() {
-    let (provider, server, _) = setting().await;
-    let trap = Trap::set();
+    let (provider, server, _) = setup().await;
+    let trap = Trap::start();
     let mut forged = Forgeries::against(&provider);
     for kid in [
         "../../../../dev/null",
@@ -317,7 +317,7 @@ async fn token_kid_is_never_used_as_path_query_or_url() {
         let header = json!({ "typ": "at+jwt", "alg": "HS256", "kid": kid });
         forged.add(format!("HS256, kid: {kid}"), hs(&header, &provider.claims(|_| ()), hmac::HMAC_SHA256, b""));
     }
-    forged.are_refused(&server).await;
+    forged.assert_rejected(&server).await;
     assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
-    assert_eq!(trap.visits(), 0);
+    assert_eq!(trap.connections(), 0);
 }

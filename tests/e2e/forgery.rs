@@ -15,25 +15,25 @@ use crate::support::Server;
 /// A place on the network that counts who comes.
 pub struct Trap {
     pub url: String,
-    visits: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Trap {
-    pub fn set() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let visits = Arc::new(AtomicUsize::new(0));
-        let counted = visits.clone();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
         std::thread::spawn(move || {
             for _ in listener.incoming() {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
         });
-        Self { url, visits }
+        Self { url, connections }
     }
 
-    pub fn visits(&self) -> usize {
-        self.visits.load(Ordering::SeqCst)
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -85,13 +85,13 @@ impl<'p> Forgeries<'p> {
     }
 
     /// Every one is answered with 401 and changes nothing.
-    pub async fn are_refused(self, server: &Server) {
+    pub async fn assert_rejected(self, server: &Server) {
         let before = server.dump().await;
         for (what, token) in &self.all {
-            let answer = server.create(token, json!({ "name": "forged" })).await;
-            assert_eq!(answer.status, 401, "{what}: {}", answer.text);
-            answer.problem(401);
-            assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#), "{what}");
+            let response = server.create(token, json!({ "name": "forged" })).await;
+            assert_eq!(response.status, 401, "{what}: {}", response.text);
+            response.assert_problem(401);
+            assert_eq!(response.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#), "{what}");
         }
         assert_eq!(server.dump().await, before);
     }

@@ -6,25 +6,25 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::provider::{Provider, header};
-use crate::support::doctor::{is_content, outcome, says};
-use crate::support::{Answer, KEYS, Server, client, eventually, mintkey, secret};
+use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
+use crate::support::{KEYS, Response, Server, client, eventually, mintkey, secret};
 use crate::tools::{succeed, system};
 
-async fn create(server: &Server, token: &str) -> Answer {
+async fn create(server: &Server, token: &str) -> Response {
     server.create(token, json!({ "name": "x" })).await
 }
 
-async fn is_accepted(server: &Server, token: &str) {
-    let answer = create(server, token).await;
-    assert_eq!(answer.status, 201, "{}\n{}", answer.text, server.log());
+async fn assert_accepted(server: &Server, token: &str) {
+    let response = create(server, token).await;
+    assert_eq!(response.status, 201, "{}\n{}", response.text, server.log());
 }
 
 /// A token that nobody can judge now: the answer blames the issuer, not the token.
-async fn is_undecided(server: &Server, token: &str) {
-    let answer = create(server, token).await;
-    assert!(answer.problem(503).contains("issuer"), "{}", answer.text);
-    assert_eq!(answer.header("retry-after"), Some("30"));
-    assert_eq!(answer.header("www-authenticate"), None);
+async fn assert_undecided(server: &Server, token: &str) {
+    let response = create(server, token).await;
+    assert!(response.assert_problem(503).contains("issuer"), "{}", response.text);
+    assert_eq!(response.header("retry-after"), Some("30"));
+    assert_eq!(response.header("www-authenticate"), None);
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn issuer_tokens_create_keys_of_their_subject() {
     let provider = Provider::start();
     let server = provider.server(",organization=acme.org");
     for client in ["RS256", "ES256", "PS256", "EdDSA"] {
-        is_accepted(&server, &provider.token(client).await).await;
+        assert_accepted(&server, &provider.token(client).await).await;
     }
     let rows = server.rows("SELECT owner_issuer, owner_subject, owner_organization FROM api_keys ORDER BY id").await;
     let column = |name: &str| rows.iter().map(|row| row.try_get("", name).unwrap()).collect::<Vec<String>>();
@@ -48,7 +48,7 @@ async fn issuer_scopes_come_from_configured_claim() {
     let grants = async |options: &str, change: fn(&mut Value)| {
         let server = provider.server(options);
         let token = provider.sign(&header(), &provider.claims(change)).await;
-        is_accepted(&server, &token).await;
+        assert_accepted(&server, &token).await;
         server.verify(&token, json!({ "key": "mk_x" })).await.status
     };
     for (options, change) in [
@@ -78,16 +78,16 @@ async fn issuer_key_rotation_rejects_no_request() {
     let provider = Provider::start();
     let server = provider.server("");
     let old = provider.token("RS256").await;
-    is_accepted(&server, &old).await;
+    assert_accepted(&server, &old).await;
     let requests = async {
         for _ in 0..100 {
-            is_accepted(&server, &old).await;
+            assert_accepted(&server, &old).await;
         }
     };
     let rotation = async {
         provider.act("rotate", json!({ "how": "add" })).await;
-        is_accepted(&server, &provider.token("RS256").await).await;
-        is_accepted(&server, &provider.token("ES256").await).await;
+        assert_accepted(&server, &provider.token("RS256").await).await;
+        assert_accepted(&server, &provider.token("ES256").await).await;
     };
     tokio::join!(requests, rotation);
     assert_eq!(provider.fetches().await, 2, "one at the start, one for the first new key");
@@ -98,10 +98,10 @@ async fn issuer_key_removal_rejects_tokens_accepted_before() {
     let provider = Provider::start();
     let server = provider.server("");
     let old = provider.token("RS256").await;
-    is_accepted(&server, &old).await;
+    assert_accepted(&server, &old).await;
     provider.act("rotate", json!({ "how": "replace" })).await;
-    is_accepted(&server, &provider.token("RS256").await).await;
-    create(&server, &old).await.problem(401);
+    assert_accepted(&server, &provider.token("RS256").await).await;
+    create(&server, &old).await.assert_problem(401);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn issuer_is_fetched_once_for_ten_thousand_unknown_kids() {
     let provider = Provider::start();
     let server = provider.server("");
     let good = provider.token("RS256").await;
-    is_accepted(&server, &good).await;
+    assert_accepted(&server, &good).await;
     let token = provider.sign(&header(), &provider.claims(|_| ())).await;
     let (_, rest) = token.split_once('.').unwrap();
     let client = client();
@@ -118,14 +118,14 @@ async fn issuer_is_fetched_once_for_ten_thousand_unknown_kids() {
         for kid in (first..10_000).step_by(32) {
             let header = format!(r#"{{"typ":"at+jwt","alg":"RS256","kid":"{kid}"}}"#);
             let token = format!("{}.{rest}", base64url(header.as_bytes()));
-            let answer = client.get(format!("{}{KEYS}", server.url)).bearer_auth(token).send().await.unwrap();
-            assert_eq!(answer.status(), 401);
+            let response = client.get(format!("{}{KEYS}", server.url)).bearer_auth(token).send().await.unwrap();
+            assert_eq!(response.status(), 401);
         }
     };
     futures_util::future::join_all((0..32).map(send)).await;
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
-    is_accepted(&server, &good).await;
+    assert_accepted(&server, &good).await;
 }
 
 #[tokio::test]
@@ -139,9 +139,9 @@ async fn issuer_without_keys_is_fetched_no_more_often() {
         )
         .await;
     let server = provider.server("");
-    server.log_line(&["fetched the issuer's keys", "keys=0"]);
+    server.wait_for_log(&["fetched the issuer's keys", "keys=0"]);
     for _ in 0..50 {
-        create(&server, &good).await.problem(401);
+        create(&server, &good).await.assert_problem(401);
     }
     assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
 }
@@ -157,10 +157,10 @@ async fn issuer_down_at_start_is_reported_and_recovers() {
     let token = provider.token("RS256").await;
     provider.act("break", json!({ "how": { "status": 500 } })).await;
     let server = provider.server("");
-    server.log_line(&["WARN", "could not be fetched", "answered with 503", &provider.issuer, "500"]);
-    is_undecided(&server, &token).await;
-    assert!(server.get("/readyz", "").await.problem(503).contains(&provider.issuer));
-    create(&server, "garbage.garbage.garbage").await.problem(401);
+    server.wait_for_log(&["WARN", "could not be fetched", "answered with 503", &provider.issuer, "500"]);
+    assert_undecided(&server, &token).await;
+    assert!(server.get("/readyz", "").await.assert_problem(503).contains(&provider.issuer));
+    create(&server, "garbage.garbage.garbage").await.assert_problem(401);
     assert_eq!(server.counts().await, [0, 0, 0]);
 
     provider.act("break", Value::Null).await;
@@ -174,11 +174,11 @@ async fn issuer_down_at_start_is_reported_and_recovers() {
 #[tokio::test]
 async fn doctor_reports_what_is_wrong_with_issuer() {
     let provider = Provider::start();
-    let ask = || {
+    let run = || {
         let mut command = doctor();
-        outcome(command.args(["--issuer", &provider.line("")]))
+        run_doctor(command.args(["--issuer", &provider.line("")]))
     };
-    is_content(&ask(), "issuers", &["those given have keys: 1"]);
+    assert_passes(&run(), "issuers", &["those given have keys: 1"]);
     let other = json!({ "issuer": "https://other.example", "jwks_uri": "https://a/" }).to_string();
     for (how, words) in [
         (json!({ "status": 500 }), "answered 500"),
@@ -187,9 +187,9 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
         (json!("hang"), "took over 5 s"),
     ] {
         provider.act("break", json!({ "how": how })).await;
-        let asked = Instant::now();
-        says(&ask(), "issuers", &[&provider.issuer, words, "--issuer"]);
-        assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+        let started = Instant::now();
+        assert_fails(&run(), "issuers", &[&provider.issuer, words, "--issuer"]);
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
 }
 
@@ -206,22 +206,22 @@ async fn issuer_outage_affects_only_tokens_with_unknown_kids() {
     let provider = Provider::start();
     let server = provider.server("");
     let [first, second] = [provider.token("RS256").await, provider.token("RS256").await];
-    let key = server.key(&first, json!({ "name": "x", "scopes": ["projects:read"] })).await;
-    let gateway = server.key(&first, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    let key = server.create_key(&first, json!({ "name": "x", "scopes": ["projects:read"] })).await;
+    let gateway = server.create_key(&first, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
     provider.act("rotate", json!({ "how": "add" })).await;
     let new = provider.token("RS256").await;
 
     provider.act("break", json!({ "how": { "status": 503 } })).await;
     for _ in 0..5 {
-        is_undecided(&server, &new).await;
+        assert_undecided(&server, &new).await;
     }
     assert_eq!(provider.fetches().await, 2, "one at the start, one that failed");
-    is_accepted(&server, &first).await;
-    is_accepted(&server, &second).await;
-    assert_eq!(server.code(secret(&gateway), secret(&key)).await, "VALID");
+    assert_accepted(&server, &first).await;
+    assert_accepted(&server, &second).await;
+    assert_eq!(server.verify_code(secret(&gateway), secret(&key)).await, "VALID");
     // What no key could make good needs no provider to be refused.
     let expired = provider.sign(&header(), &provider.claims(|claims| claims["exp"] = json!(1))).await;
-    create(&server, &expired).await.problem(401);
+    create(&server, &expired).await.assert_problem(401);
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
     let location = format!("{}/.well-known/openid-configuration", elsewhere.issuer);
     let big = format!("{{\"issuer\":\"{}\"{}", provider.issuer, " ".repeat(1 << 20));
     let keys = vec![json!({}); 101];
-    for (how, said) in [
+    for (how, expected) in [
         (json!({ "status": 302, "headers": { "location": location } }), "302"),
         (json!({ "status": 200, "body": big }), "1 MiB"),
         (json!({ "status": 200, "body": "<html>" }), "RFC 8414"),
@@ -255,9 +255,9 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
         provider.act("break", json!({ "how": how })).await;
         let server = provider.server("");
         let started = Instant::now();
-        is_undecided(&server, &token).await;
-        assert!(started.elapsed() < Duration::from_secs(7), "{said}: {:?}", started.elapsed());
-        server.log_line(&["could not be fetched", said]);
+        assert_undecided(&server, &token).await;
+        assert!(started.elapsed() < Duration::from_secs(7), "{expected}: {:?}", started.elapsed());
+        server.wait_for_log(&["could not be fetched", expected]);
     }
     assert_eq!(elsewhere.act("requests", Value::Null).await, json!([]));
 }
@@ -277,17 +277,17 @@ async fn issuer_with_untrusted_certificate_is_refused() {
         let mut command = mintkey();
         command.args(["serve", "--listen", "127.0.0.1:0", "--issuer", &provider.line(""), "--data-dir"]).arg(&data);
         command.envs(certificates.map(|path| ("SSL_CERT_FILE", path)));
-        Server::of(&mut command, &data)
+        Server::spawn(&mut command, &data)
     };
-    is_accepted(&serve("trusting", Some(pem_text)), &token).await;
+    assert_accepted(&serve("trusting", Some(pem_text)), &token).await;
     let wary = serve("wary", None);
-    is_undecided(&wary, &token).await;
-    wary.log_line(&["could not be fetched", "certificate"]);
+    assert_undecided(&wary, &token).await;
+    wary.wait_for_log(&["could not be fetched", "certificate"]);
 
     let line = provider.line("");
-    says(&outcome(doctor().args(["--issuer", &line])), "issuers", &["certificate", "SSL_CERT_FILE"]);
-    let told = outcome(doctor().args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
-    is_content(&told, "issuers", &["have keys"]);
+    assert_fails(&run_doctor(doctor().args(["--issuer", &line])), "issuers", &["certificate", "SSL_CERT_FILE"]);
+    let report = run_doctor(doctor().args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
+    assert_passes(&report, "issuers", &["have keys"]);
 }
 
 #[tokio::test]
@@ -299,13 +299,13 @@ async fn issuer_keys_can_come_from_a_file() {
     std::fs::write(&file, jwks).unwrap();
     let server = provider.server(&format!(",jwks-file={}", file.display()));
     let fetches = provider.fetches().await;
-    is_accepted(&server, &provider.token("ES256").await).await;
+    assert_accepted(&server, &provider.token("ES256").await).await;
 
     provider.act("rotate", json!({ "how": "add" })).await;
     let new = provider.token("ES256").await;
     let jwks = reqwest::get(format!("{}/jwks", provider.issuer)).await.unwrap().text().await.unwrap();
     std::fs::write(&file, jwks).unwrap();
-    is_accepted(&server, &new).await;
+    assert_accepted(&server, &new).await;
     assert_eq!(provider.fetches().await, fetches + 1, "only this test fetched");
 }
 
@@ -314,13 +314,13 @@ async fn built_in_issuer_is_off_unless_enabled() {
     let provider = Provider::start();
     let server = provider.server("");
     let standalone = server.token("alice");
-    create(&server, &standalone).await.problem(401);
+    create(&server, &standalone).await.assert_problem(401);
     assert!(!server.log().contains("signing"), "{}", server.log());
 
-    let both = Server::at(&server.data, &["--issuer", &provider.line(""), "--standalone-issuer"]);
-    is_accepted(&both, &standalone).await;
-    is_accepted(&both, &provider.token("RS256").await).await;
-    let list = Answer::of(both.request(Method::GET, KEYS, &standalone)).await;
+    let both = Server::start_in(&server.data, &["--issuer", &provider.line(""), "--standalone-issuer"]);
+    assert_accepted(&both, &standalone).await;
+    assert_accepted(&both, &provider.token("RS256").await).await;
+    let list = Response::to(both.request(Method::GET, KEYS, &standalone)).await;
     assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "whoever has the same sub elsewhere is another owner");
 }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server, VERIFY, eventually, secret};
+use crate::support::{Response, Server, VERIFY, eventually, secret};
 use crate::tools::{Running, free_port, project, python, succeed, system};
 
-fn fed(command: &mut std::process::Command, input: &str) -> std::process::Output {
+fn run_with_input(command: &mut std::process::Command, input: &str) -> std::process::Output {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -20,33 +20,33 @@ fn fed(command: &mut std::process::Command, input: &str) -> std::process::Output
 }
 
 /// A server with every metric that it can have, a failed write of counts included.
-async fn used() -> (Server, String, Value) {
+async fn server_with_all_metrics() -> (Server, String, Value) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "A".repeat(43) });
     fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
     let issuer = format!("https://id.example.com,audience=x,jwks-file={}", file.display());
-    let server = Server::with(&["--issuer", &issuer, "--standalone-issuer"]);
-    server.log_line(&["fetched the issuer's keys"]);
+    let server = Server::start_with(&["--issuer", &issuer, "--standalone-issuer"]);
+    server.wait_for_log(&["fetched the issuer's keys"]);
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
-    let key = server.key(&server.token("alice"), json!({ "name": "x" })).await;
-    server.code(&gateway, secret(&key)).await;
-    server.get("/nowhere", "").await.problem(404);
+    let key = server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.verify_code(&gateway, secret(&key)).await;
+    server.get("/nowhere", "").await.assert_problem(404);
     (server, gateway, key)
 }
 
 #[tokio::test]
 async fn metrics_pass_promtool_and_reference_parser() {
-    let (server, ..) = used().await;
+    let (server, ..) = server_with_all_metrics().await;
     let plain = server.get("/metrics", "").await.text;
-    let checked = fed(system("promtool").args(["check", "metrics"]), &plain);
-    let said = [checked.stdout, checked.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-    assert!(checked.status.success() && said.is_empty(), "{said}\n{plain}");
+    let checked = run_with_input(system("promtool").args(["check", "metrics"]), &plain);
+    let report = [checked.stdout, checked.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(checked.status.success() && report.is_empty(), "{report}\n{plain}");
 
     let open = server.request(Method::GET, "/metrics", "").header("accept", "application/openmetrics-text");
     let parse = "import sys; from prometheus_client.openmetrics import parser\n\
                  print(sum(len(family.samples) for family in parser.text_string_to_metric_families(sys.stdin.read())))";
-    let parsed = fed(python("python").args(["-c", parse]), &Answer::of(open).await.text);
+    let parsed = run_with_input(python("python").args(["-c", parse]), &Response::to(open).await.text);
     assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
     let samples: usize = String::from_utf8(parsed.stdout).unwrap().trim().parse().unwrap();
     assert!((100..2000).contains(&samples), "{samples} series of a server without traffic");
@@ -54,7 +54,7 @@ async fn metrics_pass_promtool_and_reference_parser() {
 
 #[tokio::test]
 async fn dashboard_metrics_are_all_in_a_scrape() {
-    let (server, ..) = used().await;
+    let (server, ..) = server_with_all_metrics().await;
     let scrape = server.get("/metrics", "").await.text;
     let dashboard = fs::read_to_string(project().join("packaging/grafana-dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
@@ -92,8 +92,8 @@ async fn dashboard_metrics_are_all_in_a_scrape() {
 
 #[tokio::test]
 async fn prometheus_counts_every_request_under_load() {
-    const ASKED: usize = 3000;
-    let (server, gateway, key) = used().await;
+    const REQUESTS: usize = 3000;
+    let (server, gateway, key) = server_with_all_metrics().await;
     let directory = tempfile::tempdir().unwrap();
     let address = format!("127.0.0.1:{}", free_port());
     let target = server.url.trim_start_matches("http://");
@@ -114,22 +114,22 @@ async fn prometheus_counts_every_request_under_load() {
     let client = reqwest::Client::new();
     let value = async |query: &str| {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
-        let answer = client.get(format!("http://{address}/api/v1/query?{query}")).send().await.ok()?;
-        let answer: Value = answer.json().await.ok()?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
+        let response = client.get(format!("http://{address}/api/v1/query?{query}")).send().await.ok()?;
+        let response: Value = response.json().await.ok()?;
+        response["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
     };
     eventually(Duration::from_secs(20), "a first scrape", async || (value("up").await? == 1.0).then_some(())).await;
 
-    let ask = async || {
-        for _ in 0..ASKED / 30 {
+    let verify = async || {
+        for _ in 0..REQUESTS / 30 {
             let request = client.post(format!("{}{VERIFY}", server.url)).bearer_auth(&gateway);
-            let answer = request.json(&json!({ "key": secret(&key) })).send().await.unwrap();
-            assert_eq!(answer.status(), 200);
+            let response = request.json(&json!({ "key": secret(&key) })).send().await.unwrap();
+            assert_eq!(response.status(), 200);
         }
     };
-    futures_util::future::join_all((0..30).map(|_| ask())).await;
-    let counted = format!("mintkey_http_requests_total{{route=\"{VERIFY}\",status=\"200\"}} == {}", ASKED + 1);
+    futures_util::future::join_all((0..30).map(|_| verify())).await;
+    let counted = format!("mintkey_http_requests_total{{route=\"{VERIFY}\",status=\"200\"}} == {}", REQUESTS + 1);
     eventually(Duration::from_secs(10), &counted, async || value(&counted).await).await;
-    assert_eq!(value("mintkey_verifications_total{code=\"VALID\"}").await, Some(ASKED as f64 + 1.0));
+    assert_eq!(value("mintkey_verifications_total{code=\"VALID\"}").await, Some(REQUESTS as f64 + 1.0));
     assert_eq!(value("min_over_time(up[1m])").await, Some(1.0), "no scrape failed or took over 250 ms");
 }

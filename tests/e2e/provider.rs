@@ -9,7 +9,7 @@ use mintkey::domain::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::support::{Server, client};
-use crate::tools::{leftovers, script};
+use crate::tools::{artifacts, script};
 
 pub const AUDIENCE: &str = "https://mintkey.example.com/api";
 
@@ -33,7 +33,7 @@ impl Provider {
     }
 
     fn of(command: &mut Command) -> Self {
-        let log = File::options().create(true).append(true).open(leftovers().join("provider.log")).unwrap();
+        let log = File::options().create(true).append(true).open(artifacts().join("provider.log")).unwrap();
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
@@ -45,7 +45,7 @@ impl Provider {
 
     /// A server that trusts the provider, with more options.
     pub fn server(&self, options: &str) -> Server {
-        Server::with(&["--issuer", &self.line(options)])
+        Server::start_with(&["--issuer", &self.line(options)])
     }
 
     pub fn line(&self, options: &str) -> String {
@@ -64,8 +64,8 @@ impl Provider {
                 ("scope", "projects:read api-keys:verify"),
             ])
             .finish();
-        let answer: Value = request.body(form).send().await.unwrap().json().await.unwrap();
-        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+        let response: Value = request.body(form).send().await.unwrap().json().await.unwrap();
+        response["access_token"].as_str().unwrap_or_else(|| panic!("no token: {response}")).to_owned()
     }
 
     /// See `actions` in the script.

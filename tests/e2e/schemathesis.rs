@@ -4,7 +4,7 @@
 use std::env;
 
 use crate::support::Server;
-use crate::tools::{USUALLY, leftovers, python_for, succeed};
+use crate::tools::{DEFAULT_TIMEOUT, artifacts, python_for, succeed};
 
 #[tokio::test]
 async fn service_conforms_to_its_document() {
@@ -13,7 +13,7 @@ async fn service_conforms_to_its_document() {
     let wanted = env::var("FUZZ_EXAMPLES").ok();
     let (time, choice) = match &wanted {
         Some(examples) => ("4h", vec!["--max-examples", examples]),
-        None => (USUALLY, vec!["--max-examples", "100", "--generation-deterministic"]),
+        None => (DEFAULT_TIMEOUT, vec!["--max-examples", "100", "--generation-deterministic"]),
     };
     succeed(
         python_for(time, "schemathesis")
@@ -24,7 +24,7 @@ async fn service_conforms_to_its_document() {
             .args(["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--mode", "all"])
             .args(["--request-timeout", "10", "--continue-on-failure", "--no-color"])
             .args(["--report", "junit", "--report-junit-path"])
-            .arg(leftovers().join("schemathesis.xml"))
+            .arg(artifacts().join("schemathesis.xml"))
             .current_dir(directory.path()),
     );
     assert!(server.count("api_keys").await > 0, "no request got past its credentials");

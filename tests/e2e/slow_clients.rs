@@ -13,7 +13,7 @@ fn descriptors(server: &Server) -> usize {
 }
 
 /// Attacks, while somebody else is served; the server has to be rid of the attackers well before they give up.
-fn survives(server: &Server, arguments: &[&str], path: &str) {
+fn assert_survives(server: &Server, arguments: &[&str], path: &str) {
     let before = descriptors(server);
     let mut tool = system("slowhttptest");
     tool.args(arguments).args(["-c", "300", "-r", "300", "-p", "2", "-l", &ATTACK.as_secs().to_string()]);
@@ -22,9 +22,9 @@ fn survives(server: &Server, arguments: &[&str], path: &str) {
     let attack = std::thread::spawn(move || succeed(&mut tool));
     let (mut most, mut free_after) = (before, ATTACK);
     while !attack.is_finished() {
-        let asked = Instant::now();
+        let started = Instant::now();
         succeed(system("curl").args(["--silent", "--fail", "--output", "/dev/null", &format!("{}/docs", server.url)]));
-        assert!(asked.elapsed() < Duration::from_secs(3), "{arguments:?}: others waited {:?}", asked.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(3), "{arguments:?}: others waited {:?}", started.elapsed());
         std::thread::sleep(Duration::from_millis(50));
         let now = descriptors(server);
         most = most.max(now);
@@ -32,16 +32,16 @@ fn survives(server: &Server, arguments: &[&str], path: &str) {
             free_after = free_after.min(start.elapsed());
         }
     }
-    let said = attack.join().unwrap();
-    assert!(most > before + 100, "{arguments:?}: no attack, only {most} descriptors: {said}");
-    assert!(free_after < ATTACK - Duration::from_secs(2), "{arguments:?}: free after {free_after:?}: {said}");
+    let report = attack.join().unwrap();
+    assert!(most > before + 100, "{arguments:?}: no attack, only {most} descriptors: {report}");
+    assert!(free_after < ATTACK - Duration::from_secs(2), "{arguments:?}: free after {free_after:?}: {report}");
 }
 
 #[test]
 fn slow_clients_do_not_keep_their_connections() {
     let limits = ["--head-timeout", "1s", "--request-timeout", "2s", "--idle-timeout", "3s"];
-    let server = Server::with(&limits);
-    survives(&server, &["-H", "-i", "1"], "/docs");
-    survives(&server, &["-B", "-i", "1", "-s", "8192"], VERIFY);
-    survives(&server, &["-X", "-w", "8", "-y", "16", "-n", "1", "-z", "1", "-k", "3"], "/docs/swagger-ui.js");
+    let server = Server::start_with(&limits);
+    assert_survives(&server, &["-H", "-i", "1"], "/docs");
+    assert_survives(&server, &["-B", "-i", "1", "-s", "8192"], VERIFY);
+    assert_survives(&server, &["-X", "-w", "8", "-y", "16", "-n", "1", "-z", "1", "-k", "3"], "/docs/swagger-ui.js");
 }

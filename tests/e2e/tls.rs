@@ -35,7 +35,7 @@ impl Tls {
         let mut serve = support::mintkey_at(&data);
         // The address that the certificate is for.
         serve.args(["serve", "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]).args(arguments);
-        let server = Server::of(&mut serve, &data);
+        let server = Server::spawn(&mut serve, &data);
         let url = server.url.replacen("http:", "https:", 1);
         Self { server, url, files }
     }
@@ -47,7 +47,7 @@ impl Tls {
     }
 
     /// Whose certificate the server shows.
-    fn shown(&self) -> String {
+    fn certificate_subject(&self) -> String {
         let mut curl = system("curl");
         curl.args(["--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{certs}"]);
         let certificates = succeed(curl.arg(format!("{}/docs", self.url)));
@@ -55,9 +55,9 @@ impl Tls {
         subject.replace("CN = ", "").replace("CN=", "").trim().to_owned()
     }
 
-    fn shows(&self, name: &str) {
+    fn wait_for_certificate(&self, name: &str) {
         let deadline = Instant::now() + Duration::from_secs(15);
-        while self.shown() != name {
+        while self.certificate_subject() != name {
             assert!(Instant::now() < deadline, "not shown: {name}\n{}", self.server.log());
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -74,42 +74,42 @@ fn tls_serves_http_2_and_1_with_tls_1_2_and_1_3() {
     for (arguments, version) in
         [(&["--http2", "--tlsv1.3"][..], "2"), (&["--http2", "--tls-max", "1.2"], "2"), (&["--http1.1"], "1.1")]
     {
-        let answer = tls.curl(&[arguments, &["--write-out", "\n%{http_version}"]].concat());
-        let (document, spoken) = answer.rsplit_once('\n').unwrap();
+        let response = tls.curl(&[arguments, &["--write-out", "\n%{http_version}"]].concat());
+        let (document, spoken) = response.rsplit_once('\n').unwrap();
         assert_eq!(spoken, version, "{arguments:?}");
         assert!(document.starts_with('{'), "{document}");
     }
     let mut clear = TcpStream::connect(tls.address()).unwrap();
     clear.write_all(b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    let _reset = clear.read_to_end(&mut answer);
-    assert!(!String::from_utf8_lossy(&answer).contains("HTTP"), "{answer:?}");
+    let mut response = Vec::new();
+    let _reset = clear.read_to_end(&mut response);
+    assert!(!String::from_utf8_lossy(&response).contains("HTTP"), "{response:?}");
 }
 
 #[test]
 fn tls_reloads_replaced_certificate_but_not_a_broken_one() {
     let tls = Tls::start(&[]);
-    tls.shows("first");
+    tls.wait_for_certificate("first");
     let files = tls.files.path();
     let next = tempfile::tempdir().unwrap();
     make_certificate(next.path(), "second");
 
     // The new certificate, for a while, with the old key: nothing fits.
     fs::copy(next.path().join("cert.pem"), files.join("cert.pem")).unwrap();
-    tls.server.log_line(&["WARN", "the one from before is used", "--tls-key (MINTKEY_TLS_KEY)", "belong together"]);
-    assert_eq!(tls.shown(), "first");
+    tls.server.wait_for_log(&["WARN", "the one from before is used", "--tls-key (MINTKEY_TLS_KEY)", "belong together"]);
+    assert_eq!(tls.certificate_subject(), "first");
     fs::copy(next.path().join("key.pem"), files.join("key.pem")).unwrap();
-    tls.shows("second");
+    tls.wait_for_certificate("second");
     tls.curl(&[]);
 
     fs::write(files.join("key.pem"), "no key").unwrap();
-    tls.server.log_line(&["WARN", "the one from before is used", "private key in PEM"]);
+    tls.server.wait_for_log(&["WARN", "the one from before is used", "private key in PEM"]);
     fs::remove_file(files.join("cert.pem")).unwrap();
-    tls.server.log_line(&["WARN", "the one from before is used", "--tls-cert", "can be read"]);
-    assert_eq!(tls.shown(), "second");
+    tls.server.wait_for_log(&["WARN", "the one from before is used", "--tls-cert", "can be read"]);
+    assert_eq!(tls.certificate_subject(), "second");
 
     make_certificate(files, "third");
-    tls.shows("third");
+    tls.wait_for_certificate("third");
 }
 
 #[test]
@@ -136,8 +136,11 @@ fn tls_unusable_files_are_refused_at_start() {
             }
         }
         let output = support::run(&mut serve);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        let output_text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && words.iter().all(|word| output_text.contains(word)),
+            "{words:?}: {output_text}"
+        );
     }
 }
 
@@ -154,17 +157,17 @@ async fn tls_sigterm_finishes_request_in_flight() {
     }
     let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut body = curl.stdin.take().unwrap();
-    let mut said = BufReader::new(curl.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let begun = said.by_ref().take_while(|line| !line.contains("HTTP/1.1 100")).count();
+    let mut output_text = BufReader::new(curl.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let begun = output_text.by_ref().take_while(|line| !line.contains("HTTP/1.1 100")).count();
     body.write_all(b"{\"name\":").unwrap();
 
     tls.server.sigterm();
-    tls.server.log_line(&["SIGTERM"]);
+    tls.server.wait_for_log(&["SIGTERM"]);
     body.write_all(b"\"slow\"}").unwrap();
     drop(body);
     let output = curl.wait_with_output().unwrap();
-    let answer = String::from_utf8(output.stdout).unwrap();
-    assert!(answer.contains("\"name\":\"slow\""), "{answer:?} after {begun} lines");
+    let response = String::from_utf8(output.stdout).unwrap();
+    assert!(response.contains("\"name\":\"slow\""), "{response:?} after {begun} lines");
     assert_eq!(tls.server.exit_within(Duration::from_secs(10)).unwrap().code(), Some(0));
     assert_eq!(tls.server.count("api_keys").await, 1);
 }
@@ -172,12 +175,12 @@ async fn tls_sigterm_finishes_request_in_flight() {
 #[test]
 fn tls_stalled_handshake_is_closed_and_delays_no_shutdown() {
     let mut tls = Tls::start(&["--head-timeout", "500ms"]);
-    for said in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+    for output_text in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let mut stream = TcpStream::connect(tls.address()).unwrap();
-        stream.write_all(said).unwrap();
+        stream.write_all(output_text).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let ended = stream.read_to_end(&mut Vec::new());
-        assert!(ended.is_ok() || ended.is_err_and(|error| error.raw_os_error() == Some(104)), "{said:?}");
+        assert!(ended.is_ok() || ended.is_err_and(|error| error.raw_os_error() == Some(104)), "{output_text:?}");
     }
     let _silent = TcpStream::connect(tls.address()).unwrap();
     tls.curl(&[]);

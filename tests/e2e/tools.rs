@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// How long a tool may take.
-pub const USUALLY: &str = "2m";
+pub const DEFAULT_TIMEOUT: &str = "2m";
 
 /// The project's top.
 pub fn project() -> &'static Path {
@@ -14,18 +14,18 @@ pub fn project() -> &'static Path {
 }
 
 /// A place for what a failed test leaves to look at.
-pub fn leftovers() -> PathBuf {
+pub fn artifacts() -> PathBuf {
     let directory = project().join("target/e2e");
     std::fs::create_dir_all(&directory).unwrap();
     directory
 }
 
 pub fn npm(name: &str) -> Command {
-    bounded(USUALLY, &project().join("tests/e2e/node_modules/.bin").join(name))
+    bounded(DEFAULT_TIMEOUT, &project().join("tests/e2e/node_modules/.bin").join(name))
 }
 
 pub fn python(name: &str) -> Command {
-    python_for(USUALLY, name)
+    python_for(DEFAULT_TIMEOUT, name)
 }
 
 /// One that may take this long.
@@ -41,12 +41,12 @@ pub fn script(name: &str) -> Command {
 }
 
 pub fn system(name: &str) -> Command {
-    bounded(USUALLY, &installed(name))
+    bounded(DEFAULT_TIMEOUT, &installed(name))
 }
 
 /// A program that the tests' own sources were built to.
 pub fn built(path: &str) -> Command {
-    bounded(USUALLY, &project().join("target").join(path))
+    bounded(DEFAULT_TIMEOUT, &project().join("target").join(path))
 }
 
 /// Where the machine has this program. Debian puts servers where a user's path does not lead.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, mintkey, secret};
+use crate::support::{KEYS, Response, Server, mintkey, secret};
 use crate::tools::{Running, project, python};
 
 struct Collector {
@@ -25,9 +25,9 @@ impl Collector {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = lines.next().expect("the collector says its port").parse().unwrap();
         let spans: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let kept = spans.clone();
+        let received = spans.clone();
         std::thread::spawn(move || {
-            lines.for_each(|line| kept.lock().unwrap().push(serde_json::from_str(&line).unwrap()))
+            lines.for_each(|line| received.lock().unwrap().push(serde_json::from_str(&line).unwrap()))
         });
         Self { _process: Running(process), port, spans }
     }
@@ -40,12 +40,12 @@ impl Collector {
             .arg(data.path())
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
             .env("OTEL_BSP_SCHEDULE_DELAY", "100");
-        Server::of(&mut command, data.path())
+        Server::spawn(&mut command, data.path())
     }
 
     /// The span of the request with this id, once it has arrived.
-    fn span(&self, answer: &Answer) -> Value {
-        let id = answer.header("x-request-id").unwrap();
+    fn span(&self, response: &Response) -> Value {
+        let id = response.header("x-request-id").unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let spans = self.spans.lock().unwrap();
@@ -68,7 +68,7 @@ async fn trace_joins_client_trace_and_contains_queries() {
     let token = server.token("alice-canary");
     let request =
         server.request(Method::POST, KEYS, &token).header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
-    let created = Answer::of(request.json(&json!({ "name": "canary", "metadata": { "canary": "canary" } }))).await;
+    let created = Response::to(request.json(&json!({ "name": "canary", "metadata": { "canary": "canary" } }))).await;
     assert_eq!(created.status, 201, "{}", created.text);
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let verified = server.verify(&gateway, json!({ "key": secret(&created.body) })).await;
@@ -86,11 +86,11 @@ async fn trace_joins_client_trace_and_contains_queries() {
             "mintkey.request_id": created.header("x-request-id"),
         })
     );
-    server.log_line(&["status=201", TRACE]);
+    server.wait_for_log(&["status=201", TRACE]);
     let spans = collector.spans.lock().unwrap().clone();
     let group = spans.iter().find(|group| group["parent"] == span["span"] && group["name"] == "group").unwrap();
-    let asked: Vec<_> = spans.iter().filter(|asked| asked["parent"] == group["span"]).collect();
-    assert!(!asked.is_empty() && asked.iter().all(|asked| asked["attributes"]["db.system"] == "sqlite"), "{asked:#?}");
+    let query: Vec<_> = spans.iter().filter(|query| query["parent"] == group["span"]).collect();
+    assert!(!query.is_empty() && query.iter().all(|query| query["attributes"]["db.system"] == "sqlite"), "{query:#?}");
 
     let span = collector.span(&verified);
     assert_eq!(span["name"], "POST /api/auth/api-keys/verify");
@@ -100,7 +100,7 @@ async fn trace_joins_client_trace_and_contains_queries() {
         (&span["name"], &span["attributes"]["http.response.status_code"]),
         (&json!("GET /api/auth/api-keys/{id}"), &json!(refused.status.as_u16()))
     );
-    server.log_line(&["status=400", span["trace"].as_str().unwrap()]);
+    server.wait_for_log(&["status=400", span["trace"].as_str().unwrap()]);
 
     let spans = format!("{:?}", collector.spans.lock().unwrap());
     for canary in ["canary", secret(&created.body), &token, &gateway] {
@@ -113,11 +113,11 @@ async fn trace_spans_are_flushed_at_shutdown_with_error_status() {
     let (collector, data) = (Collector::start(), tempfile::tempdir().unwrap());
     let mut server = collector.server(&data);
     std::fs::rename(data.path().join("mintkey.db"), data.path().join("away.db")).unwrap();
-    let answer = server.create(&server.token("alice"), json!({ "name": "x" })).await;
-    answer.problem(503);
+    let response = server.create(&server.token("alice"), json!({ "name": "x" })).await;
+    response.assert_problem(503);
     std::fs::rename(data.path().join("away.db"), data.path().join("mintkey.db")).unwrap();
     assert!(server.terminate().success(), "{}", server.log());
-    assert_eq!(collector.span(&answer)["status"], 2, "an error");
+    assert_eq!(collector.span(&response)["status"], 2, "an error");
 }
 
 #[tokio::test]
@@ -128,8 +128,8 @@ async fn trace_collector_outage_is_logged_and_stops_no_request() {
     drop(collector);
     for _ in 0..20 {
         let started = Instant::now();
-        server.create("garbled", json!({})).await.problem(401);
+        server.create("garbled", json!({})).await.assert_problem(401);
         assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     }
-    server.log_line(&["ERROR", "opentelemetry"]);
+    server.wait_for_log(&["ERROR", "opentelemetry"]);
 }

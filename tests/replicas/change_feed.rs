@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::proxy::{Proxy, Wire};
-use crate::site::{LISTENING, Site, tokens, until};
+use crate::site::{LISTENING, Site, tokens, wait_for_code};
 use crate::support::{Server, id, run, secret};
 
 /// While the store can be asked.
-const ALWAYS: Duration = Duration::from_secs(5);
+const MAX_LAG: Duration = Duration::from_secs(5);
 
 /// Keys that both replicas have in memory.
-async fn warm(servers: &[&Server], gateway: &str, alice: &str, count: usize) -> Vec<Value> {
+async fn cached_keys(servers: &[&Server], gateway: &str, alice: &str, count: usize) -> Vec<Value> {
     let mut keys = Vec::new();
     for _ in 0..count {
-        let key = servers[0].key(alice, json!({ "name": "k", "scopes": ["a"] })).await;
+        let key = servers[0].create_key(alice, json!({ "name": "k", "scopes": ["a"] })).await;
         for server in servers {
-            assert_eq!(server.code(gateway, secret(&key)).await, "VALID");
+            assert_eq!(server.verify_code(gateway, secret(&key)).await, "VALID");
         }
         keys.push(key);
     }
@@ -30,9 +30,9 @@ async fn revocation_reaches_other_replica_within_100_ms() {
     let (here, there) = (site.replica(&[]), site.replica(&[]));
     let (gateway, alice) = tokens(&here);
     let mut lags = Vec::new();
-    for key in warm(&[&here, &there], &gateway, &alice, 60).await {
+    for key in cached_keys(&[&here, &there], &gateway, &alice, 60).await {
         assert_eq!(here.revoke(id(&key), &alice, Value::Null).await.status, 200);
-        lags.push(until(&there, &gateway, secret(&key), "REVOKED", Instant::now()).await);
+        lags.push(wait_for_code(&there, &gateway, secret(&key), "REVOKED", Instant::now()).await);
     }
     lags.sort_unstable();
     println!("lags: median {:?}, 54th of 60 {:?}, longest {:?}", lags[29], lags[53], lags[59]);
@@ -45,24 +45,24 @@ async fn every_kind_of_change_reaches_other_replica() {
     let site = Site::new();
     let (here, there) = (site.replica(&[]), site.replica(&[]));
     let (gateway, alice) = tokens(&here);
-    let keys = warm(&[&here, &there], &gateway, &alice, 5).await;
+    let keys = cached_keys(&[&here, &there], &gateway, &alice, 5).await;
     let [rotated, deleted, disabled, revoked, of_filter] = &keys[..] else { panic!() };
     let admin = here.token_with("admin", &["--scopes", "api-keys:admin"]);
     let now = Instant::now();
     assert_eq!(here.rotate(id(rotated), &alice, json!({ "grace_seconds": 0 })).await.status, 201);
-    until(&there, &gateway, secret(rotated), "EXPIRED", now).await;
+    wait_for_code(&there, &gateway, secret(rotated), "EXPIRED", now).await;
     assert_eq!(here.delete(id(deleted), &alice).await.status, 204);
-    until(&there, &gateway, secret(deleted), "REVOKED", now).await;
+    wait_for_code(&there, &gateway, secret(deleted), "REVOKED", now).await;
     assert_eq!(here.patch(id(disabled), &alice, json!({ "enabled": false })).await.status, 200);
-    until(&there, &gateway, secret(disabled), "DISABLED", now).await;
+    wait_for_code(&there, &gateway, secret(disabled), "DISABLED", now).await;
     assert_eq!(here.patch(id(disabled), &alice, json!({ "enabled": true })).await.status, 200);
-    until(&there, &gateway, secret(disabled), "VALID", now).await;
+    wait_for_code(&there, &gateway, secret(disabled), "VALID", now).await;
     assert!(run(&mut site.command(&["keys", "revoke", id(revoked)])).status.success());
-    until(&there, &gateway, secret(revoked), "REVOKED", now).await;
+    wait_for_code(&there, &gateway, secret(revoked), "REVOKED", now).await;
     let path = "/api/admin/api-keys/revoke";
-    let answer = here.ask(reqwest::Method::POST, path, &admin, json!({ "subject": "alice" })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    until(&there, &gateway, secret(of_filter), "REVOKED", now).await;
+    let response = here.call(reqwest::Method::POST, path, &admin, json!({ "subject": "alice" })).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    wait_for_code(&there, &gateway, secret(of_filter), "REVOKED", now).await;
 }
 
 #[tokio::test]
@@ -70,9 +70,11 @@ async fn change_by_hand_is_received_after_notify() {
     let site = Site::new();
     let server = site.replica(&[]);
     let (gateway, alice) = tokens(&server);
-    let keys = warm(&[&server], &gateway, &alice, 1).await;
+    let keys = cached_keys(&[&server], &gateway, &alice, 1).await;
     site.query("BEGIN; UPDATE api_keys SET enabled = false; NOTIFY mintkey_changes; COMMIT");
-    assert!(until(&server, &gateway, secret(&keys[0]), "DISABLED", Instant::now()).await < Duration::from_secs(2));
+    assert!(
+        wait_for_code(&server, &gateway, secret(&keys[0]), "DISABLED", Instant::now()).await < Duration::from_secs(2)
+    );
 }
 
 #[tokio::test]
@@ -80,13 +82,13 @@ async fn revocation_arrives_in_time_when_listener_is_killed() {
     let site = Site::new();
     let (here, there) = (site.replica(&[]), site.replica(&[]));
     let (gateway, alice) = tokens(&here);
-    for key in warm(&[&here, &there], &gateway, &alice, 10).await {
+    for key in cached_keys(&[&here, &there], &gateway, &alice, 10).await {
         site.terminate(LISTENING);
         assert_eq!(here.revoke(id(&key), &alice, Value::Null).await.status, 200);
-        let lag = until(&there, &gateway, secret(&key), "REVOKED", Instant::now()).await;
-        assert!(lag < ALWAYS, "{lag:?}");
+        let lag = wait_for_code(&there, &gateway, secret(&key), "REVOKED", Instant::now()).await;
+        assert!(lag < MAX_LAG, "{lag:?}");
     }
-    there.log_line(&["WARN", "not heard of"]);
+    there.wait_for_log(&["WARN", "not heard of"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,24 +99,24 @@ async fn revocation_arrives_in_time_when_notifications_are_lost() {
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
     let there = site.replica_by(&url, &[]);
     let (gateway, alice) = tokens(&here);
-    let keys = warm(&[&here, &there], &gateway, &alice, 10).await;
+    let keys = cached_keys(&[&here, &there], &gateway, &alice, 10).await;
     proxy.set(Wire::Deaf);
     for (number, key) in keys.iter().enumerate() {
         assert_eq!(here.revoke(id(key), &alice, Value::Null).await.status, 200);
-        let lag = until(&there, &gateway, secret(key), "REVOKED", Instant::now()).await;
-        assert!(lag < ALWAYS, "{lag:?}");
+        let lag = wait_for_code(&there, &gateway, secret(key), "REVOKED", Instant::now()).await;
+        assert!(lag < MAX_LAG, "{lag:?}");
         if number == 5 {
             proxy.set(Wire::Passes);
         }
     }
     // A deaf replica asks the store each time.
-    let other = here.key(&alice, json!({ "name": "k" })).await;
+    let other = here.create_key(&alice, json!({ "name": "k" })).await;
     proxy.set(Wire::Deaf);
-    there.log_line(&["hears nothing"]);
+    there.wait_for_log(&["hears nothing"]);
     tokio::time::sleep(Duration::from_secs(3)).await;
     for enabled in [true, false, true, false] {
         assert_eq!(here.patch(id(&other), &alice, json!({ "enabled": enabled })).await.status, 200);
         let code = if enabled { "VALID" } else { "DISABLED" };
-        assert_eq!(there.code(&gateway, secret(&other)).await, code);
+        assert_eq!(there.verify_code(&gateway, secret(&other)).await, code);
     }
 }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::site::{Site, tokens};
-use crate::support::{Answer, KEYS, Server, eventually, id, secret};
+use crate::support::{KEYS, Response, Server, eventually, id, secret};
 
 async fn pair() -> (Site, [Server; 2]) {
     let site = Site::new();
@@ -14,8 +14,8 @@ async fn pair() -> (Site, [Server; 2]) {
 }
 
 /// The same request, several times at each replica at once.
-async fn everywhere(servers: &[Server; 2], ask: impl AsyncFn(&Server) -> Answer) -> Vec<Answer> {
-    join_all((0..8).map(|n| ask(&servers[n % 2]))).await
+async fn send_to_both(servers: &[Server; 2], send: impl AsyncFn(&Server) -> Response) -> Vec<Response> {
+    join_all((0..8).map(|n| send(&servers[n % 2]))).await
 }
 
 #[tokio::test]
@@ -24,18 +24,21 @@ async fn idempotency_key_at_two_replicas_makes_one_key() {
     let alice = servers[0].token("alice");
     for round in 0..5 {
         let name = format!("a-name-that-nobody-guesses-{round}");
-        let named = |server: &Server, path: &str| {
+        let idempotent_request = |server: &Server, path: &str| {
             server.request(Method::POST, path, &alice).header("idempotency-key", &name).json(&json!({ "name": "k" }))
         };
-        let made = everywhere(&servers, async |server| Answer::of(named(server, KEYS)).await).await;
-        assert!(made.iter().all(|answer| answer.status == 201 && answer.text == made[0].text), "{made:?}");
+        let made = send_to_both(&servers, async |server| Response::to(idempotent_request(server, KEYS)).await).await;
+        assert!(made.iter().all(|response| response.status == 201 && response.text == made[0].text), "{made:?}");
         let rotate = format!("{KEYS}{}/rotate", id(&made[0].body));
-        let ask = async |server: &Server| {
+        let send = async |server: &Server| {
             let request = server.request(Method::POST, &rotate, &alice).header("idempotency-key", &name);
-            Answer::of(request).await
+            Response::to(request).await
         };
-        let rotated = everywhere(&servers, ask).await;
-        assert!(rotated.iter().all(|answer| answer.status == 201 && answer.text == rotated[0].text), "{rotated:?}");
+        let rotated = send_to_both(&servers, send).await;
+        assert!(
+            rotated.iter().all(|response| response.status == 201 && response.text == rotated[0].text),
+            "{rotated:?}"
+        );
     }
     assert_eq!(site.query("SELECT count(*) FROM api_keys"), "5");
     assert_eq!(site.query("SELECT count(*) FROM secrets"), "10");
@@ -46,17 +49,17 @@ async fn idempotency_key_at_two_replicas_makes_one_key() {
 async fn update_at_two_replicas_with_same_etag_applies_once() {
     let (site, servers) = pair().await;
     let alice = servers[0].token("alice");
-    let key = servers[0].key(&alice, json!({ "name": "k" })).await;
+    let key = servers[0].create_key(&alice, json!({ "name": "k" })).await;
     for round in 0..5 {
         let path = format!("{KEYS}{}", id(&key));
         let seen = servers[0].get(&path, &alice).await;
-        let answers = join_all((0..8).map(|n| {
+        let responses = join_all((0..8).map(|n| {
             let server = &servers[n % 2];
             let request = server.request(Method::PATCH, &path, &alice).header("if-match", seen.etag());
-            Answer::of(request.json(&json!({ "name": format!("round {round}, {n}") })))
+            Response::to(request.json(&json!({ "name": format!("round {round}, {n}") })))
         }))
         .await;
-        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        let mut statuses: Vec<_> = responses.iter().map(|response| response.status.as_u16()).collect();
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
     }
@@ -69,15 +72,19 @@ async fn rotate_and_revoke_at_two_replicas_apply_once() {
     let (site, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..5 {
-        let key = servers[0].key(&alice, json!({ "name": "k" })).await;
+        let key = servers[0].create_key(&alice, json!({ "name": "k" })).await;
         let body = json!({ "grace_seconds": 0 });
-        let rotated = everywhere(&servers, async |server| server.rotate(id(&key), &alice, body.clone()).await).await;
-        let made: Vec<_> = rotated.iter().filter(|answer| answer.status == 201).collect();
-        assert!(!made.is_empty() && rotated.iter().all(|answer| [201, 409].contains(&answer.status.as_u16())));
-        let codes = join_all(made.iter().map(|answer| servers[1].code(&gateway, secret(&answer.body)))).await;
+        let rotated = send_to_both(&servers, async |server| server.rotate(id(&key), &alice, body.clone()).await).await;
+        let made: Vec<_> = rotated.iter().filter(|response| response.status == 201).collect();
+        assert!(!made.is_empty() && rotated.iter().all(|response| [201, 409].contains(&response.status.as_u16())));
+        let codes =
+            join_all(made.iter().map(|response| servers[1].verify_code(&gateway, secret(&response.body)))).await;
         assert_eq!(codes.iter().filter(|code| *code == "VALID").count(), 1, "{codes:?}");
-        let revoked = everywhere(&servers, async |server| server.revoke(id(&key), &alice, Value::Null).await).await;
-        assert!(revoked.iter().all(|answer| answer.status == 200 && answer.text == revoked[0].text), "{revoked:?}");
+        let revoked = send_to_both(&servers, async |server| server.revoke(id(&key), &alice, Value::Null).await).await;
+        assert!(
+            revoked.iter().all(|response| response.status == 200 && response.text == revoked[0].text),
+            "{revoked:?}"
+        );
     }
     let live = "SELECT count(*) FROM secrets WHERE expires_at IS NULL GROUP BY key_id HAVING count(*) <> 1";
     assert_eq!(site.query(live), "");
@@ -92,12 +99,12 @@ async fn usage_of_two_replicas_adds_up() {
     let (gateway, alice) = tokens(&servers[0]);
     let mut keys = Vec::new();
     for _ in 0..20 {
-        keys.push(servers[0].key(&alice, json!({ "name": "k" })).await);
+        keys.push(servers[0].create_key(&alice, json!({ "name": "k" })).await);
     }
     for _ in 0..3 {
         for server in &servers {
             for key in &keys {
-                assert_eq!(server.code(&gateway, secret(key)).await, "VALID");
+                assert_eq!(server.verify_code(&gateway, secret(key)).await, "VALID");
             }
         }
     }
@@ -116,8 +123,8 @@ async fn create_at_one_replica_is_valid_at_other_at_once() {
     let (_site, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..20 {
-        let key = servers[0].key(&alice, json!({ "name": "k" })).await;
-        assert_eq!(servers[1].code(&gateway, secret(&key)).await, "VALID");
+        let key = servers[0].create_key(&alice, json!({ "name": "k" })).await;
+        assert_eq!(servers[1].verify_code(&gateway, secret(&key)).await, "VALID");
     }
 }
 
@@ -130,14 +137,14 @@ async fn revoke_reaches_replica_with_other_newest_master_secret() {
     let ahead = site.replica(&["--master-secret", &format!("{new}\n{old}")]);
     let (gateway, alice) = tokens(&ahead);
     for round in 0..6 {
-        let key = behind.key(&alice, json!({ "name": "k" })).await;
+        let key = behind.create_key(&alice, json!({ "name": "k" })).await;
         let (first, last) = if round % 2 == 0 { (&behind, &ahead) } else { (&ahead, &behind) };
         for server in [first, last, first] {
-            assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+            assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
         }
         assert_eq!(last.revoke(id(&key), &alice, Value::Null).await.status, 200);
         for server in [first, last] {
-            let revoked = async || (server.code(&gateway, secret(&key)).await == "REVOKED").then_some(());
+            let revoked = async || (server.verify_code(&gateway, secret(&key)).await == "REVOKED").then_some(());
             eventually(std::time::Duration::from_secs(3), "REVOKED", revoked).await;
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use crate::site::Site;
-use crate::support::doctor::{is_content, outcome, says};
+use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::{Postgres, free_port};
 
 /// Where the user `strict` has to give a password.
@@ -23,10 +23,10 @@ static STRICT: LazyLock<Arc<Postgres>> = LazyLock::new(|| {
 fn doctor(site: &Site, url: &str, arguments: &[&str]) -> (String, bool) {
     std::fs::set_permissions(site.data.path(), Permissions::from_mode(0o700)).unwrap();
     let mut command = site.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
-    let asked = Instant::now();
-    let said = outcome(command.args(arguments).env("MINTKEY_DATABASE_URL", url));
-    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}\n{}", asked.elapsed(), said.0);
-    said
+    let started = Instant::now();
+    let report = run_doctor(command.args(arguments).env("MINTKEY_DATABASE_URL", url));
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}\n{}", started.elapsed(), report.0);
+    report
 }
 
 /// The site's database, by this user with this password.
@@ -37,9 +37,9 @@ fn url_as(site: &Site, user: &str) -> String {
 #[test]
 fn doctor_passes_empty_database_and_keeps_it_empty() {
     let site = Site::new();
-    let said = doctor(&site, &url_as(&site, "postgres"), &[]);
-    is_content(&said, "database", &["none yet", "mintkey serve"]);
-    is_content(&said, "database connections", &["397", "replicas: 18", "up to 21"]);
+    let report = doctor(&site, &url_as(&site, "postgres"), &[]);
+    assert_passes(&report, "database", &["none yet", "mintkey serve"]);
+    assert_passes(&report, "database connections", &["397", "replicas: 18", "up to 21"]);
     assert_eq!(site.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
 }
 
@@ -47,50 +47,58 @@ fn doctor_passes_empty_database_and_keeps_it_empty() {
 fn doctor_fails_only_on_schema_of_other_version() {
     let site = Site::new();
     let _server = site.replica(&[]);
-    let ask = || doctor(&site, &url_as(&site, "postgres"), &[]);
-    is_content(&ask(), "database", &["up to date"]);
-    is_content(&ask(), "master secret", &["fits the database"]);
+    let run = || doctor(&site, &url_as(&site, "postgres"), &[]);
+    assert_passes(&run(), "database", &["up to date"]);
+    assert_passes(&run(), "master secret", &["fits the database"]);
     site.query("UPDATE schema_version SET version = 1000, min_binary_version = 1000");
-    says(&ask(), "database", &["newer mintkey", "version 1000"]);
+    assert_fails(&run(), "database", &["newer mintkey", "version 1000"]);
     site.query(
         "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1",
     );
-    says(&ask(), "database", &["1 changes", "mintkey migrate"]);
+    assert_fails(&run(), "database", &["1 changes", "mintkey migrate"]);
 }
 
 #[test]
 fn doctor_fails_in_time_on_server_that_is_not_postgresql() {
     let site = Site::new();
-    let ask = |port: u16| doctor(&site, &format!("postgres://mintkey:canary@127.0.0.1:{port}/mintkey"), &[]);
-    says(&ask(free_port()), "database", &["no PostgreSQL answers at 127.0.0.1:", "refused", "start it", "the URL"]);
+    let run = |port: u16| doctor(&site, &format!("postgres://mintkey:canary@127.0.0.1:{port}/mintkey"), &[]);
+    assert_fails(
+        &run(free_port()),
+        "database",
+        &["no PostgreSQL answers at 127.0.0.1:", "refused", "start it", "the URL"],
+    );
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    says(&ask(silent.local_addr().unwrap().port()), "database", &["no PostgreSQL answers at", "timed out"]);
+    assert_fails(&run(silent.local_addr().unwrap().port()), "database", &["no PostgreSQL answers at", "timed out"]);
     let other = site.replica(&[]);
     let port = other.url.rsplit(':').next().unwrap().parse().unwrap();
-    says(&ask(port), "database", &["does not answer as PostgreSQL does", "host and port"]);
+    assert_fails(&run(port), "database", &["does not answer as PostgreSQL does", "host and port"]);
 }
 
 #[test]
 fn doctor_fails_on_refused_user_or_missing_database() {
     let site = Site::on(STRICT.clone());
     let wrong = doctor(&site, &url_as(&site, "strict:canary"), &[]);
-    says(&wrong, "database", &["does not let strict in", "password", "pg_hba.conf"]);
-    says(&doctor(&site, &url_as(&site, "strict"), &[]), "database", &["does not let strict in"]);
+    assert_fails(&wrong, "database", &["does not let strict in", "password", "pg_hba.conf"]);
+    assert_fails(&doctor(&site, &url_as(&site, "strict"), &[]), "database", &["does not let strict in"]);
     let nowhere = site.postgres.url("nowhere");
-    says(&doctor(&site, &nowhere, &[]), "database", &["no database nowhere", "CREATE DATABASE nowhere OWNER postgres"]);
+    assert_fails(
+        &doctor(&site, &nowhere, &[]),
+        "database",
+        &["no database nowhere", "CREATE DATABASE nowhere OWNER postgres"],
+    );
     let no_tls = format!("{}?sslmode=require", url_as(&site, "postgres"));
-    says(&doctor(&site, &no_tls, &[]), "database", &["no TLS", "sslmode"]);
+    assert_fails(&doctor(&site, &no_tls, &[]), "database", &["no TLS", "sslmode"]);
 }
 
 #[test]
 fn doctor_fails_on_missing_privileges() {
     let site = Site::on(STRICT.clone());
-    let ask = || doctor(&site, &url_as(&site, "guest"), &[]);
-    says(&ask(), "database", &["may not make tables", "OWNER TO", "GRANT CREATE"]);
+    let run = || doctor(&site, &url_as(&site, "guest"), &[]);
+    assert_fails(&run(), "database", &["may not make tables", "OWNER TO", "GRANT CREATE"]);
     let _server = site.replica(&[]);
-    says(&ask(), "database", &["guest may not read and write the tables", "SELECT, INSERT, UPDATE"]);
+    assert_fails(&run(), "database", &["guest may not read and write the tables", "SELECT, INSERT, UPDATE"]);
     site.query(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", site.database));
-    says(&ask(), "database", &["guest may not use the database", "permission denied"]);
+    assert_fails(&run(), "database", &["guest may not use the database", "permission denied"]);
 }
 
 #[test]
@@ -98,9 +106,9 @@ fn doctor_fails_on_too_few_connections() {
     let site = Site::on(STRICT.clone());
     let url = url_as(&site, "postgres");
     let many = doctor(&site, &url, &["--database-connections", "500"]);
-    says(&many, "database connections", &["397", "501", "max_connections", "--database-connections"]);
+    assert_fails(&many, "database connections", &["397", "501", "max_connections", "--database-connections"]);
     site.query("CREATE ROLE few LOGIN CONNECTION LIMIT 5");
     site.query("GRANT CREATE ON SCHEMA public TO few");
     let few = doctor(&site, &url_as(&site, "few"), &[]);
-    says(&few, "database connections", &["5 at a time", "21", "CONNECTION LIMIT"]);
+    assert_fails(&few, "database connections", &["5 at a time", "21", "CONNECTION LIMIT"]);
 }

@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::proxy::{Proxy, Wire};
-use crate::site::{Site, is_outage, tokens};
+use crate::site::{Site, assert_unavailable, tokens};
 use crate::support::{Server, eventually, id, secret};
 
-struct Scene {
+struct Fixture {
     server: Server,
     gateway: String,
     alice: String,
@@ -19,27 +19,29 @@ struct Scene {
     others: Vec<Value>,
 }
 
-impl Scene {
+impl Fixture {
     async fn of(server: Server) -> Self {
         let (gateway, alice) = tokens(&server);
-        let (warm, cold) =
-            (server.key(&alice, json!({ "name": "warm" })).await, server.key(&alice, json!({ "name": "cold" })).await);
+        let (warm, cold) = (
+            server.create_key(&alice, json!({ "name": "warm" })).await,
+            server.create_key(&alice, json!({ "name": "cold" })).await,
+        );
         let mut others = Vec::new();
         for _ in 0..30 {
-            others.push(server.key(&alice, json!({ "name": "other" })).await);
+            others.push(server.create_key(&alice, json!({ "name": "other" })).await);
         }
-        assert_eq!(server.code(&gateway, secret(&warm)).await, "VALID");
+        assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");
         Self { server, gateway, alice, warm, cold, others }
     }
 
-    async fn is_cut_off(&self) {
+    async fn assert_outage(&self) {
         let create = async || {
-            let asked = Instant::now();
-            is_outage(&self.server.create(&self.alice, json!({ "name": "x" })).await, asked);
+            let started = Instant::now();
+            assert_unavailable(&self.server.create(&self.alice, json!({ "name": "x" })).await, started);
         };
         let verify = async |key: &str| {
-            let asked = Instant::now();
-            is_outage(&self.server.verify(&self.gateway, json!({ "key": key })).await, asked);
+            let started = Instant::now();
+            assert_unavailable(&self.server.verify(&self.gateway, json!({ "key": key })).await, started);
         };
         create().await;
         verify(secret(&self.cold)).await;
@@ -54,65 +56,66 @@ impl Scene {
         }));
         tokio::join!(creates, verifies);
         for _ in 0..20 {
-            assert_eq!(self.server.code(&self.gateway, secret(&self.warm)).await, "VALID");
+            assert_eq!(self.server.verify_code(&self.gateway, secret(&self.warm)).await, "VALID");
         }
     }
 
-    async fn warm_is_answered_at_once_for(&self, time: Duration) {
+    async fn assert_cached_key_verifies_for(&self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            let asked = Instant::now();
-            assert_eq!(self.server.code(&self.gateway, secret(&self.warm)).await, "VALID");
-            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+            let started = Instant::now();
+            assert_eq!(self.server.verify_code(&self.gateway, secret(&self.warm)).await, "VALID");
+            assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn works_again(&self) {
-        let made = async || (self.server.create(&self.alice, json!({ "name": "y" })).await.status == 201).then_some(());
-        eventually(Duration::from_secs(10), "a create", made).await;
+    async fn assert_recovers(&self) {
+        let created =
+            async || (self.server.create(&self.alice, json!({ "name": "y" })).await.status == 201).then_some(());
+        eventually(Duration::from_secs(10), "a create", created).await;
         let verified = async || {
-            let answer = self.server.verify(&self.gateway, json!({ "key": secret(&self.cold) })).await;
-            (answer.status == 200 && answer.body["code"] == "VALID").then_some(())
+            let response = self.server.verify(&self.gateway, json!({ "key": secret(&self.cold) })).await;
+            (response.status == 200 && response.body["code"] == "VALID").then_some(())
         };
         eventually(Duration::from_secs(10), "a verify", verified).await;
         let warm = &self.warm;
         let revoked = async || {
-            let answer = self.server.revoke(id(warm), &self.alice, Value::Null).await;
-            (answer.status == 200).then_some(())
+            let response = self.server.revoke(id(warm), &self.alice, Value::Null).await;
+            (response.status == 200).then_some(())
         };
         eventually(Duration::from_secs(5), "a revocation", revoked).await;
-        assert_eq!(self.server.code(&self.gateway, secret(warm)).await, "REVOKED");
+        assert_eq!(self.server.verify_code(&self.gateway, secret(warm)).await, "REVOKED");
     }
 }
 
 #[tokio::test]
 async fn stopped_postgresql_is_503_and_cached_keys_are_verified() {
     let site = Site::alone();
-    let scene = Scene::of(site.replica(&["--cache-ttl", "1s"])).await;
+    let fixture = Fixture::of(site.replica(&["--cache-ttl", "1s"])).await;
     site.postgres.stop_immediately();
-    scene.is_cut_off().await;
-    scene.warm_is_answered_at_once_for(Duration::from_secs(3)).await;
+    fixture.assert_outage().await;
+    fixture.assert_cached_key_verifies_for(Duration::from_secs(3)).await;
     site.postgres.start_again();
-    scene.works_again().await;
+    fixture.assert_recovers().await;
     assert_eq!(site.query("SELECT count(*) FROM api_keys WHERE name = 'x'"), "0");
 }
 
 #[tokio::test]
 async fn stopped_postgresql_is_bridged_no_longer_than_the_limit() {
     let site = Site::alone();
-    let scene = Scene::of(site.replica(&["--max-staleness", "5s"])).await;
+    let fixture = Fixture::of(site.replica(&["--max-staleness", "5s"])).await;
     site.postgres.stop_immediately();
     let stopped = Instant::now();
-    scene.warm_is_answered_at_once_for(Duration::from_secs(4)).await;
-    let refused = async || {
-        let answer = scene.server.verify(&scene.gateway, json!({ "key": secret(&scene.warm) })).await;
-        (answer.status == 503).then_some(())
+    fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
+    let unavailable = async || {
+        let response = fixture.server.verify(&fixture.gateway, json!({ "key": secret(&fixture.warm) })).await;
+        (response.status == 503).then_some(())
     };
-    eventually(Duration::from_secs(4), "an outage", refused).await;
+    eventually(Duration::from_secs(4), "an outage", unavailable).await;
     assert!(stopped.elapsed() < Duration::from_secs(8), "{:?}", stopped.elapsed());
     site.postgres.start_again();
-    scene.works_again().await;
+    fixture.assert_recovers().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,19 +123,19 @@ async fn blocked_network_is_503_and_cached_keys_are_verified() {
     let site = Site::new();
     let proxy = Proxy::to(site.postgres.port).await;
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
-    let scene = Scene::of(site.replica_by(&url, &[])).await;
+    let fixture = Fixture::of(site.replica_by(&url, &[])).await;
     for _ in 0..2 {
         proxy.set(Wire::SwallowsAll);
-        scene.is_cut_off().await;
-        scene.warm_is_answered_at_once_for(Duration::from_secs(4)).await;
+        fixture.assert_outage().await;
+        fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
         proxy.set(Wire::Passes);
-        let made =
-            async || (scene.server.create(&scene.alice, json!({ "name": "y" })).await.status == 201).then_some(());
-        eventually(Duration::from_secs(10), "a create", made).await;
+        let created =
+            async || (fixture.server.create(&fixture.alice, json!({ "name": "y" })).await.status == 201).then_some(());
+        eventually(Duration::from_secs(10), "a create", created).await;
         // What was in memory is dropped once changes are heard of again, and then read again.
-        scene.warm_is_answered_at_once_for(Duration::from_secs(3)).await;
+        fixture.assert_cached_key_verifies_for(Duration::from_secs(3)).await;
     }
-    scene.works_again().await;
+    fixture.assert_recovers().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,15 +145,15 @@ async fn abandoned_transaction_loses_no_later_create() {
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
     let server = site.replica_by(&url, &["--database-connections", "2"]);
     let alice = server.token("alice");
-    let key = server.key(&alice, json!({ "name": "before" })).await;
+    let key = server.create_key(&alice, json!({ "name": "before" })).await;
     proxy.set(Wire::SwallowsAll);
     // Its BEGIN comes late, when nobody waits for it any more.
-    let asked = Instant::now();
-    is_outage(&server.patch(id(&key), &alice, json!({ "name": "given up" })).await, asked);
+    let started = Instant::now();
+    assert_unavailable(&server.patch(id(&key), &alice, json!({ "name": "given up" })).await, started);
     proxy.set(Wire::Passes);
     for _ in 0..10 {
-        let made = async || (server.create(&alice, json!({ "name": "after" })).await.status == 201).then_some(());
-        eventually(Duration::from_secs(10), "a create", made).await;
+        let created = async || (server.create(&alice, json!({ "name": "after" })).await.status == 201).then_some(());
+        eventually(Duration::from_secs(10), "a create", created).await;
     }
     assert_eq!(site.query("SELECT name, count(*) FROM api_keys GROUP BY name ORDER BY name"), "after|10\nbefore|1");
 }
@@ -158,44 +161,44 @@ async fn abandoned_transaction_loses_no_later_create() {
 #[tokio::test]
 async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
     let site = Site::alone();
-    let scene = Scene::of(site.replica(&[])).await;
+    let fixture = Fixture::of(site.replica(&[])).await;
     let lag = async || {
-        let scrape = scene.server.get("/metrics", "").await.text;
+        let scrape = fixture.server.get("/metrics", "").await.text;
         let lag = scrape.lines().find_map(|line| line.strip_prefix("mintkey_revocation_lag_seconds "));
         lag.unwrap().parse::<f64>().unwrap()
     };
     eventually(Duration::from_secs(5), "a measured lag", async || (0.0..1.0).contains(&lag().await).then_some(()))
         .await;
     site.postgres.freeze(true);
-    scene.is_cut_off().await;
-    scene.warm_is_answered_at_once_for(Duration::from_secs(4)).await;
+    fixture.assert_outage().await;
+    fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
     assert!(lag().await > 4.0);
-    assert!(scene.server.get("/readyz", "").await.problem(503).contains("store cannot be asked"));
+    assert!(fixture.server.get("/readyz", "").await.assert_problem(503).contains("store cannot be asked"));
     site.postgres.freeze(false);
-    scene.works_again().await;
+    fixture.assert_recovers().await;
     eventually(Duration::from_secs(5), "a lag as before", async || (lag().await < 1.0).then_some(())).await;
-    assert_eq!(scene.server.get("/readyz", "").await.status, 200);
+    assert_eq!(fixture.server.get("/readyz", "").await.status, 200);
 }
 
 #[tokio::test]
 async fn terminated_connections_are_replaced() {
     let site = Site::new();
-    let scene = Scene::of(site.replica(&[])).await;
+    let fixture = Fixture::of(site.replica(&[])).await;
     for _ in 0..5 {
         site.terminate("true");
         // At most the connections that were open fail, one request each.
-        let made =
-            async || (scene.server.create(&scene.alice, json!({ "name": "y" })).await.status == 201).then_some(());
-        eventually(Duration::from_secs(5), "a create", made).await;
+        let created =
+            async || (fixture.server.create(&fixture.alice, json!({ "name": "y" })).await.status == 201).then_some(());
+        eventually(Duration::from_secs(5), "a create", created).await;
     }
-    scene.works_again().await;
-    assert!(!scene.server.log().contains("ERROR"), "{}", scene.server.log());
+    fixture.assert_recovers().await;
+    assert!(!fixture.server.log().contains("ERROR"), "{}", fixture.server.log());
 }
 
 #[tokio::test]
 async fn locked_table_is_503_until_released() {
     let site = Site::new();
-    let scene = Scene::of(site.replica(&[])).await;
+    let fixture = Fixture::of(site.replica(&[])).await;
     let mut holder = site.postgres.psql(&site.database, "BEGIN; LOCK TABLE api_keys; SELECT pg_sleep(4); ROLLBACK");
     let mut holder = holder.spawn().unwrap();
     let locked = async || {
@@ -204,9 +207,9 @@ async fn locked_table_is_503_until_released() {
         (site.query(held) == "1").then_some(())
     };
     eventually(Duration::from_secs(5), "a lock", locked).await;
-    let asked = Instant::now();
-    is_outage(&scene.server.create(&scene.alice, json!({ "name": "x" })).await, asked);
-    assert_eq!(scene.server.code(&scene.gateway, secret(&scene.warm)).await, "VALID");
+    let started = Instant::now();
+    assert_unavailable(&fixture.server.create(&fixture.alice, json!({ "name": "x" })).await, started);
+    assert_eq!(fixture.server.verify_code(&fixture.gateway, secret(&fixture.warm)).await, "VALID");
     assert!(holder.wait().unwrap().success());
-    scene.works_again().await;
+    fixture.assert_recovers().await;
 }

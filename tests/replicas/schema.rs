@@ -14,7 +14,7 @@ async fn replicas_start_together_on_empty_database() {
     });
     let alice = servers[0].token("alice");
     for server in &servers {
-        server.key(&alice, serde_json::json!({ "name": "k" })).await;
+        server.create_key(&alice, serde_json::json!({ "name": "k" })).await;
     }
     assert_eq!(site.query("SELECT count(*) FROM api_keys"), "3");
     assert_eq!(site.query("SELECT count(*) FROM peppers"), "1");
@@ -42,17 +42,17 @@ async fn newer_schema_is_used_if_compatible_and_else_refused() {
     site.query("INSERT INTO seaql_migrations VALUES ('m9999_of_a_later_release', 0)");
     site.query("UPDATE schema_version SET version = version + 1");
     let server = site.replica(&[]);
-    server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
 
     site.query("UPDATE schema_version SET min_binary_version = version");
     for command in ["migrate", "serve"] {
         let output =
             run(site.command(&[command]).args(if command == "serve" { &["--listen", "127.0.0.1:0"][..] } else { &[] }));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("newer mintkey"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && stderr.contains("newer mintkey"), "{stderr}");
     }
     // Who is running already goes on: whoever contracts the schema has waited until nobody needs what goes away.
-    server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn unreachable_database_is_reported_without_password() {
         format!("postgres://postgres:canary@127.0.0.1:{}/{}?sslmode=require", site.postgres.port, site.database),
     ] {
         let output = run(site.command(&["migrate"]).env("MINTKEY_DATABASE_URL", url));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.starts_with("mintkey: "), "{said}");
-        assert!(said.contains("--database-url") && !said.contains("canary"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && stderr.starts_with("mintkey: "), "{stderr}");
+        assert!(stderr.contains("--database-url") && !stderr.contains("canary"), "{stderr}");
     }
 }

@@ -8,7 +8,7 @@ use crate::support::postgres::Postgres;
 use crate::support::run;
 
 /// A certificate for 127.0.0.1 that signs itself, and its key.
-fn certificate(directory: &Path) {
+fn create_certificate(directory: &Path) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
     openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
@@ -20,7 +20,7 @@ fn certificate(directory: &Path) {
 #[tokio::test]
 async fn tls_to_postgresql_verifies_its_certificate() {
     let directory = tempfile::tempdir().unwrap();
-    certificate(directory.path());
+    create_certificate(directory.path());
     let (cert, key) = (directory.path().join("server.crt"), directory.path().join("server.key"));
     let postgres =
         Postgres::start_with_files(&[&cert, &key], &["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"]);
@@ -28,13 +28,13 @@ async fn tls_to_postgresql_verifies_its_certificate() {
     let url = site.postgres.url(&site.database);
     let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", cert.display());
     let server = site.replica_by(&verified, &[]);
-    server.key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
     let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                      WHERE application_name = 'mintkey'";
     assert_eq!(site.query(encrypted), "t");
 
     // Nobody has signed it whom this machine knows.
     let output = run(site.command(&["migrate"]).env("MINTKEY_DATABASE_URL", format!("{url}?sslmode=verify-full")));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("certificate"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && stderr.contains("certificate"), "{stderr}");
 }

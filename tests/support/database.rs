@@ -55,7 +55,7 @@ pub fn url(data: &Path) -> String {
 }
 
 /// SQLite's needs no telling: it is in the data directory.
-pub fn give(command: &mut Command, data: &Path) {
+pub fn configure(command: &mut Command, data: &Path) {
     if kind() == Kind::Postgres {
         command.env("MINTKEY_DATABASE_URL", url(data));
     }

@@ -4,32 +4,35 @@ use std::process::Command;
 
 use super::run;
 
-pub fn outcome(command: &mut Command) -> (String, bool) {
+pub fn run_doctor(command: &mut Command) -> (String, bool) {
     let output = run(command);
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-    assert!(!said.contains("panicked"), "{said}");
-    (said, output.status.success())
+    let report = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(!report.contains("panicked"), "{report}");
+    (report, output.status.success())
 }
 
 /// Checks that nothing is wrong and that this is said of the subject.
-pub fn is_content(said: &(String, bool), subject: &str, words: &[&str]) {
-    let (said, content) = said;
-    assert!(content & !said.contains("WRONG"), "{said}");
-    line(said, &format!("ok     {subject}: "), words);
+pub fn assert_passes(report: &(String, bool), subject: &str, expected: &[&str]) {
+    let (report, passed) = report;
+    assert!(passed & !report.contains("WRONG"), "{report}");
+    assert_line(report, &format!("ok     {subject}: "), expected);
 }
 
 /// Checks that this one thing is wrong, in these words, and that the words hold no secret.
-pub fn says(said: &(String, bool), subject: &str, words: &[&str]) {
-    let (said, content) = said;
-    assert_eq!(said.lines().filter(|line| line.starts_with("WRONG")).count(), 1, "{said}");
-    line(said, &format!("WRONG  {subject}: "), words);
-    assert!(!content && said.contains("one thing is wrong"), "{said}");
+pub fn assert_fails(report: &(String, bool), subject: &str, expected: &[&str]) {
+    let (report, passed) = report;
+    assert_eq!(report.lines().filter(|assert_line| assert_line.starts_with("WRONG")).count(), 1, "{report}");
+    assert_line(report, &format!("WRONG  {subject}: "), expected);
+    assert!(!passed && report.contains("one thing is wrong"), "{report}");
 }
 
-fn line(said: &str, start: &str, words: &[&str]) {
-    let line = said.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start:?} in:\n{said}"));
-    for word in words {
-        assert!(line.contains(word), "no {word:?} in: {line}");
+fn assert_line(report: &str, start: &str, expected: &[&str]) {
+    let assert_line = report
+        .lines()
+        .find(|assert_line| assert_line.starts_with(start))
+        .unwrap_or_else(|| panic!("no {start:?} in:\n{report}"));
+    for word in expected {
+        assert!(assert_line.contains(word), "no {word:?} in: {assert_line}");
     }
-    assert!(!said.contains("canary"), "{said}");
+    assert!(!report.contains("canary"), "{report}");
 }

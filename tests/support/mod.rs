@@ -1,4 +1,4 @@
-//! Support: a real server, started as a user would start it, and a client that talks to it.
+//! Test support: starts a real server as a user would, and sends it requests.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use database::Kind;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,34 +18,34 @@ pub const KEYS: &str = "/api/auth/api-keys/";
 pub const VERIFY: &str = "/api/auth/api-keys/verify";
 
 pub mod database;
-#[allow(dead_code, reason = "not every test binary asks it")]
+#[allow(dead_code, reason = "not every test binary runs it")]
 pub mod doctor;
-#[allow(dead_code, reason = "not every test binary does it harm")]
+#[allow(dead_code, reason = "not every test binary stops or freezes it")]
 pub mod postgres;
 
 pub fn mintkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
-    // What the developer's own shell sets must not reach the tests.
+    // Settings of the developer's shell must not reach the tests.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MINTKEY_") || name.starts_with("OTEL_")) {
         command.env_remove(name);
     }
     command
 }
 
-/// The same, on this data directory and the database that goes with it.
+/// The same, with this data directory and its database.
 pub fn mintkey_at(data: &Path) -> Command {
     let mut command = mintkey();
     command.env("MINTKEY_DATA_DIR", data);
-    database::give(&mut command, data);
+    database::configure(&mut command, data);
     command
 }
 
-/// A client without certificates, which take longer to load than a request takes.
+/// A client without trusted certificates: loading them takes longer than a request.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()
 }
 
-/// A running `mintkey serve` with a data directory of its own; it ends with the value.
+/// A running `mintkey serve` with its own data directory. Drop ends the process.
 pub struct Server {
     process: Child,
     pub url: String,
@@ -56,31 +56,31 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        Self::with(&[])
+        Self::start_with(&[])
     }
 
-    /// Starts with more arguments to `serve`.
-    pub fn with(arguments: &[&str]) -> Self {
+    /// Starts with additional arguments to `serve`.
+    pub fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = Self::at(directory.path(), arguments);
+        let mut server = Self::start_in(directory.path(), arguments);
         server._directory = Some(directory);
         server
     }
 
-    /// Starts on a data directory that outlives the server, at a loopback address that only this directory's servers have:
-    /// who asks after the end of one must not be answered by another test's, which was given the port that became free.
-    pub fn at(data: &Path, arguments: &[&str]) -> Self {
+    /// Starts in a data directory that outlives the server, on a loopback address of that directory alone: a request to a
+    /// server that has ended must not reach another test's server that was given the same port.
+    pub fn start_in(data: &Path, arguments: &[&str]) -> Self {
         let mut hasher = DefaultHasher::new();
         data.hash(&mut hasher);
         let [a, b, c, ..] = hasher.finish().to_le_bytes();
         let listen = format!("127.{}.{b}.{}:0", 1 + a % 254, 1 + c % 254);
         let mut command = mintkey_at(data);
         command.args(["serve", "--listen", &listen]).args(arguments);
-        Self::of(&mut command, data)
+        Self::spawn(&mut command, data)
     }
 
-    /// Starts with a command line of the test's own.
-    pub fn of(command: &mut Command, data: &Path) -> Self {
+    /// Starts this command, and waits until the server listens.
+    pub fn spawn(command: &mut Command, data: &Path) -> Self {
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (announce, announced) = std::sync::mpsc::channel();
@@ -103,7 +103,7 @@ impl Server {
         Self { process, url: format!("http://{address}"), data: data.to_owned(), log, _directory: None }
     }
 
-    /// A token of the standalone issuer for this user.
+    /// A token of the built-in issuer for this user.
     pub fn token(&self, subject: &str) -> String {
         self.token_with(subject, &[])
     }
@@ -114,74 +114,74 @@ impl Server {
         String::from_utf8(token.stdout).unwrap().trim().to_owned()
     }
 
-    /// A request with this bearer credential; none, when it is empty.
+    /// A request with this bearer credential, or without one if it is empty.
     pub fn request(&self, method: Method, path: &str, credential: &str) -> RequestBuilder {
         let request = client().request(method, format!("{}{path}", self.url));
         if credential.is_empty() { request } else { request.bearer_auth(credential) }
     }
 
-    pub async fn create(&self, credential: &str, body: Value) -> Answer {
-        Answer::of(self.request(Method::POST, KEYS, credential).json(&body)).await
+    pub async fn create(&self, credential: &str, body: Value) -> Response {
+        Response::to(self.request(Method::POST, KEYS, credential).json(&body)).await
     }
 
-    /// A request to create, with this body as it stands.
-    pub async fn send(&self, credential: &str, body: impl Into<reqwest::Body>) -> Answer {
+    /// Sends a create request with exactly this body.
+    pub async fn create_raw(&self, credential: &str, body: impl Into<reqwest::Body>) -> Response {
         let request = self.request(Method::POST, KEYS, credential).header("content-type", "application/json");
-        Answer::of(request.body(body)).await
+        Response::to(request.body(body)).await
     }
 
-    /// A key that was made, as the answer to its creation.
-    pub async fn key(&self, credential: &str, body: Value) -> Value {
-        let answer = self.create(credential, body).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
-        answer.body
+    /// Creates a key and returns the response body.
+    pub async fn create_key(&self, credential: &str, body: Value) -> Value {
+        let response = self.create(credential, body).await;
+        assert_eq!(response.status, StatusCode::CREATED, "{:?}", response.body);
+        response.body
     }
 
-    /// The answer to a request with this JSON body; with none, when it is `null`.
-    pub async fn ask(&self, method: Method, path: &str, credential: &str, body: Value) -> Answer {
+    /// Sends a request with this JSON body, or without a body if it is `null`.
+    pub async fn call(&self, method: Method, path: &str, credential: &str, body: Value) -> Response {
         let request = self.request(method, path, credential);
-        Answer::of(if body.is_null() { request } else { request.json(&body) }).await
+        Response::to(if body.is_null() { request } else { request.json(&body) }).await
     }
 
-    pub async fn get(&self, path: &str, credential: &str) -> Answer {
-        self.ask(Method::GET, path, credential, Value::Null).await
+    pub async fn get(&self, path: &str, credential: &str) -> Response {
+        self.call(Method::GET, path, credential, Value::Null).await
     }
 
-    pub async fn patch(&self, id: &str, credential: &str, body: Value) -> Answer {
-        self.ask(Method::PATCH, &format!("{KEYS}{id}"), credential, body).await
+    pub async fn patch(&self, id: &str, credential: &str, body: Value) -> Response {
+        self.call(Method::PATCH, &format!("{KEYS}{id}"), credential, body).await
     }
 
-    pub async fn rotate(&self, id: &str, credential: &str, body: Value) -> Answer {
-        self.ask(Method::POST, &format!("{KEYS}{id}/rotate"), credential, body).await
+    pub async fn rotate(&self, id: &str, credential: &str, body: Value) -> Response {
+        self.call(Method::POST, &format!("{KEYS}{id}/rotate"), credential, body).await
     }
 
-    pub async fn revoke(&self, id: &str, credential: &str, body: Value) -> Answer {
-        self.ask(Method::POST, &format!("{KEYS}{id}/revoke"), credential, body).await
+    pub async fn revoke(&self, id: &str, credential: &str, body: Value) -> Response {
+        self.call(Method::POST, &format!("{KEYS}{id}/revoke"), credential, body).await
     }
 
-    pub async fn delete(&self, id: &str, credential: &str) -> Answer {
-        self.ask(Method::DELETE, &format!("{KEYS}{id}"), credential, Value::Null).await
+    pub async fn delete(&self, id: &str, credential: &str) -> Response {
+        self.call(Method::DELETE, &format!("{KEYS}{id}"), credential, Value::Null).await
     }
 
-    pub async fn verify(&self, credential: &str, body: Value) -> Answer {
-        self.ask(Method::POST, VERIFY, credential, body).await
+    pub async fn verify(&self, credential: &str, body: Value) -> Response {
+        self.call(Method::POST, VERIFY, credential, body).await
     }
 
-    /// What verify says of this secret.
-    pub async fn code(&self, credential: &str, secret: &str) -> String {
-        let answer = self.verify(credential, json!({ "key": secret })).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        answer.body["code"].as_str().unwrap().to_owned()
+    /// The `code` with which verify responds for this secret.
+    pub async fn verify_code(&self, credential: &str, secret: &str) -> String {
+        let response = self.verify(credential, json!({ "key": secret })).await;
+        assert_eq!(response.status, StatusCode::OK, "{}", response.text);
+        response.body["code"].as_str().unwrap().to_owned()
     }
 
     /// The actions of a key's audit events, oldest first.
-    pub async fn actions(&self, id: &str) -> Vec<String> {
+    pub async fn audit_actions(&self, id: &str) -> Vec<String> {
         let id = database::uuid(id);
         let rows = self.rows(&format!("SELECT action FROM audit_events WHERE key_id = {id} ORDER BY id")).await;
         rows.iter().map(|row| row.try_get("", "action").unwrap()).collect()
     }
 
-    /// Every row of the tables that a request could change, as text; when a secret was last used is left out.
+    /// Every row of the tables that a request can change, as text, without `last_used_at`.
     pub async fn dump(&self) -> String {
         let mut dump = String::new();
         for table in ["api_keys", "secrets", "audit_events", "idempotency_records"] {
@@ -203,7 +203,7 @@ impl Server {
         columns.iter().map(quoted).collect::<Vec<_>>().join(" || ' ' || ")
     }
 
-    /// Changes the database behind the server's back.
+    /// Runs a statement over a connection of its own.
     pub async fn execute(&self, sql: &str) {
         let database = self.database().await;
         database.execute_unprepared(sql).await.unwrap();
@@ -214,7 +214,7 @@ impl Server {
         Database::connect(database::url(&self.data)).await.unwrap()
     }
 
-    /// Another process that has locked the database against all writing, until it says `ROLLBACK`.
+    /// Locks the database against writes, until `ROLLBACK` on the returned connection.
     pub async fn lock(&self) -> DatabaseConnection {
         let mut options = ConnectOptions::new(database::url(&self.data));
         options.max_connections(1);
@@ -231,8 +231,8 @@ impl Server {
         rows
     }
 
-    /// Checks what the database itself can say of its state; PostgreSQL checks as it reads.
-    pub async fn is_sound(&self) {
+    /// Runs the integrity checks of SQLite. PostgreSQL checks on every read.
+    pub async fn assert_integrity(&self) {
         if database::kind() == Kind::Sqlite {
             let check = self.rows("PRAGMA integrity_check").await;
             assert_eq!(check[0].try_get_by_index::<String>(0).unwrap(), "ok");
@@ -240,12 +240,12 @@ impl Server {
         }
     }
 
-    /// How many rows each of these tables has.
+    /// The number of rows of a table.
     pub async fn count(&self, table: &str) -> i64 {
         self.rows(&format!("SELECT count(*) AS n FROM {table}")).await[0].try_get("", "n").unwrap()
     }
 
-    /// How many keys, secrets and audit events there are: what an error must leave alone.
+    /// The numbers of keys, secrets and audit events. A rejected request changes none of them.
     pub async fn counts(&self) -> [i64; 3] {
         [self.count("api_keys").await, self.count("secrets").await, self.count("audit_events").await]
     }
@@ -254,8 +254,8 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits for a log line that holds all of these, and gives it.
-    pub fn log_line(&self, words: &[&str]) -> String {
+    /// Waits for a log line that contains all of these words, and returns it.
+    pub fn wait_for_log(&self, words: &[&str]) -> String {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(line) = self.log().lines().find(|line| words.iter().all(|word| line.contains(word))) {
@@ -266,9 +266,9 @@ impl Server {
         }
     }
 
-    /// Where metrics and health are served by themselves.
-    pub fn admin(&self) -> String {
-        let line = self.log_line(&["metrics and health are served"]);
+    /// The URL of the admin listener.
+    pub fn admin_url(&self) -> String {
+        let line = self.wait_for_log(&["metrics and health are served"]);
         format!("http://{}", address_in(&line).unwrap())
     }
 
@@ -281,7 +281,7 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    /// SIGTERM, and the exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
         self.sigterm();
         self.process.wait().unwrap()
@@ -291,7 +291,7 @@ impl Server {
         assert!(run(Command::new("kill").arg(self.pid().to_string())).status.success());
     }
 
-    /// The exit status, when it comes before the limit.
+    /// The exit status, if the process ends before the limit.
     pub fn exit_within(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
@@ -318,22 +318,23 @@ pub fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// An answer, read whole.
+/// A response with its whole body.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: StatusCode,
     pub headers: reqwest::header::HeaderMap,
     pub text: String,
-    /// `null` when the body is not JSON.
+    /// `null` if the body is not JSON.
     pub body: Value,
 }
 
-impl Answer {
-    pub async fn of(request: RequestBuilder) -> Self {
+impl Response {
+    /// Sends the request.
+    pub async fn to(request: RequestBuilder) -> Self {
         Self::read(request.send().await.unwrap()).await
     }
 
-    pub async fn read(response: Response) -> Self {
+    pub async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -344,17 +345,17 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The pointers of a 422, as they stand.
+    /// The pointers of the violations, in the order of the response.
     pub fn pointers(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().unwrap();
         assert!(errors.iter().all(|error| error["detail"].as_str().is_some_and(|detail| !detail.is_empty())));
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
 
-    /// Checks that this is a problem with this status and of this kind (what follows `urn:mintkey:problem:`).
-    pub fn problem_of_kind(&self, status: u16, kind: &str) {
-        self.problem(status);
-        assert_eq!(self.body["type"], format!("urn:mintkey:problem:{kind}"), "{}", self.text);
+    /// Checks that this is a problem with this status and this type (the part after `urn:mintkey:problem:`).
+    pub fn assert_problem_type(&self, status: u16, problem_type: &str) {
+        self.assert_problem(status);
+        assert_eq!(self.body["type"], format!("urn:mintkey:problem:{problem_type}"), "{}", self.text);
     }
 
     pub fn etag(&self) -> &str {
@@ -363,8 +364,8 @@ impl Answer {
         tag
     }
 
-    /// Checks that this is a whole problem with this status, and gives its `detail`.
-    pub fn problem(&self, status: u16) -> &str {
+    /// Checks that this is a complete problem with this status, and returns its `detail`.
+    pub fn assert_problem(&self, status: u16) -> &str {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(self.body["status"], json!(status));
@@ -384,19 +385,19 @@ pub fn secret(key: &Value) -> &str {
     key["key"].as_str().unwrap_or_else(|| panic!("no secret: {key}"))
 }
 
-/// Asks until there is an answer.
-pub async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+/// Polls until there is a value.
+pub async fn eventually<T>(within: Duration, what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(value) = poll().await {
+            return value;
         }
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// An id that never was.
-pub fn nobodys() -> String {
+/// An id that no key has.
+pub fn unknown_key() -> String {
     mintkey::domain::id::new_id(mintkey::domain::clock::Clock::System.now()).to_string()
 }

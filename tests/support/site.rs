@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::postgres::Postgres;
-use crate::support::{Answer, Server, mintkey};
+use crate::support::{Response, Server, mintkey};
 
 pub struct Site {
     pub postgres: Arc<Postgres>,
@@ -46,7 +46,7 @@ impl Site {
         let mut command = mintkey();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
         command.env("MINTKEY_DATA_DIR", self.data.path()).env("MINTKEY_DATABASE_URL", url);
-        Server::of(&mut command, self.data.path())
+        Server::spawn(&mut command, self.data.path())
     }
 
     /// A command on the same database and with the same secrets.
@@ -79,21 +79,21 @@ pub fn tokens(server: &Server) -> (String, String) {
 }
 
 /// Asks until the answer is this verdict, and gives how long that took since `since`.
-pub async fn until(server: &Server, gateway: &str, secret: &str, code: &str, since: Instant) -> Duration {
+pub async fn wait_for_code(server: &Server, gateway: &str, secret: &str, code: &str, since: Instant) -> Duration {
     loop {
-        let answer = server.verify(gateway, json!({ "key": secret })).await;
-        if answer.status == 200 && answer.body["code"] == code {
+        let response = server.verify(gateway, json!({ "key": secret })).await;
+        if response.status == 200 && response.body["code"] == code {
             return since.elapsed();
         }
-        assert!(since.elapsed() < Duration::from_secs(30), "still {} and not {code}", answer.text);
+        assert!(since.elapsed() < Duration::from_secs(30), "still {} and not {code}", response.text);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
 /// Checks that this is an outage, said in time and with when to come again.
-pub fn is_outage(answer: &Answer, asked: Instant) {
-    answer.problem(503);
-    assert!(answer.header("retry-after").is_some());
+pub fn assert_unavailable(response: &Response, started: Instant) {
+    response.assert_problem(503);
+    assert!(response.header("retry-after").is_some());
     // Two seconds, and what a busy machine takes for the rest.
-    assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{KEYS, Server};
 
-pub struct Reply {
+pub struct RawResponse {
     pub status: u16,
     pub head: String,
     pub body: Value,
@@ -29,18 +29,18 @@ pub fn connect(server: &Server) -> TcpStream {
 }
 
 /// Sends the whole request, or what the server will take of it, and reads until the server closes.
-pub fn exchange(server: &Server, request: &[u8]) -> Reply {
+pub fn exchange(server: &Server, request: &[u8]) -> RawResponse {
     let mut stream = connect(server);
     let _cut_short = stream.write_all(request);
     reply(stream)
 }
 
-pub fn reply(mut stream: TcpStream) -> Reply {
+pub fn reply(mut stream: TcpStream) -> RawResponse {
     let mut text = String::new();
     let read = stream.read_to_string(&mut text);
     assert!(read.is_ok(), "{read:?} after {text:?}");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer, but {text:?}"));
-    Reply {
+    RawResponse {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         head: head.to_ascii_lowercase(),
         body: serde_json::from_str(body).unwrap_or_default(),

@@ -4,12 +4,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{EVENTS_OF_ALL, KEYS_OF_ALL, deployment, names, revoke};
-use crate::support::{Answer, KEYS, Server, database, id, secret};
+use crate::support::{KEYS, Response, Server, database, id, secret};
 
 const ISSUER: &str = "urn:mintkey:standalone";
 
-async fn revoke_all(server: &Server, token: &str, body: Value) -> Answer {
-    server.ask(Method::POST, &format!("{KEYS_OF_ALL}/revoke"), token, body).await
+async fn bulk_revoke(server: &Server, token: &str, body: Value) -> Response {
+    server.call(Method::POST, &format!("{KEYS_OF_ALL}/revoke"), token, body).await
 }
 
 #[tokio::test]
@@ -19,26 +19,26 @@ async fn admin_bulk_revoke_dry_run_counts_matching_keys() {
     let before = server.dump().await;
     let filter = json!({ "organization": "acme", "reason": "acme leaked", "dry_run": true });
     for _ in 0..2 {
-        let answer = revoke_all(&server, &carol, filter.clone()).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        assert_eq!(answer.body, json!({ "matched": 2, "revoked": 0, "dry_run": true }));
+        let response = bulk_revoke(&server, &carol, filter.clone()).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        assert_eq!(response.body, json!({ "matched": 2, "revoked": 0, "dry_run": true }));
     }
     assert_eq!(server.dump().await, before);
 
     let filter = json!({ "organization": "acme", "reason": "acme leaked" });
-    let answer = revoke_all(&server, &carol, filter.clone()).await;
-    assert_eq!(answer.body, json!({ "matched": 2, "revoked": 2, "dry_run": false }));
+    let response = bulk_revoke(&server, &carol, filter.clone()).await;
+    assert_eq!(response.body, json!({ "matched": 2, "revoked": 2, "dry_run": false }));
     for (key, reason) in [(&keys[0], "acme leaked"), (&keys[1], "acme leaked"), (&keys[2], "before")] {
         let now = server.get(&format!("{KEYS_OF_ALL}/{}", id(key)), &carol).await.body;
         assert_eq!((&now["revoke_reason"], &now["revoked_by"]), (&json!(reason), &json!("carol")));
-        assert_eq!(server.actions(id(key)).await, ["created", "revoked"]);
-        server.get(KEYS, secret(key)).await.problem(401);
+        assert_eq!(server.audit_actions(id(key)).await, ["created", "revoked"]);
+        server.get(KEYS, secret(key)).await.assert_problem(401);
     }
-    assert_eq!(server.actions(id(&keys[3])).await, ["created"]);
+    assert_eq!(server.audit_actions(id(&keys[3])).await, ["created"]);
     let events = server.get(&format!("{EVENTS_OF_ALL}?action=revoked"), &carol).await;
     assert!(events.body["items"].as_array().unwrap().iter().all(|event| event["actor"]["subject"] == "carol"));
     let after = server.dump().await;
-    let again = revoke_all(&server, &carol, filter).await;
+    let again = bulk_revoke(&server, &carol, filter).await;
     assert_eq!(again.body, json!({ "matched": 0, "revoked": 0, "dry_run": false }));
     assert_eq!(server.dump().await, after);
 }
@@ -60,10 +60,10 @@ async fn admin_bulk_revoke_matches_all_filter_fields() {
     ] {
         let mut body = filter.clone();
         body["dry_run"] = true.into();
-        assert_eq!(revoke_all(&server, &carol, body).await.body["matched"], matched, "{filter}");
+        assert_eq!(bulk_revoke(&server, &carol, body).await.body["matched"], matched, "{filter}");
     }
-    let answer = revoke_all(&server, &carol, json!({ "created_before": made(&keys[1]) })).await;
-    assert_eq!(answer.body, json!({ "matched": 1, "revoked": 1, "dry_run": false }));
+    let response = bulk_revoke(&server, &carol, json!({ "created_before": made(&keys[1]) })).await;
+    assert_eq!(response.body, json!({ "matched": 1, "revoked": 1, "dry_run": false }));
     assert_eq!(names(&server, &carol, "status=active").await, ["other", "build", "deploy bot"]);
 }
 
@@ -85,14 +85,14 @@ async fn admin_bulk_revoke_with_invalid_filter_is_rejected() {
         (json!({ "subject": "alice", "dryRun": true }), "/dryRun"),
         (json!({ "subject": "alice", "reason": " " }), "/reason"),
     ] {
-        let answer = revoke_all(&server, &carol, body.clone()).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), [pointer], "{body}");
+        let response = bulk_revoke(&server, &carol, body.clone()).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), [pointer], "{body}");
     }
-    revoke_all(&server, &carol, json!([])).await.problem(400);
+    bulk_revoke(&server, &carol, json!([])).await.assert_problem(400);
     let path = format!("{KEYS_OF_ALL}/revoke");
-    Answer::of(server.request(Method::POST, &path, &carol).body("{}")).await.problem(415);
-    assert!(server.ask(Method::POST, &path, &carol, Value::Null).await.status.is_client_error(), "a body is required");
+    Response::to(server.request(Method::POST, &path, &carol).body("{}")).await.assert_problem(415);
+    assert!(server.call(Method::POST, &path, &carol, Value::Null).await.status.is_client_error(), "a body is required");
     assert_eq!(server.dump().await, before);
 }
 
@@ -100,7 +100,7 @@ async fn admin_bulk_revoke_with_invalid_filter_is_rejected() {
 async fn admin_bulk_revoke_of_several_batches_is_complete() {
     let server = Server::start();
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     let columns = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, \
                    enabled, secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, \
                    revoked_by, revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, \
@@ -116,9 +116,9 @@ async fn admin_bulk_revoke_of_several_batches_is_complete() {
         ))
         .await;
     assert_eq!(server.count("api_keys").await, 1200);
-    let answer = revoke_all(&server, &carol, json!({ "subject": "alice" })).await;
-    assert_eq!(answer.body, json!({ "matched": 1200, "revoked": 1200, "dry_run": false }));
+    let response = bulk_revoke(&server, &carol, json!({ "subject": "alice" })).await;
+    assert_eq!(response.body, json!({ "matched": 1200, "revoked": 1200, "dry_run": false }));
     assert_eq!(server.count("api_keys WHERE revoked_at IS NULL").await, 0);
     assert_eq!(server.count("audit_events WHERE action = 'revoked'").await, 1200);
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked"]);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked"]);
 }

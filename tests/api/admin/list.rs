@@ -39,6 +39,6 @@ async fn admin_list_filters_keys_of_all_owners() {
     assert_eq!(second.body["items"][0]["id"], keys[0]["id"]);
     assert!(second.body.get("next_cursor").is_none() && second.header("link").is_none());
     for query in ["limit=0", "status=x", "owner=alice", "subject=a&subject=b", "cursor=x"] {
-        server.get(&format!("{KEYS_OF_ALL}?{query}"), &carol).await.problem(400);
+        server.get(&format!("{KEYS_OF_ALL}?{query}"), &carol).await.assert_problem(400);
     }
 }

@@ -10,7 +10,7 @@ mod revoke;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server};
+use crate::support::{Response, Server};
 
 const KEYS_OF_ALL: &str = "/api/admin/api-keys";
 const EVENTS_OF_ALL: &str = "/api/admin/audit-events";
@@ -28,19 +28,19 @@ async fn deployment() -> (Server, String, Vec<Value>) {
     ] {
         let arguments = ["--organization", organization];
         let token = server.token_with(subject, if organization.is_empty() { &[] } else { &arguments });
-        keys.push(server.key(&token, json!({ "name": name })).await);
+        keys.push(server.create_key(&token, json!({ "name": name })).await);
     }
     (server, carol, keys)
 }
 
 async fn names(server: &Server, token: &str, query: &str) -> Vec<String> {
-    let answer = server.get(&format!("{KEYS_OF_ALL}?{query}"), token).await;
-    assert_eq!(answer.status, 200, "{query}: {}", answer.text);
-    let items = answer.body["items"].as_array().unwrap();
-    assert!(items.iter().all(|key| key.get("secrets").is_none() && key.get("key").is_none()), "{}", answer.text);
+    let response = server.get(&format!("{KEYS_OF_ALL}?{query}"), token).await;
+    assert_eq!(response.status, 200, "{query}: {}", response.text);
+    let items = response.body["items"].as_array().unwrap();
+    assert!(items.iter().all(|key| key.get("secrets").is_none() && key.get("key").is_none()), "{}", response.text);
     items.iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn revoke(server: &Server, token: &str, id: &str, body: Value) -> Answer {
-    server.ask(Method::POST, &format!("{KEYS_OF_ALL}/{id}/revoke"), token, body).await
+async fn revoke(server: &Server, token: &str, id: &str, body: Value) -> Response {
+    server.call(Method::POST, &format!("{KEYS_OF_ALL}/{id}/revoke"), token, body).await
 }

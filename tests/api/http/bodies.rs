@@ -2,29 +2,29 @@
 
 use reqwest::Method;
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 
 const VALID: &str = r#"{"name":"example"}"#;
 
 /// Each of these bodies is a 400 that says nothing of the parser and leaves nothing behind.
-async fn all_are_bad_requests<B: Into<reqwest::Body> + Clone + std::fmt::Debug>(bodies: &[B]) {
+async fn assert_bad_requests<B: Into<reqwest::Body> + Clone + std::fmt::Debug>(bodies: &[B]) {
     let server = Server::start();
     let token = server.token("alice");
     for body in bodies {
-        let answer = server.send(&token, body.clone()).await;
-        assert_eq!(answer.status, 400, "{body:?}: {}", answer.text);
-        let detail = answer.problem(400);
+        let response = server.create_raw(&token, body.clone()).await;
+        assert_eq!(response.status, 400, "{body:?}: {}", response.text);
+        let detail = response.assert_problem(400);
         for word in ["serde", "expected", "EOF", "trailing", "invalid type", "recursion"] {
             assert!(!detail.contains(word), "{body:?}: {detail}");
         }
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
 #[tokio::test]
 async fn body_of_malformed_json_is_rejected() {
-    all_are_bad_requests(&[
+    assert_bad_requests(&[
         "{",
         "}",
         "{\"name\"}",
@@ -64,21 +64,21 @@ async fn body_of_malformed_json_is_rejected() {
 
 #[tokio::test]
 async fn body_that_is_empty_is_rejected() {
-    all_are_bad_requests(&["", " ", "\r\n\t "]).await;
+    assert_bad_requests(&["", " ", "\r\n\t "]).await;
     let server = Server::start();
-    let answer = server.send(&server.token("alice"), "").await;
-    assert!(answer.problem(400).contains("empty"), "{}", answer.text);
+    let response = server.create_raw(&server.token("alice"), "").await;
+    assert!(response.assert_problem(400).contains("empty"), "{}", response.text);
 }
 
 #[tokio::test]
 async fn body_that_is_not_an_object_is_rejected() {
-    all_are_bad_requests(&["[]", "[{\"name\":\"x\"}]", "null", "true", "5", "-0.5e1", "\"\"", "\"{}\"", " [ ] "]).await;
+    assert_bad_requests(&["[]", "[{\"name\":\"x\"}]", "null", "true", "5", "-0.5e1", "\"\"", "\"{}\"", " [ ] "]).await;
 }
 
 #[tokio::test]
 async fn body_that_is_not_utf_8_is_rejected() {
     let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    all_are_bad_requests(&[
+    assert_bad_requests(&[
         b"{\"name\":\"\xff\"}".to_vec(),
         b"{\"name\":\"\xc3\"}".to_vec(),
         b"{\"name\":\"\xc0\xaf\"}".to_vec(),
@@ -105,12 +105,12 @@ async fn body_nested_too_deeply_is_rejected() {
         "[".repeat(60_000),
         r#"{"a":"#.repeat(10_000),
     ] {
-        let answer = server.send(&token, body).await;
-        assert!([400, 422].contains(&answer.status.as_u16()), "{}", answer.text);
-        answer.problem(answer.status.as_u16());
+        let response = server.create_raw(&token, body).await;
+        assert!([400, 422].contains(&response.status.as_u16()), "{}", response.text);
+        response.assert_problem(response.status.as_u16());
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
-    assert_eq!(server.send(&token, nested("[", "]", 50)).await.status, 201);
+    assert_eq!(server.create_raw(&token, nested("[", "]", 50)).await.status, 201);
     assert_eq!(server.counts().await, [1, 1, 1]);
 }
 
@@ -144,15 +144,15 @@ async fn body_of_other_media_type_is_415() {
         for value in declared {
             request = request.header("content-type", *value);
         }
-        let answer = Answer::of(request).await;
-        assert_eq!(answer.status, 415, "{declared:?}: {}", answer.text);
-        assert!(answer.problem(415).contains("application/json"));
+        let response = Response::to(request).await;
+        assert_eq!(response.status, 415, "{declared:?}: {}", response.text);
+        assert!(response.assert_problem(415).contains("application/json"));
     }
     for encoding in ["gzip", "br", "deflate", "gzip, gzip", "x-unknown"] {
         let request = server.request(Method::POST, KEYS, &token).header("content-type", "application/json");
-        let answer = Answer::of(request.header("content-encoding", encoding).body(VALID)).await;
-        assert_eq!(answer.status, 415, "{encoding}: {}", answer.text);
-        assert!(answer.problem(415).contains("Content-Encoding"));
+        let response = Response::to(request.header("content-encoding", encoding).body(VALID)).await;
+        assert_eq!(response.status, 415, "{encoding}: {}", response.text);
+        assert!(response.assert_problem(415).contains("Content-Encoding"));
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -171,7 +171,7 @@ async fn body_accepts_every_spelling_of_json_media_type() {
     ];
     for content_type in declared {
         let request = server.request(Method::POST, KEYS, &token).header("content-type", content_type).body(VALID);
-        assert_eq!(Answer::of(request).await.status, 201, "{content_type}");
+        assert_eq!(Response::to(request).await.status, 201, "{content_type}");
     }
     assert_eq!(server.counts().await, [declared.len() as i64; 3]);
 }

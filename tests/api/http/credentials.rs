@@ -5,30 +5,30 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 use crate::tokens::{self, Forge, claims, header};
 use crate::wire;
 
-const NONE_CAME: &str = "Bearer";
-const INVALID: &str = r#"Bearer error="invalid_token""#;
+const NO_CREDENTIAL: &str = "Bearer";
+const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
 
-async fn with_authorization(server: &Server, value: &[u8]) -> Answer {
+async fn with_authorization(server: &Server, value: &[u8]) -> Response {
     let request = server.request(Method::POST, KEYS, "").json(&json!({ "name": "x" }));
-    Answer::of(request.header("authorization", reqwest::header::HeaderValue::from_bytes(value).unwrap())).await
+    Response::to(request.header("authorization", reqwest::header::HeaderValue::from_bytes(value).unwrap())).await
 }
 
-fn is_challenged(answer: &Answer, challenge: &str, what: &str) {
-    assert_eq!(answer.status, 401, "{what}: {}", answer.text);
-    answer.problem(401);
-    assert_eq!(answer.header("www-authenticate"), Some(challenge), "{what}");
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+fn assert_challenged(response: &Response, challenge: &str, what: &str) {
+    assert_eq!(response.status, 401, "{what}: {}", response.text);
+    response.assert_problem(401);
+    assert_eq!(response.header("www-authenticate"), Some(challenge), "{what}");
+    assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
-async fn all_are_invalid(server: &Server, tokens: &[(&str, String)]) {
+async fn assert_invalid_tokens(server: &Server, tokens: &[(&str, String)]) {
     for (what, token) in tokens {
-        let answer = server.create(token, json!({ "name": "x" })).await;
-        is_challenged(&answer, INVALID, what);
-        assert!(token.len() < 8 || !answer.text.contains(token), "{what}");
+        let response = server.create(token, json!({ "name": "x" })).await;
+        assert_challenged(&response, INVALID_TOKEN, what);
+        assert!(token.len() < 8 || !response.text.contains(token), "{what}");
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -36,9 +36,9 @@ async fn all_are_invalid(server: &Server, tokens: &[(&str, String)]) {
 #[tokio::test]
 async fn credential_missing_is_challenged_without_error() {
     let server = Server::start();
-    is_challenged(&server.create("", json!({ "name": "x" })).await, NONE_CAME, "no header");
+    assert_challenged(&server.create("", json!({ "name": "x" })).await, NO_CREDENTIAL, "no header");
     for value in ["Basic YWxpY2U6c2VjcmV0", "Digest username=\"alice\"", "Bearer", "Bearer ", "", "Negotiate abc"] {
-        is_challenged(&with_authorization(&server, value.as_bytes()).await, NONE_CAME, value);
+        assert_challenged(&with_authorization(&server, value.as_bytes()).await, NO_CREDENTIAL, value);
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -48,17 +48,17 @@ async fn credential_outside_authorization_header_is_ignored() {
     let server = Server::start();
     let token = server.token("alice");
     let bare = || server.request(Method::POST, KEYS, "").json(&json!({ "name": "x" }));
-    is_challenged(&Answer::of(bare().header("x-api-key", &token)).await, NONE_CAME, "X-API-Key");
-    is_challenged(&Answer::of(bare().header("cookie", format!("token={token}"))).await, NONE_CAME, "cookie");
-    is_challenged(
-        &Answer::of(bare().header("proxy-authorization", format!("Bearer {token}"))).await,
-        NONE_CAME,
+    assert_challenged(&Response::to(bare().header("x-api-key", &token)).await, NO_CREDENTIAL, "X-API-Key");
+    assert_challenged(&Response::to(bare().header("cookie", format!("token={token}"))).await, NO_CREDENTIAL, "cookie");
+    assert_challenged(
+        &Response::to(bare().header("proxy-authorization", format!("Bearer {token}"))).await,
+        NO_CREDENTIAL,
         "proxy",
     );
     let in_query = server.request(Method::POST, &format!("{KEYS}?access_token={token}"), "");
-    let answer = Answer::of(in_query.json(&json!({ "name": "x" }))).await;
-    assert!(!answer.text.contains(&token));
-    answer.problem(400);
+    let response = Response::to(in_query.json(&json!({ "name": "x" }))).await;
+    assert!(!response.text.contains(&token));
+    response.assert_problem(400);
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
@@ -67,11 +67,11 @@ async fn credential_malformed_is_invalid_token() {
     let server = Server::start();
     let token = server.token("alice");
     for value in ["Bearer x", "Bearer .", "Bearer ..", "Bearer a.b.c", "Bearer ....", "Bearer mk_", "Bearer a, b"] {
-        is_challenged(&with_authorization(&server, value.as_bytes()).await, INVALID, value);
+        assert_challenged(&with_authorization(&server, value.as_bytes()).await, INVALID_TOKEN, value);
     }
-    is_challenged(&with_authorization(&server, b"Bearer \xe9\xff").await, INVALID, "bytes beyond ASCII");
+    assert_challenged(&with_authorization(&server, b"Bearer \xe9\xff").await, INVALID_TOKEN, "bytes beyond ASCII");
     for value in [format!("Bearer Bearer {token}"), format!("Bearer \"{token}\""), format!("Bearer {token} {token}")] {
-        is_challenged(&with_authorization(&server, value.as_bytes()).await, INVALID, &value);
+        assert_challenged(&with_authorization(&server, value.as_bytes()).await, INVALID_TOKEN, &value);
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -81,8 +81,8 @@ async fn credential_scheme_is_case_insensitive() {
     let server = Server::start();
     let token = server.token("alice");
     for scheme in ["bearer", "BEARER", "bEaReR", "Bearer "] {
-        let answer = with_authorization(&server, format!("{scheme} {token}").as_bytes()).await;
-        assert_eq!(answer.status, 201, "{scheme}");
+        let response = with_authorization(&server, format!("{scheme} {token}").as_bytes()).await;
+        assert_eq!(response.status, 201, "{scheme}");
     }
 }
 
@@ -109,7 +109,7 @@ async fn token_with_invalid_signature_is_rejected() {
     let others = tokens::unsigned(&tokens::header(), &claims(|claims| claims["sub"] = json!("bob")));
     let flipped = if signature.starts_with('A') { "B" } else { "A" };
     let elsewhere = Server::start();
-    all_are_invalid(
+    assert_invalid_tokens(
         &server,
         &[
             ("another payload", format!("{others}.{signature}")),
@@ -129,12 +129,12 @@ async fn token_with_invalid_signature_is_rejected() {
 #[tokio::test]
 async fn token_with_other_algorithm_is_rejected() {
     let server = Server::start();
-    let _made = server.token("alice");
+    let _token = server.token("alice");
     let forge = Forge::of(&server);
     let good = claims(|_| ());
     let none = |alg: &str| format!("{}.", tokens::unsigned(&json!({ "typ": "at+jwt", "alg": alg }), &good));
     let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", forge.public()));
-    all_are_invalid(
+    assert_invalid_tokens(
         &server,
         &[
             ("none", none("none")),
@@ -154,7 +154,7 @@ async fn token_with_other_algorithm_is_rejected() {
 /// A token signed with a key that its own header brings along.
 fn forge_with_own_key(claims: &Value) -> String {
     let elsewhere = Server::start();
-    let _made = elsewhere.token("alice");
+    let _token = elsewhere.token("alice");
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
     Forge::of(&elsewhere).sign(&json!({ "typ": "at+jwt", "alg": "EdDSA", "jwk": jwk }), claims)
 }
@@ -162,13 +162,13 @@ fn forge_with_own_key(claims: &Value) -> String {
 #[tokio::test]
 async fn token_for_other_use_or_audience_is_rejected() {
     let server = Server::start();
-    let _made = server.token("alice");
+    let _token = server.token("alice");
     let forge = Forge::of(&server);
     let typ = |typ: &str| forge.sign(&json!({ "typ": typ, "alg": "EdDSA" }), &claims(|_| ()));
     let claim = |name: &str, value: Value| forge.sign(&header(), &claims(|claims| claims[name] = value));
     let without =
         |name: &str| forge.sign(&header(), &claims(|claims| drop(claims.as_object_mut().unwrap().remove(name))));
-    all_are_invalid(
+    assert_invalid_tokens(
         &server,
         &[
             ("typ JWT", typ("JWT")),
@@ -204,19 +204,19 @@ async fn token_for_other_use_or_audience_is_rejected() {
 #[tokio::test]
 async fn token_with_unknown_critical_extension_is_rejected() {
     let server = Server::start();
-    let _made = server.token("alice");
+    let _token = server.token("alice");
     let critical = json!({ "typ": "at+jwt", "alg": "EdDSA", "crit": ["x"], "x": 1 });
-    all_are_invalid(&server, &[("crit", Forge::of(&server).sign(&critical, &claims(|_| ())))]).await;
+    assert_invalid_tokens(&server, &[("crit", Forge::of(&server).sign(&critical, &claims(|_| ())))]).await;
 }
 
 #[tokio::test]
 async fn token_outside_its_validity_is_rejected() {
     let server = Server::start();
-    let _made = server.token("alice");
+    let _token = server.token("alice");
     let forge = Forge::of(&server);
     let claim = |name: &str, value: Value| forge.sign(&header(), &claims(|claims| claims[name] = value));
     let eternal = forge.sign(&header(), &claims(|claims| drop(claims.as_object_mut().unwrap().remove("exp"))));
-    all_are_invalid(
+    assert_invalid_tokens(
         &server,
         &[
             ("expired", claim("exp", json!(tokens::now() - 1))),
@@ -239,21 +239,21 @@ async fn token_of_one_second_stops_working() {
     let token = server.token_with("alice", &["--ttl", "1s"]);
     let mut refused = None;
     for _ in 0..100 {
-        let answer = server.create(&token, json!({ "name": "x" })).await;
-        if answer.status != 201 {
-            refused = Some(answer);
+        let response = server.create(&token, json!({ "name": "x" })).await;
+        if response.status != 201 {
+            refused = Some(response);
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    is_challenged(&refused.expect("a token of one second still works"), INVALID, "expired");
+    assert_challenged(&refused.expect("a token of one second still works"), INVALID_TOKEN, "expired");
 }
 
 #[tokio::test]
 async fn credential_over_16_kib_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
-    all_are_invalid(&server, &[("17 KiB", format!("{token}{}", "A".repeat(17 * 1024)))]).await;
-    all_are_invalid(&server, &[("256 KiB", "A".repeat(256 * 1024))]).await;
+    assert_invalid_tokens(&server, &[("17 KiB", format!("{token}{}", "A".repeat(17 * 1024)))]).await;
+    assert_invalid_tokens(&server, &[("256 KiB", "A".repeat(256 * 1024))]).await;
     assert_eq!(server.create(&token, json!({ "name": "x" })).await.status, 201);
 }

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 use crate::wire;
 
-const GOOD: &str = r#"{"name":"example"}"#;
+const VALID: &str = r#"{"name":"example"}"#;
 
 #[tokio::test]
 async fn path_that_is_unknown_is_404() {
@@ -29,10 +29,10 @@ async fn path_that_is_unknown_is_404() {
         for credential in ["", &token] {
             for method in [Method::GET, Method::POST] {
                 let request = server.request(method.clone(), path, credential);
-                let answer = Answer::of(request.header("content-type", "application/json").body(GOOD)).await;
-                assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
-                answer.problem(404);
-                assert!(!answer.text.contains(path) || path == "/", "{}", answer.text);
+                let response = Response::to(request.header("content-type", "application/json").body(VALID)).await;
+                assert_eq!(response.status, 404, "{method} {path}: {}", response.text);
+                response.assert_problem(404);
+                assert!(!response.text.contains(path) || path == "/", "{}", response.text);
             }
         }
     }
@@ -46,8 +46,8 @@ async fn path_with_two_trailing_slashes_is_404() {
     for path in ["/api/auth/api-keys//", "/api/auth/api-keys///", "/docs//", "/openapi.json//"] {
         for method in [Method::GET, Method::POST] {
             let request = server.request(method.clone(), path, &token).header("content-type", "application/json");
-            let answer = Answer::of(request.body(GOOD)).await;
-            assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+            let response = Response::to(request.body(VALID)).await;
+            assert_eq!(response.status, 404, "{method} {path}: {}", response.text);
         }
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
@@ -55,7 +55,7 @@ async fn path_with_two_trailing_slashes_is_404() {
 
 /// What `Allow` has to say of the collection of keys, by the document.
 async fn documented_methods(server: &Server) -> String {
-    let document = Answer::of(server.request(Method::GET, "/openapi.json", "")).await.body;
+    let document = Response::to(server.request(Method::GET, "/openapi.json", "")).await.body;
     let path = document["paths"]["/auth/api-keys/"].as_object().unwrap();
     let mut methods: Vec<_> = path.keys().map(|method| method.to_uppercase()).collect();
     if methods.contains(&"GET".to_owned()) {
@@ -78,12 +78,12 @@ async fn method_not_supported_is_405_with_allow() {
         for method in METHODS.iter().filter(|method| !allowed.contains(method)) {
             for credential in ["", &token] {
                 let tried = Method::from_bytes(method.as_bytes()).unwrap();
-                let answer = Answer::of(server.request(tried, path, credential)).await;
-                assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)), "{method} {path}");
+                let response = Response::to(server.request(tried, path, credential)).await;
+                assert_eq!((response.status.as_u16(), response.header("allow")), (405, Some(allow)), "{method} {path}");
                 if *method == "HEAD" {
-                    assert_eq!(answer.text, "");
+                    assert_eq!(response.text, "");
                 } else {
-                    answer.problem(405);
+                    response.assert_problem(405);
                 }
             }
         }
@@ -97,14 +97,14 @@ async fn query_with_unknown_parameter_is_rejected() {
     let token = server.token("alice");
     let send = async |query: &str| {
         let request = server.request(Method::POST, &format!("{KEYS}{query}"), &token);
-        Answer::of(request.header("content-type", "application/json").body(GOOD)).await
+        Response::to(request.header("content-type", "application/json").body(VALID)).await
     };
     for query in ["?owner=bob", "?owner", "?name=x&owner=bob", "?%6fwner=bob", "?=x", "?a[]=1", "?dry_run=true"] {
-        let answer = send(query).await;
-        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
-        assert!(!answer.problem(400).contains("bob"));
+        let response = send(query).await;
+        assert_eq!(response.status, 400, "{query}: {}", response.text);
+        assert!(!response.assert_problem(400).contains("bob"));
     }
-    assert!(send("?owner=bob").await.problem(400).contains("owner"));
+    assert!(send("?owner=bob").await.assert_problem(400).contains("owner"));
     assert_eq!(server.counts().await, [0, 0, 0]);
     assert_eq!(send("?").await.status, 201);
 }
@@ -115,7 +115,7 @@ async fn errors_are_checked_in_fixed_order() {
     let token = server.token("alice");
     let send = async |method: Method, path: &str, credential: &str, content_type: &str, body: &'static str| {
         let request = server.request(method, path, credential).header("content-type", content_type);
-        Answer::of(request.body(body)).await.status.as_u16()
+        Response::to(request.body(body)).await.status.as_u16()
     };
     assert_eq!(send(Method::PUT, "/nothing?x=1", "bad", "text/plain", "{").await, 404);
     assert_eq!(send(Method::PUT, KEYS, "bad", "text/plain", "{").await, 405);
@@ -132,14 +132,14 @@ async fn request_that_is_not_http_is_400() {
     for request in [
         "\0\0\0\0\r\n\r\n".to_owned(),
         "POST / HTTP/9.9\r\n\r\n".to_owned(),
-        format!("{}Content-Length: -1\r\n\r\n{GOOD}", wire::head(&token)),
-        format!("{}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{GOOD}", wire::head(&token)),
-        format!("{}Transfer-Encoding: chunked\r\n\r\nzz\r\n{GOOD}", wire::head(&token)),
+        format!("{}Content-Length: -1\r\n\r\n{VALID}", wire::head(&token)),
+        format!("{}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{VALID}", wire::head(&token)),
+        format!("{}Transfer-Encoding: chunked\r\n\r\nzz\r\n{VALID}", wire::head(&token)),
         format!("{}Content-Length: 18\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", wire::head(&token)),
     ] {
         let reply = wire::exchange(&server, request.as_bytes());
         assert_eq!(reply.status, 400, "{request}: {}", reply.head);
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
-    assert_eq!(server.send(&token, GOOD).await.status, 201);
+    assert_eq!(server.create_raw(&token, VALID).await.status, 201);
 }

@@ -47,7 +47,7 @@ impl Client {
         let _closed = self.0.write_all(&frame);
     }
 
-    fn ask(&mut self, stream: u32, method: &str, path: &str, flags: u8) {
+    fn request(&mut self, stream: u32, method: &str, path: &str, flags: u8) {
         let headers = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "mintkey")];
         let block: Vec<u8> = headers.into_iter().flat_map(|(name, value)| literal(name, value)).collect();
         self.send(HEADERS, flags, stream, &block);
@@ -123,26 +123,26 @@ fn http2_announces_limits() {
 
 #[test]
 fn http2_body_timeout_keeps_connection() {
-    let server = Server::with(&["--request-timeout", "500ms"]);
+    let server = Server::start_with(&["--request-timeout", "500ms"]);
     let mut client = Client::connect(&server, &[]);
-    client.ask(1, "POST", VERIFY, END_HEADERS);
+    client.request(1, "POST", VERIFY, END_HEADERS);
     assert!(client.body(1).contains("\"status\":408"));
-    client.ask(3, "GET", "/docs", END_HEADERS | END_STREAM);
+    client.request(3, "GET", "/docs", END_HEADERS | END_STREAM);
     assert!(client.body(3).contains("mintkey API"));
 }
 
 #[test]
 fn http2_endless_head_is_closed() {
-    let server = Server::with(&["--head-timeout", "300ms"]);
+    let server = Server::start_with(&["--head-timeout", "300ms"]);
     let mut flood = Client::connect(&server, &[]);
-    flood.ask(1, "GET", "/docs", END_STREAM);
+    flood.request(1, "GET", "/docs", END_STREAM);
     for _ in 0..1_000 {
         flood.send(CONTINUATION, 0, 1, &literal("x-long", &"x".repeat(120)).repeat(30));
     }
     flood.closed(Duration::from_secs(5));
 
     let mut silent = Client::connect(&server, &[]);
-    silent.ask(1, "GET", "/docs", END_STREAM);
+    silent.request(1, "GET", "/docs", END_STREAM);
     silent.closed(Duration::from_secs(5));
 }
 
@@ -154,11 +154,11 @@ fn http2_rapid_reset_does_not_slow_others() {
     for round in 0..20 {
         for stream in 0..500 {
             let stream = (round * 500 + stream) * 2 + 1;
-            reset.ask(stream, "GET", "/docs", END_HEADERS | END_STREAM);
+            reset.request(stream, "GET", "/docs", END_HEADERS | END_STREAM);
             reset.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
         }
         let start = Instant::now();
-        good.ask(round * 2 + 1, "GET", "/docs", END_HEADERS | END_STREAM);
+        good.request(round * 2 + 1, "GET", "/docs", END_HEADERS | END_STREAM);
         assert!(good.body(round * 2 + 1).contains("mintkey API"));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
@@ -168,17 +168,17 @@ fn http2_rapid_reset_does_not_slow_others() {
 async fn http2_sigterm_sends_goaway_and_finishes_requests() {
     let mut server = Server::start();
     let mut idle = Client::connect(&server, &[]);
-    idle.ask(1, "GET", "/docs", END_HEADERS | END_STREAM);
+    idle.request(1, "GET", "/docs", END_HEADERS | END_STREAM);
     idle.body(1);
     let mut busy = Client::connect(&server, &[]);
-    busy.ask(1, "POST", VERIFY, END_HEADERS);
+    busy.request(1, "POST", VERIFY, END_HEADERS);
     busy.send(DATA, 0, 1, b"{");
     // Answered on the same connection, so the request before has begun.
-    busy.ask(3, "GET", "/docs", END_HEADERS | END_STREAM);
+    busy.request(3, "GET", "/docs", END_HEADERS | END_STREAM);
     busy.body(3);
 
     server.sigterm();
-    server.log_line(&["SIGTERM"]);
+    server.wait_for_log(&["SIGTERM"]);
     assert_eq!(idle.closed(Duration::from_secs(2)), Some(0));
     busy.send(DATA, END_STREAM, 1, b"}");
     assert!(busy.body(1).contains("\"status\":401"));
@@ -189,10 +189,10 @@ async fn http2_sigterm_sends_goaway_and_finishes_requests() {
 
 #[test]
 fn http2_client_without_window_is_closed() {
-    let server = Server::with(&["--head-timeout", "300ms", "--idle-timeout", "1s"]);
+    let server = Server::start_with(&["--head-timeout", "300ms", "--idle-timeout", "1s"]);
     let mut client = Client::connect(&server, &[(4, 0)]);
     for stream in [1, 3, 5] {
-        client.ask(stream, "GET", "/docs/swagger-ui.js", END_HEADERS | END_STREAM);
+        client.request(stream, "GET", "/docs/swagger-ui.js", END_HEADERS | END_STREAM);
     }
     assert_eq!(client.closed(Duration::from_secs(8)), Some(0), "no error: the time is over");
 }

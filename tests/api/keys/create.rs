@@ -7,34 +7,34 @@ mod fields;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 
 #[tokio::test]
 async fn create_returns_key_as_contract_says() {
     let server = Server::start();
-    let answer = server.create(&server.token("alice"), json!({ "name": "example" })).await;
+    let response = server.create(&server.token("alice"), json!({ "name": "example" })).await;
 
-    assert_eq!(answer.status, 201);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let id = answer.body["id"].as_str().unwrap();
-    assert_eq!(answer.header("location").unwrap(), format!("/api/auth/api-keys/{id}"));
+    assert_eq!(response.status, 201);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let id = response.body["id"].as_str().unwrap();
+    assert_eq!(response.header("location").unwrap(), format!("/api/auth/api-keys/{id}"));
     assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7);
-    assert_eq!(answer.body["name"], "example");
-    let created_at = answer.body["created_at"].as_str().unwrap();
+    assert_eq!(response.body["name"], "example");
+    let created_at = response.body["created_at"].as_str().unwrap();
     assert!(created_at.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(created_at).is_ok(), "{created_at}");
 
-    let key = answer.body["key"].as_str().unwrap();
+    let key = response.body["key"].as_str().unwrap();
     assert!(key.starts_with("mk_") && key.len() == 52, "{key}");
-    assert_eq!(answer.body["start"], key[..7]);
-    assert_eq!(answer.body["last4"], key[48..]);
+    assert_eq!(response.body["start"], key[..7]);
+    assert_eq!(response.body["last4"], key[48..]);
 }
 
 #[tokio::test]
 async fn create_stores_key_hash_and_audit_event() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
-    let key = server.key(&token, json!({ "name": "example", "scopes": ["projects:read"] })).await;
+    let key = server.create_key(&token, json!({ "name": "example", "scopes": ["projects:read"] })).await;
 
     let row = &server.rows("SELECT * FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");
@@ -59,8 +59,8 @@ async fn create_accepts_path_with_or_without_trailing_slash() {
     let server = Server::start();
     let token = server.token("alice");
     for path in [KEYS, KEYS.trim_end_matches('/')] {
-        let answer = Answer::of(server.request(Method::POST, path, &token).json(&json!({ "name": "n" }))).await;
-        assert_eq!(answer.status, 201, "{path}");
+        let response = Response::to(server.request(Method::POST, path, &token).json(&json!({ "name": "n" }))).await;
+        assert_eq!(response.status, 201, "{path}");
     }
     assert_eq!(server.count("api_keys").await, 2);
 }

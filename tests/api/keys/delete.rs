@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{READ_AND_WRITE, alice_with_scopes, assert_ended_by_itself, assert_refused, key_with_scopes, time};
-use crate::support::{Answer, KEYS, Server, id, nobodys, secret};
+use crate::support::{KEYS, Response, Server, id, secret, unknown_key};
 
 #[tokio::test]
 async fn delete_takes_effect_at_next_request() {
@@ -26,9 +26,9 @@ async fn delete_takes_effect_at_next_request() {
 async fn delete_makes_key_look_unknown_to_its_owner() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
-    let answer = server.delete(id(&key), &token).await;
-    assert_eq!((answer.status.as_u16(), &*answer.text), (204, ""));
-    assert_eq!((answer.header("content-type"), answer.header("etag")), (None, None));
+    let response = server.delete(id(&key), &token).await;
+    assert_eq!((response.status.as_u16(), &*response.text), (204, ""));
+    assert_eq!((response.header("content-type"), response.header("etag")), (None, None));
 
     let before = server.dump().await;
     for (method, tail, body) in [
@@ -39,14 +39,14 @@ async fn delete_makes_key_look_unknown_to_its_owner() {
         (Method::DELETE, "", Value::Null),
     ] {
         let mut told = Vec::new();
-        for id in [id(&key), &nobodys()] {
+        for id in [id(&key), &unknown_key()] {
             let request = server.request(method.clone(), &format!("{KEYS}{id}{tail}"), &token);
             let request = request.header("x-request-id", "the-same");
-            let answer = Answer::of(if body.is_null() { request } else { request.json(&body) }).await;
-            answer.problem(404);
-            let mut headers = answer.headers;
+            let response = Response::to(if body.is_null() { request } else { request.json(&body) }).await;
+            response.assert_problem(404);
+            let mut headers = response.headers;
             headers.remove("date");
-            told.push((headers, answer.text));
+            told.push((headers, response.text));
         }
         assert_eq!(told[0], told[1], "{method} {tail}");
     }
@@ -65,7 +65,7 @@ async fn delete_keeps_row_and_audit_events() {
     assert_eq!(row.try_get::<String>("", "revoked_by").unwrap(), "alice");
     let at = |column: &str| row.try_get::<Option<DateTime<Utc>>>("", column).unwrap().unwrap();
     assert_eq!(at("deleted_at"), at("revoked_at"));
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked", "deleted"]);
     let events = server.get(&format!("/api/auth/audit-events?key_id={}", id(&key)), &token).await;
     let actions: Vec<_> = events.body["items"].as_array().unwrap().iter().map(|event| &event["action"]).collect();
     assert_eq!(actions, ["deleted", "revoked", "created"]);
@@ -81,7 +81,7 @@ async fn delete_of_revoked_key_keeps_its_revocation() {
     let row = &server.rows("SELECT * FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "revoke_reason").unwrap(), "first");
     assert_eq!(row.try_get::<DateTime<Utc>>("", "revoked_at").unwrap(), time(&revoked["revoked_at"]));
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked", "deleted"]);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn delete_concurrent_succeeds_once() {
         let mut statuses = [one.status.as_u16(), other.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [204, 404]);
-        assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+        assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked", "deleted"]);
     }
 }
 
@@ -101,25 +101,25 @@ async fn delete_concurrent_succeeds_once() {
 async fn delete_by_the_key_itself_takes_effect_at_once() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
-    let answer = server.delete(id(&key), secret(&key)).await;
-    assert_eq!(answer.status, 204, "{}", answer.text);
+    let response = server.delete(id(&key), secret(&key)).await;
+    assert_eq!(response.status, 204, "{}", response.text);
     assert_refused(&server, secret(&key)).await;
-    server.revoke(id(&key), secret(&key), Value::Null).await.problem(401);
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked", "deleted"]);
+    server.revoke(id(&key), secret(&key), Value::Null).await.assert_problem(401);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked", "deleted"]);
     assert_ended_by_itself(&server, &key).await;
 }
 
 #[tokio::test]
 async fn delete_by_key_requires_write_scope() {
     let (server, token) = alice_with_scopes().await;
-    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let reader = server.create_key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
     let victim = key_with_scopes(&server, &token).await;
     let before = server.dump().await;
     for key in [&reader, &victim] {
-        let answer = server.delete(id(key), secret(&reader)).await;
-        answer.problem(403);
+        let response = server.delete(id(key), secret(&reader)).await;
+        response.assert_problem(403);
         let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:write""#;
-        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+        assert_eq!(response.header("www-authenticate"), Some(challenge));
     }
     assert_eq!(server.dump().await, before);
 }
@@ -127,12 +127,12 @@ async fn delete_by_key_requires_write_scope() {
 #[tokio::test]
 async fn delete_survives_kill() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", READ_AND_WRITE]);
     let key = key_with_scopes(&server, &token).await;
     assert_eq!(server.delete(id(&key), &token).await.status, 204);
     server.kill();
-    let server = Server::at(directory.path(), &[]);
+    let server = Server::start_in(directory.path(), &[]);
     assert_refused(&server, secret(&key)).await;
-    server.get(&format!("{KEYS}{}", id(&key)), &token).await.problem(404);
+    server.get(&format!("{KEYS}{}", id(&key)), &token).await.assert_problem(404);
 }

@@ -7,36 +7,36 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, secret};
+use crate::support::{KEYS, Response, Server, id, secret};
 
-async fn list(server: &Server, credential: &str, query: &str) -> Answer {
-    let answer = server.get(&format!("{KEYS}?{query}"), credential).await;
-    assert_eq!(answer.status, 200, "{query}: {}", answer.text);
-    answer
+async fn list(server: &Server, credential: &str, query: &str) -> Response {
+    let response = server.get(&format!("{KEYS}?{query}"), credential).await;
+    assert_eq!(response.status, 200, "{query}: {}", response.text);
+    response
 }
 
-fn ids(page: &Answer) -> Vec<String> {
+fn ids(page: &Response) -> Vec<String> {
     page.body["items"].as_array().unwrap().iter().map(|key| id(key).to_owned()).collect()
 }
 
-fn names(page: &Answer) -> Vec<&str> {
+fn names(page: &Response) -> Vec<&str> {
     page.body["items"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect()
 }
 
-async fn keys(server: &Server, token: &str, count: usize) -> Vec<String> {
+async fn create_keys(server: &Server, token: &str, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
-        ids.push(id(&server.key(token, json!({ "name": format!("key {number}") })).await).to_owned());
+        ids.push(id(&server.create_key(token, json!({ "name": format!("key {number}") })).await).to_owned());
     }
     ids
 }
 
-fn newest_first(made: &[String]) -> Vec<String> {
-    made.iter().rev().cloned().collect()
+fn newest_first(created: &[String]) -> Vec<String> {
+    created.iter().rev().cloned().collect()
 }
 
 /// What is in the angle brackets of the `Link` to the next page.
-fn link(page: &Answer) -> Option<&str> {
+fn link(page: &Response) -> Option<&str> {
     let link = page.header("link")?;
     Some(
         link.strip_prefix('<')
@@ -52,8 +52,8 @@ async fn list_returns_newest_first_20_by_default_up_to_100() {
     let empty = list(&server, &token, "").await;
     assert_eq!((&*empty.text, empty.header("link")), (r#"{"items":[]}"#, None));
 
-    let made = keys(&server, &token, 102).await;
-    let expected = newest_first(&made);
+    let created = create_keys(&server, &token, 102).await;
+    let expected = newest_first(&created);
     for (query, count) in [("", 20), ("limit=20", 20), ("limit=1", 1), ("limit=100", 100), ("limit=007", 7)] {
         let page = list(&server, &token, query).await;
         assert_eq!(ids(&page), expected[..count], "{query}");
@@ -72,7 +72,7 @@ async fn list_items_omit_secrets() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
     let body = json!({ "name": "é", "scopes": ["b", "a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
-    let key = server.key(&token, body).await;
+    let key = server.create_key(&token, body).await;
     assert_eq!(server.rotate(id(&key), &token, json!({ "grace_seconds": 60 })).await.status, 201);
     let page = list(&server, &token, "").await;
     let mut whole = server.get(&format!("{KEYS}{}", id(&key)), &token).await.body;
@@ -89,7 +89,7 @@ async fn list_items_omit_secrets() {
 async fn list_pages_visit_each_key_once_during_changes() {
     let server = Server::start();
     let token = server.token("alice");
-    let made = keys(&server, &token, 25).await;
+    let created = create_keys(&server, &token, 25).await;
     for by_link in [false, true] {
         let mut seen = Vec::new();
         let mut next = Some(format!("{KEYS}?limit=4"));
@@ -104,17 +104,17 @@ async fn list_pages_visit_each_key_once_during_changes() {
             };
             assert_eq!(next.is_some(), cursor.is_some());
 
-            let added = server.key(&token, json!({ "name": "later" })).await;
+            let added = server.create_key(&token, json!({ "name": "later" })).await;
             assert_eq!(server.delete(id(&added), &token).await.status, 204);
-            let added = server.key(&token, json!({ "name": "later too" })).await;
+            let added = server.create_key(&token, json!({ "name": "later too" })).await;
             assert_eq!(server.revoke(id(&added), &token, Value::Null).await.status, 200);
             assert_eq!(server.revoke(seen.last().unwrap(), &token, Value::Null).await.status, 200);
-            if let Some(ahead) = made.iter().find(|id| !seen.contains(id)) {
+            if let Some(ahead) = created.iter().find(|id| !seen.contains(id)) {
                 assert_eq!(server.revoke(ahead, &token, Value::Null).await.status, 200);
             }
         }
-        let seen_of_old: Vec<_> = seen.iter().filter(|id| made.contains(id)).cloned().collect();
-        assert_eq!(seen_of_old, newest_first(&made));
+        let seen_of_old: Vec<_> = seen.iter().filter(|id| created.contains(id)).cloned().collect();
+        assert_eq!(seen_of_old, newest_first(&created));
         assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), seen.len(), "none twice");
     }
 }
@@ -123,14 +123,17 @@ async fn list_pages_visit_each_key_once_during_changes() {
 async fn list_cursor_survives_deletion_of_its_key() {
     let server = Server::start();
     let token = server.token("alice");
-    let made = keys(&server, &token, 6).await;
+    let created = create_keys(&server, &token, 6).await;
     let first = list(&server, &token, "limit=2").await;
-    assert_eq!(server.delete(&made[4], &token).await.status, 204);
-    assert_eq!(server.delete(&made[3], &token).await.status, 204);
+    assert_eq!(server.delete(&created[4], &token).await.status, 204);
+    assert_eq!(server.delete(&created[3], &token).await.status, 204);
     let cursor = first.body["next_cursor"].as_str().unwrap();
     let rest = list(&server, &token, &format!("cursor={cursor}")).await;
-    assert_eq!(ids(&rest), newest_first(&made[..3]));
-    assert_eq!(ids(&list(&server, &token, "").await), [&made[5], &made[2], &made[1], &made[0]].map(String::clone));
+    assert_eq!(ids(&rest), newest_first(&created[..3]));
+    assert_eq!(
+        ids(&list(&server, &token, "").await),
+        [&created[5], &created[2], &created[1], &created[0]].map(String::clone)
+    );
 }
 
 #[tokio::test]
@@ -138,7 +141,7 @@ async fn list_link_keeps_rest_of_query() {
     let server = Server::start();
     let token = server.token("alice");
     for name in ["über a", "other", "über b", "über c"] {
-        server.key(&token, json!({ "name": name })).await;
+        server.create_key(&token, json!({ "name": name })).await;
     }
     let first = list(&server, &token, "q=%C3%BCber&limit=2&status=active").await;
     assert_eq!(names(&first), ["über c", "über b"]);
@@ -152,12 +155,12 @@ async fn list_link_keeps_rest_of_query() {
 async fn list_filters_by_current_status() {
     let server = Server::start();
     let token = server.token("alice");
-    let mut made = std::collections::BTreeMap::new();
+    let mut created = std::collections::BTreeMap::new();
     for name in ["active", "expired", "disabled", "revoked", "disabled expired", "revoked disabled expired", "deleted"]
     {
         let lifetime = if name.contains("expired") { 1 } else { 3600 };
-        let key = server.key(&token, json!({ "name": name, "expires_in_seconds": lifetime })).await;
-        made.insert(name, id(&key).to_owned());
+        let key = server.create_key(&token, json!({ "name": name, "expires_in_seconds": lifetime })).await;
+        created.insert(name, id(&key).to_owned());
         if name.contains("disabled") {
             assert_eq!(server.patch(id(&key), &token, json!({ "enabled": false })).await.status, 200);
         }
@@ -192,9 +195,9 @@ async fn list_filters_by_current_status() {
 async fn list_finds_names_by_word_prefix() {
     let server = Server::start();
     let token = server.token("alice");
-    let made = ["Build-Bot 2", "rebuild", "Éclair CAFÉ", "Ключ сборки", "鍵 one", "100%_sure", "ΟΔΥΣΣΕΑΣ"];
-    for name in made {
-        server.key(&token, json!({ "name": name })).await;
+    let created = ["Build-Bot 2", "rebuild", "Éclair CAFÉ", "Ключ сборки", "鍵 one", "100%_sure", "ΟΔΥΣΣΕΑΣ"];
+    for name in created {
+        server.create_key(&token, json!({ "name": name })).await;
     }
     for (query, expected) in [
         ("build", vec!["Build-Bot 2"]),
@@ -214,14 +217,14 @@ async fn list_finds_names_by_word_prefix() {
         ("οδυσ", vec!["ΟΔΥΣΣΕΑΣ"]),
         ("1%", vec!["100%_sure"]),
         ("s_re", vec![]),
-        ("%", made.iter().rev().copied().collect()),
-        ("", made.iter().rev().copied().collect()),
+        ("%", created.iter().rev().copied().collect()),
+        ("", created.iter().rev().copied().collect()),
         ("' OR 1=1 --", vec![]),
         ("one\\", vec!["鍵 one"]),
     ] {
-        let answer = server.get(&q(query), &token).await;
-        assert_eq!(answer.status, 200, "{query}: {}", answer.text);
-        assert_eq!(names(&answer), expected, "{query}");
+        let response = server.get(&search_path(query), &token).await;
+        assert_eq!(response.status, 200, "{query}: {}", response.text);
+        assert_eq!(names(&response), expected, "{query}");
     }
     let renamed = list(&server, &token, "q=rebuild").await;
     assert_eq!(server.patch(&ids(&renamed)[0], &token, json!({ "name": "tear down" })).await.status, 200);
@@ -234,7 +237,7 @@ async fn list_search_ignores_case_and_unicode_form() {
     let server = Server::start();
     let token = server.token("alice");
     for name in ["Éclair CAFÉ", "ΟΔΥΣΣΕΑΣ"] {
-        server.key(&token, json!({ "name": name })).await;
+        server.create_key(&token, json!({ "name": name })).await;
     }
     for (query, expected) in [
         ("cafe\u{301}", "Éclair CAFÉ"),
@@ -243,12 +246,12 @@ async fn list_search_ignores_case_and_unicode_form() {
         ("ΟΔΥΣ", "ΟΔΥΣΣΕΑΣ"),
         ("οδυσσεασ", "ΟΔΥΣΣΕΑΣ"),
     ] {
-        let answer = server.get(&q(query), &token).await;
-        assert_eq!(names(&answer), [expected], "{query:?}");
+        let response = server.get(&search_path(query), &token).await;
+        assert_eq!(names(&response), [expected], "{query:?}");
     }
 }
 
-fn q(words: &str) -> String {
+fn search_path(words: &str) -> String {
     let escaped: String = words.bytes().map(|byte| format!("%{byte:02X}")).collect();
     format!("{KEYS}?q={escaped}")
 }
@@ -294,9 +297,9 @@ async fn list_with_invalid_query_is_rejected() {
         "limit[]=5",
         &long,
     ] {
-        let answer = server.get(&format!("{KEYS}?{query}"), &token).await;
-        assert_eq!(answer.status, 400, "{query}: {}", answer.text);
-        answer.problem(400);
+        let response = server.get(&format!("{KEYS}?{query}"), &token).await;
+        assert_eq!(response.status, 400, "{query}: {}", response.text);
+        response.assert_problem(400);
     }
     for query in
         ["", "&", "limit=5&", "&limit=5", "limit=%35", "cursor=AAAAAAAAAAAAAAAAAAAAAA", "cursor=_________-________-___"]
@@ -305,8 +308,8 @@ async fn list_with_invalid_query_is_rejected() {
     }
     for (method, path) in [(reqwest::Method::POST, KEYS), (reqwest::Method::GET, "/api/auth/audit-events")] {
         let body = if method == reqwest::Method::POST { json!({ "name": "x" }) } else { Value::Null };
-        let unknown = server.ask(method, &format!("{path}?q=x"), &token, body).await;
-        unknown.problem(400);
+        let unknown = server.call(method, &format!("{path}?q=x"), &token, body).await;
+        unknown.assert_problem(400);
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -315,12 +318,12 @@ async fn list_with_invalid_query_is_rejected() {
 async fn list_by_key_requires_read_scope() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
-    let writer = server.key(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
-    server.key(&server.token("bob"), json!({ "name": "b" })).await;
+    let reader = server.create_key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let writer = server.create_key(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
+    server.create_key(&server.token("bob"), json!({ "name": "b" })).await;
     assert_eq!(names(&list(&server, secret(&reader), "").await), ["w", "r"]);
-    let answer = server.get(KEYS, secret(&writer)).await;
-    answer.problem(403);
+    let response = server.get(KEYS, secret(&writer)).await;
+    response.assert_problem(403);
     let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:read""#;
-    assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    assert_eq!(response.header("www-authenticate"), Some(challenge));
 }

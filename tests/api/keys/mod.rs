@@ -14,7 +14,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id};
+use crate::support::{KEYS, Response, Server, id};
 
 async fn alice() -> (Server, String) {
     let server = Server::start();
@@ -32,13 +32,13 @@ async fn alice_with_scopes() -> (Server, String) {
 
 /// A key that can call the operations on keys itself.
 async fn key_with_scopes(server: &Server, token: &str) -> Value {
-    server.key(token, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] })).await
+    server.create_key(token, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] })).await
 }
 
-async fn get(server: &Server, token: &str, key: &Value) -> Answer {
-    let answer = server.get(&format!("{KEYS}{}", id(key)), token).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer
+async fn get(server: &Server, token: &str, key: &Value) -> Response {
+    let response = server.get(&format!("{KEYS}{}", id(key)), token).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    response
 }
 
 /// Ids that no key can have.
@@ -47,21 +47,21 @@ fn malformed_ids() -> [String; 7] {
 }
 
 /// A request with each of these values of `If-Match`.
-async fn matching(server: &Server, method: Method, token: &str, key: &Value, tags: &[&str]) -> Answer {
+async fn matching(server: &Server, method: Method, token: &str, key: &Value, tags: &[&str]) -> Response {
     let mut request = server.request(method.clone(), &format!("{KEYS}{}", id(key)), token);
     for tag in tags {
         request = request.header("if-match", HeaderValue::from_bytes(tag.as_bytes()).unwrap());
     }
     let body = json!({ "metadata": { "tag": tags[0] } });
-    Answer::of(if method == Method::PATCH { request.json(&body) } else { request }).await
+    Response::to(if method == Method::PATCH { request.json(&body) } else { request }).await
 }
 
 /// A key that was changed once, with the ETags of before and after.
 async fn changed_key(server: &Server, token: &str) -> (Value, [String; 2]) {
-    let key = server.key(token, json!({ "name": "x" })).await;
+    let key = server.create_key(token, json!({ "name": "x" })).await;
     let stale = get(server, token, &key).await.etag().to_owned();
-    let answer = server.patch(id(&key), token, json!({ "name": "y" })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let response = server.patch(id(&key), token, json!({ "name": "y" })).await;
+    assert_eq!(response.status, 200, "{}", response.text);
     let fresh = get(server, token, &key).await.etag().to_owned();
     assert_ne!(stale, fresh);
     (key, [stale, fresh])
@@ -79,9 +79,9 @@ fn tags_that_do_not_match(stale: &str, fresh: &str) -> Vec<String> {
 async fn assert_refused(server: &Server, secret: &str) {
     for (method, path) in [(Method::GET, KEYS), (Method::GET, "/api/auth/audit-events"), (Method::POST, KEYS)] {
         let body = if method == Method::POST { json!({ "name": "x" }) } else { Value::Null };
-        let answer = server.ask(method, path, secret, body).await;
-        answer.problem(401);
-        assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+        let response = server.call(method, path, secret, body).await;
+        response.assert_problem(401);
+        assert_eq!(response.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
     }
 }
 

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{READ_AND_WRITE, alice_with_scopes, assert_ended_by_itself, assert_refused, key_with_scopes, time};
-use crate::support::{Answer, KEYS, Server, id, secret};
+use crate::support::{KEYS, Response, Server, id, secret};
 
 #[tokio::test]
 async fn revoke_takes_effect_at_next_request() {
@@ -27,22 +27,22 @@ async fn revoke_records_time_actor_and_reason() {
     let (server, token) = alice_with_scopes().await;
     let made = key_with_scopes(&server, &token).await;
     let before = Clock::System.now();
-    let answer = server.revoke(id(&made), &token, json!({ "reason": "  leaked in a build log " })).await;
+    let response = server.revoke(id(&made), &token, json!({ "reason": "  leaked in a build log " })).await;
     let after = Clock::System.now();
 
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.body["status"], "revoked");
-    assert_eq!(answer.body["revoke_reason"], "leaked in a build log");
-    assert_eq!(answer.body["revoked_by"], "alice");
-    let at = time(&answer.body["revoked_at"]);
+    assert_eq!(response.status, 200, "{}", response.text);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.body["status"], "revoked");
+    assert_eq!(response.body["revoke_reason"], "leaked in a build log");
+    assert_eq!(response.body["revoked_by"], "alice");
+    let at = time(&response.body["revoked_at"]);
     assert!(before <= at && at <= after, "{at}");
-    assert_eq!(answer.body["updated_at"], answer.body["revoked_at"]);
-    assert!(answer.body.get("key").is_none() && !answer.text.contains(secret(&made)));
+    assert_eq!(response.body["updated_at"], response.body["revoked_at"]);
+    assert!(response.body.get("key").is_none() && !response.text.contains(secret(&made)));
 
     let got = server.get(&format!("{KEYS}{}", id(&made)), &token).await;
-    assert_eq!(got.text, answer.text);
-    assert_eq!(got.etag(), answer.etag());
+    assert_eq!(got.text, response.text);
+    assert_eq!(got.etag(), response.etag());
     assert_ne!(got.etag(), "\"1\"");
     let listed = server.get(KEYS, &token).await.body["items"][0].clone();
     assert_eq!((&listed["id"], &listed["status"]), (&made["id"], &json!("revoked")));
@@ -66,7 +66,7 @@ async fn revoke_repeated_changes_nothing() {
         assert_eq!(again.etag(), first.etag());
     }
     assert_eq!(server.dump().await, before);
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked"]);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked"]);
 }
 
 #[tokio::test]
@@ -74,9 +74,9 @@ async fn revoke_concurrent_is_audited_once() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
     let revoke = |reason: &'static str| server.revoke(id(&key), &token, json!({ "reason": reason }));
-    let answers: [Answer; 4] = tokio::join!(revoke("1"), revoke("2"), revoke("3"), revoke("4")).into();
-    assert!(answers.iter().all(|answer| answer.status == 200 && answer.text == answers[0].text));
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked"]);
+    let responses: [Response; 4] = tokio::join!(revoke("1"), revoke("2"), revoke("3"), revoke("4")).into();
+    assert!(responses.iter().all(|response| response.status == 200 && response.text == responses[0].text));
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked"]);
 }
 
 #[tokio::test]
@@ -86,23 +86,23 @@ async fn revoke_reason_is_optional_and_validated() {
     let before = server.dump().await;
     for bad in [json!(""), json!(" "), json!("x".repeat(256)), json!("a\nb"), json!("\u{202e}"), json!(5), json!(null)]
     {
-        let answer = server.revoke(id(&made), &token, json!({ "reason": bad })).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), ["/reason"], "{bad}");
+        let response = server.revoke(id(&made), &token, json!({ "reason": bad })).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), ["/reason"], "{bad}");
     }
     let unknown = server.revoke(id(&made), &token, json!({ "why": "x" })).await;
-    unknown.problem(422);
+    unknown.assert_problem(422);
     assert_eq!(unknown.pointers(), ["/why"]);
-    server.revoke(id(&made), &token, json!([])).await.problem(400);
+    server.revoke(id(&made), &token, json!([])).await.assert_problem(400);
     let path = format!("{KEYS}{}/revoke", id(&made));
-    Answer::of(server.request(Method::POST, &path, &token).body("{}")).await.problem(415);
+    Response::to(server.request(Method::POST, &path, &token).body("{}")).await.assert_problem(415);
     assert_eq!(server.dump().await, before);
 
     for body in [Value::Null, json!({}), json!({ "reason": "é".repeat(255) })] {
         let key = key_with_scopes(&server, &token).await;
-        let answer = server.revoke(id(&key), &token, body.clone()).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        assert_eq!(answer.body.get("revoke_reason"), body.get("reason"));
+        let response = server.revoke(id(&key), &token, body.clone()).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        assert_eq!(response.body.get("revoke_reason"), body.get("reason"));
     }
 }
 
@@ -111,12 +111,12 @@ async fn revoke_of_disabled_or_expired_key_succeeds() {
     let (server, token) = alice_with_scopes().await;
     let disabled = key_with_scopes(&server, &token).await;
     assert_eq!(server.patch(id(&disabled), &token, json!({ "enabled": false })).await.body["status"], "disabled");
-    let expired = server.key(&token, json!({ "name": "e", "expires_in_seconds": 1 })).await;
+    let expired = server.create_key(&token, json!({ "name": "e", "expires_in_seconds": 1 })).await;
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
     assert_eq!(server.get(&format!("{KEYS}{}", id(&expired)), &token).await.body["status"], "expired");
     for key in [&disabled, &expired] {
-        let answer = server.revoke(id(key), &token, Value::Null).await;
-        assert_eq!((answer.status.as_u16(), &answer.body["status"]), (200, &json!("revoked")));
+        let response = server.revoke(id(key), &token, Value::Null).await;
+        assert_eq!((response.status.as_u16(), &response.body["status"]), (200, &json!("revoked")));
     }
 }
 
@@ -124,25 +124,25 @@ async fn revoke_of_disabled_or_expired_key_succeeds() {
 async fn revoke_by_the_key_itself_takes_effect_at_once() {
     let (server, token) = alice_with_scopes().await;
     let key = key_with_scopes(&server, &token).await;
-    let answer = server.revoke(id(&key), secret(&key), Value::Null).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let response = server.revoke(id(&key), secret(&key), Value::Null).await;
+    assert_eq!(response.status, 200, "{}", response.text);
     assert_refused(&server, secret(&key)).await;
-    server.revoke(id(&key), secret(&key), Value::Null).await.problem(401);
-    assert_eq!(server.actions(id(&key)).await, ["created", "revoked"]);
+    server.revoke(id(&key), secret(&key), Value::Null).await.assert_problem(401);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked"]);
     assert_ended_by_itself(&server, &key).await;
 }
 
 #[tokio::test]
 async fn revoke_by_key_requires_write_scope() {
     let (server, token) = alice_with_scopes().await;
-    let reader = server.key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let reader = server.create_key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
     let victim = key_with_scopes(&server, &token).await;
     let before = server.dump().await;
     for key in [&reader, &victim] {
-        let answer = server.revoke(id(key), secret(&reader), Value::Null).await;
-        answer.problem(403);
+        let response = server.revoke(id(key), secret(&reader), Value::Null).await;
+        response.assert_problem(403);
         let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:write""#;
-        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+        assert_eq!(response.header("www-authenticate"), Some(challenge));
     }
     assert_eq!(server.dump().await, before);
 }
@@ -150,11 +150,11 @@ async fn revoke_by_key_requires_write_scope() {
 #[tokio::test]
 async fn revoke_survives_kill() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", READ_AND_WRITE]);
     let key = key_with_scopes(&server, &token).await;
     assert_eq!(server.revoke(id(&key), &token, Value::Null).await.status, 200);
     server.kill();
-    let server = Server::at(directory.path(), &[]);
+    let server = Server::start_in(directory.path(), &[]);
     assert_refused(&server, secret(&key)).await;
 }

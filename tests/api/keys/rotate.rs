@@ -9,36 +9,36 @@ use mintkey::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, database, id, secret};
+use crate::support::{KEYS, Response, Server, database, id, secret};
 
 const SCOPES: &[&str] = &["--scopes", "api-keys:read api-keys:write"];
 
-async fn key_of(server: &Server, token: &str, more: Value) -> Value {
+async fn create_key(server: &Server, token: &str, more: Value) -> Value {
     let mut body = json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    server.key(token, body).await
+    server.create_key(token, body).await
 }
 
-async fn works(server: &Server, secret: &str) -> bool {
-    let answer = server.get(KEYS, secret).await;
-    if answer.status != 200 {
-        answer.problem(401);
+async fn is_accepted(server: &Server, secret: &str) -> bool {
+    let response = server.get(KEYS, secret).await;
+    if response.status != 200 {
+        response.assert_problem(401);
     }
-    answer.status == 200
+    response.status == 200
 }
 
 fn time(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap_or_else(|| panic!("no time: {value}")).parse().unwrap()
 }
 
-async fn shown(server: &Server, token: &str, key: &Value) -> Value {
-    let answer = server.get(&format!("{KEYS}{}", id(key)), token).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.body
+async fn get_key(server: &Server, token: &str, key: &Value) -> Value {
+    let response = server.get(&format!("{KEYS}{}", id(key)), token).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    response.body
 }
 
 /// The secret is good for a request that ends before the instant, and for none that begins after it.
-async fn dies_at(server: &Server, secret: &str, end: DateTime<Utc>) {
+async fn assert_expires_at(server: &Server, secret: &str, end: DateTime<Utc>) {
     let now = || Clock::System.now();
     assert!(end - now() < TimeDelta::seconds(10), "{end} is too far away to wait for");
     let mut alive = 0;
@@ -60,23 +60,23 @@ async fn dies_at(server: &Server, secret: &str, end: DateTime<Utc>) {
 async fn rotate_without_grace_replaces_secret_at_once() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({ "metadata": { "a": 1 }, "expires_in_seconds": 3600 })).await;
-    assert!(works(&server, secret(&key)).await);
+    let key = create_key(&server, &token, json!({ "metadata": { "a": 1 }, "expires_in_seconds": 3600 })).await;
+    assert!(is_accepted(&server, secret(&key)).await);
 
-    let answer = server.rotate(id(&key), &token, Value::Null).await;
-    assert_eq!(answer.status, 201, "{}", answer.text);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(answer.header("location").unwrap(), format!("/api/auth/api-keys/{}", id(&key)));
-    assert_eq!(answer.header("idempotency-replayed"), None);
-    let new = secret(&answer.body);
+    let response = server.rotate(id(&key), &token, Value::Null).await;
+    assert_eq!(response.status, 201, "{}", response.text);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("location").unwrap(), format!("/api/auth/api-keys/{}", id(&key)));
+    assert_eq!(response.header("idempotency-replayed"), None);
+    let new = secret(&response.body);
     assert!(new != secret(&key) && new.starts_with("mk_") && new.len() == 52, "{new}");
-    assert_eq!((&answer.body["start"], &answer.body["last4"]), (&json!(new[..7]), &json!(new[48..])));
+    assert_eq!((&response.body["start"], &response.body["last4"]), (&json!(new[..7]), &json!(new[48..])));
     for member in ["id", "name", "scopes", "metadata", "created_at", "expires_at"] {
-        assert_eq!(answer.body[member], key[member], "{member}");
+        assert_eq!(response.body[member], key[member], "{member}");
     }
-    assert!(works(&server, new).await);
-    assert!(!works(&server, secret(&key)).await);
+    assert!(is_accepted(&server, new).await);
+    assert!(!is_accepted(&server, secret(&key)).await);
 
     let rows = server.rows("SELECT start, last4, expires_at FROM secrets ORDER BY id").await;
     assert_eq!(rows.len(), 2, "the old row stays");
@@ -84,21 +84,21 @@ async fn rotate_without_grace_replaces_secret_at_once() {
     assert!(rows[0].try_get::<Option<DateTime<Utc>>>("", "expires_at").unwrap().unwrap() <= Clock::System.now());
     assert_eq!(rows[1].try_get::<String>("", "last4").unwrap(), new[48..]);
     assert_eq!(rows[1].try_get::<Option<DateTime<Utc>>>("", "expires_at").unwrap(), None);
-    assert_eq!(server.actions(id(&key)).await, ["created", "rotated"]);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "rotated"]);
 }
 
 #[tokio::test]
 async fn rotate_with_grace_keeps_old_secret_until_its_end() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
+    let key = create_key(&server, &token, json!({})).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 1 })).await.body;
-    let end = time(&shown(&server, &token, &key).await["secrets"][1]["expires_at"]);
-    assert!(works(&server, secret(&new)).await);
-    dies_at(&server, secret(&key), end).await;
+    let end = time(&get_key(&server, &token, &key).await["secrets"][1]["expires_at"]);
+    assert!(is_accepted(&server, secret(&new)).await);
+    assert_expires_at(&server, secret(&key), end).await;
 
-    assert!(works(&server, secret(&new)).await);
-    let after = shown(&server, &token, &key).await;
+    assert!(is_accepted(&server, secret(&new)).await);
+    let after = get_key(&server, &token, &key).await;
     assert_eq!(after["secrets"].as_array().unwrap().len(), 1, "{after}");
     assert!(after.get("safe_to_retire").is_none(), "{after}");
     let again = server.rotate(id(&key), &token, Value::Null).await;
@@ -110,29 +110,29 @@ async fn rotate_with_grace_keeps_old_secret_until_its_end() {
 async fn rotate_with_grace_lists_both_secrets() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
-    let before = shown(&server, &token, &key).await;
+    let key = create_key(&server, &token, json!({})).await;
+    let before = get_key(&server, &token, &key).await;
     assert_eq!(before["secrets"].as_array().unwrap().len(), 1);
     assert!(before.get("safe_to_retire").is_none(), "{before}");
 
-    let asked = Clock::System.now();
+    let before = Clock::System.now();
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
-    let answered = Clock::System.now();
-    let answer = server.get(&format!("{KEYS}{}", id(&key)), &token).await;
-    let secrets = answer.body["secrets"].as_array().unwrap();
-    assert_eq!(secrets.len(), 2, "{}", answer.text);
-    for (shown, issued) in secrets.iter().zip([&new, &key]) {
-        assert_eq!((&shown["start"], &shown["last4"]), (&issued["start"], &issued["last4"]));
+    let after = Clock::System.now();
+    let response = server.get(&format!("{KEYS}{}", id(&key)), &token).await;
+    let secrets = response.body["secrets"].as_array().unwrap();
+    assert_eq!(secrets.len(), 2, "{}", response.text);
+    for (get_key, issued) in secrets.iter().zip([&new, &key]) {
+        assert_eq!((&get_key["start"], &get_key["last4"]), (&issued["start"], &issued["last4"]));
     }
-    assert_eq!((&answer.body["start"], &answer.body["last4"]), (&new["start"], &new["last4"]));
+    assert_eq!((&response.body["start"], &response.body["last4"]), (&new["start"], &new["last4"]));
     assert_eq!(secrets[1]["created_at"], key["created_at"]);
     let (created, end) = (time(&secrets[0]["created_at"]), time(&secrets[1]["expires_at"]));
-    assert!(asked <= created && created <= answered);
+    assert!(before <= created && created <= after);
     assert_eq!(end - created, TimeDelta::hours(1));
-    assert!(secrets[0].get("expires_at").is_none(), "{}", answer.text);
-    assert_eq!(answer.body["safe_to_retire"], false, "nobody has used the new one");
+    assert!(secrets[0].get("expires_at").is_none(), "{}", response.text);
+    assert_eq!(response.body["safe_to_retire"], false, "nobody has used the new one");
     for issued in [&new, &key] {
-        assert!(!answer.text.contains(secret(issued)) && !answer.text.contains(&secret(issued)[7..48]));
+        assert!(!response.text.contains(secret(issued)) && !response.text.contains(&secret(issued)[7..48]));
     }
 }
 
@@ -140,7 +140,7 @@ async fn rotate_with_grace_lists_both_secrets() {
 async fn rotate_marks_unused_old_secret_safe_to_retire() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
+    let key = create_key(&server, &token, json!({})).await;
     server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await;
     let old = "secret_id IN (SELECT id FROM rotated_secrets)";
     for (used, safe) in [
@@ -153,7 +153,7 @@ async fn rotate_marks_unused_old_secret_safe_to_retire() {
         (format!("DELETE FROM secret_last_used WHERE NOT {old}"), false),
     ] {
         server.execute(&used).await;
-        assert_eq!(shown(&server, &token, &key).await["safe_to_retire"], safe, "{used}");
+        assert_eq!(get_key(&server, &token, &key).await["safe_to_retire"], safe, "{used}");
     }
 }
 
@@ -161,16 +161,16 @@ async fn rotate_marks_unused_old_secret_safe_to_retire() {
 async fn rotate_shows_last_use_of_each_secret() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
+    let key = create_key(&server, &token, json!({})).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
-    assert!(works(&server, secret(&new)).await);
+    assert!(is_accepted(&server, secret(&new)).await);
     for _ in 0..100 {
-        if shown(&server, &token, &key).await["safe_to_retire"] == true {
+        if get_key(&server, &token, &key).await["safe_to_retire"] == true {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let after = shown(&server, &token, &key).await;
+    let after = get_key(&server, &token, &key).await;
     assert!(after["secrets"][0].get("last_used_at").is_some(), "{after}");
     assert!(after["secrets"][1].get("last_used_at").is_none(), "{after}");
     assert_eq!(after["safe_to_retire"], true);
@@ -180,13 +180,13 @@ async fn rotate_shows_last_use_of_each_secret() {
 async fn rotate_never_extends_expiry() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({ "expires_in_seconds": 2 })).await;
+    let key = create_key(&server, &token, json!({ "expires_in_seconds": 2 })).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
     assert_eq!(new["expires_at"], key["expires_at"]);
-    let during = shown(&server, &token, &key).await;
+    let during = get_key(&server, &token, &key).await;
     assert_eq!(during["expires_at"], key["expires_at"]);
-    dies_at(&server, secret(&key), time(&key["expires_at"])).await;
-    assert!(!works(&server, secret(&new)).await, "the new secret ends with the key");
+    assert_expires_at(&server, secret(&key), time(&key["expires_at"])).await;
+    assert!(!is_accepted(&server, secret(&new)).await, "the new secret ends with the key");
     assert!(time(&during["secrets"][1]["expires_at"]) <= time(&key["expires_at"]), "no end beyond the key's: {during}");
 }
 
@@ -194,16 +194,16 @@ async fn rotate_never_extends_expiry() {
 async fn rotate_during_grace_is_a_conflict() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
+    let key = create_key(&server, &token, json!({})).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
     let before = server.dump().await;
     for body in [Value::Null, json!({ "grace_seconds": 0 }), json!({ "grace_seconds": 7200 })] {
-        let answer = server.rotate(id(&key), &token, body).await;
-        answer.problem_of_kind(409, "rotation-in-progress");
-        assert_eq!(answer.header("etag"), None);
+        let response = server.rotate(id(&key), &token, body).await;
+        response.assert_problem_type(409, "rotation-in-progress");
+        assert_eq!(response.header("etag"), None);
     }
     assert_eq!(server.dump().await, before);
-    assert!(works(&server, secret(&key)).await && works(&server, secret(&new)).await);
+    assert!(is_accepted(&server, secret(&key)).await && is_accepted(&server, secret(&new)).await);
 }
 
 #[tokio::test]
@@ -211,16 +211,16 @@ async fn rotate_concurrent_with_grace_succeeds_once() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
     for round in 0..20 {
-        let key = key_of(&server, &token, json!({})).await;
+        let key = create_key(&server, &token, json!({})).await;
         let rotate = || server.rotate(id(&key), &token, json!({ "grace_seconds": 60 }));
         let (one, other) = tokio::join!(rotate(), rotate());
         let (winner, loser) = if one.status == 201 { (one, other) } else { (other, one) };
         assert_eq!(winner.status, 201, "round {round}: {}", winner.text);
-        loser.problem_of_kind(409, "rotation-in-progress");
+        loser.assert_problem_type(409, "rotation-in-progress");
         let secrets = format!("secrets WHERE key_id = {}", database::uuid(id(&key)));
         assert_eq!(server.count(&secrets).await, 2);
-        assert_eq!(server.actions(id(&key)).await, ["created", "rotated"]);
-        assert!(works(&server, secret(&winner.body)).await && works(&server, secret(&key)).await);
+        assert_eq!(server.audit_actions(id(&key)).await, ["created", "rotated"]);
+        assert!(is_accepted(&server, secret(&winner.body)).await && is_accepted(&server, secret(&key)).await);
     }
 }
 
@@ -228,35 +228,35 @@ async fn rotate_concurrent_with_grace_succeeds_once() {
 async fn rotate_concurrent_without_grace_leaves_one_secret() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
+    let key = create_key(&server, &token, json!({})).await;
     let rotate = || server.rotate(id(&key), &token, Value::Null);
-    let answers: [Answer; 4] = tokio::join!(rotate(), rotate(), rotate(), rotate()).into();
-    let won: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
-    assert!(!won.is_empty() && answers.iter().all(|answer| [201, 409].contains(&answer.status.as_u16())));
+    let responses: [Response; 4] = tokio::join!(rotate(), rotate(), rotate(), rotate()).into();
+    let rotated: Vec<_> = responses.iter().filter(|response| response.status == 201).collect();
+    assert!(!rotated.is_empty() && responses.iter().all(|response| [201, 409].contains(&response.status.as_u16())));
     let mut alive = Vec::new();
-    for answer in &won {
-        alive.push(works(&server, secret(&answer.body)).await);
+    for response in &rotated {
+        alive.push(is_accepted(&server, secret(&response.body)).await);
     }
     assert_eq!(alive.iter().filter(|alive| **alive).count(), 1);
-    assert!(!works(&server, secret(&key)).await);
-    assert_eq!(server.counts().await, [1, 1 + won.len() as i64, 1 + won.len() as i64]);
-    assert_eq!(shown(&server, &token, &key).await["secrets"].as_array().unwrap().len(), 1);
+    assert!(!is_accepted(&server, secret(&key)).await);
+    assert_eq!(server.counts().await, [1, 1 + rotated.len() as i64, 1 + rotated.len() as i64]);
+    assert_eq!(get_key(&server, &token, &key).await["secrets"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn rotate_of_inactive_key_is_a_conflict() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let revoked = key_of(&server, &token, json!({})).await;
-    let disabled = key_of(&server, &token, json!({})).await;
-    let expired = key_of(&server, &token, json!({ "expires_in_seconds": 1 })).await;
+    let revoked = create_key(&server, &token, json!({})).await;
+    let disabled = create_key(&server, &token, json!({})).await;
+    let expired = create_key(&server, &token, json!({ "expires_in_seconds": 1 })).await;
     assert_eq!(server.revoke(id(&revoked), &token, Value::Null).await.status, 200);
     assert_eq!(server.patch(id(&disabled), &token, json!({ "enabled": false })).await.status, 200);
     tokio::time::sleep(Duration::from_millis(1050)).await;
     let before = server.dump().await;
     for key in [&revoked, &disabled, &expired] {
         for body in [Value::Null, json!({ "grace_seconds": 60 })] {
-            server.rotate(id(key), &token, body).await.problem_of_kind(409, "key-not-active");
+            server.rotate(id(key), &token, body).await.assert_problem_type(409, "key-not-active");
         }
     }
     assert_eq!(server.dump().await, before);
@@ -268,28 +268,28 @@ async fn rotate_of_inactive_key_is_a_conflict() {
 async fn rotate_with_invalid_grace_is_rejected() {
     let server = Server::start();
     let token = server.token_with("alice", SCOPES);
-    let key = key_of(&server, &token, json!({})).await;
+    let key = create_key(&server, &token, json!({})).await;
     let before = server.dump().await;
     for bad in
         [json!(-1), json!(2_592_001), json!(1.5), json!("60"), json!(null), json!(true), json!([1]), json!(1e300)]
     {
-        let answer = server.rotate(id(&key), &token, json!({ "grace_seconds": bad })).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), ["/grace_seconds"], "{bad}");
+        let response = server.rotate(id(&key), &token, json!({ "grace_seconds": bad })).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), ["/grace_seconds"], "{bad}");
     }
     let unknown = server.rotate(id(&key), &token, json!({ "grace": 5 })).await;
-    unknown.problem(422);
+    unknown.assert_problem(422);
     assert_eq!(unknown.pointers(), ["/grace"]);
-    server.rotate(id(&key), &token, json!([])).await.problem(400);
+    server.rotate(id(&key), &token, json!([])).await.assert_problem(400);
     let path = format!("{KEYS}{}/rotate", id(&key));
-    Answer::of(server.request(Method::POST, &path, &token).body("{}")).await.problem(415);
+    Response::to(server.request(Method::POST, &path, &token).body("{}")).await.assert_problem(415);
     assert_eq!(server.dump().await, before);
 
     for good in [json!({}), json!({ "grace_seconds": 0 }), json!({ "grace_seconds": 2_592_000.0 })] {
         assert_eq!(server.rotate(id(&key), &token, good).await.status, 201);
     }
-    let empty = key_of(&server, &token, json!({})).await;
+    let empty = create_key(&server, &token, json!({})).await;
     let path = format!("{KEYS}{}/rotate", id(&empty));
     let request = server.request(Method::POST, &path, &token).header("content-type", "application/json");
-    assert_eq!(Answer::of(request).await.status, 201, "no body, though its type is declared");
+    assert_eq!(Response::to(request).await.status, 201, "no body, though its type is declared");
 }

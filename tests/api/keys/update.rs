@@ -7,36 +7,36 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{alice, changed_key, get, malformed_ids, matching, tags_that_do_not_match};
-use crate::support::{Answer, KEYS, Server, id, nobodys};
+use crate::support::{KEYS, Response, Server, id, unknown_key};
 
-async fn patch(server: &Server, token: &str, key: &Value, body: Value) -> Answer {
-    let answer = server.patch(id(key), token, body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer
+async fn patch(server: &Server, token: &str, key: &Value, body: Value) -> Response {
+    let response = server.patch(id(key), token, body).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    response
 }
 
 #[tokio::test]
 async fn update_is_returned_stored_and_audited() {
     let (server, token) = alice().await;
-    let key = server.key(&token, json!({ "name": "before", "scopes": ["a"] })).await;
+    let key = server.create_key(&token, json!({ "name": "before", "scopes": ["a"] })).await;
     let before = get(&server, &token, &key).await;
     let change = json!({
         "name": " after ", "scopes": ["b", "a"], "metadata": { "m": 1 }, "expires_at": "2040-01-01T02:00:00+02:00",
     });
-    let answer = patch(&server, &token, &key, change).await;
-    assert_eq!(answer.body["name"], "after");
-    assert_eq!(answer.body["scopes"], json!(["b", "a"]));
-    assert_eq!(answer.body["metadata"], json!({ "m": 1 }));
-    assert_eq!(answer.body["expires_at"], "2040-01-01T00:00:00Z");
+    let response = patch(&server, &token, &key, change).await;
+    assert_eq!(response.body["name"], "after");
+    assert_eq!(response.body["scopes"], json!(["b", "a"]));
+    assert_eq!(response.body["metadata"], json!({ "m": 1 }));
+    assert_eq!(response.body["expires_at"], "2040-01-01T00:00:00Z");
     for same in ["id", "created_at", "start", "last4", "owner", "enabled", "secrets"] {
-        assert_eq!(answer.body[same], before.body[same], "{same}");
+        assert_eq!(response.body[same], before.body[same], "{same}");
     }
-    assert!(answer.body["updated_at"].as_str() > before.body["updated_at"].as_str());
-    assert_ne!(answer.etag(), before.etag());
+    assert!(response.body["updated_at"].as_str() > before.body["updated_at"].as_str());
+    assert_ne!(response.etag(), before.etag());
     let got = get(&server, &token, &key).await;
-    assert_eq!((got.etag(), &got.text), (answer.etag(), &answer.text));
+    assert_eq!((got.etag(), &got.text), (response.etag(), &response.text));
 
-    assert_eq!(server.actions(id(&key)).await, ["created", "updated"]);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "updated"]);
     let event = &server.rows("SELECT changes FROM audit_events WHERE action = 'updated'").await[0];
     let changes: Value = serde_json::from_str(&event.try_get::<String>("", "changes").unwrap()).unwrap();
     assert_eq!(changes["name"], "after");
@@ -50,21 +50,21 @@ async fn update_is_returned_stored_and_audited() {
 async fn update_clears_null_and_keeps_absent_fields() {
     let (server, token) = alice().await;
     let body = json!({ "name": "x", "scopes": ["a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
-    let key = server.key(&token, body).await;
-    let kept = |answer: &Answer, members: &[&str]| {
+    let key = server.create_key(&token, body).await;
+    let kept = |response: &Response, members: &[&str]| {
         for member in members {
-            assert_eq!(answer.body.get(member), key.get(member), "{member}: {}", answer.text);
+            assert_eq!(response.body.get(member), key.get(member), "{member}: {}", response.text);
         }
     };
-    let answer = patch(&server, &token, &key, json!({ "scopes": null })).await;
-    assert_eq!(answer.body["scopes"], json!([]));
-    kept(&answer, &["name", "metadata", "expires_at"]);
-    let answer = patch(&server, &token, &key, json!({ "metadata": null })).await;
-    assert_eq!(answer.body["metadata"], json!({}));
-    kept(&answer, &["name", "expires_at"]);
-    let answer = patch(&server, &token, &key, json!({ "expires_at": null })).await;
-    assert!(answer.body.get("expires_at").is_none(), "{}", answer.text);
-    kept(&answer, &["name"]);
+    let response = patch(&server, &token, &key, json!({ "scopes": null })).await;
+    assert_eq!(response.body["scopes"], json!([]));
+    kept(&response, &["name", "metadata", "expires_at"]);
+    let response = patch(&server, &token, &key, json!({ "metadata": null })).await;
+    assert_eq!(response.body["metadata"], json!({}));
+    kept(&response, &["name", "expires_at"]);
+    let response = patch(&server, &token, &key, json!({ "expires_at": null })).await;
+    assert!(response.body.get("expires_at").is_none(), "{}", response.text);
+    kept(&response, &["name"]);
     let row = &server.rows("SELECT scopes, metadata, expires_at FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "scopes").unwrap(), "[]");
     assert_eq!(row.try_get::<String>("", "metadata").unwrap(), "{}");
@@ -75,7 +75,7 @@ async fn update_clears_null_and_keeps_absent_fields() {
 async fn update_merges_metadata_at_any_depth() {
     let (server, token) = alice().await;
     let metadata = json!({ "a": { "b": 1, "c": { "d": 2 } }, "list": [1, 2], "x": null });
-    let key = server.key(&token, json!({ "name": "x", "metadata": metadata })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "metadata": metadata })).await;
     for (change, result) in [
         (json!({}), metadata.clone()),
         (
@@ -89,20 +89,20 @@ async fn update_merges_metadata_at_any_depth() {
         ),
         (json!({ "a": 5, "list": null, "absent": null }), json!({ "a": 5 })),
     ] {
-        let answer = patch(&server, &token, &key, json!({ "metadata": change })).await;
-        assert_eq!(answer.body["metadata"], result);
+        let response = patch(&server, &token, &key, json!({ "metadata": change })).await;
+        assert_eq!(response.body["metadata"], result);
     }
 }
 
 #[tokio::test]
 async fn update_with_metadata_over_4096_bytes_is_rejected() {
     let (server, token) = alice().await;
-    let key = server.key(&token, json!({ "name": "x", "metadata": { "a": "x".repeat(3000) } })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "metadata": { "a": "x".repeat(3000) } })).await;
     let room = 4096 - json!({ "a": "x".repeat(3000), "b": "" }).to_string().len();
     let before = server.dump().await;
-    let answer = server.patch(id(&key), &token, json!({ "metadata": { "b": "y".repeat(room + 1) } })).await;
-    answer.problem(422);
-    assert_eq!(answer.pointers(), ["/metadata"]);
+    let response = server.patch(id(&key), &token, json!({ "metadata": { "b": "y".repeat(room + 1) } })).await;
+    response.assert_problem(422);
+    assert_eq!(response.pointers(), ["/metadata"]);
     assert_eq!(server.dump().await, before);
     patch(&server, &token, &key, json!({ "metadata": { "b": "y".repeat(room) } })).await;
     patch(&server, &token, &key, json!({ "metadata": { "a": null, "c": "z".repeat(2900) } })).await;
@@ -111,7 +111,7 @@ async fn update_with_metadata_over_4096_bytes_is_rejected() {
 #[tokio::test]
 async fn update_with_invalid_field_is_rejected_at_its_pointer() {
     let (server, token) = alice().await;
-    let key = server.key(&token, json!({ "name": "x", "scopes": ["a"] })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["a"] })).await;
     let before = server.dump().await;
     for (body, pointers) in [
         (json!({ "name": null }), vec!["/name"]),
@@ -130,15 +130,15 @@ async fn update_with_invalid_field_is_rejected_at_its_pointer() {
         (json!({ "name": "fine", "owner": "bob" }), vec!["/owner"]),
         (json!({ "name": 5, "enabled": 5, "scopes": 5 }), vec!["/enabled", "/name", "/scopes"]),
     ] {
-        let answer = server.patch(id(&key), &token, body.clone()).await;
-        answer.problem(422);
-        let mut found = answer.pointers();
+        let response = server.patch(id(&key), &token, body.clone()).await;
+        response.assert_problem(422);
+        let mut found = response.pointers();
         found.sort_unstable();
-        assert_eq!(found, pointers, "{body}: {}", answer.text);
+        assert_eq!(found, pointers, "{body}: {}", response.text);
     }
     for (body, status) in [("[]", 400), ("null", 400), ("", 400), ("{", 400), (r#"{"name":"a","name":"b"}"#, 422)] {
         let request = server.request(Method::PATCH, &format!("{KEYS}{}", id(&key)), &token);
-        Answer::of(request.header("content-type", "application/json").body(body)).await.problem(status);
+        Response::to(request.header("content-type", "application/json").body(body)).await.assert_problem(status);
     }
     assert_eq!(server.dump().await, before);
 }
@@ -146,7 +146,7 @@ async fn update_with_invalid_field_is_rejected_at_its_pointer() {
 #[tokio::test]
 async fn update_accepts_json_and_merge_patch_media_types() {
     let (server, token) = alice().await;
-    let key = server.key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, json!({ "name": "x" })).await;
     for (media_type, status) in [
         ("application/json", 200),
         ("application/merge-patch+json", 200),
@@ -159,11 +159,11 @@ async fn update_accepts_json_and_merge_patch_media_types() {
         if !media_type.is_empty() {
             request = request.header("content-type", media_type);
         }
-        let answer = Answer::of(request.body(json!({ "name": format!("by {media_type}") }).to_string())).await;
-        assert_eq!(answer.status, status, "{media_type}: {}", answer.text);
+        let response = Response::to(request.body(json!({ "name": format!("by {media_type}") }).to_string())).await;
+        assert_eq!(response.status, status, "{media_type}: {}", response.text);
     }
     let merge = server.request(Method::POST, KEYS, &token).header("content-type", "application/merge-patch+json");
-    Answer::of(merge.body(r#"{"name":"x"}"#)).await.problem(415);
+    Response::to(merge.body(r#"{"name":"x"}"#)).await.assert_problem(415);
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn update_without_change_keeps_etag_and_audit() {
     let (server, token) = alice().await;
     let body =
         json!({ "name": "x", "scopes": ["a"], "metadata": { "m": { "n": 1 } }, "expires_at": "2040-01-01T00:00:00Z" });
-    let key = server.key(&token, body.clone()).await;
+    let key = server.create_key(&token, body.clone()).await;
     let (before, tag) = (server.dump().await, get(&server, &token, &key).await);
     for same in [
         json!({}),
@@ -180,8 +180,8 @@ async fn update_without_change_keeps_etag_and_audit() {
         json!({ "metadata": { "m": { "o": null }, "p": null }, "name": "  x " }),
         json!({ "expires_at": "2040-01-01T01:00:00+01:00" }),
     ] {
-        let answer = patch(&server, &token, &key, same).await;
-        assert_eq!((answer.etag(), &answer.text), (tag.etag(), &tag.text));
+        let response = patch(&server, &token, &key, same).await;
+        assert_eq!((response.etag(), &response.text), (tag.etag(), &tag.text));
     }
     assert_eq!(server.dump().await, before);
 }
@@ -189,11 +189,11 @@ async fn update_without_change_keeps_etag_and_audit() {
 #[tokio::test]
 async fn update_with_malformed_id_matches_unknown_id() {
     let (server, token) = alice().await;
-    let absent = server.patch(&nobodys(), &token, json!({ "name": "y" })).await;
-    let detail = absent.problem(404);
+    let absent = server.patch(&unknown_key(), &token, json!({ "name": "y" })).await;
+    let detail = absent.assert_problem(404);
     for malformed in malformed_ids() {
-        let answer = server.patch(&malformed, &token, json!({ "name": "y" })).await;
-        assert_eq!(answer.problem(404), detail, "{malformed}");
+        let response = server.patch(&malformed, &token, json!({ "name": "y" })).await;
+        assert_eq!(response.assert_problem(404), detail, "{malformed}");
     }
 }
 
@@ -203,9 +203,9 @@ async fn update_with_if_match_requires_current_revision() {
     let (key, [stale, fresh]) = changed_key(&server, &token).await;
     let before = server.dump().await;
     for tag in tags_that_do_not_match(&stale, &fresh) {
-        let answer = matching(&server, Method::PATCH, &token, &key, &[&tag]).await;
-        assert_eq!(answer.status, 412, "{tag}: {}", answer.text);
-        answer.problem(412);
+        let response = matching(&server, Method::PATCH, &token, &key, &[&tag]).await;
+        assert_eq!(response.status, 412, "{tag}: {}", response.text);
+        response.assert_problem(412);
     }
     assert_eq!(server.dump().await, before);
     assert_eq!(matching(&server, Method::PATCH, &token, &key, &["*"]).await.status, 200);

@@ -53,7 +53,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let (gateway, alice) = (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"));
     let mut keys = Vec::new();
     for name in ["stays", "revoked", "deleted", "rotated", "disabled", "narrowed", "revoked before"] {
-        keys.push(server.key(&alice, json!({ "name": name, "scopes": ["a", "b"] })).await);
+        keys.push(server.create_key(&alice, json!({ "name": name, "scopes": ["a", "b"] })).await);
     }
     let [stays, revoked, deleted, rotated, disabled, narrowed, revoked_before] = &keys[..] else { panic!() };
     server.revoke(id(revoked_before), &alice, Value::Null).await;
@@ -65,11 +65,11 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let new = server.rotate(id(rotated), &alice, json!({ "grace_seconds": 0 })).await.body;
     server.patch(id(disabled), &alice, json!({ "enabled": false })).await;
     server.patch(id(narrowed), &alice, json!({ "scopes": ["a"] })).await;
-    let made_after = server.key(&alice, json!({ "name": "made after" })).await;
+    let made_after = server.create_key(&alice, json!({ "name": "made after" })).await;
     server.revoke(id(&made_after), &alice, Value::Null).await;
-    let journal = directory.path().join("journal");
+    let revocation_log = directory.path().join("journal");
     let lines = succeed(mintkey_at(&server.data).args(["keys", "journal", "--since", &since]));
-    fs::write(&journal, &lines).unwrap();
+    fs::write(&revocation_log, &lines).unwrap();
     for key in &keys {
         assert!(!lines.contains(&secret(key)[3..]), "{lines}");
     }
@@ -78,10 +78,10 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let secrets = ["master.secret", "signing.key"].map(|name| server.data.join(name));
     restore(&copy, &secrets.each_ref().map(|path| &**path), &data);
     for _ in 0..2 {
-        let said = succeed(mintkey_at(&data).args(["keys", "replay"]).arg(&journal));
-        assert!(said.contains("1 were of keys that are not here"), "{said}");
+        let output_text = succeed(mintkey_at(&data).args(["keys", "replay"]).arg(&revocation_log));
+        assert!(output_text.contains("1 were of keys that are not here"), "{output_text}");
     }
-    let restored = Server::at(&data, &[]);
+    let restored = Server::start_in(&data, &[]);
     for (key, code) in [
         (stays, "VALID"),
         (revoked, "REVOKED"),
@@ -93,35 +93,35 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
         (revoked_before, "REVOKED"),
         (&made_after, "NOT_FOUND"),
     ] {
-        assert_eq!(restored.code(&gateway, secret(key)).await, code, "{}", key["name"]);
+        assert_eq!(restored.verify_code(&gateway, secret(key)).await, code, "{}", key["name"]);
     }
-    assert_eq!(restored.actions(id(revoked)).await, ["created", "revoked"], "once, though replayed twice");
-    assert_eq!(restored.actions(id(deleted)).await, ["created", "revoked", "deleted"]);
+    assert_eq!(restored.audit_actions(id(revoked)).await, ["created", "revoked"], "once, though replayed twice");
+    assert_eq!(restored.audit_actions(id(deleted)).await, ["created", "revoked", "deleted"]);
     assert_eq!(restored.get(&format!("/api/auth/api-keys/{}", id(deleted)), &alice).await.status, 404);
-    restored.is_sound().await;
+    restored.assert_integrity().await;
 }
 
 #[tokio::test]
 async fn backup_without_master_secret_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start();
-    server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     let copy = back_up(&server, directory.path());
     let data = directory.path().join("restored");
     restore(&copy, &[], &data);
     let output = run(mintkey_at(&data).args(["serve", "--listen", "127.0.0.1:0"]));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("master secret"), "{said}");
+    let output_text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output_text.contains("master secret"), "{output_text}");
 }
 
 #[test]
 fn backup_with_malformed_revocation_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal");
-    fs::write(&journal, "garbage\n").unwrap();
-    let output = run(mintkey_at(&directory.path().join("data")).args(["keys", "replay"]).arg(&journal));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("line 1"), "{said}");
+    let revocation_log = directory.path().join("journal");
+    fs::write(&revocation_log, "garbage\n").unwrap();
+    let output = run(mintkey_at(&directory.path().join("data")).args(["keys", "replay"]).arg(&revocation_log));
+    let output_text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output_text.contains("line 1"), "{output_text}");
 }
 
 mod sqlite {
@@ -137,8 +137,8 @@ mod sqlite {
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         let before = fs::read(&copy).unwrap();
         let output = run(mintkey_at(&data).args(["backup", "--to"]).arg(&copy));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("--to"), "{said}");
+        let output_text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output_text.contains("--to"), "{output_text}");
         assert_eq!(fs::read(&copy).unwrap(), before);
     }
 }

@@ -12,14 +12,14 @@ use serde_json::json;
 use crate::support::{Server, mintkey, mintkey_at, run};
 
 /// Runs `serve` to its end, which has to be an error, and gives what it said.
-pub fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+pub fn serve_error(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut command = mintkey();
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path()).args(arguments);
-    ends_with_an_error(command.envs(variables.iter().copied()))
+    error_of(command.envs(variables.iter().copied()))
 }
 
-pub fn ends_with_an_error(command: &mut Command) -> String {
+pub fn error_of(command: &mut Command) -> String {
     let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while process.try_wait().unwrap().is_none() {
@@ -30,17 +30,17 @@ pub fn ends_with_an_error(command: &mut Command) -> String {
         std::thread::sleep(Duration::from_millis(10));
     }
     let output = process.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{said}");
-    let errors = said.lines().filter(|line| line.starts_with("error:") || line.starts_with("mintkey:")).count();
-    assert_eq!(errors, 1, "one error, not: {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{error}");
+    let errors = error.lines().filter(|line| line.starts_with("error:") || line.starts_with("mintkey:")).count();
+    assert_eq!(errors, 1, "one error, not: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    error
 }
 
-pub fn names(said: &str, words: &[&str]) {
+pub fn assert_contains(error: &str, words: &[&str]) {
     for word in words {
-        assert!(said.contains(word), "no {word:?} in: {said}");
+        assert!(error.contains(word), "no {word:?} in: {error}");
     }
 }
 
@@ -93,7 +93,7 @@ fn config_invalid_value_is_refused_with_its_name() {
         ("key-prefix", "_a", &["underscores"]),
         ("key-prefix", "", &[]),
         ("key-prefix", "abcdefghijklmnopqrstu", &["20"]),
-        ("scope-catalogue", "Projects", &["a-z"]),
+        ("allowed-scopes", "Projects", &["a-z"]),
         ("max-connections", "0", &["1"]),
         ("head-timeout", "0s", &["30s"]),
         ("idle-timeout", "long", &["30s"]),
@@ -115,29 +115,29 @@ fn config_invalid_value_is_refused_with_its_name() {
         ("database-url-file", "/nonexistent", &["/nonexistent", "can be read"]),
     ] {
         let (flag, variable) = (format!("--{flag}"), format!("MINTKEY_{}", flag.replace('-', "_").to_uppercase()));
-        let by_flag = refused_flag(&flag, bad);
-        let by_variable = refused_variable(&variable, bad);
-        for said in [by_flag, by_variable] {
-            assert!(said.contains(&flag) || said.contains(&variable), "{flag} is not named: {said}");
-            names(&said, words);
-            assert!(!bad.contains("canary") || bad.starts_with('/') || !said.contains("canary"), "{said}");
+        let by_flag = error_for_flag(&flag, bad);
+        let by_variable = error_for_variable(&variable, bad);
+        for error in [by_flag, by_variable] {
+            assert!(error.contains(&flag) || error.contains(&variable), "{flag} is not named: {error}");
+            assert_contains(&error, words);
+            assert!(!bad.contains("canary") || bad.starts_with('/') || !error.contains("canary"), "{error}");
         }
     }
 }
 
-fn refused_flag(flag: &str, value: &str) -> String {
+fn error_for_flag(flag: &str, value: &str) -> String {
     let joined = format!("{flag}={value}");
     if flag == "--listen" {
-        return ends_with_an_error(mintkey().args(["serve", &joined]));
+        return error_of(mintkey().args(["serve", &joined]));
     }
-    refused(&[&joined], &[])
+    serve_error(&[&joined], &[])
 }
 
-fn refused_variable(variable: &str, value: &str) -> String {
+fn error_for_variable(variable: &str, value: &str) -> String {
     if variable == "MINTKEY_LISTEN" {
-        return ends_with_an_error(mintkey().arg("serve").env(variable, value));
+        return error_of(mintkey().arg("serve").env(variable, value));
     }
-    refused(&[], &[(variable, value)])
+    serve_error(&[], &[(variable, value)])
 }
 
 #[test]
@@ -146,8 +146,8 @@ fn config_port_in_use_is_refused_with_its_setting() {
     let directory = tempfile::tempdir().unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = mintkey();
-    let said = ends_with_an_error(command.args(["serve", "--listen", &address, "--data-dir"]).arg(directory.path()));
-    names(&said, &["--listen", "MINTKEY_LISTEN", &address, "free"]);
+    let error = error_of(command.args(["serve", "--listen", &address, "--data-dir"]).arg(directory.path()));
+    assert_contains(&error, &["--listen", "MINTKEY_LISTEN", &address, "free"]);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn config_unusable_data_directory_is_refused() {
                 "token" => drop(command.args(["--subject", "alice"])),
                 _ => {}
             }
-            let said = ends_with_an_error(&mut command);
-            names(&said, &["--data-dir", "MINTKEY_DATA_DIR", path.to_str().unwrap(), "give a directory"]);
+            let error = error_of(&mut command);
+            assert_contains(&error, &["--data-dir", "MINTKEY_DATA_DIR", path.to_str().unwrap(), "give a directory"]);
         }
     }
 }
@@ -190,12 +190,12 @@ async fn config_of_serve_can_all_be_variables() {
         ("MINTKEY_ISSUER", "https://127.0.0.1:9,audience=a;https://127.0.0.1:9/b,audience=b"),
         ("MINTKEY_STANDALONE_ISSUER", "true"),
     ]);
-    let server = Server::of(&mut command, &data);
+    let server = Server::spawn(&mut command, &data);
     let token = server.token("alice");
-    let key = server.key(&token, json!({ "name": "x", "scopes": ["projects:read"] })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["projects:read"] })).await;
     assert!(key["key"].as_str().unwrap().starts_with("acme_live_"), "{key}");
-    server.create(&token, json!({ "name": "x", "scopes": ["other"] })).await.problem(422);
-    server.log_line(&["\"status\":201"]);
+    server.create(&token, json!({ "name": "x", "scopes": ["other"] })).await.assert_problem(422);
+    server.wait_for_log(&["\"status\":201"]);
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn migrate_creates_schema_and_can_be_repeated() {
         let output = run(mintkey_at(&data).arg("migrate"));
         assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     }
-    let server = Server::at(&data, &[]);
+    let server = Server::start_in(&data, &[]);
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
@@ -231,7 +231,7 @@ fn token_command_refuses_when_built_in_issuer_is_off() {
         command.env("MINTKEY_ISSUER", "https://id.example.com,audience=a");
         command
     };
-    names(&ends_with_an_error(&mut token()), &["--issuer", "--standalone-issuer"]);
+    assert_contains(&error_of(&mut token()), &["--issuer", "--standalone-issuer"]);
     assert!(run(token().arg("--standalone-issuer")).status.success());
 }
 
@@ -253,7 +253,7 @@ fn token_command_refuses_invalid_claims() {
         if flag != "--subject" {
             command.args(["--subject", "alice"]);
         }
-        names(&ends_with_an_error(&mut command), &[flag]);
+        assert_contains(&error_of(&mut command), &[flag]);
     }
 }
 

@@ -14,7 +14,7 @@ use mintkey::domain::secret_hash::Peppers;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 use crate::wire;
 
 const KILLS: usize = 20;
@@ -64,21 +64,21 @@ fn random(below: usize) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_loses_no_acknowledged_key() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &[]);
     let token = server.token("alice");
     let load = Arc::new(Load::default());
     *load.url.write().unwrap() = server.url.clone();
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(load.clone().create(token.clone()))).collect();
 
     for kill in 1..=KILLS {
-        let enough = (CREATES * kill / KILLS).max(load.acknowledged()) + random(20);
+        let target = (CREATES * kill / KILLS).max(load.acknowledged()) + random(20);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while load.acknowledged() < enough {
+        while load.acknowledged() < target {
             assert!(Instant::now() < deadline, "no keys are made any more:\n{}", server.log());
             tokio::time::sleep(Duration::from_micros(random(2_000) as u64)).await;
         }
         server.kill();
-        server = Server::at(directory.path(), &[]);
+        server = Server::start_in(directory.path(), &[]);
         *load.url.write().unwrap() = server.url.clone();
     }
     load.done.store(true, Ordering::Relaxed);
@@ -87,12 +87,12 @@ async fn kill_loses_no_acknowledged_key() {
     }
     let acknowledged = std::mem::take(&mut *load.acknowledged.lock().unwrap());
     assert!(acknowledged.len() >= CREATES);
-    all_are_whole(&server, &acknowledged).await;
-    nothing_is_half_done(&server).await;
+    assert_complete(&server, &acknowledged).await;
+    assert_consistent(&server).await;
 }
 
 /// Each acknowledged key has exactly one secret, whose hash is its own, and exactly one event.
-async fn all_are_whole(server: &Server, acknowledged: &[Value]) {
+async fn assert_complete(server: &Server, acknowledged: &[Value]) {
     let master = std::fs::read_to_string(server.data.join("master.secret")).unwrap();
     let peppers = Peppers::derive(&master).unwrap();
     let rows = server
@@ -114,7 +114,7 @@ async fn all_are_whole(server: &Server, acknowledged: &[Value]) {
     }
 }
 
-async fn nothing_is_half_done(server: &Server) {
+async fn assert_consistent(server: &Server) {
     for orphans in [
         "SELECT id FROM api_keys WHERE id NOT IN (SELECT key_id FROM secrets)",
         "SELECT id FROM api_keys WHERE id NOT IN (SELECT key_id FROM audit_events)",
@@ -125,7 +125,7 @@ async fn nothing_is_half_done(server: &Server) {
     ] {
         assert_eq!(server.rows(orphans).await.len(), 0, "{orphans}");
     }
-    server.is_sound().await;
+    server.assert_integrity().await;
     let [keys, secrets, events] = server.counts().await;
     assert!(keys == secrets && keys == events, "{keys} {secrets} {events}");
 }
@@ -148,8 +148,8 @@ async fn sigterm_finishes_request_in_flight() {
     stream.write_all(first.as_bytes()).unwrap();
 
     server.sigterm();
-    server.log_line(&["SIGTERM"]);
-    refuses_connections(&server);
+    server.wait_for_log(&["SIGTERM"]);
+    wait_until_refused(&server);
     stream.write_all(rest.as_bytes()).unwrap();
     drop(reader);
     let reply = wire::reply(stream);
@@ -157,14 +157,14 @@ async fn sigterm_finishes_request_in_flight() {
 
     let status = server.exit_within(Duration::from_secs(10)).expect("the process ends");
     assert_eq!(status.code(), Some(0));
-    server.log_line(&["stopped"]);
+    server.wait_for_log(&["stopped"]);
     assert!(!server.data.join("mintkey.db-wal").exists(), "the log is folded into the database");
     let row = &server.rows("SELECT id FROM api_keys WHERE name = 'slow'").await[0];
     assert_eq!(row.try_get::<uuid::Uuid>("", "id").unwrap().to_string(), reply.body["id"].as_str().unwrap());
     assert_eq!(server.counts().await, [1, 1, 1]);
 }
 
-fn refuses_connections(server: &Server) {
+fn wait_until_refused(server: &Server) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while std::net::TcpStream::connect(server.url.trim_start_matches("http://")).is_ok() {
         assert!(Instant::now() < deadline, "connections are still accepted");
@@ -180,19 +180,19 @@ async fn sigterm_does_not_wait_for_idle_connections() {
     // Connections are accepted in their order, so the silent one is by the time that this one is answered.
     let client = reqwest::Client::new();
     let kept_alive = client.post(format!("{}{KEYS}", server.url)).bearer_auth(&token).json(&json!({ "name": "x" }));
-    assert_eq!(Answer::of(kept_alive).await.status, 201);
+    assert_eq!(Response::to(kept_alive).await.status, 201);
 
     server.sigterm();
     let status = server.exit_within(Duration::from_secs(10)).expect("the process ends");
     assert_eq!(status.code(), Some(0));
-    server.log_line(&["stopped"]);
+    server.wait_for_log(&["stopped"]);
     assert!(!server.log().contains("cut off"), "no request was in flight:\n{}", server.log());
     drop((client, silent));
 }
 
 #[tokio::test]
 async fn sigterm_drops_endless_request_and_exits_0() {
-    let mut server = Server::with(&["--shutdown-timeout", "500ms"]);
+    let mut server = Server::start_with(&["--shutdown-timeout", "500ms"]);
     let token = server.token("alice");
     let mut stream = wire::connect(&server);
     stream
@@ -210,15 +210,15 @@ async fn sigterm_drops_endless_request_and_exits_0() {
 #[tokio::test]
 async fn restart_keeps_keys() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
-    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
     assert_eq!(server.terminate().code(), Some(0));
 
-    let again = Server::at(directory.path(), &[]);
+    let restarted = Server::start_in(directory.path(), &[]);
     for credential in [&*token, key["key"].as_str().unwrap()] {
-        let request = again.request(Method::POST, KEYS, credential).json(&json!({ "name": "y" }));
-        assert_eq!(Answer::of(request).await.status, 201);
+        let request = restarted.request(Method::POST, KEYS, credential).json(&json!({ "name": "y" }));
+        assert_eq!(Response::to(request).await.status, 201);
     }
-    assert_eq!(again.counts().await, [3, 3, 3]);
+    assert_eq!(restarted.counts().await, [3, 3, 3]);
 }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, mintkey_at, run};
 
-fn keys(data: &std::path::Path, arguments: &[&str]) -> Output {
+fn keys_command(data: &std::path::Path, arguments: &[&str]) -> Output {
     run(mintkey_at(data).arg("keys").args(arguments).env("USER", "root"))
 }
 
-fn json_of(output: &Output) -> Value {
+fn parse_json(output: &Output) -> Value {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -18,13 +18,13 @@ fn json_of(output: &Output) -> Value {
 #[tokio::test]
 async fn keys_cli_creates_first_key_without_server() {
     let directory = tempfile::tempdir().unwrap();
-    let made = keys(
+    let made = keys_command(
         directory.path(),
         &["create", "--owner", "gateway", "--name", "first", "--scopes", "api-keys:verify", "--json"],
     );
-    let secret = json_of(&made)["key"].as_str().unwrap().to_owned();
+    let secret = parse_json(&made)["key"].as_str().unwrap().to_owned();
 
-    let server = Server::at(directory.path(), &[]);
+    let server = Server::start_in(directory.path(), &[]);
     let verified = server.verify(&secret, json!({ "key": secret })).await;
     assert_eq!(verified.body["valid"], true);
     assert_eq!(verified.body["owner"]["subject"], "gateway");
@@ -37,25 +37,25 @@ async fn keys_cli_creates_first_key_without_server() {
 #[test]
 fn keys_cli_prints_text_or_json() {
     let directory = tempfile::tempdir().unwrap();
-    let made = keys(directory.path(), &["create", "--owner", "alice", "--name", "build bot"]);
+    let made = keys_command(directory.path(), &["create", "--owner", "alice", "--name", "build bot"]);
     let text = String::from_utf8(made.stdout).unwrap();
     assert!(text.contains("name       build bot") && text.contains("secret     mk_"), "{text}");
 
-    let listed = String::from_utf8(keys(directory.path(), &["list"]).stdout).unwrap();
+    let listed = String::from_utf8(keys_command(directory.path(), &["list"]).stdout).unwrap();
     let lines: Vec<_> = listed.lines().collect();
     assert!(lines[0].starts_with("ID") && lines[1].contains("active") && lines[1].ends_with("build bot"), "{listed}");
     assert!(!listed.contains(text.split("secret     ").nth(1).unwrap().lines().next().unwrap()));
 
-    let one = json_of(&keys(directory.path(), &["list", "--owner", "alice", "--json"]));
+    let one = parse_json(&keys_command(directory.path(), &["list", "--owner", "alice", "--json"]));
     assert_eq!(one["name"], "build bot");
     assert!(one.get("key").is_none());
-    assert!(keys(directory.path(), &["list", "--owner", "bob", "--json"]).stdout.is_empty());
+    assert!(keys_command(directory.path(), &["list", "--owner", "bob", "--json"]).stdout.is_empty());
 }
 
 #[test]
 fn keys_cli_treats_closed_pipe_as_success() {
     let directory = tempfile::tempdir().unwrap();
-    keys(directory.path(), &["create", "--owner", "alice", "--name", "n"]);
+    keys_command(directory.path(), &["create", "--owner", "alice", "--name", "n"]);
     for arguments in [&["list"][..], &["list", "--json"]] {
         let mut command = mintkey_at(directory.path());
         command.arg("keys").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,15 +70,15 @@ fn keys_cli_treats_closed_pipe_as_success() {
 #[test]
 fn keys_cli_shows_rotates_and_revokes_by_id() {
     let directory = tempfile::tempdir().unwrap();
-    let made = json_of(&keys(directory.path(), &["create", "--owner", "alice", "--name", "n", "--json"]));
+    let made = parse_json(&keys_command(directory.path(), &["create", "--owner", "alice", "--name", "n", "--json"]));
     let id = made["id"].as_str().unwrap();
 
-    let rotated = json_of(&keys(directory.path(), &["rotate", id, "--grace", "1h", "--json"]));
+    let rotated = parse_json(&keys_command(directory.path(), &["rotate", id, "--grace", "1h", "--json"]));
     assert_ne!(rotated["key"], made["key"]);
-    let shown = json_of(&keys(directory.path(), &["show", id, "--json"]));
+    let shown = parse_json(&keys_command(directory.path(), &["show", id, "--json"]));
     assert_eq!(shown["secrets"].as_array().unwrap().len(), 2);
 
-    let revoked = json_of(&keys(directory.path(), &["revoke", id, "--reason", "leaked", "--json"]));
+    let revoked = parse_json(&keys_command(directory.path(), &["revoke", id, "--reason", "leaked", "--json"]));
     assert_eq!((&revoked["status"], &revoked["revoke_reason"]), (&json!("revoked"), &json!("leaked")));
     assert_eq!(revoked["revoked_by"], "root");
 }
@@ -94,7 +94,7 @@ fn keys_cli_reports_errors_on_stderr() {
         (&["create", "--owner", "a", "--name", "n", "--expires-in", "soon"], "give a duration"),
         (&["rotate", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "--grace", "31d"], "at most 30d"),
     ] {
-        let output = keys(directory.path(), arguments);
+        let output = keys_command(directory.path(), arguments);
         assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(said), "{arguments:?}: {error}");

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 use crate::wire;
 
 /// The lines of requests, as members, whatever the form.
-fn requests(server: &Server) -> Vec<BTreeMap<String, String>> {
-    server.log().lines().filter(|line| line.contains("answered")).map(members).collect()
+fn request_lines(server: &Server) -> Vec<BTreeMap<String, String>> {
+    server.log().lines().filter(|line| line.contains("answered")).map(fields).collect()
 }
 
-fn members(line: &str) -> BTreeMap<String, String> {
+fn fields(line: &str) -> BTreeMap<String, String> {
     match serde_json::from_str::<Value>(line) {
         Ok(Value::Object(object)) => {
             let span = object["span"].as_object().cloned().unwrap_or_default();
-            let members = object.into_iter().chain(span);
-            members.map(|(name, value)| (name, value.as_str().map_or(value.to_string(), str::to_owned))).collect()
+            let fields = object.into_iter().chain(span);
+            fields.map(|(name, value)| (name, value.as_str().map_or(value.to_string(), str::to_owned))).collect()
         }
         _ => {
             let words = line.split([' ', '{', '}']).filter_map(|word| word.trim_end_matches(':').split_once('='));
@@ -28,9 +28,9 @@ fn members(line: &str) -> BTreeMap<String, String> {
 }
 
 /// The one line of this request, once it is there.
-pub fn line_of(server: &Server, request_id: &str) -> BTreeMap<String, String> {
-    server.log_line(&["answered", request_id]);
-    let mut lines: Vec<_> = requests(server).into_iter().filter(|line| line["request_id"] == request_id).collect();
+pub fn line_of_request(server: &Server, request_id: &str) -> BTreeMap<String, String> {
+    server.wait_for_log(&["answered", request_id]);
+    let mut lines: Vec<_> = request_lines(server).into_iter().filter(|line| line["request_id"] == request_id).collect();
     assert_eq!(lines.len(), 1, "{}", server.log());
     lines.remove(0)
 }
@@ -38,7 +38,7 @@ pub fn line_of(server: &Server, request_id: &str) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn log_has_one_line_per_request() {
     for format in ["text", "json"] {
-        let server = Server::with(&["--log-format", format]);
+        let server = Server::start_with(&["--log-format", format]);
         let token = server.token("alice");
         for (method, path, credential, route, status, subject) in [
             (Method::POST, KEYS, &*token, KEYS, "201", Some("alice")),
@@ -49,8 +49,8 @@ async fn log_has_one_line_per_request() {
             (Method::GET, "/nothing/at/all", "", "-", "404", None),
         ] {
             let request = server.request(method.clone(), path, credential).json(&json!({ "name": "x" }));
-            let answer = Answer::of(request).await;
-            let line = line_of(&server, answer.header("x-request-id").unwrap());
+            let response = Response::to(request).await;
+            let line = line_of_request(&server, response.header("x-request-id").unwrap());
             assert_eq!(line["method"], method.as_str(), "{format}: {line:?}");
             assert_eq!(line["route"], route, "{format}: {line:?}");
             assert_eq!(line["status"], status, "{format}: {line:?}");
@@ -62,11 +62,11 @@ async fn log_has_one_line_per_request() {
 
 #[tokio::test]
 async fn log_json_lines_have_time_level_and_target() {
-    let mut server = Server::with(&["--log-format", "json", "--log-level", "debug"]);
-    server.key(&server.token("alice"), json!({ "name": "x" })).await;
-    server.create("garbled", json!({})).await.problem(401);
+    let mut server = Server::start_with(&["--log-format", "json", "--log-level", "debug"]);
+    server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.create("garbled", json!({})).await.assert_problem(401);
     server.terminate();
-    server.log_line(&["stopped"]);
+    server.wait_for_log(&["stopped"]);
     let lines: Vec<Value> = server.log().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert!(lines.len() >= 4);
     for line in lines {
@@ -82,7 +82,7 @@ async fn log_json_lines_have_time_level_and_target() {
 async fn log_line_has_trace_id_of_traceparent() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     for format in ["text", "json"] {
-        let server = Server::with(&["--log-format", format]);
+        let server = Server::start_with(&["--log-format", format]);
         for (traceparent, expected) in [
             (format!("00-{TRACE}-00f067aa0ba902b7-01"), Some(TRACE)),
             (format!("00-{TRACE}-00f067aa0ba902b7-01-more"), None),
@@ -90,8 +90,8 @@ async fn log_line_has_trace_id_of_traceparent() {
             ("garbled".to_owned(), None),
         ] {
             let request = server.request(Method::GET, "/nothing", "").header("traceparent", &traceparent);
-            let answer = Answer::of(request).await;
-            let line = line_of(&server, answer.header("x-request-id").unwrap());
+            let response = Response::to(request).await;
+            let line = line_of_request(&server, response.header("x-request-id").unwrap());
             assert_eq!(line.get("trace_id").map(String::as_str), expected, "{format} {traceparent}");
         }
     }
@@ -100,7 +100,7 @@ async fn log_line_has_trace_id_of_traceparent() {
 #[tokio::test]
 async fn log_line_omits_text_from_clients() {
     for format in ["text", "json"] {
-        let server = Server::with(&["--log-format", format, "--log-level", "debug"]);
+        let server = Server::start_with(&["--log-format", format, "--log-level", "debug"]);
         let token = server.token("alice");
         let made_up = "madeup77";
         for (path, body) in [
@@ -114,8 +114,8 @@ async fn log_line_omits_text_from_clients() {
         ] {
             let request = server.request(Method::POST, &path, &token).header("user-agent", made_up);
             let request = request.header("x-forwarded-for", made_up).header("cookie", made_up);
-            let answer = Answer::of(request.header("referer", made_up).json(&body)).await;
-            line_of(&server, answer.header("x-request-id").unwrap());
+            let response = Response::to(request.header("referer", made_up).json(&body)).await;
+            line_of_request(&server, response.header("x-request-id").unwrap());
         }
         assert!(!server.log().contains(made_up), "{}", server.log());
     }
@@ -125,11 +125,11 @@ async fn log_line_omits_text_from_clients() {
 async fn log_line_cannot_be_forged() {
     let server = Server::start();
     let token = server.token("alice\u{2028}INFO answered status=200\u{202e}");
-    server.key(&token, json!({ "name": "x" })).await;
+    server.create_key(&token, json!({ "name": "x" })).await;
     let request =
         "GET /%0aINFO%20answered HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\tstatus=200\r\nConnection: close\r\n\r\n";
     assert_eq!(wire::exchange(&server, request.as_bytes()).status, 404);
-    server.log_line(&["status=404"]);
+    server.wait_for_log(&["status=404"]);
     assert_eq!(server.log().lines().filter(|line| line.contains("answered")).count(), 2);
     assert!(!server.log().contains(['\u{2028}', '\u{202e}', '\t']), "{}", server.log());
 }

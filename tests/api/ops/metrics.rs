@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::database::{self, Kind};
-use crate::support::{Answer, KEYS, Server, VERIFY, eventually, id, secret};
+use crate::support::{KEYS, Response, Server, VERIFY, eventually, id, secret};
 use crate::wire;
 
 /// A scrape, to be asked for the value of a series as it is written there.
@@ -15,9 +15,9 @@ struct Scrape(String);
 
 impl Scrape {
     async fn of(server: &Server) -> Self {
-        let answer = server.get("/metrics", "").await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        Self(answer.text)
+        let response = server.get("/metrics", "").await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        Self(response.text)
     }
 
     fn has(&self, series: &str) -> bool {
@@ -40,11 +40,11 @@ async fn metrics_count_and_time_requests() {
     let token = server.token("alice");
     let before = Scrape::of(&server).await;
     assert_eq!(before.requests(KEYS, "POST", 201), 0.0, "what is usual is there from the start");
-    let key = server.key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, json!({ "name": "x" })).await;
     server.get(&format!("{KEYS}{}", id(&key)), &token).await;
-    server.get(&format!("{KEYS}nonsense"), &token).await.problem(404);
-    server.create("garbled", json!({})).await.problem(401);
-    server.get(VERIFY, &token).await.problem(405);
+    server.get(&format!("{KEYS}nonsense"), &token).await.assert_problem(404);
+    server.create("garbled", json!({})).await.assert_problem(401);
+    server.get(VERIFY, &token).await.assert_problem(405);
 
     let after = Scrape::of(&server).await;
     let one = "/api/auth/api-keys/{id}";
@@ -63,29 +63,29 @@ async fn metrics_count_and_time_requests() {
 async fn metrics_count_verdicts_and_cache_hits() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
-    let key = server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
     let before = Scrape::of(&server).await;
     for _ in 0..3 {
-        assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+        assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     }
-    assert_eq!(server.code(&gateway, "nonsense").await, "NOT_FOUND");
+    assert_eq!(server.verify_code(&gateway, "nonsense").await, "NOT_FOUND");
     server.revoke(id(&key), &server.token("alice"), json!({})).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "REVOKED");
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "REVOKED");
 
     let after = Scrape::of(&server).await;
     let code = |code: &str| after.value(&format!("mintkey_verifications_total{{code=\"{code}\"}}"));
     let codes = ["VALID", "NOT_FOUND", "REVOKED", "DISABLED", "EXPIRED", "INSUFFICIENT_SCOPE"].map(code);
     assert_eq!(codes, [3.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
-    let more = |series: &str| after.value(series) - before.value(series);
-    assert_eq!(more("mintkey_cache_misses_total"), 2.0, "the first question, and the first after the revocation");
-    assert_eq!(more("mintkey_cache_hits_total"), 2.0);
+    let increase = |series: &str| after.value(series) - before.value(series);
+    assert_eq!(increase("mintkey_cache_misses_total"), 2.0, "the first question, and the first after the revocation");
+    assert_eq!(increase("mintkey_cache_hits_total"), 2.0);
     assert_eq!(after.value("mintkey_cache_entries{kind=\"known\"}"), 1.0);
     assert!(after.value("mintkey_usage_pending") >= 0.0);
 }
 
 #[tokio::test]
 async fn metrics_describe_process_and_connections() {
-    let server = Server::with(&["--max-connections", "123"]);
+    let server = Server::start_with(&["--max-connections", "123"]);
     let silent = wire::connect(&server);
     let scrape = Scrape::of(&server).await;
     assert_eq!(scrape.value(&format!("mintkey_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
@@ -125,8 +125,8 @@ async fn metrics_count_issuer_keys_and_show_their_age() {
         format!("https://a.example,audience=x,jwks-file={}", file.display()),
         format!("http://{},audience=x", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()),
     ];
-    let server = Server::with(&["--issuer", &known, "--issuer", &unknown, "--standalone-issuer"]);
-    server.log_line(&["fetched the issuer's keys", "https://a.example"]);
+    let server = Server::start_with(&["--issuer", &known, "--issuer", &unknown, "--standalone-issuer"]);
+    server.wait_for_log(&["fetched the issuer's keys", "https://a.example"]);
     let scrape = Scrape::of(&server).await;
     let series = |name: &str, issuer: &str| format!("mintkey_issuer_keys{name}{{issuer=\"{issuer}\"}}");
     assert_eq!(scrape.value(&series("", "https://a.example")), 2.0);
@@ -146,8 +146,8 @@ async fn metrics_labels_contain_no_text_from_clients() {
         server.get(path, &token).await;
     }
     wire::exchange(&server, b"CANARY / HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n");
-    let key = server.key(&token, json!({ "name": "canary" })).await;
-    server.code(&server.token_with("gateway", &["--scopes", "api-keys:verify"]), secret(&key)).await;
+    let key = server.create_key(&token, json!({ "name": "canary" })).await;
+    server.verify_code(&server.token_with("gateway", &["--scopes", "api-keys:verify"]), secret(&key)).await;
 
     let scrape = Scrape::of(&server).await;
     assert_eq!(scrape.requests("-", "-", 404), 1.0);
@@ -160,34 +160,34 @@ async fn metrics_labels_contain_no_text_from_clients() {
 #[tokio::test]
 async fn metrics_are_openmetrics_when_accepted() {
     let server = Server::start();
-    let ask =
-        async |accept: &str| Answer::of(server.request(Method::GET, "/metrics", "").header("accept", accept)).await;
-    let plain = ask("text/plain;version=0.0.4, */*").await;
+    let get =
+        async |accept: &str| Response::to(server.request(Method::GET, "/metrics", "").header("accept", accept)).await;
+    let plain = get("text/plain;version=0.0.4, */*").await;
     assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(plain.text.contains("\n# TYPE mintkey_cache_hits_total counter\n"), "{}", plain.text);
     assert!(!plain.text.contains("# EOF"));
-    let open = ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
+    let open = get("application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
     assert_eq!(open.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(open.text.contains("\n# TYPE mintkey_cache_hits counter\n") && open.text.ends_with("# EOF\n"));
 }
 
 #[tokio::test]
 async fn metrics_on_admin_address_are_only_there() {
-    let server = Server::with(&["--admin-listen", "127.0.0.1:0"]);
-    server.get("/metrics", "").await.problem(404);
+    let server = Server::start_with(&["--admin-listen", "127.0.0.1:0"]);
+    server.get("/metrics", "").await.assert_problem(404);
     assert_eq!(server.get("/readyz", "").await.status, 200, "for who balances the load");
-    server.create("garbled", json!({})).await.problem(401);
+    server.create("garbled", json!({})).await.assert_problem(401);
 
-    let admin = server.admin();
-    let ask = async |path: &str| Answer::of(reqwest::Client::new().get(format!("{admin}{path}"))).await;
-    let scrape = Scrape(ask("/metrics").await.text);
+    let admin = server.admin_url();
+    let get = async |path: &str| Response::to(reqwest::Client::new().get(format!("{admin}{path}"))).await;
+    let scrape = Scrape(get("/metrics").await.text);
     assert_eq!(scrape.requests(KEYS, "POST", 401), 1.0);
     assert!(scrape.has("mintkey_http_connections"));
     assert_eq!(
-        (ask("/livez").await.status, ask("/readyz").await.status),
+        (get("/livez").await.status, get("/readyz").await.status),
         (200.try_into().unwrap(), 200.try_into().unwrap())
     );
     for path in [KEYS, "/docs", "/openapi.json"] {
-        ask(path).await.problem(404);
+        get(path).await.assert_problem(404);
     }
 }

@@ -3,38 +3,38 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, secret};
+use crate::support::{KEYS, Response, Server, id, secret};
 use crate::wire::exchange;
 
 const FORWARD: &str = "/api/auth/forward";
 const IDENTITY: [&str; 5] = ["x-auth-key-id", "x-auth-subject", "x-auth-issuer", "x-auth-org", "x-auth-scopes"];
 
 /// The identity headers in the order of [`IDENTITY`], each of which is there once.
-fn identity(answer: &Answer) -> [&str; 5] {
+fn identity(response: &Response) -> [&str; 5] {
     IDENTITY.map(|name| {
-        let mut values = answer.headers.get_all(name).iter();
-        let value = values.next().unwrap_or_else(|| panic!("no {name}: {:?}", answer.headers));
+        let mut values = response.headers.get_all(name).iter();
+        let value = values.next().unwrap_or_else(|| panic!("no {name}: {:?}", response.headers));
         assert!(values.next().is_none(), "{name} twice");
         value.to_str().unwrap()
     })
 }
 
-fn is_allowed(answer: &Answer, key: &Value) {
-    assert_eq!((answer.status.as_u16(), &*answer.text), (200, ""));
-    assert_eq!(identity(answer)[0], id(key));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+fn assert_allowed(response: &Response, key: &Value) {
+    assert_eq!((response.status.as_u16(), &*response.text), (200, ""));
+    assert_eq!(identity(response)[0], id(key));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
-fn is_refused(answer: &Answer, challenge: &str) {
-    answer.problem(401);
-    assert_eq!(answer.header("www-authenticate"), Some(challenge));
-    assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()), "{:?}", answer.headers);
+fn assert_unauthorized(response: &Response, challenge: &str) {
+    response.assert_problem(401);
+    assert_eq!(response.header("www-authenticate"), Some(challenge));
+    assert!(IDENTITY.iter().all(|name| response.header(name).is_none()), "{:?}", response.headers);
 }
 
-const NOTHING_CAME: &str = "Bearer";
-const NO_GOOD: &str = r#"Bearer error="invalid_token""#;
+const NO_CREDENTIAL: &str = "Bearer";
+const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
 
-fn ask(server: &Server, path: &str) -> RequestBuilder {
+fn forward_request(server: &Server, path: &str) -> RequestBuilder {
     server.request(Method::GET, path, "")
 }
 
@@ -42,17 +42,17 @@ fn ask(server: &Server, path: &str) -> RequestBuilder {
 async fn forward_auth_allows_valid_key_with_identity_headers() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--organization", "acme"]);
-    let key = server.key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*"] })).await;
+    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*"] })).await;
     let before = server.dump().await;
     for request in [
-        ask(&server, FORWARD).bearer_auth(secret(&key)),
-        ask(&server, FORWARD).header("authorization", format!("bearer   {}  ", secret(&key))),
-        ask(&server, FORWARD).header("x-api-key", secret(&key)),
+        forward_request(&server, FORWARD).bearer_auth(secret(&key)),
+        forward_request(&server, FORWARD).header("authorization", format!("bearer   {}  ", secret(&key))),
+        forward_request(&server, FORWARD).header("x-api-key", secret(&key)),
     ] {
-        let answer = Answer::of(request).await;
-        is_allowed(&answer, &key);
+        let response = Response::to(request).await;
+        assert_allowed(&response, &key);
         let expected = [id(&key), "alice", "urn:mintkey:standalone", "acme", "projects:read files:*"];
-        assert_eq!(identity(&answer), expected);
+        assert_eq!(identity(&response), expected);
     }
     assert_eq!(server.dump().await, before);
 }
@@ -60,12 +60,13 @@ async fn forward_auth_allows_valid_key_with_identity_headers() {
 #[tokio::test]
 async fn forward_auth_sends_absent_identity_as_empty_headers() {
     let server = Server::start();
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     // Whatever the client claims to be.
-    let claimed = IDENTITY.iter().fold(ask(&server, FORWARD), |request, name| request.header(*name, "mallory"));
-    let answer = Answer::of(claimed.bearer_auth(secret(&key))).await;
-    is_allowed(&answer, &key);
-    assert_eq!(identity(&answer)[1..], ["alice", "urn:mintkey:standalone", "", ""]);
+    let claimed =
+        IDENTITY.iter().fold(forward_request(&server, FORWARD), |request, name| request.header(*name, "mallory"));
+    let response = Response::to(claimed.bearer_auth(secret(&key))).await;
+    assert_allowed(&response, &key);
+    assert_eq!(identity(&response)[1..], ["alice", "urn:mintkey:standalone", "", ""]);
 }
 
 #[tokio::test]
@@ -80,55 +81,69 @@ async fn forward_auth_percent_encodes_non_ascii_identity() {
         ("a\"b,c;d=e", "a\"b,c;d=e"),
     ] {
         let token = server.token_with(subject, &["--organization", subject]);
-        let key = server.key(&token, json!({ "name": "k" })).await;
-        let answer = Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await;
-        is_allowed(&answer, &key);
-        assert_eq!(identity(&answer)[1..4], [shown, "urn:mintkey:standalone", shown]);
+        let key = server.create_key(&token, json!({ "name": "k" })).await;
+        let response = Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await;
+        assert_allowed(&response, &key);
+        assert_eq!(identity(&response)[1..4], [shown, "urn:mintkey:standalone", shown]);
     }
 }
 
 #[tokio::test]
 async fn forward_auth_without_credential_is_challenged() {
     let server = Server::start();
-    is_refused(&Answer::of(ask(&server, FORWARD)).await, NOTHING_CAME);
-    let others = ask(&server, FORWARD).header("x-apikey", "x").header("cookie", "key=x");
-    is_refused(&Answer::of(others).await, NOTHING_CAME);
+    assert_unauthorized(&Response::to(forward_request(&server, FORWARD)).await, NO_CREDENTIAL);
+    let others = forward_request(&server, FORWARD).header("x-apikey", "x").header("cookie", "key=x");
+    assert_unauthorized(&Response::to(others).await, NO_CREDENTIAL);
 }
 
 #[tokio::test]
 async fn forward_auth_with_invalid_credential_is_unauthorized() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--scopes", "api-keys:verify"]);
-    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
     let good = secret(&key);
     let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
     // A user's token is no key.
     for bad in ["garbage", unknown, &good[..51], &good[1..], &alice, "a.b.c", &format!("{good} {good}")] {
-        is_refused(&Answer::of(ask(&server, FORWARD).bearer_auth(bad)).await, NO_GOOD);
-        is_refused(&Answer::of(ask(&server, FORWARD).header("x-api-key", bad)).await, NO_GOOD);
+        assert_unauthorized(&Response::to(forward_request(&server, FORWARD).bearer_auth(bad)).await, INVALID_TOKEN);
+        assert_unauthorized(
+            &Response::to(forward_request(&server, FORWARD).header("x-api-key", bad)).await,
+            INVALID_TOKEN,
+        );
     }
     for bad in ["Bearer", "Bearer ", good, "Basic YTpi", &format!("Basic {good}"), &format!("Bearer\t{good}")] {
-        is_refused(&Answer::of(ask(&server, FORWARD).header("authorization", bad)).await, NO_GOOD);
+        assert_unauthorized(
+            &Response::to(forward_request(&server, FORWARD).header("authorization", bad)).await,
+            INVALID_TOKEN,
+        );
     }
-    is_refused(&Answer::of(ask(&server, FORWARD).header("x-api-key", "")).await, NO_GOOD);
+    assert_unauthorized(&Response::to(forward_request(&server, FORWARD).header("x-api-key", "")).await, INVALID_TOKEN);
     let latin1 = reqwest::header::HeaderValue::from_bytes(b"Bearer \xeb").unwrap();
-    is_refused(&Answer::of(ask(&server, FORWARD).header("authorization", latin1)).await, NO_GOOD);
-    is_allowed(&Answer::of(ask(&server, FORWARD).bearer_auth(good)).await, &key);
+    assert_unauthorized(
+        &Response::to(forward_request(&server, FORWARD).header("authorization", latin1)).await,
+        INVALID_TOKEN,
+    );
+    assert_allowed(&Response::to(forward_request(&server, FORWARD).bearer_auth(good)).await, &key);
 }
 
 #[tokio::test]
 async fn forward_auth_with_two_credentials_is_unauthorized() {
     let server = Server::start();
     let alice = server.token("alice");
-    let (key, other) =
-        (server.key(&alice, json!({ "name": "k" })).await, server.key(&alice, json!({ "name": "l" })).await);
+    let (key, other) = (
+        server.create_key(&alice, json!({ "name": "k" })).await,
+        server.create_key(&alice, json!({ "name": "l" })).await,
+    );
     for second in [secret(&key), secret(&other), "", "garbage"] {
-        let first = || ask(&server, FORWARD).bearer_auth(secret(&key));
-        is_refused(&Answer::of(first().header("x-api-key", second)).await, NO_GOOD);
-        is_refused(&Answer::of(first().bearer_auth(second)).await, NO_GOOD);
-        let first = || ask(&server, FORWARD).header("x-api-key", secret(&key));
-        is_refused(&Answer::of(first().header("x-api-key", second)).await, NO_GOOD);
-        is_refused(&Answer::of(first().header("authorization", format!("Basic {second}"))).await, NO_GOOD);
+        let first = || forward_request(&server, FORWARD).bearer_auth(secret(&key));
+        assert_unauthorized(&Response::to(first().header("x-api-key", second)).await, INVALID_TOKEN);
+        assert_unauthorized(&Response::to(first().bearer_auth(second)).await, INVALID_TOKEN);
+        let first = || forward_request(&server, FORWARD).header("x-api-key", secret(&key));
+        assert_unauthorized(&Response::to(first().header("x-api-key", second)).await, INVALID_TOKEN);
+        assert_unauthorized(
+            &Response::to(first().header("authorization", format!("Basic {second}"))).await,
+            INVALID_TOKEN,
+        );
     }
 }
 
@@ -137,9 +152,9 @@ async fn forward_auth_refuses_inactive_key_at_next_request() {
     let server = Server::start();
     let alice = server.token("alice");
     for end in ["revoked", "disabled", "deleted", "rotated"] {
-        let key = server.key(&alice, json!({ "name": end })).await;
+        let key = server.create_key(&alice, json!({ "name": end })).await;
         for _ in 0..2 {
-            is_allowed(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
+            assert_allowed(&Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
         }
         let status = match end {
             "revoked" => server.revoke(id(&key), &alice, Value::Null).await.status,
@@ -148,56 +163,65 @@ async fn forward_auth_refuses_inactive_key_at_next_request() {
             _ => server.rotate(id(&key), &alice, Value::Null).await.status,
         };
         assert!(status.is_success(), "{end}");
-        is_refused(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, NO_GOOD);
-        is_refused(&Answer::of(ask(&server, FORWARD).header("x-api-key", secret(&key))).await, NO_GOOD);
+        assert_unauthorized(
+            &Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await,
+            INVALID_TOKEN,
+        );
+        assert_unauthorized(
+            &Response::to(forward_request(&server, FORWARD).header("x-api-key", secret(&key))).await,
+            INVALID_TOKEN,
+        );
     }
-    let key = server.key(&alice, json!({ "name": "expires", "expires_in_seconds": 1 })).await;
-    is_allowed(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
+    let key = server.create_key(&alice, json!({ "name": "expires", "expires_in_seconds": 1 })).await;
+    assert_allowed(&Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
-    is_refused(&Answer::of(ask(&server, FORWARD).bearer_auth(secret(&key))).await, NO_GOOD);
+    assert_unauthorized(
+        &Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await,
+        INVALID_TOKEN,
+    );
 }
 
 #[tokio::test]
 async fn forward_auth_without_required_scope_is_forbidden() {
     let server = Server::start();
-    let key = server.key(&server.token("alice"), json!({ "name": "k", "scopes": ["a", "b:c", "x"] })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k", "scopes": ["a", "b:c", "x"] })).await;
     let forward = |required: &str| {
         let path = format!("{FORWARD}?required_scope={required}");
-        Answer::of(ask(&server, &path).bearer_auth(secret(&key)))
+        Response::to(forward_request(&server, &path).bearer_auth(secret(&key)))
     };
     for held in ["a", "a%20x", "b:c+a", "b%3Ac"] {
-        is_allowed(&forward(held).await, &key);
+        assert_allowed(&forward(held).await, &key);
     }
     for (required, missing) in [("d", "d"), ("a%20d", "d"), ("d+a+e", "d e"), ("b", "b"), ("b:*", "b:*")] {
-        let answer = forward(required).await;
-        answer.problem(403);
+        let response = forward(required).await;
+        response.assert_problem(403);
         let challenge = format!(r#"Bearer error="insufficient_scope", scope="{missing}""#);
-        assert_eq!(answer.header("www-authenticate"), Some(&*challenge), "{required}");
-        assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()));
+        assert_eq!(response.header("www-authenticate"), Some(&*challenge), "{required}");
+        assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
     }
     for bad in ["a&required_scope=a", "A", "a,b", "a%0Ad", "a%FF"] {
-        let answer = forward(bad).await;
-        answer.problem(400);
-        assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()));
+        let response = forward(bad).await;
+        response.assert_problem(400);
+        assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
     }
     // The key comes first: nothing is told of scopes to one who has none.
-    let nobody = ask(&server, &format!("{FORWARD}?required_scope=d")).bearer_auth("garbage");
-    is_refused(&Answer::of(nobody).await, NO_GOOD);
+    let unknown = forward_request(&server, &format!("{FORWARD}?required_scope=d")).bearer_auth("garbage");
+    assert_unauthorized(&Response::to(unknown).await, INVALID_TOKEN);
 }
 
 #[tokio::test]
 async fn forward_auth_ignores_method_subpath_and_query() {
     let server = Server::start();
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PURGE"] {
         for path in ["", "/", "/any/path/", "/a%2Fb/../%00", "//x", "/self", "?q=1&q=2&%ZZ", "/x?limit=0&scope=d"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let path = format!("{FORWARD}{path}");
             let good = server.request(method.clone(), &path, secret(&key));
-            is_allowed(&Answer::of(good).await, &key);
-            let bad = Answer::of(server.request(method.clone(), &path, "garbage")).await;
+            assert_allowed(&Response::to(good).await, &key);
+            let bad = Response::to(server.request(method.clone(), &path, "garbage")).await;
             assert_eq!(bad.status, 401, "{method} {path}");
-            assert_eq!(bad.header("www-authenticate"), Some(NO_GOOD));
+            assert_eq!(bad.header("www-authenticate"), Some(INVALID_TOKEN));
             assert_eq!(bad.text.is_empty(), method == Method::HEAD);
         }
     }
@@ -208,17 +232,17 @@ async fn forward_auth_ignores_method_subpath_and_query() {
     let reply = exchange(&server, raw.as_bytes());
     assert!(reply.status == 200 && reply.head.contains(&format!("x-auth-key-id: {}", id(&key))), "{}", reply.head);
     for elsewhere in ["/api/auth/forwarded", "/api/auth/forward%2F", "/api/auth/Forward", "/auth/forward"] {
-        Answer::of(ask(&server, elsewhere).bearer_auth(secret(&key))).await.problem(404);
+        Response::to(forward_request(&server, elsewhere).bearer_auth(secret(&key))).await.assert_problem(404);
     }
 }
 
 #[tokio::test]
 async fn forward_auth_ignores_body() {
     let server = Server::start();
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     for body in ["not JSON".to_owned(), json!({ "key": "other" }).to_string(), "x".repeat(200_000)] {
         let request = server.request(Method::POST, FORWARD, secret(&key)).header("content-type", "image/png");
-        is_allowed(&Answer::of(request.body(body)).await, &key);
+        assert_allowed(&Response::to(request.body(body)).await, &key);
     }
     assert_eq!(server.get(KEYS, &server.token("alice")).await.body["items"].as_array().unwrap().len(), 1);
 }

@@ -4,27 +4,27 @@ use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, secret};
+use crate::support::{KEYS, Response, Server, id, secret};
 
 const PATH: &str = "/api/oauth/introspect";
 const FORM: &str = "application/x-www-form-urlencoded";
 const GATEWAY: &[&str] = &["--scopes", "api-keys:verify"];
 
-async fn send(server: &Server, credential: &str, media_type: &str, form: impl Into<reqwest::Body>) -> Answer {
+async fn send(server: &Server, credential: &str, media_type: &str, form: impl Into<reqwest::Body>) -> Response {
     let request = server.request(Method::POST, PATH, credential).header("content-type", media_type);
-    Answer::of(request.body(form)).await
+    Response::to(request.body(form)).await
 }
 
-async fn introspect(server: &Server, gateway: &str, token: &str) -> Answer {
+async fn introspect(server: &Server, gateway: &str, token: &str) -> Response {
     send(server, gateway, FORM, format!("token={token}")).await
 }
 
 /// The whole answer, to the byte: nothing tells why.
-async fn is_inactive(server: &Server, gateway: &str, token: &str) {
-    let answer = introspect(server, gateway, token).await;
-    assert_eq!((answer.status.as_u16(), &*answer.text), (200, r#"{"active":false}"#), "{token}");
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+async fn assert_inactive(server: &Server, gateway: &str, token: &str) {
+    let response = introspect(server, gateway, token).await;
+    assert_eq!((response.status.as_u16(), &*response.text), (200, r#"{"active":false}"#), "{token}");
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
 }
 
 fn seconds(value: &Value) -> i64 {
@@ -36,10 +36,10 @@ async fn introspect_active_key_has_rfc_7662_fields() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let body = json!({ "name": "k", "scopes": ["projects:read", "files:*"], "expires_at": "2040-01-01T00:00:00Z" });
-    let key = server.key(&server.token_with("alice", &["--organization", "acme"]), body).await;
+    let key = server.create_key(&server.token_with("alice", &["--organization", "acme"]), body).await;
     let before = server.dump().await;
-    let answer = introspect(&server, &gateway, secret(&key)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let response = introspect(&server, &gateway, secret(&key)).await;
+    assert_eq!(response.status, 200, "{}", response.text);
     let expected = json!({
         "active": true,
         "scope": "projects:read files:*",
@@ -50,10 +50,10 @@ async fn introspect_active_key_has_rfc_7662_fields() {
         "exp": seconds(&key["expires_at"]),
         "token_type": "Bearer",
     });
-    assert_eq!(answer.body, expected);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(introspect(&server, &gateway, secret(&key)).await.text, answer.text, "from memory");
+    assert_eq!(response.body, expected);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(introspect(&server, &gateway, secret(&key)).await.text, response.text, "from memory");
     assert_eq!(server.dump().await, before);
 }
 
@@ -61,10 +61,10 @@ async fn introspect_active_key_has_rfc_7662_fields() {
 async fn introspect_omits_exp_and_sends_empty_scope() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
-    let answer = introspect(&server, &gateway, secret(&key)).await;
-    assert_eq!((&answer.body["active"], &answer.body["scope"]), (&json!(true), &json!("")), "{}", answer.text);
-    assert!(answer.body.get("exp").is_none(), "{}", answer.text);
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let response = introspect(&server, &gateway, secret(&key)).await;
+    assert_eq!((&response.body["active"], &response.body["scope"]), (&json!(true), &json!("")), "{}", response.text);
+    assert!(response.body.get("exp").is_none(), "{}", response.text);
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn introspect_exp_is_end_of_presented_secret() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let alice = server.token("alice");
-    let key = server.key(&alice, json!({ "name": "k", "expires_at": "2040-01-01T00:00:00Z" })).await;
+    let key = server.create_key(&alice, json!({ "name": "k", "expires_at": "2040-01-01T00:00:00Z" })).await;
     let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 3600 })).await.body;
     let shown = server.get(&format!("{KEYS}{}", id(&key)), &alice).await.body;
     let old = introspect(&server, &gateway, secret(&key)).await.body;
@@ -89,7 +89,7 @@ async fn introspect_unusable_token_is_only_inactive() {
     let mut keys = Vec::new();
     for name in ["revoked", "disabled", "deleted", "rotated", "expired"] {
         let lifetime = if name == "expired" { 1 } else { 3600 };
-        let key = server.key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await;
+        let key = server.create_key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await;
         assert_eq!(introspect(&server, &gateway, secret(&key)).await.body["active"], true, "{name}");
         keys.push(key);
     }
@@ -98,17 +98,17 @@ async fn introspect_unusable_token_is_only_inactive() {
     assert_eq!(server.delete(id(&keys[2]), &alice).await.status, 204);
     assert_eq!(server.rotate(id(&keys[3]), &alice, Value::Null).await.status, 201);
     for key in &keys[..4] {
-        is_inactive(&server, &gateway, secret(key)).await;
+        assert_inactive(&server, &gateway, secret(key)).await;
     }
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
-    is_inactive(&server, &gateway, secret(&keys[4])).await;
+    assert_inactive(&server, &gateway, secret(&keys[4])).await;
     assert_eq!(server.patch(id(&keys[1]), &alice, json!({ "enabled": true })).await.status, 200);
     assert_eq!(introspect(&server, &gateway, secret(&keys[1])).await.body["active"], true, "enabled again");
 
     // Also tokens of the issuer: what they are good for is not for this service to say.
     let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
     for token in [&*alice, &gateway, unknown, "garbage", "", "%FF", "a+b", &"x".repeat(60_000)] {
-        is_inactive(&server, &gateway, token).await;
+        assert_inactive(&server, &gateway, token).await;
     }
 }
 
@@ -116,7 +116,7 @@ async fn introspect_unusable_token_is_only_inactive() {
 async fn introspect_ignores_hint_and_unknown_fields() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     let plain = introspect(&server, &gateway, secret(&key)).await;
     for form in [
         format!("token={}&token_type_hint=access_token", secret(&key)),
@@ -126,19 +126,19 @@ async fn introspect_ignores_hint_and_unknown_fields() {
         format!("token={}", secret(&key).replace("mk_", "%6Dk%5F")),
         format!("to%6ben={}", secret(&key)),
     ] {
-        let answer = send(&server, &gateway, FORM, form.clone()).await;
-        assert_eq!((answer.status, &answer.text), (plain.status, &plain.text), "{form}");
+        let response = send(&server, &gateway, FORM, form.clone()).await;
+        assert_eq!((response.status, &response.text), (plain.status, &plain.text), "{form}");
     }
     let with_charset = "Application/X-WWW-Form-Urlencoded; charset=UTF-8";
-    let answer = send(&server, &gateway, with_charset, format!("token={}", secret(&key))).await;
-    assert_eq!(answer.text, plain.text);
+    let response = send(&server, &gateway, with_charset, format!("token={}", secret(&key))).await;
+    assert_eq!(response.text, plain.text);
 }
 
 #[tokio::test]
 async fn introspect_without_exactly_one_token_is_rejected() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     let k = secret(&key);
     for form in [
         String::new(),
@@ -149,52 +149,52 @@ async fn introspect_without_exactly_one_token_is_rejected() {
         format!("token={k}&t%6Fken="),
         json!({ "token": k }).to_string(),
     ] {
-        let answer = send(&server, &gateway, FORM, form.clone()).await;
-        answer.problem(400);
-        assert!(!answer.text.contains(k), "{form}: {}", answer.text);
+        let response = send(&server, &gateway, FORM, form.clone()).await;
+        response.assert_problem(400);
+        assert!(!response.text.contains(k), "{form}: {}", response.text);
     }
     // Not in the query, where every log would show it.
     let query = server.request(Method::POST, &format!("{PATH}?token={k}"), &gateway).header("content-type", FORM);
-    Answer::of(query.body(format!("token={k}"))).await.problem(400);
+    Response::to(query.body(format!("token={k}"))).await.assert_problem(400);
 }
 
 #[tokio::test]
 async fn introspect_with_other_media_type_is_415() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     for media_type in ["application/json", "multipart/form-data; boundary=x", "text/plain", "x-www-form-urlencoded"] {
         for body in [json!({ "token": secret(&key) }).to_string(), format!("token={}", secret(&key))] {
-            let answer = send(&server, &gateway, media_type, body).await;
-            assert!(answer.problem(415).contains(FORM), "{}", answer.text);
+            let response = send(&server, &gateway, media_type, body).await;
+            assert!(response.assert_problem(415).contains(FORM), "{}", response.text);
         }
     }
     let request = server.request(Method::POST, PATH, &gateway);
-    Answer::of(request.body(format!("token={}", secret(&key)))).await.problem(415);
-    send(&server, &gateway, FORM, format!("token={}", "x".repeat(65 * 1024))).await.problem(413);
+    Response::to(request.body(format!("token={}", secret(&key)))).await.assert_problem(415);
+    send(&server, &gateway, FORM, format!("token={}", "x".repeat(65 * 1024))).await.assert_problem(413);
 }
 
 #[tokio::test]
 async fn introspect_requires_verify_scope() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let caller = server.key(&gateway, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    let caller = server.create_key(&gateway, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
-    let key = server.key(&alice, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:admin"] })).await;
+    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:admin"] })).await;
     assert_eq!(introspect(&server, secret(&caller), secret(&key)).await.body["active"], true);
     for credential in [&*alice, secret(&key)] {
         for form in [format!("token={}", secret(&key)), "nonsense".to_owned()] {
-            let answer = send(&server, credential, FORM, form).await;
-            assert!(answer.problem(403).contains("api-keys:verify"));
+            let response = send(&server, credential, FORM, form).await;
+            assert!(response.assert_problem(403).contains("api-keys:verify"));
             let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:verify""#;
-            assert_eq!(answer.header("www-authenticate"), Some(challenge));
+            assert_eq!(response.header("www-authenticate"), Some(challenge));
         }
     }
-    let nobody = introspect(&server, "", secret(&key)).await;
-    nobody.problem(401);
-    assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
+    let anonymous = introspect(&server, "", secret(&key)).await;
+    anonymous.assert_problem(401);
+    assert_eq!(anonymous.header("www-authenticate"), Some("Bearer"));
     let garbled = introspect(&server, "garbage", secret(&key)).await;
-    garbled.problem(401);
+    garbled.assert_problem(401);
     assert_eq!(garbled.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
 }
 
@@ -203,8 +203,8 @@ async fn introspect_with_other_method_is_405() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     for method in [Method::GET, Method::PUT, Method::DELETE] {
-        let answer = server.ask(method, PATH, &gateway, Value::Null).await;
-        answer.problem(405);
-        assert_eq!(answer.header("allow"), Some("POST"));
+        let response = server.call(method, PATH, &gateway, Value::Null).await;
+        response.assert_problem(405);
+        assert_eq!(response.header("allow"), Some("POST"));
     }
 }

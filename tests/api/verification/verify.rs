@@ -23,16 +23,16 @@ fn gateway() -> (Server, String, String) {
 }
 
 /// The whole answer, to the byte.
-async fn is_refused(server: &Server, gateway: &str, body: Value, code: &str) {
-    let answer = server.verify(gateway, body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    assert_eq!(answer.text, format!(r#"{{"valid":false,"code":"{code}"}}"#));
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(answer.header("www-authenticate"), None);
+async fn assert_denied(server: &Server, gateway: &str, body: Value, code: &str) {
+    let response = server.verify(gateway, body).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    assert_eq!(response.text, format!(r#"{{"valid":false,"code":"{code}"}}"#));
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("www-authenticate"), None);
 }
 
-fn unknown() -> String {
+fn unknown_secret() -> String {
     Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([7; 32]), DateTime::UNIX_EPOCH).expose().to_owned()
 }
 
@@ -45,10 +45,10 @@ async fn verify_describes_valid_key_of_any_owner() {
         "metadata": { "team": "billing", "deep": { "list": [1, "zwei", null] } },
         "expires_at": "2040-01-01T00:00:00Z",
     });
-    let key = server.key(&alice, body).await;
+    let key = server.create_key(&alice, body).await;
     let before = server.dump().await;
-    let answer = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["projects:write"] })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let response = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["projects:write"] })).await;
+    assert_eq!(response.status, 200, "{}", response.text);
     let expected = json!({
         "valid": true,
         "code": "VALID",
@@ -59,19 +59,19 @@ async fn verify_describes_valid_key_of_any_owner() {
         "metadata": { "team": "billing", "deep": { "list": [1, "zwei", null] } },
         "expires_at": "2040-01-01T00:00:00Z",
     });
-    assert_eq!(answer.body, expected);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert!(answer.header("x-request-id").is_some());
-    assert!(!answer.text.contains(secret(&key)));
+    assert_eq!(response.body, expected);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert!(response.header("x-request-id").is_some());
+    assert!(!response.text.contains(secret(&key)));
     assert_eq!(server.dump().await, before, "asking changes nothing");
 }
 
 #[tokio::test]
 async fn verify_omits_absent_fields() {
     let (server, gateway, _) = gateway();
-    let key = server.key(&server.token("bob"), json!({ "name": "plain" })).await;
-    let answer = server.verify(&gateway, json!({ "key": secret(&key) })).await;
+    let key = server.create_key(&server.token("bob"), json!({ "name": "plain" })).await;
+    let response = server.verify(&gateway, json!({ "key": secret(&key) })).await;
     let expected = json!({
         "valid": true,
         "code": "VALID",
@@ -81,18 +81,18 @@ async fn verify_omits_absent_fields() {
         "scopes": [],
         "metadata": {},
     });
-    assert_eq!(answer.body, expected);
+    assert_eq!(response.body, expected);
 }
 
 #[tokio::test]
 async fn verify_returns_same_response_from_store_and_cache() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "é \"k\" \\", "scopes": ["b:2", "a:1"], "metadata": { "z": 1, "a": [] } });
-    let key = server.key(&alice, body).await;
-    for asked in [secret(&key), &unknown()] {
-        let first = server.verify(&gateway, json!({ "key": asked })).await;
+    let key = server.create_key(&alice, body).await;
+    for request in [secret(&key), &unknown_secret()] {
+        let first = server.verify(&gateway, json!({ "key": request })).await;
         for _ in 0..5 {
-            let again = server.verify(&gateway, json!({ "key": asked })).await;
+            let again = server.verify(&gateway, json!({ "key": request })).await;
             assert_eq!((again.status, &again.text), (first.status, &first.text));
             assert_eq!(again.header("content-type"), first.header("content-type"));
         }
@@ -102,9 +102,9 @@ async fn verify_returns_same_response_from_store_and_cache() {
 #[tokio::test]
 async fn verify_of_unknown_secret_is_not_found() {
     let (server, gateway, alice) = gateway();
-    let key = server.key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
     let good = secret(&key);
-    assert_eq!(server.code(&gateway, good).await, "VALID");
+    assert_eq!(server.verify_code(&gateway, good).await, "VALID");
     let last = if good.ends_with('0') { '1' } else { '0' };
     for bad in [
         String::new(),
@@ -112,7 +112,7 @@ async fn verify_of_unknown_secret_is_not_found() {
         "garbage".to_owned(),
         "ключ".to_owned(),
         "\0".to_owned(),
-        unknown(),
+        unknown_secret(),
         format!("{}{last}", &good[..good.len() - 1]),
         good[..good.len() - 1].to_owned(),
         format!("{good}0"),
@@ -126,26 +126,26 @@ async fn verify_of_unknown_secret_is_not_found() {
         id(&key).to_owned(),
         "x".repeat(60_000),
     ] {
-        is_refused(&server, &gateway, json!({ "key": bad }), "NOT_FOUND").await;
-        is_refused(&server, &gateway, json!({ "key": bad, "scopes": ["a"] }), "NOT_FOUND").await;
+        assert_denied(&server, &gateway, json!({ "key": bad }), "NOT_FOUND").await;
+        assert_denied(&server, &gateway, json!({ "key": bad, "scopes": ["a"] }), "NOT_FOUND").await;
     }
-    assert_eq!(server.code(&gateway, good).await, "VALID");
+    assert_eq!(server.verify_code(&gateway, good).await, "VALID");
 }
 
 #[tokio::test]
 async fn verify_requires_all_scopes_exactly() {
     let (server, gateway, alice) = gateway();
-    let key = server.key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*", "x"] })).await;
+    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*", "x"] })).await;
     for held in [json!([]), json!(["x"]), json!(["x", "projects:read"]), json!(["files:*"])] {
-        let answer = server.verify(&gateway, json!({ "key": secret(&key), "scopes": held })).await;
-        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (200, &json!("VALID")), "{held}");
-        assert_eq!(answer.body["scopes"], json!(["projects:read", "files:*", "x"]), "those of the key");
+        let response = server.verify(&gateway, json!({ "key": secret(&key), "scopes": held })).await;
+        assert_eq!((response.status.as_u16(), &response.body["code"]), (200, &json!("VALID")), "{held}");
+        assert_eq!(response.body["scopes"], json!(["projects:read", "files:*", "x"]), "those of the key");
     }
     for lacked in
         [json!(["projects:write"]), json!(["x", "y"]), json!(["files:read"]), json!(["projects"]), json!(["*"])]
     {
         let body = json!({ "key": secret(&key), "scopes": lacked });
-        is_refused(&server, &gateway, body, "INSUFFICIENT_SCOPE").await;
+        assert_denied(&server, &gateway, body, "INSUFFICIENT_SCOPE").await;
     }
 }
 
@@ -153,49 +153,49 @@ async fn verify_requires_all_scopes_exactly() {
 async fn verify_returns_first_reason_in_order() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "k", "scopes": ["a"], "expires_in_seconds": 3600 });
-    let key = server.key(&alice, body).await;
-    let asked = json!({ "key": secret(&key), "scopes": ["b"] });
+    let key = server.create_key(&alice, body).await;
+    let request = json!({ "key": secret(&key), "scopes": ["b"] });
     let now = || Clock::System.now();
-    is_refused(&server, &gateway, asked.clone(), "INSUFFICIENT_SCOPE").await;
+    assert_denied(&server, &gateway, request.clone(), "INSUFFICIENT_SCOPE").await;
 
     let soon = (now() + Duration::from_millis(500)).to_rfc3339();
     assert_eq!(server.patch(id(&key), &alice, json!({ "expires_at": soon })).await.status, 200);
     tokio::time::sleep(Duration::from_millis(520)).await;
-    is_refused(&server, &gateway, asked.clone(), "EXPIRED").await;
+    assert_denied(&server, &gateway, request.clone(), "EXPIRED").await;
 
     assert_eq!(server.patch(id(&key), &alice, json!({ "enabled": false })).await.status, 200);
-    is_refused(&server, &gateway, asked.clone(), "DISABLED").await;
+    assert_denied(&server, &gateway, request.clone(), "DISABLED").await;
     assert_eq!(server.patch(id(&key), &alice, json!({ "enabled": true })).await.status, 200);
-    is_refused(&server, &gateway, asked.clone(), "EXPIRED").await;
+    assert_denied(&server, &gateway, request.clone(), "EXPIRED").await;
     assert_eq!(server.patch(id(&key), &alice, json!({ "expires_at": null })).await.status, 200);
-    is_refused(&server, &gateway, asked.clone(), "INSUFFICIENT_SCOPE").await;
+    assert_denied(&server, &gateway, request.clone(), "INSUFFICIENT_SCOPE").await;
 
     // All at once: expired, disabled and revoked, and no scope.
     let soon = (now() + Duration::from_millis(500)).to_rfc3339();
     assert_eq!(server.patch(id(&key), &alice, json!({ "expires_at": soon, "enabled": false })).await.status, 200);
     tokio::time::sleep(Duration::from_millis(520)).await;
-    is_refused(&server, &gateway, asked.clone(), "DISABLED").await;
+    assert_denied(&server, &gateway, request.clone(), "DISABLED").await;
     assert_eq!(server.revoke(id(&key), &alice, Value::Null).await.status, 200);
-    is_refused(&server, &gateway, asked, "REVOKED").await;
-    is_refused(&server, &gateway, json!({ "key": secret(&key) }), "REVOKED").await;
+    assert_denied(&server, &gateway, request, "REVOKED").await;
+    assert_denied(&server, &gateway, json!({ "key": secret(&key) }), "REVOKED").await;
 }
 
 #[tokio::test]
 async fn verify_of_deleted_key_is_revoked() {
     let (server, gateway, alice) = gateway();
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     assert_eq!(server.delete(id(&key), &alice).await.status, 204);
-    is_refused(&server, &gateway, json!({ "key": secret(&key) }), "REVOKED").await;
+    assert_denied(&server, &gateway, json!({ "key": secret(&key) }), "REVOKED").await;
 }
 
 /// Valid in every answer that ended before the instant, expired in every one that was asked for at it or later.
-async fn expires_at(server: &Server, gateway: &str, secret: &str, end: DateTime<Utc>) {
+async fn assert_expires_at(server: &Server, gateway: &str, secret: &str, end: DateTime<Utc>) {
     let now = || Clock::System.now();
     let mut valid = 0;
     loop {
         let begun = now();
-        let code = server.code(gateway, secret).await;
+        let code = server.verify_code(gateway, secret).await;
         match &*code {
             "VALID" => assert!(begun < end, "valid after {end}"),
             _ => assert!(code == "EXPIRED" && now() >= end, "{code} before {end}"),
@@ -206,47 +206,47 @@ async fn expires_at(server: &Server, gateway: &str, secret: &str, end: DateTime<
         valid += usize::from(code == "VALID");
     }
     assert!(valid > 0, "never valid before {end}");
-    is_refused(server, gateway, json!({ "key": secret }), "EXPIRED").await;
+    assert_denied(server, gateway, json!({ "key": secret }), "EXPIRED").await;
 }
 
 #[tokio::test]
 async fn verify_expires_cached_key_at_its_instant() {
     let (server, gateway, alice) = gateway();
-    let key = server.key(&alice, json!({ "name": "k", "expires_in_seconds": 1 })).await;
+    let key = server.create_key(&alice, json!({ "name": "k", "expires_in_seconds": 1 })).await;
     let end = key["expires_at"].as_str().unwrap().parse().unwrap();
-    expires_at(&server, &gateway, secret(&key), end).await;
+    assert_expires_at(&server, &gateway, secret(&key), end).await;
 }
 
 #[tokio::test]
 async fn verify_expires_old_secret_after_grace() {
     let (server, gateway, alice) = gateway();
-    let key = server.key(&alice, json!({ "name": "k" })).await;
-    assert_eq!(server.code(&gateway, secret(&key)).await, "VALID");
+    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 1 })).await.body;
-    assert_eq!(server.code(&gateway, secret(&new)).await, "VALID");
+    assert_eq!(server.verify_code(&gateway, secret(&new)).await, "VALID");
     let shown = server.get(&format!("{KEYS}{}", id(&key)), &alice).await;
     let end = shown.body["secrets"][1]["expires_at"].as_str().unwrap().parse().unwrap();
-    expires_at(&server, &gateway, secret(&key), end).await;
-    assert_eq!(server.code(&gateway, secret(&new)).await, "VALID");
+    assert_expires_at(&server, &gateway, secret(&key), end).await;
+    assert_eq!(server.verify_code(&gateway, secret(&new)).await, "VALID");
 }
 
 #[tokio::test]
 async fn verify_sees_change_at_next_request() {
     let (server, gateway, alice) = gateway();
-    let key = server.key(&alice, json!({ "name": "old", "scopes": ["a"] })).await;
-    let asked = json!({ "key": secret(&key), "scopes": ["a"] });
+    let key = server.create_key(&alice, json!({ "name": "old", "scopes": ["a"] })).await;
+    let request = json!({ "key": secret(&key), "scopes": ["a"] });
     for round in 0..20 {
         let name = format!("name {round}");
         let (scopes, code) = if round % 2 == 0 { (["b"], "INSUFFICIENT_SCOPE") } else { (["a"], "VALID") };
         let patch = json!({ "name": name, "scopes": scopes, "metadata": { "round": round } });
         assert_eq!(server.patch(id(&key), &alice, patch).await.status, 200);
-        assert_eq!(server.verify(&gateway, asked.clone()).await.body["code"], code, "round {round}");
+        assert_eq!(server.verify(&gateway, request.clone()).await.body["code"], code, "round {round}");
         let seen = server.verify(&gateway, json!({ "key": secret(&key) })).await.body;
         assert_eq!((&seen["name"], &seen["scopes"]), (&json!(name), &json!(scopes)), "{seen}");
         assert_eq!(seen["metadata"], json!({ "round": round }));
     }
     let expiry = json!({ "expires_at": "2041-01-01T00:00:00Z" });
     assert_eq!(server.patch(id(&key), &alice, expiry).await.status, 200);
-    let seen = server.verify(&gateway, asked).await.body;
+    let seen = server.verify(&gateway, request).await.body;
     assert_eq!(seen["expires_at"], "2041-01-01T00:00:00Z");
 }

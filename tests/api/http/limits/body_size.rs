@@ -17,14 +17,14 @@ fn padded(length: usize) -> String {
 async fn body_of_64_kib_is_accepted() {
     let server = Server::start();
     let token = server.token("alice");
-    assert_eq!(server.send(&token, padded(LIMIT)).await.status, 201);
+    assert_eq!(server.create_raw(&token, padded(LIMIT)).await.status, 201);
     for size in [1_000, LIMIT] {
         let request = wire::chunked(&wire::head(&token), padded(LIMIT).as_bytes(), size);
         assert_eq!(wire::exchange(&server, &request).status, 201);
     }
     let name = format!(r#"{{"name":"{}"}}"#, "x".repeat(LIMIT - 11));
     assert_eq!(name.len(), LIMIT);
-    server.send(&token, name).await.problem(422);
+    server.create_raw(&token, name).await.assert_problem(422);
     assert_eq!(server.counts().await, [3, 3, 3]);
 }
 
@@ -32,7 +32,7 @@ async fn body_of_64_kib_is_accepted() {
 async fn body_over_64_kib_is_413() {
     let server = Server::start();
     let token = server.token("alice");
-    assert!(server.send(&token, padded(LIMIT + 1)).await.problem(413).contains("64 KiB"));
+    assert!(server.create_raw(&token, padded(LIMIT + 1)).await.assert_problem(413).contains("64 KiB"));
     for size in [1, 1_000, LIMIT + 1] {
         let request = wire::chunked(&wire::head(&token), padded(LIMIT + 1).as_bytes(), size);
         let reply = wire::exchange(&server, &request);
@@ -53,7 +53,7 @@ async fn body_of_5_mib_still_receives_413() {
         assert_eq!(wire::exchange(&server, declared.as_bytes()).status, 413);
         let chunked = wire::chunked(&wire::head(&token), body.as_bytes(), 8_000);
         assert_eq!(wire::exchange(&server, &chunked).status, 413);
-        server.send(&token, body.clone()).await.problem(413);
+        server.create_raw(&token, body.clone()).await.assert_problem(413);
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -85,8 +85,8 @@ async fn body_of_5_mib_from_client_library_receives_401() {
     for _ in 0..5 {
         for credential in ["", "garbled"] {
             let request = server.request(Method::POST, KEYS, credential).header("content-type", "application/json");
-            let answer = request.body(body.clone()).send().await;
-            assert_eq!(answer.expect("an answer").status(), 401);
+            let response = request.body(body.clone()).send().await;
+            assert_eq!(response.expect("an answer").status(), 401);
         }
     }
 }
@@ -100,15 +100,15 @@ async fn body_shorter_than_declared_creates_no_key() {
     let request = format!("{}Content-Length: {}\r\n\r\n{body}", wire::head(&token), body.len() + 1);
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    let _closed = std::io::Read::read_to_string(&mut stream, &mut answer);
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let mut response = String::new();
+    let _closed = std::io::Read::read_to_string(&mut stream, &mut response);
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 400"), "{response}");
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
 #[tokio::test]
 async fn body_that_does_not_arrive_in_time_is_408() {
-    let server = Server::with(&["--request-timeout", "300ms"]);
+    let server = Server::start_with(&["--request-timeout", "300ms"]);
     let token = server.token("alice");
     let request = format!("{}Content-Length: 18\r\n\r\n{{\"name\"", wire::head(&token));
     let reply = wire::exchange(&server, request.as_bytes());

@@ -8,28 +8,28 @@ use std::time::{Duration, Instant};
 use crate::support::{Server, VERIFY};
 use crate::wire;
 
-const QUESTION: &[u8] = b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n";
+const REQUEST: &[u8] = b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n";
 
-fn impatient() -> Server {
-    Server::with(&["--head-timeout", "300ms", "--idle-timeout", "1500ms", "--request-timeout", "700ms"])
+fn server_with_short_timeouts() -> Server {
+    Server::start_with(&["--head-timeout", "300ms", "--idle-timeout", "1500ms", "--request-timeout", "700ms"])
 }
 
 /// Sends a byte now and then until the server has had enough, and gives what it said.
-fn drip(mut stream: TcpStream, bytes: &[u8]) -> String {
+fn send_slowly(mut stream: TcpStream, bytes: &[u8]) -> String {
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let (start, mut said, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
+    let (start, mut received, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
     let mut bytes = bytes.iter().cycle();
     loop {
         assert!(start.elapsed() < Duration::from_secs(10), "still open after {:?}", start.elapsed());
         let _refused = stream.write_all(&[*bytes.next().unwrap()]);
         match stream.read(&mut buffer) {
             Ok(0) => break,
-            Ok(length) => said.extend_from_slice(&buffer[..length]),
+            Ok(length) => received.extend_from_slice(&buffer[..length]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_reset) => break,
         }
     }
-    String::from_utf8(said).unwrap()
+    String::from_utf8(received).unwrap()
 }
 
 /// How long the server leaves this connection open when nothing more is sent.
@@ -44,38 +44,38 @@ fn closed_after(mut stream: TcpStream) -> Duration {
 }
 
 /// Asks for a page and reads the answer; the connection is kept.
-fn ask(stream: &mut TcpStream) {
-    stream.write_all(QUESTION).unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"</html>\n") {
+fn request_page(stream: &mut TcpStream) {
+    stream.write_all(REQUEST).unwrap();
+    let mut response = Vec::new();
+    while !response.ends_with(b"</html>\n") {
         let mut buffer = [0; 4096];
         let length = stream.read(&mut buffer).unwrap();
-        assert_ne!(length, 0, "closed after {}", String::from_utf8_lossy(&answer));
-        answer.extend_from_slice(&buffer[..length]);
+        assert_ne!(length, 0, "closed after {}", String::from_utf8_lossy(&response));
+        response.extend_from_slice(&buffer[..length]);
     }
 }
 
 #[test]
 fn connection_without_complete_head_is_closed() {
-    let server = impatient();
+    let server = server_with_short_timeouts();
     // The second could become HTTP/2, the third TLS.
-    let beginnings: [&[u8]; 5] = [b"", b"PRI * HT", b"\x16\x03\x01", b"P", b"GET /docs HTTP/1.1\r\nHost: min"];
-    let waits: Vec<_> = beginnings
+    let starts_of_heads: [&[u8]; 5] = [b"", b"PRI * HT", b"\x16\x03\x01", b"P", b"GET /docs HTTP/1.1\r\nHost: min"];
+    let waits: Vec<_> = starts_of_heads
         .into_iter()
-        .map(|beginning| {
+        .map(|start_of_head| {
             let mut stream = wire::connect(&server);
-            stream.write_all(beginning).unwrap();
-            spawn(move || (beginning, closed_after_an_answer(stream)))
+            stream.write_all(start_of_head).unwrap();
+            spawn(move || (start_of_head, closed_after_response(stream)))
         })
         .collect();
     for wait in waits {
-        let (beginning, waited) = wait.join().unwrap();
-        assert!(waited < Duration::from_secs(5), "{beginning:?}: {waited:?}");
+        let (start_of_head, waited) = wait.join().unwrap();
+        assert!(waited < Duration::from_secs(5), "{start_of_head:?}: {waited:?}");
     }
 }
 
 /// What is no HTTP may be told so before the end.
-fn closed_after_an_answer(mut stream: TcpStream) -> Duration {
+fn closed_after_response(mut stream: TcpStream) -> Duration {
     let start = Instant::now();
     let _reset = stream.read_to_end(&mut Vec::new());
     start.elapsed()
@@ -83,31 +83,31 @@ fn closed_after_an_answer(mut stream: TcpStream) -> Duration {
 
 #[test]
 fn connection_with_slow_head_is_closed() {
-    let server = impatient();
-    assert_eq!(drip(wire::connect(&server), b"GET"), "", "the first head");
+    let server = server_with_short_timeouts();
+    assert_eq!(send_slowly(wire::connect(&server), b"GET"), "", "the first head");
     let mut kept = wire::connect(&server);
-    ask(&mut kept);
-    assert_eq!(drip(kept, b"GET"), "", "the second head");
+    request_page(&mut kept);
+    assert_eq!(send_slowly(kept, b"GET"), "", "the second head");
 }
 
 #[tokio::test]
 async fn connection_with_slow_body_receives_408() {
-    let server = impatient();
+    let server = server_with_short_timeouts();
     let token = server.token("alice");
     let mut stream = wire::connect(&server);
     stream.write_all(format!("{}Content-Length: 60000\r\n\r\n", wire::head(&token)).as_bytes()).unwrap();
-    let said = drip(stream, b" ");
-    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("application/problem+json"), "{said}");
+    let received = send_slowly(stream, b" ");
+    assert!(received.starts_with("HTTP/1.1 408 ") && received.contains("application/problem+json"), "{received}");
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
 #[test]
 fn connection_is_kept_while_used_and_closed_when_idle() {
-    let server = impatient();
+    let server = server_with_short_timeouts();
     let mut stream = wire::connect(&server);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
-        ask(&mut stream);
+        request_page(&mut stream);
         sleep(Duration::from_millis(800));
     }
     let waited = closed_after(stream);
@@ -116,14 +116,14 @@ fn connection_is_kept_while_used_and_closed_when_idle() {
 
 #[test]
 fn connection_with_slow_reader_is_closed() {
-    let server = impatient();
+    let server = server_with_short_timeouts();
     let readers: Vec<_> = [0, 1]
         .into_iter()
         .map(|bytes| {
             let mut stream = wire::connect(&server);
             // The answers to all of these are more than any socket holds.
-            let question = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: mintkey\r\n\r\n";
-            stream.write_all(&question.repeat(20)).unwrap();
+            let request = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: mintkey\r\n\r\n";
+            stream.write_all(&request.repeat(20)).unwrap();
             spawn(move || {
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_secs(4) {
@@ -148,20 +148,20 @@ fn connection_with_slow_reader_is_closed() {
 
 #[tokio::test]
 async fn connection_over_limit_waits_then_is_served() {
-    let server = Server::with(&["--max-connections", "2"]);
+    let server = Server::start_with(&["--max-connections", "2"]);
     let mut first = wire::connect(&server);
     let mut second = wire::connect(&server);
-    ask(&mut first);
-    ask(&mut second);
+    request_page(&mut first);
+    request_page(&mut second);
     let mut third = wire::connect(&server);
-    third.write_all(QUESTION).unwrap();
+    third.write_all(REQUEST).unwrap();
     third.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let waits = third.read(&mut [0; 1]).unwrap_err();
     assert!(matches!(waits.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waits}");
     drop(first);
     third.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(third.read(&mut [0; 1]).unwrap(), 1);
-    ask(&mut second);
+    request_page(&mut second);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn connection_with_head_over_400_kib_is_refused() {
     let request = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\nX-Long: {}\r\n\r\n", "x".repeat(500_000));
     let mut stream = wire::connect(&server);
     let _cut_short = stream.write_all(request.as_bytes());
-    let mut said = [0; 12];
-    stream.read_exact(&mut said).unwrap();
-    assert_eq!(&said, b"HTTP/1.1 431");
+    let mut received = [0; 12];
+    stream.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"HTTP/1.1 431");
 }

@@ -7,15 +7,15 @@ use mintkey::domain::secret::{Entropy, Secret, SecretPrefix};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server};
+use crate::support::{Response, Server};
 
 const WRITE: &str = "api-keys:write";
 
 /// A server and a key of alice's, made with this body.
-async fn caller(body: Value) -> (Server, Value) {
+async fn server_and_key(body: Value) -> (Server, Value) {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write api-keys:read", "--organization", "acme"]);
-    let key = server.key(&token, body).await;
+    let key = server.create_key(&token, body).await;
     (server, key)
 }
 
@@ -23,22 +23,22 @@ fn secret(key: &Value) -> &str {
     key["key"].as_str().unwrap()
 }
 
-fn lacks(answer: &Answer, scope: &str) {
-    assert_eq!(answer.status, 403, "{}", answer.text);
-    assert!(answer.problem(403).contains(scope));
+fn assert_missing_scope(response: &Response, scope: &str) {
+    assert_eq!(response.status, 403, "{}", response.text);
+    assert!(response.assert_problem(403).contains(scope));
     let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
-    assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge));
 }
 
-fn is_invalid(answer: &Answer) {
-    answer.problem(401);
-    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+fn assert_invalid_token(response: &Response) {
+    response.assert_problem(401);
+    assert_eq!(response.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
 }
 
 #[tokio::test]
 async fn create_by_key_makes_key_of_same_owner() {
-    let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
-    let child = server.key(secret(&parent), json!({ "name": "child", "scopes": ["projects:read"] })).await;
+    let (server, parent) = server_and_key(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
+    let child = server.create_key(secret(&parent), json!({ "name": "child", "scopes": ["projects:read"] })).await;
 
     let row = &server.rows("SELECT * FROM api_keys WHERE name = 'child'").await[0];
     assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");
@@ -57,22 +57,22 @@ async fn create_by_key_without_write_scope_is_forbidden() {
         let token_scopes = &["--scopes", "api-keys:write api-keys:read api-keys:*"];
         let server = Server::start();
         let body = json!({ "name": "reader", "scopes": scopes });
-        let reader = server.key(&server.token_with("alice", token_scopes), body).await;
-        lacks(&server.create(secret(&reader), json!({ "name": "x" })).await, WRITE);
-        lacks(&server.send(secret(&reader), "not even JSON").await, WRITE);
+        let reader = server.create_key(&server.token_with("alice", token_scopes), body).await;
+        assert_missing_scope(&server.create(secret(&reader), json!({ "name": "x" })).await, WRITE);
+        assert_missing_scope(&server.create_raw(secret(&reader), "not even JSON").await, WRITE);
         assert_eq!(server.counts().await, [1, 1, 1]);
     }
 }
 
 #[tokio::test]
 async fn create_by_key_grants_only_its_own_scopes() {
-    let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
+    let (server, parent) = server_and_key(json!({ "name": "parent", "scopes": [WRITE, "projects:read"] })).await;
     for scope in ["projects:write", "projects:*", "projects", "api-keys:read", "api-keys:admin"] {
         let body = json!({ "name": "x", "scopes": ["projects:read", scope] });
-        lacks(&server.create(secret(&parent), body).await, scope);
+        assert_missing_scope(&server.create(secret(&parent), body).await, scope);
     }
     assert_eq!(server.counts().await, [1, 1, 1]);
-    server.key(secret(&parent), json!({ "name": "x", "scopes": ["projects:read", WRITE] })).await;
+    server.create_key(secret(&parent), json!({ "name": "x", "scopes": ["projects:read", WRITE] })).await;
 }
 
 #[tokio::test]
@@ -81,31 +81,34 @@ async fn create_by_user_grants_only_held_reserved_scopes() {
     let token = server.token("alice");
     for scope in ["api-keys:verify", "api-keys:admin", "api-keys:read", WRITE, "api-keys:to-come"] {
         let body = json!({ "name": "x", "scopes": ["projects:read", scope] });
-        lacks(&server.create(&token, body.clone()).await, scope);
+        assert_missing_scope(&server.create(&token, body.clone()).await, scope);
         assert_eq!(server.count("api_keys").await, 0);
         assert_eq!(server.count("audit_events").await, 0);
     }
     let holder = server.token_with("alice", &["--scopes", "api-keys:verify"]);
-    let key = server.key(&holder, json!({ "name": "x", "scopes": ["api-keys:verify", "anything:else"] })).await;
+    let key = server.create_key(&holder, json!({ "name": "x", "scopes": ["api-keys:verify", "anything:else"] })).await;
     assert_eq!(key["scopes"], json!(["api-keys:verify", "anything:else"]));
-    lacks(&server.create(&holder, json!({ "name": "x", "scopes": ["api-keys:admin"] })).await, "api-keys:admin");
+    assert_missing_scope(
+        &server.create(&holder, json!({ "name": "x", "scopes": ["api-keys:admin"] })).await,
+        "api-keys:admin",
+    );
 }
 
 #[tokio::test]
 async fn create_by_key_is_capped_at_callers_expiry() {
     let body = json!({ "name": "parent", "scopes": [WRITE], "expires_at": "2040-01-01T00:00:00Z" });
-    let (server, parent) = caller(body).await;
+    let (server, parent) = server_and_key(body).await;
     for expiry in ["2040-01-01T00:00:01Z", "2040-01-01T00:00:00.000001Z", "9999-01-01T00:00:00Z"] {
-        let answer = server.create(secret(&parent), json!({ "name": "x", "expires_at": expiry })).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), ["/expires_at"]);
+        let response = server.create(secret(&parent), json!({ "name": "x", "expires_at": expiry })).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), ["/expires_at"]);
     }
     assert_eq!(server.counts().await, [1, 1, 1]);
 
-    let inherited = server.key(secret(&parent), json!({ "name": "x" })).await;
+    let inherited = server.create_key(secret(&parent), json!({ "name": "x" })).await;
     assert_eq!(inherited["expires_at"], "2040-01-01T00:00:00Z");
     for expiry in ["2040-01-01T00:00:00Z", "2039-12-31T23:59:59Z"] {
-        let key = server.key(secret(&parent), json!({ "name": "x", "expires_at": expiry })).await;
+        let key = server.create_key(secret(&parent), json!({ "name": "x", "expires_at": expiry })).await;
         assert_eq!(key["expires_at"], expiry);
     }
     let stored: DateTime<chrono::Utc> =
@@ -117,17 +120,18 @@ async fn create_by_key_is_capped_at_callers_expiry() {
 
 #[tokio::test]
 async fn create_by_key_with_longer_life_is_rejected_at_its_field() {
-    let (server, parent) = caller(json!({ "name": "parent", "scopes": [WRITE], "expires_in_seconds": 3600 })).await;
-    let answer = server.create(secret(&parent), json!({ "name": "x", "expires_in_seconds": 7200 })).await;
-    answer.problem(422);
-    assert_eq!(answer.pointers(), ["/expires_in_seconds"]);
+    let (server, parent) =
+        server_and_key(json!({ "name": "parent", "scopes": [WRITE], "expires_in_seconds": 3600 })).await;
+    let response = server.create(secret(&parent), json!({ "name": "x", "expires_in_seconds": 7200 })).await;
+    response.assert_problem(422);
+    assert_eq!(response.pointers(), ["/expires_in_seconds"]);
     assert_eq!(server.counts().await, [1, 1, 1]);
-    server.key(secret(&parent), json!({ "name": "x", "expires_in_seconds": 60 })).await;
+    server.create_key(secret(&parent), json!({ "name": "x", "expires_in_seconds": 60 })).await;
 }
 
 #[tokio::test]
 async fn create_by_unknown_key_is_unauthorized() {
-    let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
+    let (server, key) = server_and_key(json!({ "name": "key", "scopes": [WRITE] })).await;
     let prefix: SecretPrefix = "mk".parse().unwrap();
     let unknown = Secret::mint(&prefix, &Entropy::fixed([7; 32]), DateTime::UNIX_EPOCH).expose().to_owned();
     let good = secret(&key);
@@ -144,9 +148,9 @@ async fn create_by_unknown_key_is_unauthorized() {
         format!("mk_{}", "0".repeat(49)),
         format!("mk_{}", "x".repeat(100_000)),
     ] {
-        let answer = server.create(&bad, json!({ "name": "x" })).await;
-        is_invalid(&answer);
-        assert!(!answer.text.contains(&bad));
+        let response = server.create(&bad, json!({ "name": "x" })).await;
+        assert_invalid_token(&response);
+        assert!(!response.text.contains(&bad));
     }
     assert_eq!(server.counts().await, [1, 1, 1]);
 }
@@ -154,21 +158,21 @@ async fn create_by_unknown_key_is_unauthorized() {
 #[tokio::test]
 async fn create_by_inactive_key_is_unauthorized() {
     for change in ["enabled = false", "revoked_at = created_at", "expires_at = created_at"] {
-        let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE] })).await;
+        let (server, key) = server_and_key(json!({ "name": "key", "scopes": [WRITE] })).await;
         let database = server.database().await;
         database.execute_unprepared(&format!("UPDATE api_keys SET {change}")).await.unwrap();
-        is_invalid(&server.create(secret(&key), json!({ "name": "x" })).await);
+        assert_invalid_token(&server.create(secret(&key), json!({ "name": "x" })).await);
         assert_eq!(server.counts().await, [1, 1, 1], "{change}");
     }
 }
 
 #[tokio::test]
 async fn create_by_key_of_one_second_stops_working() {
-    let (server, key) = caller(json!({ "name": "key", "scopes": [WRITE], "expires_in_seconds": 1 })).await;
+    let (server, key) = server_and_key(json!({ "name": "key", "scopes": [WRITE], "expires_in_seconds": 1 })).await;
     for _ in 0..100 {
-        let answer = server.create(secret(&key), json!({ "name": "x" })).await;
-        if answer.status != 201 {
-            return is_invalid(&answer);
+        let response = server.create(secret(&key), json!({ "name": "x" })).await;
+        if response.status != 201 {
+            return assert_invalid_token(&response);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use crate::support::Server;
 
-async fn all_are_refused_at(pointer: &str, bodies: &[Value]) {
+async fn assert_rejected_at(pointer: &str, bodies: &[Value]) {
     let server = Server::start();
     let token = server.token("alice");
     for body in bodies {
-        let answer = server.create(&token, body.clone()).await;
-        assert_eq!(answer.status, 422, "{body}: {}", answer.text);
-        answer.problem(422);
-        assert_eq!(answer.pointers(), [pointer], "{body}");
+        let response = server.create(&token, body.clone()).await;
+        assert_eq!(response.status, 422, "{body}: {}", response.text);
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), [pointer], "{body}");
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -41,7 +41,7 @@ async fn create_with_past_or_malformed_expires_at_is_rejected() {
         json!([]),
         json!({}),
     ];
-    all_are_refused_at("/expires_at", &bad.map(body)).await;
+    assert_rejected_at("/expires_at", &bad.map(body)).await;
 }
 
 #[tokio::test]
@@ -61,20 +61,20 @@ async fn create_with_invalid_expires_in_seconds_is_rejected() {
         json!(null),
         json!([60]),
     ];
-    all_are_refused_at("/expires_in_seconds", &bad.map(body)).await;
+    assert_rejected_at("/expires_in_seconds", &bad.map(body)).await;
 }
 
 #[tokio::test]
 async fn create_with_both_expiry_fields_is_rejected() {
     let body = json!({ "name": "x", "expires_at": "2040-01-01T00:00:00Z", "expires_in_seconds": 60 });
-    all_are_refused_at("/expires_in_seconds", &[body]).await;
+    assert_rejected_at("/expires_in_seconds", &[body]).await;
 }
 
 #[tokio::test]
 async fn create_keeps_expires_at_in_utc_to_the_microsecond() {
     let server = Server::start();
     let token = server.token("alice");
-    for (asked, kept) in [
+    for (sent, kept) in [
         ("2040-01-01T00:00:00Z", "2040-01-01T00:00:00Z"),
         ("2040-01-01T02:00:00+02:00", "2040-01-01T00:00:00Z"),
         ("2040-01-01t00:00:00z", "2040-01-01T00:00:00Z"),
@@ -82,13 +82,13 @@ async fn create_keeps_expires_at_in_utc_to_the_microsecond() {
         ("2040-01-01T00:00:00.123456789Z", "2040-01-01T00:00:00.123456Z"),
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
     ] {
-        let key = server.key(&token, json!({ "name": "x", "expires_at": asked })).await;
-        assert_eq!(key["expires_at"], kept, "{asked}");
+        let key = server.create_key(&token, json!({ "name": "x", "expires_at": sent })).await;
+        assert_eq!(key["expires_at"], kept, "{sent}");
         let row = &server.rows("SELECT expires_at FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
         let stored: DateTime<chrono::Utc> = row.try_get("", "expires_at").unwrap();
         assert_eq!(stored, DateTime::parse_from_rfc3339(kept).unwrap());
     }
-    let key = server.key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, json!({ "name": "x" })).await;
     assert!(key.get("expires_at").is_none(), "{key}");
 }
 
@@ -97,13 +97,13 @@ async fn create_with_leap_second_expiry_works_or_is_rejected() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let body = json!({ "name": "x", "scopes": ["api-keys:write"], "expires_at": "2040-06-30T23:59:60Z" });
-    let answer = server.create(&token, body).await;
-    if answer.status == 201 {
-        let key = answer.body["key"].as_str().unwrap();
+    let response = server.create(&token, body).await;
+    if response.status == 201 {
+        let key = response.body["key"].as_str().unwrap();
         assert_eq!(server.create(key, json!({ "name": "made by it" })).await.status, 201);
     } else {
-        answer.problem(422);
-        assert_eq!(answer.pointers(), ["/expires_at"]);
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), ["/expires_at"]);
     }
 }
 
@@ -111,11 +111,11 @@ async fn create_with_leap_second_expiry_works_or_is_rejected() {
 async fn create_counts_expires_in_seconds_from_creation() {
     let server = Server::start();
     let token = server.token("alice");
-    for (asked, seconds) in [("1", 1), ("5.0", 5), ("6e1", 60), ("3153600000", 3_153_600_000)] {
-        let answer = server.send(&token, format!(r#"{{"name":"x","expires_in_seconds":{asked}}}"#)).await;
-        assert_eq!(answer.status, 201, "{asked}: {}", answer.text);
-        let time = |member: &str| DateTime::parse_from_rfc3339(answer.body[member].as_str().unwrap()).unwrap();
-        assert_eq!((time("expires_at") - time("created_at")).num_seconds(), seconds, "{asked}: {}", answer.text);
+    for (sent, seconds) in [("1", 1), ("5.0", 5), ("6e1", 60), ("3153600000", 3_153_600_000)] {
+        let response = server.create_raw(&token, format!(r#"{{"name":"x","expires_in_seconds":{sent}}}"#)).await;
+        assert_eq!(response.status, 201, "{sent}: {}", response.text);
+        let time = |member: &str| DateTime::parse_from_rfc3339(response.body[member].as_str().unwrap()).unwrap();
+        assert_eq!((time("expires_at") - time("created_at")).num_seconds(), seconds, "{sent}: {}", response.text);
     }
     assert_eq!(server.counts().await, [4, 4, 4]);
 }

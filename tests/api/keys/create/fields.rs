@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 use crate::support::Server;
 
 /// Each body is a 422 with violations at exactly these pointers, and leaves nothing behind.
-async fn all_break_rules_at(cases: &[(Value, &[&str])]) {
+async fn assert_violations_at(cases: &[(Value, &[&str])]) {
     let server = Server::start();
     let token = server.token("alice");
     for (body, pointers) in cases {
-        let answer = server.create(&token, body.clone()).await;
-        assert_eq!(answer.status, 422, "{body}: {}", answer.text);
-        answer.problem(422);
-        let mut found = answer.pointers();
-        found.sort_unstable();
-        assert_eq!(found, *pointers, "{body}: {}", answer.text);
+        let response = server.create(&token, body.clone()).await;
+        assert_eq!(response.status, 422, "{body}: {}", response.text);
+        response.assert_problem(422);
+        let mut violations = response.pointers();
+        violations.sort_unstable();
+        assert_eq!(violations, *pointers, "{body}: {}", response.text);
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
-fn with(member: &str, value: impl Into<Value>) -> Value {
+fn body_with(member: &str, value: impl Into<Value>) -> Value {
     let mut body = json!({ "name": "example" });
     body[member] = value.into();
     body
@@ -27,7 +27,7 @@ fn with(member: &str, value: impl Into<Value>) -> Value {
 
 #[tokio::test]
 async fn create_without_string_name_is_rejected() {
-    all_break_rules_at(&[
+    assert_violations_at(&[
         (json!({}), &["/name"]),
         (json!({ "scopes": [] }), &["/name"]),
         (json!({ "name": 5 }), &["/name"]),
@@ -46,7 +46,7 @@ async fn create_with_empty_or_long_name_is_rejected() {
     let cases: Vec<_> = ["", " ", "\u{3000}\u{a0} ", &"x".repeat(256), &"é".repeat(256), &"🔑".repeat(256)]
         .map(|name| (json!({ "name": name }), ["/name"].as_slice()))
         .into();
-    all_break_rules_at(&cases).await;
+    assert_violations_at(&cases).await;
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn create_with_invisible_character_in_name_is_rejected() {
         .flat_map(|c| [format!("{c}"), format!("{c}name"), format!("na{c}me"), format!("name{c}")])
         .map(|name| (json!({ "name": name }), ["/name"].as_slice()))
         .collect();
-    all_break_rules_at(&cases).await;
+    assert_violations_at(&cases).await;
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn create_trims_and_composes_name() {
     let composed = ("e\u{301}".repeat(255), "é".repeat(255));
     let names = names.into_iter().chain(longest.iter().map(|name| (name.as_str(), name.as_str())));
     for (sent, kept) in names.chain([(composed.0.as_str(), composed.1.as_str())]) {
-        let key = server.key(&token, json!({ "name": sent })).await;
+        let key = server.create_key(&token, json!({ "name": sent })).await;
         assert_eq!(key["name"], kept);
         let row = &server.rows("SELECT name FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
         assert_eq!(row.try_get::<String>("", "name").unwrap(), kept);
@@ -110,17 +110,17 @@ async fn create_trims_and_composes_name() {
 
 #[tokio::test]
 async fn create_with_unknown_field_is_rejected_at_its_pointer() {
-    all_break_rules_at(&[
-        (with("owner", "bob"), &["/owner"]),
-        (with("owner_subject", "bob"), &["/owner_subject"]),
-        (with("organization", "acme"), &["/organization"]),
-        (with("issuer", "https://evil.example"), &["/issuer"]),
-        (with("id", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"), &["/id"]),
-        (with("key", "mine"), &["/key"]),
-        (with("enabled", true), &["/enabled"]),
-        (with("created_at", "2030-01-01T00:00:00Z"), &["/created_at"]),
-        (with("__proto__", json!({})), &["/__proto__"]),
-        (with("", 1), &[""]),
+    assert_violations_at(&[
+        (body_with("owner", "bob"), &["/owner"]),
+        (body_with("owner_subject", "bob"), &["/owner_subject"]),
+        (body_with("organization", "acme"), &["/organization"]),
+        (body_with("issuer", "https://evil.example"), &["/issuer"]),
+        (body_with("id", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"), &["/id"]),
+        (body_with("key", "mine"), &["/key"]),
+        (body_with("enabled", true), &["/enabled"]),
+        (body_with("created_at", "2030-01-01T00:00:00Z"), &["/created_at"]),
+        (body_with("__proto__", json!({})), &["/__proto__"]),
+        (body_with("", 1), &[""]),
         (json!({ "name": "x", "b": 1, "a": 2 }), &["/a", "/b"]),
     ])
     .await;
@@ -138,9 +138,9 @@ async fn create_with_duplicate_field_is_rejected_at_any_depth() {
         (r#"{"name":"a","metadata":{"a":1,"a":2}}"#, "/metadata/a"),
         (r#"{"name":"a","metadata":{"a":[{"b":{"c":1,"c":1}}]}}"#, "/metadata/a/0/b/c"),
     ] {
-        let answer = server.send(&token, body).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), [pointer], "{body}");
+        let response = server.create_raw(&token, body).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), [pointer], "{body}");
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
@@ -148,13 +148,13 @@ async fn create_with_duplicate_field_is_rejected_at_any_depth() {
 #[tokio::test]
 async fn create_with_scopes_not_distinct_array_is_rejected() {
     let many: Vec<_> = (0..101).map(|n| format!("s{n}")).collect();
-    all_break_rules_at(&[
-        (with("scopes", "projects:read"), &["/scopes"]),
-        (with("scopes", json!({})), &["/scopes"]),
-        (with("scopes", Value::Null), &["/scopes"]),
-        (with("scopes", 5), &["/scopes"]),
-        (with("scopes", many), &["/scopes"]),
-        (with("scopes", json!(["a", "b", "a"])), &["/scopes"]),
+    assert_violations_at(&[
+        (body_with("scopes", "projects:read"), &["/scopes"]),
+        (body_with("scopes", json!({})), &["/scopes"]),
+        (body_with("scopes", Value::Null), &["/scopes"]),
+        (body_with("scopes", 5), &["/scopes"]),
+        (body_with("scopes", many), &["/scopes"]),
+        (body_with("scopes", json!(["a", "b", "a"])), &["/scopes"]),
     ])
     .await;
 }
@@ -162,15 +162,15 @@ async fn create_with_scopes_not_distinct_array_is_rejected() {
 #[tokio::test]
 async fn create_with_invalid_scope_is_rejected_at_its_index() {
     let cases: Vec<_> = ["", " ", "Projects:read", "a b", "é", "a\"b", "a\\b", "a/b", "a\n", &"x".repeat(101)]
-        .map(|scope| (with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice()))
+        .map(|scope| (body_with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice()))
         .into_iter()
         .chain(
             [5.into(), Value::Null, json!(["a"])]
-                .map(|scope| (with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice())),
+                .map(|scope| (body_with("scopes", json!(["good", scope])), ["/scopes/1"].as_slice())),
         )
-        .chain([(with("scopes", json!(["A", "good", "B"])), ["/scopes/0", "/scopes/2"].as_slice())])
+        .chain([(body_with("scopes", json!(["A", "good", "B"])), ["/scopes/0", "/scopes/2"].as_slice())])
         .collect();
-    all_break_rules_at(&cases).await;
+    assert_violations_at(&cases).await;
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn create_keeps_order_of_scopes() {
     let longest = "x".repeat(100);
     let mut scopes: Vec<_> = (0..98).map(|n| format!("scope-{}", 98 - n)).collect();
     scopes.extend(["*:._-a9".to_owned(), longest]);
-    let key = server.key(&server.token("alice"), with("scopes", scopes.clone())).await;
+    let key = server.create_key(&server.token("alice"), body_with("scopes", scopes.clone())).await;
     assert_eq!(key["scopes"], json!(scopes));
     let row = &server.rows("SELECT scopes FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "scopes").unwrap(), json!(scopes).to_string());
@@ -188,27 +188,27 @@ async fn create_keeps_order_of_scopes() {
 #[tokio::test]
 async fn create_accepts_metadata_objects_up_to_4096_bytes() {
     let of_size = |bytes: usize| json!({ "a": "x".repeat(bytes - r#"{"a":""}"#.len()) });
-    all_break_rules_at(&[
-        (with("metadata", json!([])), &["/metadata"]),
-        (with("metadata", "x"), &["/metadata"]),
-        (with("metadata", 5), &["/metadata"]),
-        (with("metadata", false), &["/metadata"]),
-        (with("metadata", Value::Null), &["/metadata"]),
-        (with("metadata", of_size(4097)), &["/metadata"]),
-        (with("metadata", json!({ "a": "é".repeat(2045) })), &["/metadata"]),
+    assert_violations_at(&[
+        (body_with("metadata", json!([])), &["/metadata"]),
+        (body_with("metadata", "x"), &["/metadata"]),
+        (body_with("metadata", 5), &["/metadata"]),
+        (body_with("metadata", false), &["/metadata"]),
+        (body_with("metadata", Value::Null), &["/metadata"]),
+        (body_with("metadata", of_size(4097)), &["/metadata"]),
+        (body_with("metadata", json!({ "a": "é".repeat(2045) })), &["/metadata"]),
     ])
     .await;
 
     let server = Server::start();
     let token = server.token("alice");
     for metadata in [of_size(4096), json!({}), json!({ "b": [1, null, { "c": "\u{0}é" }], "a": 1.5 })] {
-        let key = server.key(&token, with("metadata", metadata.clone())).await;
+        let key = server.create_key(&token, body_with("metadata", metadata.clone())).await;
         assert_eq!(key["metadata"], metadata);
         let row = &server.rows("SELECT metadata FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
         assert_eq!(row.try_get::<String>("", "metadata").unwrap(), metadata.to_string());
     }
     let spaced = format!(r#"{{"name":"x","metadata":{{"a":{}1}}}}"#, " ".repeat(5_000));
-    assert_eq!(server.send(&token, spaced).await.status, 201, "white space is not counted");
+    assert_eq!(server.create_raw(&token, spaced).await.status, 201, "white space is not counted");
 }
 
 #[tokio::test]
@@ -217,12 +217,12 @@ async fn create_reports_all_violations_at_once() {
         "name": " ", "scopes": "x", "metadata": [], "expires_at": "soon", "expires_in_seconds": 0, "owner": "bob",
     });
     let pointers = ["/expires_at", "/expires_in_seconds", "/metadata", "/name", "/owner", "/scopes"];
-    all_break_rules_at(&[(body, &pointers)]).await;
+    assert_violations_at(&[(body, &pointers)]).await;
 }
 
 #[tokio::test]
 async fn create_with_scope_not_allowed_is_rejected() {
-    let server = Server::with(&["--allowed-scopes", "projects:read projects:list"]);
+    let server = Server::start_with(&["--allowed-scopes", "projects:read projects:list"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
     for (scopes, pointers) in [
         (json!(["projects:write"]), ["/scopes/0"].as_slice()),
@@ -230,12 +230,12 @@ async fn create_with_scope_not_allowed_is_rejected() {
         (json!(["projects:read", "other"]), &["/scopes/1"]),
         (json!(["other", "projects:read", "another"]), &["/scopes/0", "/scopes/2"]),
     ] {
-        let answer = server.create(&token, json!({ "name": "x", "scopes": scopes })).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), pointers, "{scopes}");
+        let response = server.create(&token, json!({ "name": "x", "scopes": scopes })).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), pointers, "{scopes}");
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
     for scopes in [json!([]), json!(["projects:list", "projects:read"]), json!(["api-keys:verify"])] {
-        server.key(&token, json!({ "name": "x", "scopes": scopes })).await;
+        server.create_key(&token, json!({ "name": "x", "scopes": scopes })).await;
     }
 }

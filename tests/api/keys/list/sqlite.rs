@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, KEYS, Server, id, mintkey, run};
+use crate::support::{KEYS, Response, Server, id, mintkey, run};
 
 const MANY: u64 = 1_000_000;
 
 /// Copies of the key, with ids that grow with the number and of which all are older than its own.
-async fn multiply(server: &Server, key: &Value, subject: &str, count: u64) {
+async fn copy_key(server: &Server, key: &Value, subject: &str, count: u64) {
     let columns = "owner_organization, scopes, metadata, enabled, secret_start, secret_last4, created_at, \
                    updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision, \
                    secret_created_at, secret_pepper_id, creation_actor_kind, creation_request_id, \
@@ -29,16 +29,16 @@ async fn multiply(server: &Server, key: &Value, subject: &str, count: u64) {
     database.close().await.unwrap();
 }
 
-async fn page(server: &Server, token: &str, query: &str) -> (Answer, Duration) {
+async fn list_page(server: &Server, token: &str, query: &str) -> (Response, Duration) {
     let started = Instant::now();
-    let answer = server.get(&format!("{KEYS}?{query}"), token).await;
+    let response = server.get(&format!("{KEYS}?{query}"), token).await;
     let took = started.elapsed();
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    (answer, took)
+    assert_eq!(response.status, 200, "{}", response.text);
+    (response, took)
 }
 
-fn names(page: &Answer) -> Vec<&str> {
-    page.body["items"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect()
+fn names(list_page: &Response) -> Vec<&str> {
+    list_page.body["items"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect()
 }
 
 /// The cursor after the `i`-th key of alice: what the page that ends with it would give.
@@ -50,7 +50,7 @@ fn cursor(subject: &str, i: u64) -> String {
 async fn median(server: &Server, token: &str, query: &str) -> Duration {
     let mut times = Vec::new();
     for _ in 0..20 {
-        times.push(page(server, token, query).await.1);
+        times.push(list_page(server, token, query).await.1);
     }
     times.sort_unstable();
     times[times.len() / 2]
@@ -61,25 +61,25 @@ async fn list_of_a_million_keys_pages_like_a_hundred() {
     let directory = tempfile::tempdir().unwrap();
     let migrated = run(mintkey().args(["migrate", "--data-dir"]).arg(directory.path()));
     assert!(migrated.status.success(), "{migrated:?}");
-    let server = Server::at(directory.path(), &[]);
+    let server = Server::start_in(directory.path(), &[]);
     let (alice, bob) = (server.token("alice"), server.token("bob"));
-    let key = server.key(&alice, json!({ "name": "newest", "scopes": ["a"] })).await;
-    multiply(&server, &key, "alice", MANY).await;
-    multiply(&server, &key, "bob", 100).await;
+    let key = server.create_key(&alice, json!({ "name": "newest", "scopes": ["a"] })).await;
+    copy_key(&server, &key, "alice", MANY).await;
+    copy_key(&server, &key, "bob", 100).await;
     assert_eq!(server.count("api_keys").await as u64, MANY + 101);
 
-    let (first, _) = page(&server, &alice, "").await;
+    let (first, _) = list_page(&server, &alice, "").await;
     assert_eq!(names(&first)[..3], ["newest", &format!("key {MANY}"), &format!("key {}", MANY - 1)]);
-    let (hundred, _) = page(&server, &alice, "limit=100").await;
+    let (hundred, _) = list_page(&server, &alice, "limit=100").await;
     assert_eq!(hundred.body["next_cursor"], cursor("alice", MANY - 98), "the cursors made here are the service's");
     let thousandth = MANY - 100 * 999;
-    let (deep, _) = page(&server, &alice, &format!("limit=100&cursor={}", cursor("alice", thousandth + 1))).await;
+    let (deep, _) = list_page(&server, &alice, &format!("limit=100&cursor={}", cursor("alice", thousandth + 1))).await;
     let expected: Vec<_> = (0..100).map(|n| format!("key {}", thousandth - n)).collect();
     assert_eq!(names(&deep), expected);
-    let (last, _) = page(&server, &alice, &format!("cursor={}", cursor("alice", 6))).await;
+    let (last, _) = list_page(&server, &alice, &format!("cursor={}", cursor("alice", 6))).await;
     assert_eq!(names(&last), ["key 5", "key 4", "key 3", "key 2", "key 1"]);
     assert!(last.body.get("next_cursor").is_none());
-    let (small, _) = page(&server, &bob, "limit=100").await;
+    let (small, _) = list_page(&server, &bob, "limit=100").await;
     assert_eq!((names(&small).len(), small.header("link")), (100, None));
 
     let middle = format!("cursor={}", cursor("alice", MANY / 2));

@@ -8,8 +8,8 @@ use crate::support::{Server, id, secret};
 async fn update_by_key_adds_only_its_own_scopes() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
-    let caller = server.key(&token, json!({ "name": "c", "scopes": ["api-keys:write", "a"] })).await;
-    let target = server.key(&token, json!({ "name": "t", "scopes": ["b", "api-keys:admin"] })).await;
+    let caller = server.create_key(&token, json!({ "name": "c", "scopes": ["api-keys:write", "a"] })).await;
+    let target = server.create_key(&token, json!({ "name": "t", "scopes": ["b", "api-keys:admin"] })).await;
     for (key, scopes, lacks) in [
         (&caller, json!(["api-keys:write", "a", "c"]), "c"),
         (&caller, json!(["api-keys:write", "api-keys:read"]), "api-keys:read"),
@@ -17,10 +17,10 @@ async fn update_by_key_adds_only_its_own_scopes() {
         (&target, json!(["api-keys:read"]), "api-keys:read"),
     ] {
         let before = server.dump().await;
-        let answer = server.patch(id(key), secret(&caller), json!({ "name": "no", "scopes": scopes })).await;
-        answer.problem(403);
+        let response = server.patch(id(key), secret(&caller), json!({ "name": "no", "scopes": scopes })).await;
+        response.assert_problem(403);
         let challenge = format!(r#"Bearer error="insufficient_scope", scope="{lacks}""#);
-        assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+        assert_eq!(response.header("www-authenticate"), Some(&*challenge));
         assert_eq!(server.dump().await, before);
     }
     let kept = server.patch(id(&target), secret(&caller), json!({ "scopes": ["api-keys:admin", "b", "a"] })).await;
@@ -31,11 +31,11 @@ async fn update_by_key_adds_only_its_own_scopes() {
 async fn update_by_user_adds_only_held_reserved_scopes() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
-    let key = server.key(&token, json!({ "name": "x" })).await;
-    let answer = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:admin"] })).await;
-    answer.problem(403);
-    let answer = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:read", "anything"] })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
+    let key = server.create_key(&token, json!({ "name": "x" })).await;
+    let response = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:admin"] })).await;
+    response.assert_problem(403);
+    let response = server.patch(id(&key), &token, json!({ "scopes": ["api-keys:read", "anything"] })).await;
+    assert_eq!(response.status, 200, "{}", response.text);
 }
 
 #[tokio::test]
@@ -43,19 +43,19 @@ async fn update_by_key_is_capped_at_callers_expiry() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let body = json!({ "name": "c", "scopes": ["api-keys:write"], "expires_in_seconds": 3600 });
-    let caller = server.key(&token, body).await;
-    let target = server.key(&token, json!({ "name": "t", "expires_in_seconds": 60 })).await;
+    let caller = server.create_key(&token, body).await;
+    let target = server.create_key(&token, json!({ "name": "t", "expires_in_seconds": 60 })).await;
     for key in [&caller, &target] {
         let before = server.dump().await;
-        let answer = server.patch(id(key), secret(&caller), json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
-        answer.problem(422);
-        assert_eq!(answer.pointers(), ["/expires_at"]);
+        let response = server.patch(id(key), secret(&caller), json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
+        response.assert_problem(422);
+        assert_eq!(response.pointers(), ["/expires_at"]);
         assert_eq!(server.dump().await, before);
         let endless = server.patch(id(key), secret(&caller), json!({ "expires_at": null })).await;
         let end = endless.body["expires_at"].as_str();
         assert!(endless.status == 422 || end == caller["expires_at"].as_str(), "{}", endless.text);
     }
-    let lasting = server.key(&token, json!({ "name": "l" })).await;
+    let lasting = server.create_key(&token, json!({ "name": "l" })).await;
     let renamed = server.patch(id(&lasting), secret(&caller), json!({ "name": "renamed" })).await;
     assert_eq!(renamed.status, 200, "what is not touched may stay: {}", renamed.text);
     assert!(renamed.body.get("expires_at").is_none());
@@ -65,23 +65,23 @@ async fn update_by_key_is_capped_at_callers_expiry() {
 async fn update_by_key_can_disable_but_not_enable_itself() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
-    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
     assert_eq!(server.patch(id(&key), secret(&key), json!({ "enabled": false })).await.body["status"], "disabled");
-    server.patch(id(&key), secret(&key), json!({ "enabled": true })).await.problem(401);
-    assert_eq!(server.actions(id(&key)).await, ["created", "disabled"]);
+    server.patch(id(&key), secret(&key), json!({ "enabled": true })).await.assert_problem(401);
+    assert_eq!(server.audit_actions(id(&key)).await, ["created", "disabled"]);
 }
 
 #[tokio::test]
 async fn update_by_key_requires_write_scope() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let target = server.key(&token, json!({ "name": "x" })).await;
+    let target = server.create_key(&token, json!({ "name": "x" })).await;
     for (scope, status) in [("api-keys:read", 403), ("api-keys:write", 200), ("a", 403)] {
-        let caller = server.key(&token, json!({ "name": "c", "scopes": [scope] })).await;
-        let answer = server.patch(id(&target), secret(&caller), json!({ "name": scope })).await;
-        assert_eq!(answer.status, status, "{scope}");
+        let caller = server.create_key(&token, json!({ "name": "c", "scopes": [scope] })).await;
+        let response = server.patch(id(&target), secret(&caller), json!({ "name": scope })).await;
+        assert_eq!(response.status, status, "{scope}");
         let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:write""#;
-        assert_eq!(answer.header("www-authenticate"), (status == 403).then_some(challenge));
+        assert_eq!(response.header("www-authenticate"), (status == 403).then_some(challenge));
     }
-    assert_eq!(server.actions(id(&target)).await, ["created", "updated"]);
+    assert_eq!(server.audit_actions(id(&target)).await, ["created", "updated"]);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{ends_with_an_error, names, refused};
+use super::{assert_contains, error_of, serve_error};
 use crate::support::{Server, mintkey, mintkey_at, run};
 
 const MASTER: &str = "0123456789abcdef0123456789abcdef";
@@ -33,9 +33,9 @@ fn config_secret_given_twice_is_refused() {
         ("--signing-key", "--signing-key-file"),
         ("--database-url", "--database-url-file"),
     ] {
-        let said = refused(&[&format!("{value}=canary-{MASTER}"), &format!("{file}=/dev/null")], &[]);
-        names(&said, &[value, file]);
-        assert!(!said.contains("canary"), "{said}");
+        let error = serve_error(&[&format!("{value}=canary-{MASTER}"), &format!("{file}=/dev/null")], &[]);
+        assert_contains(&error, &[value, file]);
+        assert!(!error.contains("canary"), "{error}");
     }
 }
 
@@ -45,15 +45,15 @@ fn config_signing_key_of_other_type_is_refused() {
     let path = directory.path().join("rsa.pem");
     fs::write(&path, "-----BEGIN PRIVATE KEY-----\nMIIBVAIBADANBgkqhkiG9w0BAQEFAASCAT4=\n-----END PRIVATE KEY-----\n")
         .unwrap();
-    let said = refused(&["--signing-key-file", path.to_str().unwrap()], &[]);
-    names(&said, &["--signing-key-file", "MINTKEY_SIGNING_KEY_FILE", "openssl genpkey -algorithm ed25519"]);
+    let error = serve_error(&["--signing-key-file", path.to_str().unwrap()], &[]);
+    assert_contains(&error, &["--signing-key-file", "MINTKEY_SIGNING_KEY_FILE", "openssl genpkey -algorithm ed25519"]);
 }
 
 #[test]
 fn config_generated_files_are_private() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("new/data");
-    let server = Server::at(&data, &[]);
+    let server = Server::start_in(&data, &[]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&server.data), 0o700);
     for secret in ["master.secret", "signing.key"] {
@@ -93,7 +93,7 @@ async fn config_secrets_can_be_values_files_or_variables() {
         let mut serve = mintkey();
         serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
         given(&mut serve, &["master", "signing", "database"]);
-        let server = Server::of(&mut serve, &data);
+        let server = Server::spawn(&mut serve, &data);
         let mut token = mintkey();
         token.args(["token", "--subject", "alice", "--data-dir"]).arg(&data);
         given(&mut token, &["signing"]);
@@ -109,58 +109,58 @@ async fn config_secrets_can_be_values_files_or_variables() {
 #[tokio::test]
 async fn config_key_prefix_applies_to_new_keys_only() {
     let directory = tempfile::tempdir().unwrap();
-    let mut old = Server::at(directory.path(), &[]);
+    let mut old = Server::start_in(directory.path(), &[]);
     let token = old.token_with("alice", &["--scopes", WRITE]);
-    let parent = old.key(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
+    let parent = old.create_key(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
     assert!(parent["key"].as_str().unwrap().starts_with("mk_"));
     old.terminate();
 
-    let new = Server::at(directory.path(), &["--key-prefix", "acme_live"]);
-    let child = new.key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
+    let new = Server::start_in(directory.path(), &["--key-prefix", "acme_live"]);
+    let child = new.create_key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
     let secret = child["key"].as_str().unwrap();
     assert!(secret.starts_with("acme_live_") && secret.len() == "acme_live_".len() + 49, "{secret}");
     assert_eq!(child["start"], secret[.."acme_live_".len() + 4]);
-    new.key(secret, json!({ "name": "newer" })).await;
+    new.create_key(secret, json!({ "name": "newer" })).await;
 }
 
 #[tokio::test]
 async fn config_wrong_master_secret_is_refused_at_start() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
-    server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    let mut server = Server::start_in(directory.path(), &[]);
+    server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
     server.terminate();
 
     let wrong = format!("--master-secret=wrong-{MASTER}");
     let mut command = mintkey_at(directory.path());
     command.args(["serve", "--listen", "127.0.0.1:0", &wrong]);
-    let said = ends_with_an_error(&mut command);
-    names(&said, &["master secret", "MINTKEY_MASTER_SECRET_FILE", "master.secret"]);
-    assert!(!said.contains(MASTER));
+    let error = error_of(&mut command);
+    assert_contains(&error, &["master secret", "MINTKEY_MASTER_SECRET_FILE", "master.secret"]);
+    assert!(!error.contains(MASTER));
 
     fs::remove_file(directory.path().join("master.secret")).unwrap();
     let mut command = mintkey_at(directory.path());
     command.args(["serve", "--listen", "127.0.0.1:0"]);
-    names(&ends_with_an_error(&mut command), &["master secret"]);
+    assert_contains(&error_of(&mut command), &["master secret"]);
 }
 
 #[tokio::test]
 async fn config_older_master_secret_keeps_its_keys_valid() {
     let directory = tempfile::tempdir().unwrap();
-    let mut old = Server::at(directory.path(), &["--master-secret", MASTER]);
+    let mut old = Server::start_in(directory.path(), &["--master-secret", MASTER]);
     let token = old.token_with("alice", &["--scopes", WRITE]);
-    let parent = old.key(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
-    let unused = old.key(&token, json!({ "name": "unused", "scopes": [WRITE] })).await;
+    let parent = old.create_key(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
+    let unused = old.create_key(&token, json!({ "name": "unused", "scopes": [WRITE] })).await;
     old.terminate();
 
     let newer = "fedcba9876543210fedcba9876543210";
-    let mut both = Server::at(directory.path(), &["--master-secret", &format!("{newer}\n\n  {MASTER}\n")]);
-    let child = both.key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
+    let mut both = Server::start_in(directory.path(), &["--master-secret", &format!("{newer}\n\n  {MASTER}\n")]);
+    let child = both.create_key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
     let peppers = both.rows("SELECT DISTINCT pepper_id FROM secrets").await;
     assert_eq!(peppers.len(), 2, "the old key that was used is hashed anew, the other is not");
     both.terminate();
 
-    let new = Server::at(directory.path(), &["--master-secret", newer]);
-    new.key(child["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
-    new.key(parent["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
-    new.create(unused["key"].as_str().unwrap(), json!({ "name": "x" })).await.problem(401);
+    let new = Server::start_in(directory.path(), &["--master-secret", newer]);
+    new.create_key(child["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
+    new.create_key(parent["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
+    new.create(unused["key"].as_str().unwrap(), json!({ "name": "x" })).await.assert_problem(401);
 }

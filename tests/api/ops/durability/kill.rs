@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 16;
 const CHANGES: usize = 100;
 
 /// What a client knows of a key that it made.
-struct Known {
+struct ClientKey {
     id: Uuid,
     /// The newest first.
     secrets: Vec<String>,
@@ -46,7 +46,7 @@ fn random(below: usize) -> usize {
 
 impl Load {
     /// The answer's body; none when there was no answer, or one that leaves it open.
-    async fn ask(&self, client: &Client, method: Method, path: &str, body: Value) -> Option<Value> {
+    async fn call(&self, client: &Client, method: Method, path: &str, body: Value) -> Option<Value> {
         let url = format!("{}{KEYS}{path}", self.url.read().unwrap());
         let response = client.request(method, url).bearer_auth(&self.token).json(&body).send().await.ok()?;
         let status = response.status().as_u16();
@@ -57,16 +57,16 @@ impl Load {
     }
 
     /// One connection's life: a key after another, each changed until it is ended or in doubt.
-    async fn live(self: Arc<Self>) -> Vec<Known> {
+    async fn run_client(self: Arc<Self>) -> Vec<ClientKey> {
         let client = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
         let mut keys = Vec::new();
         while !self.done.load(Ordering::Relaxed) {
             let body = json!({ "name": "n", "scopes": ["api-keys:read"] });
-            let Some(made) = self.ask(&client, Method::POST, "", body).await else {
+            let Some(made) = self.call(&client, Method::POST, "", body).await else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             };
-            let mut key = Known {
+            let mut key = ClientKey {
                 id: id(&made).parse().unwrap(),
                 secrets: vec![secret(&made).to_owned()],
                 name: "n".to_owned(),
@@ -75,33 +75,33 @@ impl Load {
                 in_doubt: false,
             };
             while !key.in_doubt && !key.deleted && random(10) > 0 && !self.done.load(Ordering::Relaxed) {
-                let answered = self.change(&client, &mut key).await;
-                key.in_doubt = answered.is_none();
+                let acknowledged = self.change(&client, &mut key).await;
+                key.in_doubt = acknowledged.is_none();
             }
             keys.push(key);
         }
         keys
     }
 
-    async fn change(&self, client: &Client, key: &mut Known) -> Option<()> {
+    async fn change(&self, client: &Client, key: &mut ClientKey) -> Option<()> {
         let path = key.id.to_string();
         match random(8) {
             0 => {
-                self.ask(client, Method::DELETE, &path, json!({})).await?;
+                self.call(client, Method::DELETE, &path, json!({})).await?;
                 (key.revoked, key.deleted) = (true, true);
             }
             1 => {
-                self.ask(client, Method::POST, &format!("{path}/revoke"), json!({})).await?;
+                self.call(client, Method::POST, &format!("{path}/revoke"), json!({})).await?;
                 key.revoked = true;
             }
             _ if key.revoked => {}
             2..5 => {
-                let new = self.ask(client, Method::POST, &format!("{path}/rotate"), json!({})).await?;
+                let new = self.call(client, Method::POST, &format!("{path}/rotate"), json!({})).await?;
                 key.secrets.insert(0, secret(&new).to_owned());
             }
             _ => {
                 let name = format!("n {}", random(1_000_000));
-                self.ask(client, Method::PATCH, &path, json!({ "name": name })).await?;
+                self.call(client, Method::PATCH, &path, json!({ "name": name })).await?;
                 key.name = name;
             }
         }
@@ -112,21 +112,21 @@ impl Load {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_keeps_key_secrets_and_audit_consistent() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::at(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let load = Arc::new(Load { token, ..Load::default() });
     *load.url.write().unwrap() = server.url.clone();
-    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(load.clone().live())).collect();
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(load.clone().run_client())).collect();
 
     for _ in 0..kills() {
-        let enough = load.acknowledged.load(Ordering::Relaxed) + CHANGES + random(20);
+        let target = load.acknowledged.load(Ordering::Relaxed) + CHANGES + random(20);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while load.acknowledged.load(Ordering::Relaxed) < enough {
+        while load.acknowledged.load(Ordering::Relaxed) < target {
             assert!(Instant::now() < deadline, "nothing is changed any more:\n{}", server.log());
             tokio::time::sleep(Duration::from_micros(random(2_000) as u64)).await;
         }
         server.kill();
-        server = Server::at(directory.path(), &[]);
+        server = Server::start_in(directory.path(), &[]);
         *load.url.write().unwrap() = server.url.clone();
     }
     load.done.store(true, Ordering::Relaxed);
@@ -135,19 +135,19 @@ async fn kill_keeps_key_secrets_and_audit_consistent() {
         keys.extend(client.await.unwrap());
     }
     assert!(keys.iter().any(|key| key.in_doubt) && keys.iter().any(|key| key.deleted), "the kills hit something");
-    nothing_is_half_done(&server).await;
-    all_are_as_they_were_acknowledged(&server, &keys).await;
-    secrets_are_as_good_as_they_were_acknowledged(&server, &keys).await;
+    assert_consistent(&server).await;
+    assert_acknowledged_state(&server, &keys).await;
+    assert_acknowledged_secrets(&server, &keys).await;
 }
 
 /// Holds for every key, whoever knows of it.
-async fn nothing_is_half_done(server: &Server) {
+async fn assert_consistent(server: &Server) {
     let events =
         |action: &str| format!("(SELECT count(*) FROM audit_events WHERE key_id = k.id AND action = '{action}')");
     let secrets = "(SELECT count(*) FROM secrets WHERE key_id = k.id)";
     let newest = "(SELECT last4 FROM secrets WHERE key_id = k.id ORDER BY id DESC LIMIT 1)";
-    let told = format!("{} + {} + {}", events("rotated"), events("revoked"), events("updated"));
-    for broken in [
+    let changes = format!("{} + {} + {}", events("rotated"), events("revoked"), events("updated"));
+    for inconsistency in [
         format!("{} <> 1", events("created")),
         format!("({} = 1) <> (revoked_at IS NOT NULL)", events("revoked")),
         format!("({} = 1) <> (deleted_at IS NOT NULL)", events("deleted")),
@@ -155,19 +155,19 @@ async fn nothing_is_half_done(server: &Server) {
         format!("{secrets} <> 1 + {}", events("rotated")),
         "1 <> (SELECT count(*) FROM secrets WHERE key_id = k.id AND expires_at IS NULL)".to_owned(),
         format!("secret_last4 <> {newest}"),
-        format!("revision <> 1 + {told}"),
+        format!("revision <> 1 + {changes}"),
     ] {
-        let keys = server.rows(&format!("SELECT id FROM api_keys k WHERE {broken}")).await;
-        assert_eq!(keys.len(), 0, "{broken}");
+        let keys = server.rows(&format!("SELECT id FROM api_keys k WHERE {inconsistency}")).await;
+        assert_eq!(keys.len(), 0, "{inconsistency}");
     }
     for orphans in ["secrets", "audit_events"] {
         let orphans = format!("{orphans} WHERE key_id NOT IN (SELECT id FROM api_keys)");
         assert_eq!(server.count(&orphans).await, 0, "{orphans}");
     }
-    server.is_sound().await;
+    server.assert_integrity().await;
 }
 
-async fn all_are_as_they_were_acknowledged(server: &Server, keys: &[Known]) {
+async fn assert_acknowledged_state(server: &Server, keys: &[ClientKey]) {
     let rows = server
         .rows(
             "SELECT id, name, CAST(CASE WHEN revoked_at IS NOT NULL THEN 1 ELSE 0 END AS bigint) AS revoked, \
@@ -190,7 +190,7 @@ async fn all_are_as_they_were_acknowledged(server: &Server, keys: &[Known]) {
     }
 }
 
-async fn secrets_are_as_good_as_they_were_acknowledged(server: &Server, keys: &[Known]) {
+async fn assert_acknowledged_secrets(server: &Server, keys: &[ClientKey]) {
     let client = Client::new();
     for key in keys {
         for (age, secret) in key.secrets.iter().enumerate() {

@@ -6,23 +6,23 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use crate::support::{Answer, KEYS, Server};
+use crate::support::{KEYS, Response, Server};
 use crate::wire;
 
 const PLANTED: &str = "planted-where-it-may-be";
 
 /// Everything that a client was told in an error, or could have been told.
 #[derive(Default)]
-struct Told(String);
+struct Errors(String);
 
-impl Told {
-    async fn error(&mut self, request: RequestBuilder) {
-        let answer = Answer::of(request).await;
-        assert!(answer.status.is_client_error() || answer.status.is_server_error(), "{}", answer.status);
-        self.0.push_str(&format!("{:?}\n{}\n", answer.headers, answer.text));
+impl Errors {
+    async fn expect_error(&mut self, request: RequestBuilder) {
+        let response = Response::to(request).await;
+        assert!(response.status.is_client_error() || response.status.is_server_error(), "{}", response.status);
+        self.0.push_str(&format!("{:?}\n{}\n", response.headers, response.text));
     }
 
-    fn raw(&mut self, server: &Server, request: &str) {
+    fn expect_raw_error(&mut self, server: &Server, request: &str) {
         let reply = wire::exchange(server, request.as_bytes());
         assert!(reply.status >= 400, "{request}: {}", reply.head);
         self.0.push_str(&format!("{}\n{}\n", reply.head, reply.body));
@@ -30,7 +30,7 @@ impl Told {
 }
 
 /// Where a canary stands, by place. Names of headers are folded to lower case, so bytes are compared in that form too.
-fn found(canary: &str, places: &[(String, Vec<u8>)]) -> Vec<String> {
+fn places_with(canary: &str, places: &[(String, Vec<u8>)]) -> Vec<String> {
     let lower = canary.to_ascii_lowercase();
     let holds = |bytes: &[u8]| {
         [canary, &lower].iter().any(|form| bytes.windows(form.len()).any(|window| window == form.as_bytes()))
@@ -38,9 +38,9 @@ fn found(canary: &str, places: &[(String, Vec<u8>)]) -> Vec<String> {
     places.iter().filter(|(_, bytes)| holds(bytes)).map(|(place, _)| place.clone()).collect()
 }
 
-async fn places(server: &Server, told: &Told) -> Vec<(String, Vec<u8>)> {
+async fn places(server: &Server, errors: &Errors) -> Vec<(String, Vec<u8>)> {
     let mut places =
-        vec![("log".to_owned(), server.log().into_bytes()), ("errors".to_owned(), told.0.clone().into_bytes())];
+        vec![("log".to_owned(), server.log().into_bytes()), ("errors".to_owned(), errors.0.clone().into_bytes())];
     for entry in fs::read_dir(&server.data).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         if name.contains(".db") {
@@ -49,7 +49,7 @@ async fn places(server: &Server, told: &Told) -> Vec<(String, Vec<u8>)> {
     }
     assert!(places.iter().any(|(name, bytes)| name.ends_with("-wal") && !bytes.is_empty()), "no WAL to look into");
     for path in ["/openapi.json", "/openapi.yaml", "/docs", "/metrics", "/readyz"] {
-        let page = Answer::of(server.request(Method::GET, path, "")).await;
+        let page = Response::to(server.request(Method::GET, path, "")).await;
         assert_eq!(page.status, 200);
         places.push((path.to_owned(), page.text.into_bytes()));
     }
@@ -61,7 +61,7 @@ fn post(server: &Server, credential: &str) -> RequestBuilder {
 }
 
 /// In the address, and in headers.
-async fn around_the_body(server: &Server, token: &str, canary: &str, told: &mut Told) {
+async fn around_the_body(server: &Server, token: &str, canary: &str, errors: &mut Errors) {
     for path in [
         format!("/{canary}"),
         format!("/api/{canary}"),
@@ -73,15 +73,15 @@ async fn around_the_body(server: &Server, token: &str, canary: &str, told: &mut 
         format!("{KEYS}?a=1&access_token={canary}"),
         format!("/openapi.json?{canary}"),
     ] {
-        told.error(server.request(Method::POST, &path, token).json(&json!({ "name": "x" }))).await;
-        told.error(server.request(Method::GET, &path, "")).await;
+        errors.expect_error(server.request(Method::POST, &path, token).json(&json!({ "name": "x" }))).await;
+        errors.expect_error(server.request(Method::GET, &path, "")).await;
     }
     for header in ["x-request-id", "traceparent", "tracestate", "accept", "cookie", "x-api-key", "user-agent", "host"] {
-        told.error(post(server, "").header(header, canary).body("{}")).await;
-        told.error(post(server, token).header(header, canary).body("{}")).await;
+        errors.expect_error(post(server, "").header(header, canary).body("{}")).await;
+        errors.expect_error(post(server, token).header(header, canary).body("{}")).await;
     }
-    told.error(server.request(Method::POST, KEYS, token).header("content-type", canary).body("{}")).await;
-    told.error(post(server, token).header("content-encoding", canary).body("{}")).await;
+    errors.expect_error(server.request(Method::POST, KEYS, token).header("content-type", canary).body("{}")).await;
+    errors.expect_error(post(server, token).header("content-encoding", canary).body("{}")).await;
     for authorization in [
         format!("Basic {canary}"),
         format!("Basic alice:{canary}"),
@@ -93,12 +93,12 @@ async fn around_the_body(server: &Server, token: &str, canary: &str, told: &mut 
         format!("{canary} x"),
     ] {
         let value = HeaderValue::from_str(&authorization).unwrap();
-        told.error(post(server, "").header("authorization", value).body(r#"{"name":"x"}"#)).await;
+        errors.expect_error(post(server, "").header("authorization", value).body(r#"{"name":"x"}"#)).await;
     }
 }
 
 /// Requests that no client library would send.
-fn on_the_wire(server: &Server, canary: &str, told: &mut Told) {
+fn on_the_wire(server: &Server, canary: &str, errors: &mut Errors) {
     for request in [
         format!("{}Authorization: Bearer {canary}\r\nContent-Length: 2\r\n\r\n{{}}", wire::head(canary)),
         format!("GET / HTTP/1.1\r\nHost: x\r\n{canary}: 1\r\nConnection: close\r\n\r\n"),
@@ -107,11 +107,11 @@ fn on_the_wire(server: &Server, canary: &str, told: &mut Told) {
         format!("{canary}\r\n\r\n"),
         format!("{}Transfer-Encoding: chunked\r\n\r\n{canary}\r\n", wire::head("x")),
     ] {
-        told.raw(server, &request);
+        errors.expect_raw_error(server, &request);
     }
 }
 
-async fn in_the_body(server: &Server, token: &str, canary: &str, told: &mut Told) {
+async fn in_the_body(server: &Server, token: &str, canary: &str, errors: &mut Errors) {
     for body in [
         canary.to_owned(),
         format!("\"{canary}\""),
@@ -137,64 +137,69 @@ async fn in_the_body(server: &Server, token: &str, canary: &str, told: &mut Told
         format!("{{\"name\":\"{canary}\",\"metadata\":{{\"a\":\"{}\"}}}}", "x".repeat(70_000)),
         format!("key={canary}"),
     ] {
-        told.error(post(server, token).body(body.clone())).await;
-        told.error(post(server, "").body(body.clone())).await;
-        told.error(server.request(Method::POST, KEYS, token).header("content-type", "text/plain").body(body)).await;
+        errors.expect_error(post(server, token).body(body.clone())).await;
+        errors.expect_error(post(server, "").body(body.clone())).await;
+        errors
+            .expect_error(server.request(Method::POST, KEYS, token).header("content-type", "text/plain").body(body))
+            .await;
     }
 }
 
 /// As credentials that fail at each stage, with a database that is away at the end.
-async fn as_credentials(server: &Server, canaries: &[&str], told: &mut Told) {
+async fn as_credentials(server: &Server, canaries: &[&str], errors: &mut Errors) {
     let (here, away) = (server.data.join("mintkey.db"), server.data.join("away"));
     for canary in canaries {
-        told.error(post(server, canary).body("{")).await;
-        told.error(post(server, canary).body("{}")).await;
-        told.error(post(server, canary).body(r#"{"name":"x","scopes":["api-keys:admin"]}"#)).await;
-        told.error(server.request(Method::DELETE, KEYS, canary)).await;
+        errors.expect_error(post(server, canary).body("{")).await;
+        errors.expect_error(post(server, canary).body("{}")).await;
+        errors.expect_error(post(server, canary).body(r#"{"name":"x","scopes":["api-keys:admin"]}"#)).await;
+        errors.expect_error(server.request(Method::DELETE, KEYS, canary)).await;
         fs::rename(&here, &away).unwrap();
-        told.error(post(server, canary).body(r#"{"name":"x"}"#)).await;
+        errors.expect_error(post(server, canary).body(r#"{"name":"x"}"#)).await;
         fs::rename(&away, &here).unwrap();
     }
 }
 
 async fn nothing_is_left_of_canaries(format: &str) {
-    let mut server = Server::with(&["--log-format", format, "--log-level", "debug"]);
+    let mut server = Server::start_with(&["--log-format", format, "--log-level", "debug"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let body = json!({ "name": PLANTED, "scopes": ["api-keys:write"] });
-    let secret = server.key(&token, body.clone()).await["key"].as_str().unwrap().to_owned();
-    let child = server.key(&secret, body).await["key"].as_str().unwrap().to_owned();
+    let secret = server.create_key(&token, body.clone()).await["key"].as_str().unwrap().to_owned();
+    let child = server.create_key(&secret, body).await["key"].as_str().unwrap().to_owned();
 
-    let mut told = Told::default();
-    as_credentials(&server, &[&token, &secret, &child], &mut told).await;
+    let mut errors = Errors::default();
+    as_credentials(&server, &[&token, &secret, &child], &mut errors).await;
     for canary in [&token, &secret] {
-        around_the_body(&server, &token, canary, &mut told).await;
-        on_the_wire(&server, canary, &mut told);
-        in_the_body(&server, &token, canary, &mut told).await;
+        around_the_body(&server, &token, canary, &mut errors).await;
+        on_the_wire(&server, canary, &mut errors);
+        in_the_body(&server, &token, canary, &mut errors).await;
     }
-    told.error(post(&server, "").header("x-request-id", PLANTED).body("{}")).await;
-    server.log_line(&[PLANTED]);
+    errors.expect_error(post(&server, "").header("x-request-id", PLANTED).body("{}")).await;
+    server.wait_for_log(&[PLANTED]);
 
-    let places = places(&server, &told).await;
-    let planted = found(PLANTED, &places);
-    assert!(planted.iter().any(|place| place == "log") && planted.iter().any(|place| place == "errors"), "{planted:?}");
-    assert!(planted.iter().any(|place| place.contains(".db")), "{planted:?}");
-    assert_eq!(found("openapi:", &places), ["/openapi.yaml"]);
+    let places = places(&server, &errors).await;
+    let planted_places = places_with(PLANTED, &places);
+    assert!(
+        planted_places.iter().any(|place| place == "log") && planted_places.iter().any(|place| place == "errors"),
+        "{planted_places:?}"
+    );
+    assert!(planted_places.iter().any(|place| place.contains(".db")), "{planted_places:?}");
+    assert_eq!(places_with("openapi:", &places), ["/openapi.yaml"]);
 
     let master = fs::read_to_string(server.data.join("master.secret")).unwrap();
     let signing = fs::read_to_string(server.data.join("signing.key")).unwrap();
     let jwt: Vec<_> = token.split('.').collect();
     let canaries =
         [&token, jwt[1], jwt[2], &secret, &secret[3..], &child[3..], master.trim(), signing.lines().nth(1).unwrap()];
-    let leaks: Vec<_> = canaries.iter().flat_map(|canary| found(canary, &places)).collect();
+    let leaks: Vec<_> = canaries.iter().flat_map(|canary| places_with(canary, &places)).collect();
     let lines: Vec<_> = canaries.iter().map(|canary| lines_with(&server, canary)).collect();
     assert_eq!(leaks, [""; 0], "{}", lines.join("\n"));
 
     server.terminate();
     let database = fs::read(server.data.join("mintkey.db")).unwrap();
     let places = [("mintkey.db".to_owned(), database), ("log".to_owned(), server.log().into_bytes())];
-    assert_eq!(found(PLANTED, &places), ["mintkey.db", "log"]);
+    assert_eq!(places_with(PLANTED, &places), ["mintkey.db", "log"]);
     for canary in canaries {
-        assert_eq!(found(canary, &places), [""; 0]);
+        assert_eq!(places_with(canary, &places), [""; 0]);
     }
 }
 
@@ -216,20 +221,23 @@ async fn secrets_leak_nowhere_with_json_logs() {
 #[tokio::test]
 async fn secrets_sent_as_method_leak_nowhere() {
     for format in ["text", "json"] {
-        let mut server = Server::with(&["--log-format", format, "--log-level", "debug"]);
+        let mut server = Server::start_with(&["--log-format", format, "--log-level", "debug"]);
         let token = server.token("alice");
-        let secret = server.key(&token, json!({ "name": PLANTED })).await["key"].as_str().unwrap().to_owned();
-        let mut told = Told::default();
+        let secret = server.create_key(&token, json!({ "name": PLANTED })).await["key"].as_str().unwrap().to_owned();
+        let mut errors = Errors::default();
         for canary in [&token, &secret] {
             for path in ["/", KEYS] {
-                told.raw(&server, &format!("{canary} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+                errors.expect_raw_error(
+                    &server,
+                    &format!("{canary} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+                );
             }
         }
         server.terminate();
-        server.log_line(&["stopped"]);
-        let places = [("log".to_owned(), server.log().into_bytes()), ("errors".to_owned(), told.0.into_bytes())];
+        server.wait_for_log(&["stopped"]);
+        let places = [("log".to_owned(), server.log().into_bytes()), ("errors".to_owned(), errors.0.into_bytes())];
         for canary in [&token, &secret] {
-            assert_eq!(found(canary, &places), [""; 0], "{}", lines_with(&server, canary));
+            assert_eq!(places_with(canary, &places), [""; 0], "{}", lines_with(&server, canary));
         }
     }
 }

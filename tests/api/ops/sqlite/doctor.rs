@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::doctor::{outcome, says};
+use crate::support::doctor::{assert_fails, run_doctor};
 use crate::support::{Server, mintkey};
 
 /// What doctor says of the deployment, line by line, and whether it is content.
@@ -19,7 +19,7 @@ fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
     let mut command = mintkey();
     // Under whatever limit the tests run.
     command.env("MINTKEY_MAX_CONNECTIONS", "100");
-    outcome(command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments))
+    run_doctor(command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments))
 }
 
 /// A deployment that has served.
@@ -34,43 +34,43 @@ impl Deployment {
     }
 }
 
-async fn deployed() -> Deployment {
+async fn create_deployment() -> Deployment {
     let directory = tempfile::tempdir().unwrap();
     // Others may pass, to what is theirs.
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let data = directory.path().join("data");
-    let mut server = Server::at(&data, &[]);
-    server.key(&server.token("alice"), json!({ "name": "x" })).await;
+    let mut server = Server::start_in(&data, &[]);
+    server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
     assert!(server.terminate().success());
     Deployment { _directory: directory, data }
 }
 
-fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
+fn read_files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-    let mut tree: Vec<_> =
+    let mut read_files: Vec<_> =
         entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
-    tree.sort();
-    tree
+    read_files.sort();
+    read_files
 }
 
 #[tokio::test]
 async fn doctor_passes_valid_deployment_and_changes_nothing() {
-    let data = deployed().await;
-    let before = tree(data.path());
-    let (said, content) = doctor(data.path(), &[]);
-    assert!(content && !said.contains("WRONG") && said.lines().count() >= 10, "{said}");
+    let data = create_deployment().await;
+    let before = read_files(data.path());
+    let (report, passed) = doctor(data.path(), &[]);
+    assert!(passed && !report.contains("WRONG") && report.lines().count() >= 10, "{report}");
     assert_eq!(
-        tree(data.path()).iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        read_files(data.path()).iter().map(|(name, _)| name).collect::<Vec<_>>(),
         before.iter().map(|(name, _)| name).collect::<Vec<_>>()
     );
-    assert_eq!(tree(data.path()), before);
+    assert_eq!(read_files(data.path()), before);
 }
 
 #[test]
 fn doctor_passes_new_deployment_and_creates_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let (said, content) = doctor(&directory.path().join("a/b"), &[]);
-    assert!(content, "{said}");
+    let (report, passed) = doctor(&directory.path().join("a/b"), &[]);
+    assert!(passed, "{report}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -79,24 +79,24 @@ async fn doctor_passes_beside_running_server() {
     let server = Server::start();
     fs::set_permissions(&server.data, Permissions::from_mode(0o700)).unwrap();
     let listen = server.url.trim_start_matches("http://").to_owned();
-    let (said, content) = outcome(
+    let (report, passed) = run_doctor(
         mintkey().args(["doctor", "--max-connections", "100", "--listen", &listen, "--data-dir"]).arg(&server.data),
     );
-    assert!(content && said.contains("a mintkey is running there"), "{said}");
+    assert!(passed && report.contains("a mintkey is running there"), "{report}");
     assert_eq!(server.create(&server.token("alice"), json!({ "name": "x" })).await.status, 201);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_files_that_others_can_read() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     fs::set_permissions(data.path(), Permissions::from_mode(0o755)).unwrap();
-    says(&doctor(data.path(), &[]), "data directory", &["open to others", "755", "chmod 700"]);
+    assert_fails(&doctor(data.path(), &[]), "data directory", &["open to others", "755", "chmod 700"]);
     fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
 
     let secret = data.path().join("master.secret");
     fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
     let given = ["--master-secret-file", secret.to_str().unwrap()];
-    says(&doctor(data.path(), &given), "files", &["master.secret", "open to all", "chmod o="]);
+    assert_fails(&doctor(data.path(), &given), "files", &["master.secret", "open to all", "chmod o="]);
 }
 
 #[tokio::test]
@@ -104,20 +104,20 @@ async fn doctor_fails_on_data_directory_that_is_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data");
     fs::write(&file, "").unwrap();
-    let (said, content) = doctor(&file, &[]);
-    assert!(!content && said.contains("WRONG  data directory: ") && said.contains("is not a directory"), "{said}");
+    let (report, passed) = doctor(&file, &[]);
+    assert!(!passed && report.contains("WRONG  data directory: ") && report.contains("is not a directory"), "{report}");
 }
 
 #[tokio::test]
 async fn doctor_fails_on_file_of_other_user() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     chown(data.path().join("mintkey.db"), Some(65534), None).expect("the tests run as root");
-    says(&doctor(data.path(), &[]), "files", &["mintkey.db", "another user", "chown"]);
+    assert_fails(&doctor(data.path(), &[]), "files", &["mintkey.db", "another user", "chown"]);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_full_or_read_only_disk() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     for (options, words) in [("size=1m", ["no room", "make room"]), ("ro,size=9m", ["read-only", "mount"])] {
         let script = format!(
             "mount -t tmpfs -o size=9m none /mnt && cp -a {data}/. /mnt && chmod 700 /mnt && mount -o remount,{options} /mnt && \
@@ -126,13 +126,13 @@ async fn doctor_fails_on_full_or_read_only_disk() {
             mintkey = mintkey().get_program().to_str().unwrap(),
         );
         // In a namespace of its own, which nothing outside sees.
-        says(&outcome(Command::new("unshare").args(["--mount", "sh", "-c", &script])), "disk", &words);
+        assert_fails(&run_doctor(Command::new("unshare").args(["--mount", "sh", "-c", &script])), "disk", &words);
     }
 }
 
 #[tokio::test]
 async fn doctor_fails_on_data_directory_without_write_access() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     fs::set_permissions(data.path(), Permissions::from_mode(0o500)).unwrap();
     for entry in [data.path().to_owned()]
         .into_iter()
@@ -148,12 +148,12 @@ async fn doctor_fails_on_data_directory_without_write_access() {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
     command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]).arg(data.path());
-    says(&outcome(&mut command), "disk", &["cannot be written by this user", "owner"]);
+    assert_fails(&run_doctor(&mut command), "disk", &["cannot be written by this user", "owner"]);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_schema_of_other_version() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     let change = async |sql: &str| {
         let database = sea_orm::Database::connect(format!("sqlite://{}", data.path().join("mintkey.db").display()));
         let database = database.await.unwrap();
@@ -161,60 +161,72 @@ async fn doctor_fails_on_schema_of_other_version() {
         database.close().await.unwrap();
     };
     change("UPDATE schema_version SET version = 1000, min_binary_version = 1000").await;
-    says(&doctor(data.path(), &[]), "database", &["newer mintkey", "version 1000", "backup"]);
+    assert_fails(&doctor(data.path(), &[]), "database", &["newer mintkey", "version 1000", "backup"]);
     change("UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1")
         .await;
-    says(&doctor(data.path(), &[]), "database", &["1 changes", "mintkey migrate"]);
+    assert_fails(&doctor(data.path(), &[]), "database", &["1 changes", "mintkey migrate"]);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_file_that_is_no_database() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     fs::write(data.path().join("mintkey.db"), "this is no database, canary".repeat(100)).unwrap();
-    says(&doctor(data.path(), &[]), "database", &["not a database", "check that the file is mintkey's"]);
+    assert_fails(&doctor(data.path(), &[]), "database", &["not a database", "check that the file is mintkey's"]);
     let elsewhere = ["--database-url", "mysql://mint:canary@db/mint"];
-    says(&doctor(data.path(), &elsewhere), "database", &["--database-url"]);
+    assert_fails(&doctor(data.path(), &elsewhere), "database", &["--database-url"]);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_missing_short_or_other_master_secret() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     let other = "canary".repeat(10);
-    says(&doctor(data.path(), &["--master-secret", &other]), "master secret", &["not the one", "restore"]);
-    says(&doctor(data.path(), &["--master-secret", "canary"]), "master secret", &["32 characters", "openssl rand"]);
-    says(&doctor(data.path(), &["--master-secret-file", "/nonexistent"]), "master secret", &["/nonexistent", "exists"]);
+    assert_fails(&doctor(data.path(), &["--master-secret", &other]), "master secret", &["not the one", "restore"]);
+    assert_fails(
+        &doctor(data.path(), &["--master-secret", "canary"]),
+        "master secret",
+        &["32 characters", "openssl rand"],
+    );
+    assert_fails(
+        &doctor(data.path(), &["--master-secret-file", "/nonexistent"]),
+        "master secret",
+        &["/nonexistent", "exists"],
+    );
     fs::remove_file(data.path().join("master.secret")).unwrap();
-    says(&doctor(data.path(), &[]), "master secret", &["master.secret is missing", "restore"]);
+    assert_fails(&doctor(data.path(), &[]), "master secret", &["master.secret is missing", "restore"]);
     assert!(!data.path().join("master.secret").exists(), "doctor made a secret");
 }
 
 #[tokio::test]
 async fn doctor_fails_on_invalid_signing_key() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     fs::write(data.path().join("signing.key"), "canary").unwrap();
-    says(&doctor(data.path(), &[]), "signing key", &["signing.key", "Ed25519", "openssl genpkey"]);
+    assert_fails(&doctor(data.path(), &[]), "signing key", &["signing.key", "Ed25519", "openssl genpkey"]);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_unavailable_address() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
-    says(
+    assert_fails(
         &doctor(data.path(), &["--admin-listen", &taken]),
         "listen",
         &["--admin-listen", &taken, "another program", "another port"],
     );
-    says(&doctor(data.path(), &["--admin-listen", "192.0.2.1:80"]), "listen", &["no such address", "0.0.0.0"]);
+    assert_fails(&doctor(data.path(), &["--admin-listen", "192.0.2.1:80"]), "listen", &["no such address", "0.0.0.0"]);
     let mut twice = mintkey();
     twice.args(["doctor", "--max-connections", "100", "--listen", "127.0.0.1:7", "--admin-listen", "127.0.0.1:7"]);
-    says(&outcome(twice.arg("--data-dir").arg(data.path())), "listen", &["--listen", "--admin-listen", "two ports"]);
+    assert_fails(
+        &run_doctor(twice.arg("--data-dir").arg(data.path())),
+        "listen",
+        &["--listen", "--admin-listen", "two ports"],
+    );
 }
 
 #[tokio::test]
 async fn doctor_fails_on_too_few_file_descriptors() {
-    let data = deployed().await;
-    says(
+    let data = create_deployment().await;
+    assert_fails(
         &doctor(data.path(), &["--max-connections", "1000000"]),
         "file descriptors",
         &["1000128", "LimitNOFILE", "--max-connections"],
@@ -223,19 +235,19 @@ async fn doctor_fails_on_too_few_file_descriptors() {
 
 #[tokio::test]
 async fn doctor_fails_on_clock_behind_database() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     let file = fs::File::options().append(true).open(data.path().join("mintkey.db")).unwrap();
     let later = std::time::Duration::from_secs(1 << 31);
     file.set_modified(std::time::UNIX_EPOCH + later).unwrap();
-    says(&doctor(data.path(), &[]), "clock", &["last changed later", "NTP"]);
+    assert_fails(&doctor(data.path(), &[]), "clock", &["last changed later", "NTP"]);
 }
 
 #[tokio::test]
 async fn doctor_fails_on_unreachable_collector() {
-    let data = deployed().await;
+    let data = create_deployment().await;
     for (url, words) in [("http://127.0.0.1:1", ["127.0.0.1:1", "start it"]), ("nonsense", ["not a URL", "http://"])] {
         let mut command = mintkey();
         command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]).arg(data.path());
-        says(&outcome(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url)), "traces", &words);
+        assert_fails(&run_doctor(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url)), "traces", &words);
     }
 }

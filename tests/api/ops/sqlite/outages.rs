@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use serde_json::json;
 
-use crate::ops::health::failed;
-use crate::support::{Answer, Server};
+use crate::ops::health::failed_checks;
+use crate::support::{Response, Server};
 
 /// Another process that takes SQLite's write lock and keeps it.
 async fn lock(server: &Server) -> DatabaseConnection {
@@ -18,12 +18,12 @@ async fn lock(server: &Server) -> DatabaseConnection {
     other
 }
 
-fn is_unavailable(answer: &Answer) {
-    let detail = answer.problem(503);
+fn assert_unavailable(response: &Response) {
+    let detail = response.assert_problem(503);
     for word in ["sqlite", "SQLite", "locked", "mintkey.db", "code:"] {
         assert!(!detail.contains(word), "{detail}");
     }
-    let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+    let seconds: u32 = response.header("retry-after").unwrap().parse().unwrap();
     assert!(seconds >= 1);
 }
 
@@ -33,9 +33,9 @@ async fn outage_of_locked_database_is_503_until_released() {
     let token = server.token("alice");
     let other = lock(&server).await;
     let started = Instant::now();
-    is_unavailable(&server.create(&token, json!({ "name": "x" })).await);
+    assert_unavailable(&server.create(&token, json!({ "name": "x" })).await);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    server.log_line(&["WARN", "status=503", "cause="]);
+    server.wait_for_log(&["WARN", "status=503", "cause="]);
 
     other.execute_unprepared("ROLLBACK").await.unwrap();
     assert_eq!(server.counts().await, [0, 0, 0]);
@@ -50,13 +50,13 @@ async fn outage_of_locked_database_fails_requests_in_time() {
     let other = lock(&server).await;
     let started = Instant::now();
     let requests = (0..16).map(|_| server.create(&token, json!({ "name": "x" })));
-    for answer in futures_util::future::join_all(requests).await {
-        is_unavailable(&answer);
+    for response in futures_util::future::join_all(requests).await {
+        assert_unavailable(&response);
     }
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     other.execute_unprepared("ROLLBACK").await.unwrap();
     let requests = (0..16).map(|_| server.create(&token, json!({ "name": "x" })));
-    assert!(futures_util::future::join_all(requests).await.iter().all(|answer| answer.status == 201));
+    assert!(futures_util::future::join_all(requests).await.iter().all(|response| response.status == 201));
     assert_eq!(server.counts().await, [16, 16, 16]);
 }
 
@@ -64,12 +64,12 @@ async fn outage_of_locked_database_fails_requests_in_time() {
 async fn outage_of_missing_database_file_is_503_until_back() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
-    let key = server.key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
     let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
 
     fs::rename(&here, &away).unwrap();
     for credential in [&*token, key["key"].as_str().unwrap()] {
-        is_unavailable(&server.create(credential, json!({ "name": "y" })).await);
+        assert_unavailable(&server.create(credential, json!({ "name": "y" })).await);
     }
     assert!(!here.exists(), "no second database is begun");
 
@@ -85,11 +85,11 @@ async fn outage_of_missing_database_file_is_503_until_back() {
 async fn outage_of_replaced_database_writes_nothing() {
     let server = Server::start();
     let token = server.token("alice");
-    server.key(&token, json!({ "name": "x" })).await;
+    server.create_key(&token, json!({ "name": "x" })).await;
     let here = server.data.join("mintkey.db");
     fs::rename(&here, server.data.join("away.db")).unwrap();
     fs::write(&here, "").unwrap();
-    is_unavailable(&server.create(&token, json!({ "name": "y" })).await);
+    assert_unavailable(&server.create(&token, json!({ "name": "y" })).await);
     assert_eq!(fs::metadata(&here).unwrap().len(), 0);
 }
 
@@ -98,8 +98,8 @@ async fn outage_still_reports_bad_requests() {
     let server = Server::start();
     let token = server.token("alice");
     fs::rename(server.data.join("mintkey.db"), server.data.join("away.db")).unwrap();
-    server.create(&token, json!({})).await.problem(422);
-    server.create("garbled", json!({})).await.problem(401);
+    server.create(&token, json!({})).await.assert_problem(422);
+    server.create("garbled", json!({})).await.assert_problem(401);
     assert_eq!(reqwest::get(format!("{}/openapi.json", server.url)).await.unwrap().status(), 200);
 }
 
@@ -108,14 +108,19 @@ async fn outage_makes_server_live_but_not_ready() {
     let server = Server::start();
     let (database, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
     fs::rename(&database, &away).unwrap();
-    let answer = server.get("/readyz", "").await;
-    let detail = answer.problem(503);
+    let response = server.get("/readyz", "").await;
+    let detail = response.assert_problem(503);
     assert!(detail.contains("store") && !detail.contains("server"), "{detail}");
-    assert_eq!(answer.header("retry-after"), Some("1"));
-    let [(store, why), (migrations, _)] = failed(&answer)[..] else { panic!("{}", answer.text) };
+    assert_eq!(response.header("retry-after"), Some("1"));
+    let [(store, why), (migrations, _)] = failed_checks(&response)[..] else { panic!("{}", response.text) };
     assert_eq!((store, migrations), ("store", "migrations"));
-    assert!(why.contains("log") && !answer.text.contains("mintkey.db"), "{}", answer.text);
-    server.log_line(&["WARN", "route=\"/readyz\"", "database file is gone", answer.header("x-request-id").unwrap()]);
+    assert!(why.contains("log") && !response.text.contains("mintkey.db"), "{}", response.text);
+    server.wait_for_log(&[
+        "WARN",
+        "route=\"/readyz\"",
+        "database file is gone",
+        response.header("x-request-id").unwrap(),
+    ]);
     assert_eq!(server.get("/livez", "").await.status, 200);
 
     fs::rename(&away, &database).unwrap();
