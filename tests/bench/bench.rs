@@ -44,9 +44,9 @@ struct Options {
     /// Only this [default: all]
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Write the result into README.md, too.
+    /// Write the tables into docs/performance.md.
     #[arg(long)]
-    readme: bool,
+    docs: bool,
     /// What cargo says to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -115,8 +115,8 @@ async fn measure(options: &Options) {
         }
     }
     report.write(&target());
-    if options.readme {
-        report.write_readme(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    if options.docs {
+        report.write_tables(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Report: what was measured, as a table on the terminal, as JSON beside it, and as a part of README.md.
+//! Report: what was measured, as a table on the terminal, as JSON beside it, and as a part of docs/performance.md.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -108,7 +108,7 @@ impl Machine {
     }
 }
 
-/// All that one run found. Its name is the file's, and that of its part of README.md.
+/// All that one run found. Its name is that of the JSON file and of its part of docs/performance.md.
 #[derive(Debug, Serialize)]
 pub struct Report {
     #[serde(skip)]
@@ -155,14 +155,14 @@ impl Report {
         println!("{}\nThe same as JSON: {}", self.text(), file.display());
     }
 
-    /// Puts the tables between the two comments that README.md has for them.
-    pub fn write_readme(&self, readme: &Path) {
-        let text = std::fs::read_to_string(readme).unwrap();
+    /// Replaces the tables between the two comments that mark them in this page.
+    pub fn write_tables(&self, page: &Path) {
+        let text = std::fs::read_to_string(page).unwrap();
         let (begin, end) =
             (format!("<!-- {}: written by make -->\n", self.name), format!("<!-- {}: end -->", self.name));
-        let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("README.md has no {begin}"));
-        let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("README.md has no {end}"));
-        std::fs::write(readme, format!("{before}{begin}{}{end}{after}", self.text())).unwrap();
+        let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{} has no {begin}", page.display()));
+        let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{} has no {end}", page.display()));
+        std::fs::write(page, format!("{before}{begin}{}{end}{after}", self.text())).unwrap();
     }
 }
 
