@@ -1,6 +1,6 @@
 # The commands of the project; README.md tells when to use which.
 
-.PHONY: run test chaos fuzz bench bench-peers lint deny tools openapi sdk deb test-deb
+.PHONY: run test chaos fuzz bench bench-peers lint deny tools openapi docs sdk deb test-deb
 
 run:
 	cargo build --release --locked
@@ -20,7 +20,7 @@ fuzz: tools
 	PROPTEST_CASES=$${FUZZ_CASES:-100000} cargo test --locked --lib -- --nocapture
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-300} cargo test --locked --test e2e -- --nocapture schemathesis::
 
-# How fast: see README.md. With arguments: make bench BENCH="--keys 10000000 --readme".
+# Rates, growth, memory and start: see docs/performance.md. With arguments: make bench BENCH="--keys 10000000 --docs".
 bench: tools
 	cargo bench --locked --bench bench -- $(BENCH)
 
@@ -57,6 +57,10 @@ target/tools/bin/cargo-deb:
 # Installs that package in a copy of this machine that is forgotten afterwards, and has systemd run its service; as root.
 test-deb: deb
 	sh tests/e2e/package.sh target/debian/mintkey_*.deb
+
+# Rewrites the pages that are generated from --help.
+docs:
+	UPDATE_DOCS=1 cargo test --locked --lib cli::reference
 
 openapi:
 	cargo build --locked

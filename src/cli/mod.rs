@@ -2,6 +2,8 @@
 
 mod doctor;
 mod keys;
+#[cfg(test)]
+mod reference;
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
