@@ -9,6 +9,7 @@ mod wire;
 
 mod admin;
 mod audit;
+mod documentation;
 mod http;
 mod keys;
 mod openapi;
