@@ -21,3 +21,4 @@ mod tls;
 mod tools;
 mod traces;
 mod verifying;
+mod walkthrough;
