@@ -17,9 +17,10 @@ use crate::api::page::NextPage;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit;
 use crate::http::body::JsonResponse;
-use crate::http::params::{Cursor, Limit};
+use crate::http::params::cursor::Cursor;
+use crate::http::params::limit::Limit;
 use crate::http::problem::{Failure, may_fail};
-use crate::http::values::Time;
+use crate::http::values::time::Time;
 use crate::service::audit::EventFilter;
 use crate::service::{Service, ServiceError};
 

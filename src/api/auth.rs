@@ -88,7 +88,7 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
 impl<G: Guard> Authorized<G> {
     pub async fn check(request: &Request, service: &Service, context: &RequestContext) -> Result<Self, Problem> {
         let caller = authenticate(request, service).await?;
-        context.note_owner(&caller.owner);
+        context.set_owner(&caller.owner);
         G::admit(&caller)?;
         Ok(Self(caller, PhantomData))
     }

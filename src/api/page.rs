@@ -3,8 +3,8 @@
 use poem::Request;
 use uuid::Uuid;
 
-use crate::http::headers::next_link;
-use crate::http::params::Cursor;
+use crate::http::headers::link::next_link;
+use crate::http::params::cursor::Cursor;
 
 /// The two ways to the next page: `next_cursor` in the body, and the `Link` header. Both are absent on the last page.
 pub struct NextPage {

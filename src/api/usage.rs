@@ -13,7 +13,7 @@ use crate::api::auth::{Authorized, Read};
 use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
-use crate::http::params::Day;
+use crate::http::params::day::Day;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 use crate::service::usage::DailyUsage;

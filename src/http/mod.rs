@@ -2,11 +2,16 @@
 
 pub mod body;
 pub mod headers;
+pub mod negotiation;
 pub mod otel;
+pub mod panic;
 pub mod params;
+pub mod paths;
 pub mod pipeline;
 pub mod problem;
+pub mod query_check;
 pub mod request_context;
 pub mod router;
 pub mod run_to_completion;
+pub mod trace_context;
 pub mod values;

@@ -12,8 +12,9 @@ use tracing::{Instrument, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::SPAN_TARGET;
+use crate::http::paths::normalize_path;
 use crate::http::request_context::REQUEST_ID;
-use crate::http::router::{RouteTable, canonical, known_method};
+use crate::http::router::{RouteTable, method_label};
 
 pub struct OtelMiddleware<E> {
     pub inner: E,
@@ -25,9 +26,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for OtelMiddleware<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let path = request.uri().path();
-        let canonical = canonical(path);
+        let canonical = normalize_path(path);
         let route = self.routes.find(canonical.as_deref().unwrap_or(path)).map(|route| route.template.as_str());
-        let method = known_method(request.method());
+        let method = method_label(request.method());
         let span = info_span!(
             target: SPAN_TARGET,
             "request",

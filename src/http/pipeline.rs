@@ -1,11 +1,9 @@
 //! RequestPipeline: the outermost endpoint. Whatever happens inside, a request gets an answer in our shape, an id, and one line
 //! in the log.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderValue, Method, Uri, header};
@@ -14,12 +12,15 @@ use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, Span, debug, error, info, warn};
 
 use crate::api::verification::verify;
-use crate::http::body::buffer::{BufferedBody, receive};
-use crate::http::problem::{JSON, PROBLEM_JSON, Problem};
+use crate::http::body::buffer::{BufferedBody, buffer_body};
+use crate::http::negotiation::problem_media_type;
+use crate::http::panic::catch_panic;
+use crate::http::paths::{FORWARD, normalize_path};
+use crate::http::problem::Problem;
+use crate::http::query_check::check_query;
 use crate::http::request_context::{REQUEST_ID, RequestContext};
-use crate::http::router::{FORWARD, Operation, Route, RouteTable, Way, canonical, known_method};
+use crate::http::router::{Route, RouteTable, Way, method_label};
 use crate::http::run_to_completion::RunToCompletion;
-use crate::json::pointer::is_safe_to_echo;
 use crate::service::Service;
 
 pub struct RequestPipeline<E> {
@@ -67,7 +68,7 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
         let status = response.status();
-        let (method, took) = (known_method(&method), started.elapsed());
+        let (method, took) = (method_label(&method), started.elapsed());
         self.routes.metrics(route).answered(method, status.as_u16(), took);
         let logged = status != 200 || tracing::enabled!(tracing::Level::DEBUG);
         let span = if span.is_none() && logged { context.span() } else { span };
@@ -98,7 +99,7 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
 
 impl<E: Endpoint<Output = Response> + 'static> RequestPipeline<E> {
     /// With all that the operations take from it.
-    fn furnish(&self, mut request: Request, context: &RequestContext, received: BufferedBody) -> Request {
+    fn attach_extensions(&self, mut request: Request, context: &RequestContext, received: BufferedBody) -> Request {
         request.set_data(self.service.clone());
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(received);
@@ -111,43 +112,44 @@ impl<E: Endpoint<Output = Response> + 'static> RequestPipeline<E> {
         route: Option<&Route>,
         context: &RequestContext,
     ) -> Result<Response, Problem> {
-        let received = receive(&mut request, self.request_timeout).await?;
+        let received = buffer_body(&mut request, self.request_timeout).await?;
         let route = route.ok_or_else(Problem::not_found)?;
         let operation = route.operation(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
         if !route.takes_any_query() {
             check_query(&request, operation)?;
         }
         let answered = match &operation.way {
-            Way::Verify => caught(verify::direct(&request, received, &self.service, context)).await,
-            Way::Direct(endpoint) => caught(endpoint.call(self.furnish(request, context, received))).await,
-            Way::Change(endpoint) => completed(endpoint.clone(), self.furnish(request, context, received)).await,
-            Way::Routed => completed(self.inner.clone(), self.furnish(request, context, received)).await,
+            Way::Verify => catch_panic(verify::direct(&request, received, &self.service, context)).await,
+            Way::Direct(endpoint) => {
+                catch_panic(endpoint.call(self.attach_extensions(request, context, received))).await
+            }
+            Way::Change(endpoint) => {
+                run_to_completion(endpoint.clone(), self.attach_extensions(request, context, received)).await
+            }
+            Way::Routed => {
+                run_to_completion(self.inner.clone(), self.attach_extensions(request, context, received)).await
+            }
         };
         match answered {
             Some(Ok(response)) => Ok(response),
-            Some(Err(error)) => Err(translate(error, route)),
+            Some(Err(error)) => Err(error_to_problem(error, route)),
             None => Err(Problem::internal("a handler panicked; the line before says where")),
         }
     }
 }
 
-/// The operation's answer, or nothing when it panicked.
-fn caught<T>(operation: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
-    AssertUnwindSafe(operation).catch_unwind().map(Result::ok)
-}
-
 /// The same, and the operation comes to its end in any case: a client that goes away must not stop a change between its
 /// commit and the moment the cache hears of it.
-fn completed<E: Endpoint<Output = Response> + 'static>(
+fn run_to_completion<E: Endpoint<Output = Response> + 'static>(
     endpoint: Arc<E>,
     request: Request,
 ) -> RunToCompletion<Option<poem::Result<Response>>> {
     let traced = request.extensions().get().cloned().unwrap_or(Span::none());
-    RunToCompletion::of(caught(async move { endpoint.call(request).await }), traced)
+    RunToCompletion::of(catch_panic(async move { endpoint.call(request).await }), traced)
 }
 
 /// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
-fn translate(error: poem::Error, route: &Route) -> Problem {
+fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
     let error = match error.downcast::<Problem>() {
         Ok(problem) => return problem,
         Err(error) => error,
@@ -167,33 +169,8 @@ fn translate(error: poem::Error, route: &Route) -> Problem {
     }
 }
 
-fn check_query(request: &Request, operation: &Operation) -> Result<(), Problem> {
-    let Some(query) = request.uri().query() else { return Ok(()) };
-    let mut seen = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split('=').next().unwrap_or_default();
-        if !operation.takes(name) {
-            let named = if is_safe_to_echo(name) {
-                format!("parameter {name}")
-            } else {
-                "parameter that is not known".to_owned()
-            };
-            return Err(Problem::bad_request(format!(
-                "The query has a {named}, which this operation does not take; leave it out."
-            )));
-        }
-        if seen.contains(&name) {
-            return Err(Problem::bad_request(format!(
-                "The query has the parameter {name} more than once; send it once."
-            )));
-        }
-        seen.push(name);
-    }
-    Ok(())
-}
-
 fn route_by_canonical_path(request: &mut Request) {
-    let Some(path) = canonical(request.uri().path()) else { return };
+    let Some(path) = normalize_path(request.uri().path()) else { return };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
     if let Ok(path_and_query) = PathAndQuery::try_from(format!("{path}{query}")) {
@@ -204,36 +181,6 @@ fn route_by_canonical_path(request: &mut Request) {
     }
 }
 
-/// `application/problem+json`, unless `Accept` admits `application/json` and not that (RFC 9110, section 12.5.1).
-fn problem_media_type(request: &Request) -> &'static str {
-    let mut ranges: Vec<&str> = Vec::new();
-    for accept in request.headers().get_all(header::ACCEPT) {
-        ranges.extend(accept.to_str().unwrap_or_default().split(','));
-    }
-    if !ranges.is_empty() && !admits(&ranges, PROBLEM_JSON) && admits(&ranges, JSON) { JSON } else { PROBLEM_JSON }
-}
-
-/// The most specific range that matches decides, by whether its weight is above zero.
-fn admits(ranges: &[&str], media_type: &str) -> bool {
-    let weight = |range: &str| {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let specificity = match name.as_str() {
-            name if name == media_type => 2,
-            "application/*" => 1,
-            "*/*" => 0,
-            _ => return None,
-        };
-        let q = parts.find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")));
-        Some((specificity, q.is_none_or(|q| q.trim().parse::<f32>().is_ok_and(|q| q > 0.0))))
-    };
-    ranges
-        .iter()
-        .filter_map(|range| weight(range))
-        .max_by_key(|(specificity, _)| *specificity)
-        .is_some_and(|(_, admitted)| admitted)
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::poll;
@@ -242,6 +189,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::http::problem::PROBLEM_JSON;
     use crate::telemetry::metrics::Metrics;
 
     async fn boundary(inner: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
@@ -297,28 +245,5 @@ mod tests {
         drop(answer);
         go.notify_one();
         done.notified().await;
-    }
-
-    #[test]
-    fn errors_are_problem_json_unless_only_plain_json_is_accepted() {
-        for (accept, expected) in [
-            (None, PROBLEM_JSON),
-            (Some("*/*"), PROBLEM_JSON),
-            (Some("application/*"), PROBLEM_JSON),
-            (Some("application/json"), JSON),
-            (Some("Application/JSON; q=0.5"), JSON),
-            (Some("text/html, application/json"), JSON),
-            (Some("application/json, application/problem+json"), PROBLEM_JSON),
-            (Some("application/json, */*;q=0.1"), PROBLEM_JSON),
-            (Some("application/problem+json;q=0, */*"), JSON),
-            (Some("text/html"), PROBLEM_JSON),
-            (Some("application/json;q=0"), PROBLEM_JSON),
-        ] {
-            let mut request = Request::builder();
-            if let Some(accept) = accept {
-                request = request.header("accept", accept);
-            }
-            assert_eq!(problem_media_type(&request.finish()), expected, "{accept:?}");
-        }
     }
 }

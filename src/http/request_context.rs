@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use poem::http::{HeaderName, header};
+use poem::http::HeaderName;
 use poem::{Addr, FromRequest, Request, RequestBody};
 use tracing::{Span, error_span};
 
@@ -10,10 +10,10 @@ use crate::domain::audit::RequestSource;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::owner::Owner;
-use crate::domain::secret::Secret;
+use crate::http::headers::user_agent::user_agent;
+use crate::http::trace_context::{TRACEPARENT, trace_id};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is known of a request while it runs: given to it at the boundary, read there again for the log line.
 #[derive(Clone, Default)]
@@ -62,7 +62,7 @@ impl RequestContext {
         error_span!("request", request_id = self.request_id(), trace_id = self.trace_id())
     }
 
-    pub fn note_owner(&self, owner: &Arc<Owner>) {
+    pub fn set_owner(&self, owner: &Arc<Owner>) {
         let _already_noted = self.0.owner.set(owner.clone());
     }
 }
@@ -71,23 +71,8 @@ fn is_request_id(id: &str) -> bool {
     (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// The trace id of a `traceparent` header (W3C Trace Context, section 3.2): `<version>-<32 hex>-<16 hex>-<flags>`.
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let parts: Vec<_> = traceparent.split('-').collect();
-    let [version, trace, parent, flags, ..] = parts[..] else { return None };
-    let hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let zero = |text: &str| text.bytes().all(|b| b == b'0');
-    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.len() == 4);
-    (known && hex(trace, 32) && !zero(trace) && hex(parent, 16) && !zero(parent) && hex(flags, 2)).then_some(trace)
-}
-
 /// The origin as the audit keeps it.
 pub struct AuditOrigin(pub RequestSource);
-
-/// As much of a user agent as helps to recognise it.
-const MAX_USER_AGENT: usize = 255;
 
 impl<'a> FromRequest<'a> for AuditOrigin {
     async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
@@ -95,14 +80,10 @@ impl<'a> FromRequest<'a> for AuditOrigin {
             Addr::SocketAddr(address) => Some(address.ip()),
             _ => None,
         };
-        // A credential that strayed into this header is not kept.
-        let clean = |text: &&str| !text.contains("eyJ") && !Secret::is_in(text);
-        let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let user_agent = user_agent.filter(clean);
         Ok(Self(RequestSource {
             request_id: RequestContext::of(request).request_id().to_owned(),
             client_address,
-            user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT).collect()),
+            user_agent: user_agent(request),
         }))
     }
 }
@@ -117,24 +98,6 @@ mod tests {
         let secret = format!("mk_{}", "a".repeat(49));
         for bad in ["", "a b", "a\"b", "é", &"a".repeat(49), &secret] {
             assert!(!is_request_id(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_a_whole_traceparent_is_honoured() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(trace_id(good), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
-        assert!(trace_id(&good.replacen("00-", "cc-", 1)).is_some(), "a version to come");
-        for bad in [
-            "",
-            "00",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            &format!("{good}-more"),
-            &good.to_uppercase(),
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        ] {
-            assert_eq!(trace_id(bad), None, "{bad}");
         }
     }
 }

@@ -11,6 +11,7 @@ use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
 use crate::api::{BASE, Operations};
+use crate::http::paths::FORWARD;
 use crate::openapi::swagger_ui::SIGNED_IN;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
@@ -149,11 +150,11 @@ impl Operation {
 fn usual(operation: &MetaOperation) -> Option<(&'static str, StatusCode)> {
     let statuses =
         operation.responses.responses.iter().filter_map(|response| StatusCode::from_u16(response.status?).ok());
-    Some((known_method(&operation.method), statuses.into_iter().find(StatusCode::is_success)?))
+    Some((method_label(&operation.method), statuses.into_iter().find(StatusCode::is_success)?))
 }
 
 /// Any word is a method by RFC 9110, a credential too; only those that are registered and in use are told.
-pub fn known_method(method: &Method) -> &'static str {
+pub fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -174,42 +175,9 @@ fn matches(template: &str, path: &str) -> bool {
         && segments.next().is_none()
 }
 
-/// Where proxies ask, with their clients' methods and queries.
-pub const FORWARD: &str = "/api/auth/forward";
-
-/// The one spelling of a path by which it is routed: without a trailing slash, except the collection of keys, whose
-/// contract has one.
-pub fn canonical(path: &str) -> Option<String> {
-    const COLLECTION: &str = "/api/auth/api-keys";
-    if path == COLLECTION {
-        return Some(format!("{COLLECTION}/"));
-    }
-    // Envoy puts its client's path behind this one.
-    if path.starts_with(FORWARD) && path.as_bytes().get(FORWARD.len()) == Some(&b'/') {
-        return Some(FORWARD.to_owned());
-    }
-    match path.strip_suffix('/') {
-        Some("" | COLLECTION) | None => None,
-        Some(shorter) if shorter.ends_with('/') => None,
-        Some(shorter) => Some(shorter.to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_spelling_of_each_path_is_routed() {
-        assert_eq!(canonical("/api/auth/api-keys"), Some("/api/auth/api-keys/".into()));
-        assert_eq!(canonical("/api/auth/api-keys/"), None);
-        assert_eq!(canonical("/docs/"), Some("/docs".into()));
-        assert_eq!(canonical("/docs"), None);
-        assert_eq!(canonical("/docs//"), None, "one slash is forgiven, not two");
-        assert_eq!(canonical("/"), None);
-        assert_eq!(canonical("/api/auth/forward/any/path/"), Some(FORWARD.into()));
-        assert_eq!(canonical("/api/auth/forwarder"), None);
-    }
 
     #[test]
     fn templates_match_whole_paths() {

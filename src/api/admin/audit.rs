@@ -12,7 +12,8 @@ use crate::api::Tag;
 use crate::api::audit::{Action, AuditEventPage, EventQuery, event_page};
 use crate::api::auth::{Admin, Authorized};
 use crate::domain::access::AccessFilter;
-use crate::http::params::{Cursor, Limit};
+use crate::http::params::cursor::Cursor;
+use crate::http::params::limit::Limit;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 

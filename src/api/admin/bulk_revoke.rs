@@ -9,10 +9,12 @@ use crate::api::Tag;
 use crate::api::auth::{Admin, Authorized};
 use crate::domain::audit::AuditContext;
 use crate::domain::validation::ValidationError;
-use crate::http::body::{FromObject, JsonRequest, JsonResponse, ObjectReader};
+use crate::http::body::object_reader::{FromObject, ObjectReader};
+use crate::http::body::{JsonRequest, JsonResponse};
 use crate::http::problem::{Failure, may_fail};
 use crate::http::request_context::AuditOrigin;
-use crate::http::values::{Identifier, Reason, Time};
+use crate::http::values::text::{Identifier, Reason};
+use crate::http::values::time::Time;
 use crate::service::Service;
 use crate::service::keys::KeyFilter;
 

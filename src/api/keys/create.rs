@@ -16,11 +16,15 @@ use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::validation::ValidationError;
-use crate::http::body::{FromObject, JsonRequest, ObjectReader, plain};
-use crate::http::headers::IdempotencyKeyHeader;
+use crate::http::body::JsonRequest;
+use crate::http::body::fast_path::plain;
+use crate::http::body::object_reader::{FromObject, ObjectReader};
+use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::problem::{Failure, may_fail};
 use crate::http::request_context::AuditOrigin;
-use crate::http::values::{Expiry, Lifetime, plain_scopes};
+use crate::http::values::duration::Lifetime;
+use crate::http::values::scopes::plain_scopes;
+use crate::http::values::time::Expiry;
 use crate::service::Service;
 use crate::service::keys::{NewKey, RequestedExpiry};
 

@@ -11,7 +11,7 @@ use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::domain::access::AccessFilter;
-use crate::http::headers::IfMatch;
+use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 

@@ -2,8 +2,8 @@
 
 use poem_openapi::Object;
 
-use crate::http::body::{FromObject, ObjectReader};
-use crate::http::values::Reason;
+use crate::http::body::object_reader::{FromObject, ObjectReader};
+use crate::http::values::text::Reason;
 
 /// Why a key is revoked.
 #[derive(Object)]

@@ -13,8 +13,8 @@ use crate::domain::api_key::KeyRecord;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::http::body::{JsonResponse, PreserializedJson};
-use crate::http::headers::entity_tag;
-use crate::http::values::Time;
+use crate::http::headers::if_match::entity_tag;
+use crate::http::values::time::Time;
 use crate::service::Service;
 use crate::service::keys::{IssuedKey, KeyPage};
 

@@ -13,11 +13,12 @@ use crate::api::auth::{Authorized, Write};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditContext;
-use crate::http::body::{FromObject, JsonRequest, ObjectReader};
-use crate::http::headers::IdempotencyKeyHeader;
+use crate::http::body::JsonRequest;
+use crate::http::body::object_reader::{FromObject, ObjectReader};
+use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::problem::{Failure, may_fail};
 use crate::http::request_context::AuditOrigin;
-use crate::http::values::Grace;
+use crate::http::values::duration::Grace;
 use crate::service::Service;
 
 pub struct RotateKey;

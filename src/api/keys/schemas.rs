@@ -11,7 +11,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner as DomainOwner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
-use crate::http::values::Time;
+use crate::http::values::time::Time;
 
 impl Example for ApiKey {
     fn example() -> Self {

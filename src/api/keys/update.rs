@@ -16,11 +16,13 @@ use crate::domain::audit::AuditContext;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
-use crate::http::body::{FromObject, JsonRequest, MERGE_PATCH, ObjectReader};
-use crate::http::headers::IfMatch;
+use crate::http::body::JsonRequest;
+use crate::http::body::media_type::MERGE_PATCH;
+use crate::http::body::object_reader::{FromObject, ObjectReader};
+use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::{Failure, JSON, may_fail};
 use crate::http::request_context::AuditOrigin;
-use crate::http::values::Expiry;
+use crate::http::values::time::Expiry;
 use crate::service::Service;
 use crate::service::keys::KeyPatch;
 

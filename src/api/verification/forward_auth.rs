@@ -13,7 +13,7 @@ use crate::api::Tag;
 use crate::api::auth::bearer_scheme;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
-use crate::http::params::ScopeList;
+use crate::http::params::scope_list::ScopeList;
 use crate::http::problem::{Failure, Problem, may_fail};
 use crate::service::Service;
 use crate::service::verify::cached_key::CachedKey;

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, TryStream, TryStreamExt};
 use poem::Request;
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::body::Problem;
+use crate::http::problem::Problem;
 
 pub const MAX_BYTES: usize = 64 * 1024;
 
@@ -39,7 +39,7 @@ impl BufferedBody {
 
 /// Takes the body off the wire, within the time given. The bytes themselves are counted: a chunked body declares no
 /// length.
-pub async fn receive(request: &mut Request, within: Duration) -> Result<BufferedBody, Problem> {
+pub async fn buffer_body(request: &mut Request, within: Duration) -> Result<BufferedBody, Problem> {
     let body = request.take_body();
     if body.is_empty() {
         return Ok(BufferedBody::Whole(Bytes::new()));

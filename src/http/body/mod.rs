@@ -4,26 +4,27 @@
 //! answers everything with 400 in its own words. This one takes each member by name, collects every violation with its
 //! pointer, and says the rule instead of the parser's state.
 
+pub mod buffer;
+pub mod fast_path;
+pub mod media_type;
+pub mod object_reader;
+
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Map;
 
-use crate::domain::validation::ValidationError;
+use crate::http::body::buffer::BufferedBody;
+use crate::http::body::media_type::check_media_type;
+use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::problem::{JSON, Problem, Violation};
-use crate::http::values::{FromJson, ValueError};
-use crate::json::pointer::is_safe_to_echo;
 use crate::json::strict::{JsonError, OnDuplicate, parse_object};
-use buffer::BufferedBody;
-
-pub mod buffer;
 
 /// The body of a request.
 pub struct JsonRequest<T> {
@@ -47,87 +48,6 @@ impl<T: Serialize> From<&T> for PreserializedJson<T> {
         let mut json = Vec::with_capacity(512);
         serde_json::to_writer(&mut json, answer).expect("an answer can always be written");
         Self { json, schema: PhantomData }
-    }
-}
-
-/// RFC 7396.
-pub const MERGE_PATCH: &str = "application/merge-patch+json";
-
-/// A request schema that takes its members one by one. `None` means that [`ObjectReader`] holds at least one violation.
-pub trait FromObject: Type + Sized {
-    const MEDIA_TYPES: &'static [&'static str] = &[JSON];
-    /// Whether no body at all is an empty object.
-    const OPTIONAL: bool = false;
-
-    fn from_object(members: &mut ObjectReader) -> Option<Self>;
-
-    /// A quicker reading of a body that is as it should be, for an operation that is called often: the same without a
-    /// tree in between. Whatever this does not take, the other reads again to say why.
-    fn from_plain(_bytes: &[u8]) -> Option<Self> {
-        None
-    }
-}
-
-/// An object of these members alone, each once. serde would take an array for it, too.
-pub fn plain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    if bytes.first() == Some(&b'{') { serde_json::from_slice(bytes).ok() } else { None }
-}
-
-/// The members of a JSON object that nobody has taken yet, and what was wrong with those that were.
-pub struct ObjectReader {
-    object: Map<String, Value>,
-    violations: Vec<Violation>,
-}
-
-impl ObjectReader {
-    pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
-        match self.object.remove(name) {
-            Some(value) => self.parse(name, value),
-            None => {
-                self.break_rule(name, &ValidationError::new("is required"));
-                None
-            }
-        }
-    }
-
-    /// An absent member is `Some(None)`.
-    pub fn optional<T: FromJson>(&mut self, name: &str) -> Option<Option<T>> {
-        match self.object.remove(name) {
-            Some(value) => self.parse(name, value).map(Some),
-            None => Some(None),
-        }
-    }
-
-    pub fn break_rule(&mut self, name: &str, rule: &ValidationError) {
-        self.violations.push(Violation::new(format!("/{name}"), rule.to_string()));
-    }
-
-    pub fn break_body(&mut self, rule: &ValidationError) {
-        self.violations.push(Violation::new("", rule.to_string()));
-    }
-
-    /// A member that a patch may also clear: `null` is `Some(Some(None))`.
-    pub fn clearable<T: FromJson>(&mut self, name: &str) -> Option<Option<Option<T>>> {
-        match self.object.get(name) {
-            Some(Value::Null) => {
-                self.object.remove(name);
-                Some(Some(None))
-            }
-            _ => self.optional(name).map(|value| value.map(Some)),
-        }
-    }
-
-    fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
-        let flaw = |ValueError { below, rule }| Violation::new(format!("/{name}{below}"), rule.to_string());
-        T::from_json(value).map_err(|flaws| self.violations.extend(flaws.into_iter().map(flaw))).ok()
-    }
-
-    fn finish(self) -> Vec<Violation> {
-        let unknown = self.object.keys().map(|name| match is_safe_to_echo(name) {
-            true => Violation::new(format!("/{name}"), "is not a member of this body; leave it out"),
-            false => Violation::new("", "has a member that is not known; leave it out"),
-        });
-        self.violations.into_iter().chain(unknown).collect()
     }
 }
 
@@ -166,30 +86,6 @@ impl From<JsonError> for Problem {
             }
         })
     }
-}
-
-fn check_media_type(request: &Request, taken: &[&str]) -> Result<(), Problem> {
-    let unsupported = |detail| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    if request.headers().contains_key(header::CONTENT_ENCODING) {
-        return unsupported("Send the body as it is, without a Content-Encoding.");
-    }
-    let mut declared = request.headers().get_all(header::CONTENT_TYPE).iter();
-    match (declared.next(), declared.next()) {
-        (Some(only), None) if only.to_str().is_ok_and(|declared| is_one_of(declared, taken)) => Ok(()),
-        _ => unsupported("Send the body as JSON, with `Content-Type: application/json`."),
-    }
-}
-
-/// With no parameter but a charset of UTF-8, which is all that RFC 8259, section 8.1, allows.
-fn is_one_of(content_type: &str, taken: &[&str]) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    parts.next().is_some_and(|media_type| taken.iter().any(|taken| media_type.eq_ignore_ascii_case(taken)))
-        && parts.all(|parameter| {
-            parameter.is_empty()
-                || parameter.split_once('=').is_some_and(|(name, value)| {
-                    name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-                })
-        })
 }
 
 impl<'a, T: FromObject> ApiExtractor<'a> for JsonRequest<T> {

@@ -1,0 +1,113 @@
+//! Text: names, reasons, identifiers and presented keys.
+
+use chrono::DateTime;
+use poem_openapi::registry::MetaSchema;
+use serde_json::{Value, json};
+
+use crate::domain::key_name::KeyName;
+use crate::domain::secret::{Entropy, Secret};
+use crate::domain::validation::ValidationError;
+use crate::http::values::{FromJson, ValueError, flaw, json_value};
+
+/// The control, format, line-separating and paragraph-separating characters of Unicode's first plane, which no name may
+/// hold. The few of the other planes are left out: engines that read a pattern in UTF-16 take them apart.
+const INVISIBLE: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u206f\\ufeff\\ufff9-\\ufffb";
+
+fn name_pattern() -> String {
+    format!("^(?!\\s*$)[^{INVISIBLE}]+$")
+}
+
+json_value!(
+    KeyName,
+    "KeyName",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(KeyName::MAX),
+        pattern: Some(name_pattern()),
+        title: Some("Name".to_owned()),
+        example: Some(json!("example")),
+        ..MetaSchema::new("string")
+    },
+    |name| name.as_str().into()
+);
+
+impl FromJson for KeyName {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let text = value.as_str().ok_or(ValidationError::new("must be a string"));
+        text.and_then(Self::new).map_err(flaw)
+    }
+}
+
+/// Why something was done, by the rules of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(pub String);
+
+json_value!(
+    Reason,
+    "Reason",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(KeyName::MAX),
+        pattern: Some(name_pattern()),
+        example: Some(json!("leaked in a build log")),
+        ..MetaSchema::new("string")
+    },
+    |reason| reason.0.clone().into()
+);
+
+impl FromJson for Reason {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        KeyName::from_json(value).map(|text| Self(text.as_str().to_owned()))
+    }
+}
+
+/// An issuer, a subject or an organisation, as a token names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identifier(pub String);
+
+json_value!(
+    Identifier,
+    "Identifier",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(255),
+        example: Some(json!("alice")),
+        ..MetaSchema::new("string")
+    },
+    |identifier| identifier.0.clone().into()
+);
+
+impl FromJson for Identifier {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let rule = ValidationError::new("must be a string of 1 to 255 characters");
+        let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
+        text.map(|text| Self(text.to_owned())).ok_or_else(|| flaw(rule))
+    }
+}
+
+/// What a client presented as a key. It is not shown: it may be one.
+pub struct PresentedKey(pub String);
+
+json_value!(
+    PresentedKey,
+    "PresentedKey",
+    MetaSchema { example: Some(PresentedKey::example().0.into()), ..MetaSchema::new("string") },
+    |presented| presented.0.clone().into()
+);
+
+impl PresentedKey {
+    /// The secret of 32 zero bytes, which no random source will ever give.
+    pub fn example() -> Self {
+        let prefix = "mk".parse().expect("mk is a prefix");
+        Self(Secret::mint(&prefix, &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH).expose().to_owned())
+    }
+}
+
+impl FromJson for PresentedKey {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            _ => Err(flaw(ValidationError::new("must be a string"))),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Instants, as RFC 3339 writes them.
+
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use poem_openapi::registry::MetaSchema;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::domain::validation::ValidationError;
+use crate::http::values::{FromJson, ValueError, flaw, json_value};
+
+/// An instant, in UTC and to the microsecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub DateTime<Utc>);
+
+json_value!(
+    Time,
+    "Time",
+    MetaSchema { example: Some(json!("2026-04-15T12:00:00Z")), ..MetaSchema::new_with_format("string", "date-time") },
+    |time| time.text().into()
+);
+
+impl Time {
+    fn text(self) -> String {
+        self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
+
+impl FromJson for Time {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let rule = ValidationError::new("must be a date and time by RFC 3339, such as 2030-01-01T00:00:00Z");
+        let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or_else(|| flaw(rule))?;
+        Ok(Self(time.to_utc().trunc_subsecs(6)))
+    }
+}
+
+/// When a key ends: a time to come, as far as a schema can say it. Whoever reads this document reads it after its first
+/// release, late in 2026, and RFC 3339 ends with the year 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry(pub DateTime<Utc>);
+
+json_value!(
+    Expiry,
+    "Expiry",
+    MetaSchema {
+        pattern: Some("^(202[7-9]|20[3-9][0-9]|2[1-9][0-9]{2}|[3-9][0-9]{3})-".to_owned()),
+        example: Some(json!("2030-01-01T00:00:00Z")),
+        ..MetaSchema::new_with_format("string", "date-time")
+    },
+    |expiry| Time(expiry.0).to_json().unwrap_or_default()
+);
+
+impl FromJson for Expiry {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let Time(time) = Time::from_json(value)?;
+        let last = DateTime::from_timestamp(253_402_300_799, 999_999_000).expect("the end of the year 9999 exists");
+        if time > last {
+            Err(flaw(ValidationError::new("must be before the year 10000 in UTC")))
+        } else {
+            Ok(Self(time))
+        }
+    }
+}
