@@ -1,4 +1,4 @@
-//! Audit: each change is told of once, with who made it and from where, to the key's owner.
+//! Audit: each change has one event with its actor and source, visible to the owner of the key.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn actions(page: &Response) -> Vec<&str> {
     items(page).iter().map(|event| event["action"].as_str().unwrap()).collect()
 }
 
-/// A request about a key, with an id and a user agent by which its event is recognised.
+/// Sends a request with a request id and a user agent that identify its event.
 async fn send_identified(server: &Server, method: Method, path: &str, credential: &str, body: Value) -> Response {
     let request = server.request(method, path, credential).header("user-agent", "the/agent (of change)");
     let request = request.header("x-request-id", "the-request");

@@ -1,4 +1,5 @@
-//! API tests: a real server, as a client sees it. The tree follows the URLs; `ops` has what an operator sees.
+//! API tests: a real server, from the outside. The tree mirrors the URLs; `http` has what holds for all of them, `ops`
+//! what concerns operators.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Document: the OpenAPI description, in each of its forms, against the contract, its own examples and real answers.
+//! The OpenAPI document: printed, served and committed, against the contract, its own examples and real responses.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ async fn openapi_served_matches_printed_document() {
     assert_eq!(yaml.text, printed_document());
 }
 
-/// What the reference is, followed to its end.
+/// Follows references to their target.
 fn resolve<'v>(root: &'v Value, value: &'v Value) -> &'v Value {
     match value["$ref"].as_str() {
         Some(reference) => {
@@ -54,7 +54,7 @@ fn resolve<'v>(root: &'v Value, value: &'v Value) -> &'v Value {
     }
 }
 
-/// Where `whole` says less than `part`, or something else.
+/// Lists where `whole` lacks something of `part` or differs from it.
 fn missing(part: (&Value, &Value), whole: (&Value, &Value), at: &str) -> Vec<String> {
     let (expected, found) = (resolve(part.0, part.1), resolve(whole.0, whole.1));
     match (expected, found) {
@@ -75,7 +75,7 @@ fn missing(part: (&Value, &Value), whole: (&Value, &Value), at: &str) -> Vec<Str
     }
 }
 
-/// A response's description is prose that OpenAPI demands; the contract's are placeholders.
+/// Removes the descriptions of responses: OpenAPI requires them, and the contract has placeholders.
 fn without_prose(mut contract: Value) -> Value {
     let responses = contract["paths"]["/auth/api-keys/"]["post"]["responses"].as_object_mut().unwrap();
     responses.values_mut().for_each(|response| drop(response.as_object_mut().unwrap().remove("description")));
@@ -186,7 +186,7 @@ fn openapi_responses_have_request_id_and_examples() {
     }
 }
 
-/// Generators stumble over each of these.
+/// Client generators fail on each of these.
 #[test]
 fn openapi_uses_only_what_generators_support() {
     let document = document();
@@ -231,7 +231,7 @@ fn openapi_create_declares_every_status_and_header() {
     }
 }
 
-/// The schema as JSON Schema, in the dialect that OpenAPI 3.0 comes from.
+/// Validates against the schema as JSON Schema draft 4, on which OpenAPI 3.0 is based.
 fn schema_errors(document: &Value, schema: &Value, instance: &Value) -> Vec<String> {
     let schema = json!({ "allOf": [schema], "components": document["components"] });
     let options = jsonschema::options().with_draft(jsonschema::Draft::Draft4).should_validate_formats(true);
@@ -239,7 +239,7 @@ fn schema_errors(document: &Value, schema: &Value, instance: &Value) -> Vec<Stri
     validator.iter_errors(instance).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// Every example below this value, with its schema and its place.
+/// Collects every example below this value, with its location and its schema.
 fn examples<'v>(value: &'v Value, at: &str, found: &mut Vec<(String, &'v Value, &'v Value)>) {
     match value {
         Value::Object(members) => {

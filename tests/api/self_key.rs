@@ -1,4 +1,4 @@
-//! Own key: what whoever holds a key can do with nothing else.
+//! `/api/auth/api-keys/self`: operations on the key that authenticates the request.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Tenancy: what one owner has does not exist for another, by any operation and any id. The operations are those of the
-//! served document; one that is new there fails here until it is in the table.
+//! Tenancy: for every operation and every id, another owner's key looks like one that does not exist. A new operation in
+//! the OpenAPI document fails here until the table has a case for it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{KEYS, Response, Server, id, secret, unknown_key};
 
-/// A request for an operation, about the key with the given id where the operation is about one.
+/// A request for an operation, on the key with the given id if the operation takes one.
 struct Case {
     operation: &'static str,
     request: fn(&Server, &str, &str) -> RequestBuilder,
@@ -28,7 +28,7 @@ fn admin(server: &Server, method: Method, credential: &str, tail: &str) -> Reque
     server.request(method, &format!("/api/admin/{tail}"), credential)
 }
 
-/// A secret with nothing wrong but that nobody made it.
+/// A well-formed secret that belongs to no key.
 const UNKNOWN: &str = "mk_00000000000000000000000000000000000000000004NvClr";
 
 const CASES: &[Case] = &[
@@ -184,7 +184,7 @@ async fn tenancy_every_operation_rejects_invalid_credentials() {
     assert_eq!(server.dump().await, before);
 }
 
-/// A key of alice's in each state that a key can be in.
+/// A key of alice's in each state.
 async fn victims(server: &Server, alice: &str) -> Vec<(&'static str, String)> {
     let mut victims = Vec::new();
     for state in ["active", "in its grace", "revoked", "disabled", "expired", "deleted"] {
@@ -204,14 +204,14 @@ async fn victims(server: &Server, alice: &str) -> Vec<(&'static str, String)> {
     victims
 }
 
-/// All that a client can tell two answers to the same request apart by.
+/// Everything by which a client can distinguish two responses to the same request.
 fn observable(response: &Response) -> (u16, Vec<(String, String)>, String) {
     let headers = response.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
     (response.status.as_u16(), headers, response.text.clone())
 }
 
-/// The log's lines of a request, without the time and the duration.
+/// The log lines of a request, without time and duration.
 fn log_lines(server: &Server, request_id: &str, count: usize) -> Vec<Value> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -250,7 +250,7 @@ async fn tenancy_other_owners_id_looks_like_unknown_id() {
     for case in CASES.iter().filter(|case| with_an_id.iter().any(|operation| operation.operation == case.operation)) {
         let administration = with_an_id.iter().any(|o| o.operation == case.operation && o.path.contains("/admin/"));
         let callers = [("bob", &*bob), ("bob's key", secret(&bobs_key)), ("bob's weak key", secret(&weak_key))];
-        // For an administrator the ids of all owners are there, and that is what the operation is for.
+        // An administrator sees the ids of all owners, on purpose.
         let callers = callers.into_iter().chain((!administration).then_some(("carol", &*carol)));
         for (who, credential) in callers {
             for (state, victim) in &victims {
@@ -332,7 +332,7 @@ async fn tenancy_operations_without_id_see_only_own_keys() {
     assert_eq!(server.get(&format!("{KEYS}{}", id(&theirs)), &alice).await.body["status"], "active");
 }
 
-/// A cursor is a place in the order of all keys, and gives nothing away of whose keys stand there.
+/// A cursor is a position in the order of all keys. It grants no access to the keys at that position.
 #[tokio::test]
 async fn tenancy_other_owners_cursor_shows_only_own_keys() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! Counts of use: how often a key was asked about, by day and by what was answered, and when its secrets were last used.
+//! Usage: the number of verifications of a key by day and verdict, and the last use of its secrets.
 
 mod writes;
 
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use crate::support::{KEYS, Response, Server, database, eventually, id, secret, unknown_key};
 
 const SOON: Duration = Duration::from_secs(10);
-/// The reasons for a denial, as a day of usage names them.
+/// The reasons for a denial, as named in the response.
 const REASONS: [&str; 4] = ["revoked", "disabled", "expired", "insufficient_scope"];
 
 async fn usage(server: &Server, credential: &str, id: &str, query: &str) -> Response {
     server.get(&format!("{KEYS}{id}/usage{query}"), credential).await
 }
 
-/// Allowed, and denied in the order of [`REASONS`], over all days: a test may run through midnight.
+/// The sums of allowed, then of denied in the order of [`REASONS`], over all days: midnight may pass during a test.
 async fn counts(server: &Server, owner: &str, id: &str) -> [u64; 5] {
     let response = usage(server, owner, id, "").await;
     assert_eq!(response.status, 200, "{}", response.text);
@@ -169,7 +169,7 @@ async fn usage_of_secrets_decides_safe_to_retire() {
         if old_is_used {
             assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
         } else {
-            // Not what was asked for, so that nobody depends on it.
+            // A denied verification does not count as a use of the old secret.
             let response = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["b"] })).await;
             assert_eq!(response.body["code"], "INSUFFICIENT_SCOPE");
         }

@@ -1,4 +1,4 @@
-//! Database: the tests run on SQLite, or on PostgreSQL when `MINTKEY_TEST_DATABASE` says so; `make test` does both.
+//! The database of the tests: SQLite, or PostgreSQL if `MINTKEY_TEST_DATABASE=postgres`. `make test` runs both.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub enum Kind {
     Postgres,
 }
 
-/// Takes the right to write from everybody else; by [`Kind`].
+/// Blocks all other writers; by [`Kind`].
 pub const LOCK: [&str; 2] = [
     "BEGIN IMMEDIATE",
     "BEGIN; LOCK TABLE api_keys, rotated_secrets, secret_last_used, peppers, key_change_events, idempotency_records, key_usage IN EXCLUSIVE MODE",
@@ -28,7 +28,7 @@ pub fn kind() -> Kind {
     }
 }
 
-/// A PostgreSQL for all tests, with a database `migrated` to make others from.
+/// A PostgreSQL for all tests, with a template database `migrated`.
 static SHARED: LazyLock<Postgres> = LazyLock::new(|| {
     let postgres = Postgres::start(&[]);
     postgres.query("postgres", "CREATE DATABASE migrated");
@@ -42,7 +42,7 @@ static SHARED: LazyLock<Postgres> = LazyLock::new(|| {
 
 static DATABASES: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
 
-/// Of the database that belongs to this data directory; made, with an empty schema, when it is first asked for.
+/// The URL of the database of this data directory. Creates it, with an empty schema, on first use.
 pub fn url(data: &Path) -> String {
     match kind() {
         Kind::Sqlite => format!("sqlite://{}", data.join("mintkey.db").display()),
@@ -54,14 +54,14 @@ pub fn url(data: &Path) -> String {
     }
 }
 
-/// SQLite's needs no telling: it is in the data directory.
+/// Sets the database URL. SQLite needs none: its file is in the data directory.
 pub fn configure(command: &mut Command, data: &Path) {
     if kind() == Kind::Postgres {
         command.env("MINTKEY_DATABASE_URL", url(data));
     }
 }
 
-/// A uuid in SQL.
+/// A UUID as an SQL literal.
 pub fn uuid(id: &str) -> String {
     match kind() {
         Kind::Sqlite => format!("x'{}'", id.replace('-', "")),
@@ -69,8 +69,8 @@ pub fn uuid(id: &str) -> String {
     }
 }
 
-/// A new uuid in SQL; by [`Kind`].
+/// An SQL expression for a new UUID; by [`Kind`].
 pub const NEW_UUID: [&str; 2] = ["randomblob(16)", "gen_random_uuid()"];
 
-/// The hash of no secret; by [`Kind`].
+/// An SQL expression for a hash that belongs to no secret; by [`Kind`].
 pub const NEW_HASH: [&str; 2] = ["randomblob(32)", "sha256(gen_random_uuid()::text::bytea)"];

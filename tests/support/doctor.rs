@@ -1,4 +1,4 @@
-//! Doctor: what it says of a deployment, line by line, and whether it is content.
+//! Runs `mintkey doctor` and checks its report.
 
 use std::process::Command;
 
@@ -11,14 +11,14 @@ pub fn run_doctor(command: &mut Command) -> (String, bool) {
     (report, output.status.success())
 }
 
-/// Checks that nothing is wrong and that this is said of the subject.
+/// Checks that all checks pass, and that the line on this subject contains these words.
 pub fn assert_passes(report: &(String, bool), subject: &str, expected: &[&str]) {
     let (report, passed) = report;
     assert!(passed & !report.contains("WRONG"), "{report}");
     assert_line(report, &format!("ok     {subject}: "), expected);
 }
 
-/// Checks that this one thing is wrong, in these words, and that the words hold no secret.
+/// Checks that only the check of this subject fails, with these words and without a secret.
 pub fn assert_fails(report: &(String, bool), subject: &str, expected: &[&str]) {
     let (report, passed) = report;
     assert_eq!(report.lines().filter(|assert_line| assert_line.starts_with("WRONG")).count(), 1, "{report}");

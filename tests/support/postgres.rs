@@ -1,4 +1,4 @@
-//! A PostgreSQL of the tests' own, from Debian's package, with a fresh database for whoever asks. It ends with the tests.
+//! A PostgreSQL server for tests, from Debian's package, with a new database per caller. It stops with the tests.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::run;
 
 pub struct Postgres {
     server: Mutex<Child>,
-    /// Ends the server and removes what it has written when its standard input closes, however the tests end.
+    /// Stops the server and deletes its files when its standard input closes, however the tests end.
     _keeper: Child,
     directory: PathBuf,
     settings: Vec<String>,
@@ -19,7 +19,7 @@ pub struct Postgres {
     databases: AtomicU64,
 }
 
-/// Debian keeps these programs out of a user's path.
+/// Finds a program of PostgreSQL. Debian does not put them into PATH.
 pub fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let program = versions.map(|version| version.path().join("bin").join(name)).find(|program| program.exists());
@@ -36,7 +36,7 @@ fn give_away(path: &Path) {
     }
 }
 
-/// PostgreSQL refuses to run as root.
+/// Runs a program as `nobody` if the tests run as root, because PostgreSQL refuses to run as root.
 fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
@@ -47,12 +47,12 @@ fn unprivileged(program: &Path) -> Command {
 }
 
 impl Postgres {
-    /// Starts with these settings beside the tests' own.
+    /// Starts with these additional settings.
     pub fn start(settings: &[&str]) -> Self {
         Self::start_with_files(&[], settings)
     }
 
-    /// The same, with files that are put beside the data.
+    /// The same, with these files copied into the data directory.
     pub fn start_with_files(files: &[&Path], settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
         give_away(&directory);
@@ -77,7 +77,7 @@ impl Postgres {
         postgres
     }
 
-    /// As it ends when the power goes: nothing is finished, nobody is told.
+    /// Stops the server as a power failure would: transactions are not completed, clients are not informed.
     pub fn stop_immediately(&self) {
         let mut server = self.server.lock().unwrap();
         signal("QUIT", server.id());
@@ -89,13 +89,13 @@ impl Postgres {
         self.wait_until_ready();
     }
 
-    /// Stops every process of the server where it is, or lets all go on: connections stay open and nothing is answered.
+    /// Suspends every process of the server, or resumes them. Connections stay open and get no response.
     pub fn freeze(&self, frozen: bool) {
         let server = self.server.lock().unwrap().id();
         let children = run(Command::new("ps").args(["-o", "pid=", "--ppid", &server.to_string()])).stdout;
         let children = String::from_utf8(children).unwrap();
         for process in [server].into_iter().chain(children.split_whitespace().map(|pid| pid.parse().unwrap())) {
-            // A child may have ended meanwhile.
+            // A child may have ended in the meantime.
             let _ = run(Command::new("kill").args([if frozen { "-STOP" } else { "-CONT" }, &process.to_string()]));
         }
     }
@@ -115,7 +115,7 @@ impl Postgres {
         psql
     }
 
-    /// What a statement that succeeded answered.
+    /// Runs a statement, which must succeed, and returns its output.
     pub fn query(&self, database: &str, sql: &str) -> String {
         let output = run(&mut self.psql(database, sql));
         assert!(output.status.success(), "{sql}: {output:?}");
@@ -126,7 +126,7 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// A new database, made from this one.
+    /// Creates a database from this template.
     pub fn database(&self, template: &str) -> String {
         let name = format!("mintkey_{}", self.databases.fetch_add(1, Ordering::SeqCst));
         self.query("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));

@@ -1,5 +1,5 @@
-//! Proxy: a wire between mintkey and PostgreSQL that can be made to swallow what goes over it, as a network does that
-//! drops packets: connections stay open, and what was swallowed comes late.
+//! A TCP proxy between mintkey and PostgreSQL that can withhold data, as a network does that drops packets: connections
+//! stay open, and the data arrives late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     Passes,
-    /// Swallows what comes to those who listen for notifications.
+    /// Withholds data sent to connections that listen for notifications.
     Deaf,
     SwallowsAll,
 }

@@ -1,4 +1,4 @@
-//! Site: a deployment of several replicas on one PostgreSQL, with one master secret and one signing key.
+//! A deployment of several replicas on one PostgreSQL, with the same master secret and signing key.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub struct Site {
     pub data: TempDir,
 }
 
-/// For whoever leaves it alone.
+/// For tests that do not disturb it.
 static SHARED: LazyLock<Arc<Postgres>> = LazyLock::new(|| Arc::new(Postgres::start(&[])));
 
 impl Site {
@@ -23,7 +23,7 @@ impl Site {
         Self::on(SHARED.clone())
     }
 
-    /// On a PostgreSQL of its own, to do with what it likes.
+    /// With its own PostgreSQL, which the test may stop or freeze.
     pub fn alone() -> Self {
         Self::at(Postgres::start(&[]))
     }
@@ -41,7 +41,7 @@ impl Site {
         self.replica_by(&self.postgres.url(&self.database), arguments)
     }
 
-    /// One that reaches the database by this URL.
+    /// Starts a replica with this database URL.
     pub fn replica_by(&self, url: &str, arguments: &[&str]) -> Server {
         let mut command = mintkey();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
@@ -49,7 +49,7 @@ impl Site {
         Server::spawn(&mut command, self.data.path())
     }
 
-    /// A command on the same database and with the same secrets.
+    /// A command with the same database and secrets.
     pub fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = mintkey();
         command.args(arguments).env("MINTKEY_DATA_DIR", self.data.path());
@@ -61,7 +61,7 @@ impl Site {
         self.postgres.query(&self.database, sql)
     }
 
-    /// Ends the connections that listen, or all of mintkey's.
+    /// Terminates the connections of mintkey that match this condition.
     pub fn terminate(&self, which: &str) {
         self.query(&format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -73,12 +73,12 @@ impl Site {
 
 pub const LISTENING: &str = "query LIKE '%mintkey_beat%'";
 
-/// A gateway's token and a user's.
+/// The tokens of a gateway and of a user.
 pub fn tokens(server: &Server) -> (String, String) {
     (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"))
 }
 
-/// Asks until the answer is this verdict, and gives how long that took since `since`.
+/// Verifies until the verdict is this code, and returns the time elapsed since `since`.
 pub async fn wait_for_code(server: &Server, gateway: &str, secret: &str, code: &str, since: Instant) -> Duration {
     loop {
         let response = server.verify(gateway, json!({ "key": secret })).await;
@@ -90,10 +90,10 @@ pub async fn wait_for_code(server: &Server, gateway: &str, secret: &str, code: &
     }
 }
 
-/// Checks that this is an outage, said in time and with when to come again.
+/// Checks that this is a 503 with Retry-After, sent in time.
 pub fn assert_unavailable(response: &Response, started: Instant) {
     response.assert_problem(503);
     assert!(response.header("retry-after").is_some());
-    // Two seconds, and what a busy machine takes for the rest.
+    // Two seconds, and time for the rest on a busy machine.
     assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Tokens: made by hand, as only a test would make them.
+//! Handmade tokens.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// The signing key of a server.
+/// Signs with the signing key of a server.
 pub struct Forge(Ed25519KeyPair);
 
 impl Forge {
@@ -44,7 +44,7 @@ pub fn header() -> Value {
     json!({ "typ": "at+jwt", "alg": "EdDSA" })
 }
 
-/// What a good token claims; `change` makes it another.
+/// The claims of a valid token, modified by `change`.
 pub fn claims(change: impl FnOnce(&mut Value)) -> Value {
     let mut claims = json!({
         "iss": "urn:mintkey:standalone", "aud": "mintkey", "sub": "alice", "client_id": "mintkey",
@@ -58,7 +58,7 @@ pub fn now() -> i64 {
     Clock::System.now().timestamp()
 }
 
-/// RFC 4648, section 5, without padding.
+/// Base64url without padding (RFC 4648, section 5).
 fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();

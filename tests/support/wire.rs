@@ -1,4 +1,4 @@
-//! Wire: requests as bytes, for what a well-behaved client would not send.
+//! Raw requests over TCP, which a well-behaved client does not send.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ pub struct RawResponse {
     pub body: Value,
 }
 
-/// A request to create without its end: more headers, the empty line and the body are the caller's to add.
+/// The start of a create request. The caller adds more headers, the empty line and the body.
 pub fn head(credential: &str) -> String {
     format!(
         "POST {KEYS} HTTP/1.1\r\nHost: mintkey\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -28,7 +28,7 @@ pub fn connect(server: &Server) -> TcpStream {
     stream
 }
 
-/// Sends the whole request, or what the server will take of it, and reads until the server closes.
+/// Sends the request, as far as the server accepts it, and reads until the server closes the connection.
 pub fn exchange(server: &Server, request: &[u8]) -> RawResponse {
     let mut stream = connect(server);
     let _cut_short = stream.write_all(request);
@@ -47,7 +47,7 @@ pub fn reply(mut stream: TcpStream) -> RawResponse {
     }
 }
 
-/// The body in chunks of this size, with no length told beforehand.
+/// A request with the body in chunks of this size, without Content-Length.
 pub fn chunked(head: &str, body: &[u8], size: usize) -> Vec<u8> {
     let mut request = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
     for chunk in body.chunks(size) {

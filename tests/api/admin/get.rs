@@ -1,4 +1,4 @@
-//! Get: a key of any owner, also one that was deleted.
+//! Get: a key of any owner, including deleted ones.
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use crate::support::{KEYS, Response, Server};
 
 const VALID: &str = r#"{"name":"example"}"#;
 
-/// Each of these bodies is a 400 that says nothing of the parser and leaves nothing behind.
+/// Checks that each body gets a 400 without words of the parser, and changes nothing.
 async fn assert_bad_requests<B: Into<reqwest::Body> + Clone + std::fmt::Debug>(bodies: &[B]) {
     let server = Server::start();
     let token = server.token("alice");

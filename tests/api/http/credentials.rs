@@ -1,4 +1,4 @@
-//! Bad credentials: none, garbled, expired, forged, and what the challenge says of them.
+//! Credentials: missing, malformed, expired and forged ones, and the challenge in the response.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ async fn token_with_other_algorithm_is_rejected() {
     .await;
 }
 
-/// A token signed with a key that its own header brings along.
+/// A token signed with a key that is embedded in its header.
 fn forge_with_own_key(claims: &Value) -> String {
     let elsewhere = Server::start();
     let _token = elsewhere.token("alice");
@@ -200,7 +200,7 @@ async fn token_for_other_use_or_audience_is_rejected() {
     }
 }
 
-/// RFC 7515, section 4.1.11: what `crit` names has to be understood, or the token is no good.
+/// RFC 7515, section 4.1.11: a token with an extension in `crit` that is not understood is invalid.
 #[tokio::test]
 async fn token_with_unknown_critical_extension_is_rejected() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! Errors: one shape, whoever raised it: paths, methods, queries, media types, and what `Accept` admits.
+//! Errors of routing: unknown paths, methods and query parameters, and the order of checks.
 
 use reqwest::Method;
 
@@ -53,7 +53,7 @@ async fn path_with_two_trailing_slashes_is_404() {
     assert_eq!(server.counts().await, [0, 0, 0]);
 }
 
-/// What `Allow` has to say of the collection of keys, by the document.
+/// The expected value of `Allow` for the collection of keys, from the OpenAPI document.
 async fn documented_methods(server: &Server) -> String {
     let document = Response::to(server.request(Method::GET, "/openapi.json", "")).await.body;
     let path = document["paths"]["/auth/api-keys/"].as_object().unwrap();

@@ -1,4 +1,4 @@
-//! HTTP/2 in the clear, frame by frame, for what a well-behaved client would not send.
+//! HTTP/2 in cleartext: frames that a well-behaved client does not send.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,7 +29,7 @@ struct Frame {
 struct Client(TcpStream);
 
 impl Client {
-    /// With these settings, each a number and its value.
+    /// Connects with these settings (identifier and value).
     fn connect(server: &Server, settings: &[(u16, u32)]) -> Self {
         let mut client = Self(wire::connect(server));
         client.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
@@ -43,7 +43,7 @@ impl Client {
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
-        // A server that has closed says why in what it sent before.
+        // If the server has closed the connection, the frames it sent before give the reason.
         let _closed = self.0.write_all(&frame);
     }
 
@@ -53,7 +53,7 @@ impl Client {
         self.send(HEADERS, flags, stream, &block);
     }
 
-    /// The next frame; none, when the server has closed.
+    /// The next frame, or `None` if the server has closed the connection.
     fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).ok()?;
@@ -61,14 +61,14 @@ impl Client {
         self.0.read_exact(&mut payload).ok()?;
         let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
         let frame = Frame { kind: head[3], flags: head[4], stream, payload };
-        // A client that does not answer a ping is taken for dead.
+        // The server closes connections that do not acknowledge a PING.
         if frame.kind == PING && frame.flags & ACK == 0 {
             self.send(PING, ACK, 0, &frame.payload);
         }
         Some(frame)
     }
 
-    /// Reads until the stream ends, and gives what came.
+    /// Reads until the stream ends, and returns its body.
     fn body(&mut self, stream: u32) -> String {
         let mut body = Vec::new();
         loop {
@@ -83,7 +83,7 @@ impl Client {
         }
     }
 
-    /// The error that the server closes the connection with, if it says one.
+    /// Waits until the connection is closed. Returns the error code of GOAWAY, if there was one.
     fn closed(&mut self, within: Duration) -> Option<u32> {
         let start = Instant::now();
         let mut error = None;
@@ -98,7 +98,7 @@ impl Client {
     }
 }
 
-/// A header field, literal and not indexed (RFC 7541, section 6.2.2).
+/// A literal header field without indexing (RFC 7541, section 6.2.2).
 fn literal(name: &str, value: &str) -> Vec<u8> {
     assert!(name.len() < 127 && value.len() < 127);
     [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
@@ -173,7 +173,7 @@ async fn http2_sigterm_sends_goaway_and_finishes_requests() {
     let mut busy = Client::connect(&server, &[]);
     busy.request(1, "POST", VERIFY, END_HEADERS);
     busy.send(DATA, 0, 1, b"{");
-    // Answered on the same connection, so the request before has begun.
+    // A response on the same connection means that the request before has begun.
     busy.request(3, "GET", "/docs", END_HEADERS | END_STREAM);
     busy.body(3);
 

@@ -1,4 +1,4 @@
-//! Create: a key is made, once, and what is kept of it.
+//! Create: the response, and what is stored.
 
 mod by_keys;
 mod expiry;

@@ -1,4 +1,4 @@
-//! Idempotency: a request with a name of the client's choosing is done once, however often it is sent.
+//! Idempotency keys of create and rotate: a repeated request is executed once and gets the same response.
 
 mod under_load;
 

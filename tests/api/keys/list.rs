@@ -1,4 +1,4 @@
-//! List: the caller's keys, newest first, page by page, while keys come and go.
+//! List: the caller's keys, newest first, in pages that stay consistent while keys are created and deleted.
 
 mod sqlite;
 
@@ -35,7 +35,7 @@ fn newest_first(created: &[String]) -> Vec<String> {
     created.iter().rev().cloned().collect()
 }
 
-/// What is in the angle brackets of the `Link` to the next page.
+/// The target of the `Link` to the next page.
 fn link(page: &Response) -> Option<&str> {
     let link = page.header("link")?;
     Some(

@@ -1,4 +1,4 @@
-//! `/api/auth/api-keys`: the keys of the caller's owner, one file an operation.
+//! `/api/auth/api-keys`: the keys of the caller's owner, one file per operation.
 
 mod create;
 mod delete;
@@ -30,7 +30,7 @@ async fn alice_with_scopes() -> (Server, String) {
     (server, token)
 }
 
-/// A key that can call the operations on keys itself.
+/// Creates a key that can call the operations on keys itself.
 async fn key_with_scopes(server: &Server, token: &str) -> Value {
     server.create_key(token, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] })).await
 }
@@ -46,7 +46,7 @@ fn malformed_ids() -> [String; 7] {
     ["x", "0", "00000000-0000-0000-0000-000000000000", "%00", "%ff", "..%2f", &"a".repeat(300)].map(str::to_owned)
 }
 
-/// A request with each of these values of `If-Match`.
+/// Sends a request with these values of `If-Match`.
 async fn matching(server: &Server, method: Method, token: &str, key: &Value, tags: &[&str]) -> Response {
     let mut request = server.request(method.clone(), &format!("{KEYS}{}", id(key)), token);
     for tag in tags {
@@ -56,7 +56,7 @@ async fn matching(server: &Server, method: Method, token: &str, key: &Value, tag
     Response::to(if method == Method::PATCH { request.json(&body) } else { request }).await
 }
 
-/// A key that was changed once, with the ETags of before and after.
+/// Creates a key, changes it once, and returns it with its ETags before and after.
 async fn changed_key(server: &Server, token: &str) -> (Value, [String; 2]) {
     let key = server.create_key(token, json!({ "name": "x" })).await;
     let stale = get(server, token, &key).await.etag().to_owned();

@@ -1,4 +1,4 @@
-//! Rotate: a new secret for the same key, and how long the old one goes on.
+//! Rotate: a new secret for the same key, and a grace period for the old one.
 
 mod by_keys;
 
@@ -37,7 +37,7 @@ async fn get_key(server: &Server, token: &str, key: &Value) -> Value {
     response.body
 }
 
-/// The secret is good for a request that ends before the instant, and for none that begins after it.
+/// Checks that the secret works in every request that ends before the instant, and in none that begins after it.
 async fn assert_expires_at(server: &Server, secret: &str, end: DateTime<Utc>) {
     let now = || Clock::System.now();
     assert!(end - now() < TimeDelta::seconds(10), "{end} is too far away to wait for");

@@ -1,4 +1,4 @@
-//! Backup: a database that is restored is as it was, and what was ended after the backup stays ended.
+//! Backup: a restored database equals the original, and keys revoked after the backup stay revoked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Of the running server's database.
+/// Backs up the database of a running server.
 fn back_up(server: &Server, to: &Path) -> PathBuf {
     let copy = to.join("copy");
     match database::kind() {
@@ -30,7 +30,7 @@ fn back_up(server: &Server, to: &Path) -> PathBuf {
     copy
 }
 
-/// Into a new data directory, with what lies beside the backup.
+/// Restores a backup and these secrets into a new data directory.
 fn restore(copy: &Path, secrets: &[&Path], data: &Path) {
     fs::create_dir_all(data).unwrap();
     for secret in secrets {

@@ -1,4 +1,4 @@
-//! Settings: each a flag and a variable, checked once at the start.
+//! Configuration: every setting is a flag and an environment variable, and is validated at startup.
 
 mod secrets;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::{Server, mintkey, mintkey_at, run};
 
-/// Runs `serve` to its end, which has to be an error, and gives what it said.
+/// Runs `serve`, which must fail, and returns its error message.
 pub fn serve_error(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut command = mintkey();

@@ -1,4 +1,4 @@
-//! Durability: what was acknowledged is there, however the process ended.
+//! Durability: acknowledged keys survive SIGKILL, SIGTERM and restarts.
 
 mod kill;
 
@@ -21,7 +21,7 @@ const KILLS: usize = 20;
 const CONNECTIONS: usize = 32;
 const CREATES: usize = 500;
 
-/// What the clients share: where the server is now, and the keys that it acknowledged.
+/// State shared by the clients: the current URL of the server, and the acknowledged keys.
 #[derive(Default)]
 struct Load {
     url: RwLock<String>,
@@ -35,7 +35,7 @@ impl Load {
         self.acknowledged.lock().unwrap().len()
     }
 
-    /// One connection's worth of creates, until the killing is over. What fails is simply not acknowledged.
+    /// Creates keys over one connection until the test ends. A failed request is not acknowledged.
     async fn create(self: Arc<Self>, token: String) {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
         while !self.done.load(Ordering::Relaxed) {
@@ -46,7 +46,7 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 continue;
             };
-            // On a slow disk the queue of writers can be longer than the service's patience, and it says so.
+            // On a slow disk, requests can wait for the writer longer than the statement timeout, and get 503.
             assert!([201, 503].contains(&response.status().as_u16()), "{}", response.status());
             if response.status() == 201
                 && let Ok(key) = response.json().await
@@ -91,7 +91,7 @@ async fn kill_loses_no_acknowledged_key() {
     assert_consistent(&server).await;
 }
 
-/// Each acknowledged key has exactly one secret, whose hash is its own, and exactly one event.
+/// Checks that each acknowledged key has exactly one secret, with the right hash, and exactly one event.
 async fn assert_complete(server: &Server, acknowledged: &[Value]) {
     let master = std::fs::read_to_string(server.data.join("master.secret")).unwrap();
     let peppers = Peppers::derive(&master).unwrap();
@@ -177,7 +177,7 @@ async fn sigterm_does_not_wait_for_idle_connections() {
     let mut server = Server::start();
     let token = server.token("alice");
     let silent = wire::connect(&server);
-    // Connections are accepted in their order, so the silent one is by the time that this one is answered.
+    // Connections are accepted in order: a response on this one means that the idle one was accepted.
     let client = reqwest::Client::new();
     let kept_alive = client.post(format!("{}{KEYS}", server.url)).bearer_auth(&token).json(&json!({ "name": "x" }));
     assert_eq!(Response::to(kept_alive).await.status, 201);

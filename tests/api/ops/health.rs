@@ -1,4 +1,4 @@
-//! Health: whether the process lives, whether it should be sent requests, and if not, why.
+//! Health: liveness and readiness, and the checks that failed.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Response, Server, eventually};
 use crate::wire;
 
-/// The checks that failed, with what is said of them.
+/// Names and details of the checks that failed.
 pub fn failed_checks(response: &Response) -> Vec<(&str, &str)> {
     let checks = response.body["checks"].as_array().unwrap_or_else(|| panic!("no checks: {}", response.text));
     let failed_checks = checks.iter().filter(|check| check["ok"] == false);

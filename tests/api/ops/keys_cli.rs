@@ -1,4 +1,4 @@
-//! Console: the operator's `mintkey keys` on the store itself, with and without a running server.
+//! `mintkey keys`: an operator manages keys in the database, with and without a running server.
 
 use std::process::{Output, Stdio};
 
@@ -60,7 +60,7 @@ fn keys_cli_treats_closed_pipe_as_success() {
         let mut command = mintkey_at(directory.path());
         command.arg("keys").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut listing = command.spawn().unwrap();
-        // What is written has nobody to read it.
+        // Closes the reading end of the pipe.
         drop(listing.stdout.take());
         let output = listing.wait_with_output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

@@ -1,4 +1,4 @@
-//! Logs: one line a request, in two forms, and what is not in it.
+//! Logs: one line per request, as text or JSON, and what must not be in it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{KEYS, Response, Server};
 use crate::wire;
 
-/// The lines of requests, as members, whatever the form.
+/// The fields of the request lines, in either format.
 fn request_lines(server: &Server) -> Vec<BTreeMap<String, String>> {
     server.log().lines().filter(|line| line.contains("answered")).map(fields).collect()
 }
@@ -27,7 +27,7 @@ fn fields(line: &str) -> BTreeMap<String, String> {
     }
 }
 
-/// The one line of this request, once it is there.
+/// Waits for the line of this request. Checks that it is the only one.
 pub fn line_of_request(server: &Server, request_id: &str) -> BTreeMap<String, String> {
     server.wait_for_log(&["answered", request_id]);
     let mut lines: Vec<_> = request_lines(server).into_iter().filter(|line| line["request_id"] == request_id).collect();

@@ -1,4 +1,4 @@
-//! Metrics: what a scrape tells, and what it never does.
+//! Metrics: the values in a scrape, and what must not be in its labels.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::database::{self, Kind};
 use crate::support::{KEYS, Response, Server, VERIFY, eventually, id, secret};
 use crate::wire;
 
-/// A scrape, to be asked for the value of a series as it is written there.
+/// A scrape, with lookup of values by the text of their series.
 struct Scrape(String);
 
 impl Scrape {

@@ -1,4 +1,4 @@
-//! Operations: what an operator sets, sees and relies on.
+//! Operations: settings, commands, logs, metrics, health, backup and durability.
 
 mod backup;
 mod config;

@@ -1,5 +1,5 @@
-//! Pepper rotation: keys that were hashed under an older master secret are hashed anew when they are next verified, and
-//! lose nothing by it.
+//! Pepper rotation: a key hashed under an older master secret is rehashed at its next verification, without any other
+//! change.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ struct Fixture {
     keys: Vec<Value>,
 }
 
-/// So many keys made under the old master secret alone, and a server that knows the new one, too.
+/// Creates this many keys under the old master secret, and starts a server with the new and the old one.
 async fn fixture(count: usize) -> (Fixture, Server) {
     let directory = tempfile::tempdir().unwrap();
     let mut old = Server::start_in(directory.path(), &["--master-secret", OLD]);
@@ -31,7 +31,7 @@ async fn fixture(count: usize) -> (Fixture, Server) {
     (Fixture { directory, gateway, alice, keys }, both)
 }
 
-/// The pepper and the hash of the key's only secret.
+/// The pepper id and the hash of the key's only secret.
 async fn stored_hash(server: &Server, key: &Value) -> (String, Vec<u8>) {
     let id = database::uuid(id(key));
     let row = &server.rows(&format!("SELECT pepper_id, hash FROM secrets WHERE key_id = {id}")).await[0];
@@ -103,7 +103,7 @@ async fn pepper_rotation_keeps_revoked_key_revoked() {
     }
 }
 
-/// The hash under which the cache knows the key is made while the change, which knows only the old one, is committed.
+/// The rehash inserts a new cache key while the change, which invalidates only the old one, is committed.
 #[tokio::test]
 async fn pepper_rotation_change_during_rehash_takes_effect_at_once() {
     let (fixture, server) = fixture(60).await;

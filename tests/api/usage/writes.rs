@@ -1,4 +1,4 @@
-//! Writes of usage: what was counted is written once, whatever happens to the store meanwhile.
+//! Writes of usage: every count is written exactly once, also when a write fails.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn total_count(server: &Server) -> i64 {
     server.rows("SELECT CAST(coalesce(sum(count), 0) AS bigint) AS n FROM key_usage").await[0].try_get("", "n").unwrap()
 }
 
-/// All that was ever counted, once the server has ended.
+/// Shuts the server down and returns the sum of all counts.
 async fn total_after_shutdown(mut server: Server) -> i64 {
     assert!(server.terminate().success(), "{}", server.log());
     total_count(&server).await
@@ -51,7 +51,7 @@ impl Fixture {
         assert_eq!(self.server.verify_code(&self.gateway, secret(key)).await, "VALID");
     }
 
-    /// Waits for a write to be over: the next one comes after two seconds. One is counted by it.
+    /// Waits until a write has finished; the next one begins two seconds later. Adds one to the counts.
     async fn wait_for_write(&self) {
         let (decoy, before) = (self.create_key().await, total_count(&self.server).await);
         self.verify(&decoy).await;
@@ -74,7 +74,7 @@ async fn usage_failed_write_is_retried_once() {
     assert_eq!(total_after_shutdown(fixture.server).await, 6);
 }
 
-/// A change makes a second entry of the same key in memory, and both wait to be written.
+/// After a change, the counts of the old and the new cache entry of the key are both pending.
 #[tokio::test]
 async fn usage_counts_survive_change_of_key() {
     let fixture = fixture().await;
@@ -104,7 +104,7 @@ async fn usage_of_many_keys_survives_failed_write() {
     fixture.wait_for_write().await;
     let other = fixture.server.lock().await;
     for some in keys.chunks(50) {
-        // Over connections that are kept, so that all are asked about before the next write.
+        // Over open connections, so that all keys are verified before the next write.
         let verify = |key: &Value| client.post(&url).bearer_auth(&fixture.gateway).json(&json!({ "key": secret(key) }));
         let responses = join_all(some.iter().map(|key| Response::to(verify(key)))).await;
         assert!(responses.iter().all(|response| response.body["code"] == "VALID"));
@@ -131,7 +131,7 @@ async fn usage_of_uncached_key_is_written_once_a_minute() {
     assert_eq!(total_after_shutdown(fixture.server).await, 2 + 1 + 20);
 }
 
-/// The write waits for the lock when the end comes.
+/// The shutdown begins while a write waits for the lock.
 #[tokio::test]
 async fn usage_write_in_progress_at_shutdown_is_kept() {
     let mut fixture = fixture().await;
@@ -141,7 +141,7 @@ async fn usage_write_in_progress_at_shutdown_is_kept() {
     for _ in 0..7 {
         fixture.verify(&key).await;
     }
-    // The next write begins two seconds after the last, and waits for one and a half.
+    // The next write begins two seconds after the last, and waits for the lock for 1.5 s.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     fixture.server.sigterm();
     fixture.server.wait_for_log(&["SIGTERM"]);

@@ -1,4 +1,4 @@
-//! Forward auth: what a proxy is told about its client's request.
+//! Forward auth: a proxy checks the credentials of its client's request, and receives the owner in headers.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::wire::exchange;
 const FORWARD: &str = "/api/auth/forward";
 const IDENTITY: [&str; 5] = ["x-auth-key-id", "x-auth-subject", "x-auth-issuer", "x-auth-org", "x-auth-scopes"];
 
-/// The identity headers in the order of [`IDENTITY`], each of which is there once.
+/// The identity headers in the order of [`IDENTITY`]. Checks that each is present once.
 fn identity(response: &Response) -> [&str; 5] {
     IDENTITY.map(|name| {
         let mut values = response.headers.get_all(name).iter();
@@ -61,7 +61,7 @@ async fn forward_auth_allows_valid_key_with_identity_headers() {
 async fn forward_auth_sends_absent_identity_as_empty_headers() {
     let server = Server::start();
     let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
-    // Whatever the client claims to be.
+    // Identity headers that the client sends have no effect.
     let claimed =
         IDENTITY.iter().fold(forward_request(&server, FORWARD), |request, name| request.header(*name, "mallory"));
     let response = Response::to(claimed.bearer_auth(secret(&key))).await;
@@ -103,7 +103,7 @@ async fn forward_auth_with_invalid_credential_is_unauthorized() {
     let key = server.create_key(&alice, json!({ "name": "k" })).await;
     let good = secret(&key);
     let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
-    // A user's token is no key.
+    // A user's token is not a key.
     for bad in ["garbage", unknown, &good[..51], &good[1..], &alice, "a.b.c", &format!("{good} {good}")] {
         assert_unauthorized(&Response::to(forward_request(&server, FORWARD).bearer_auth(bad)).await, INVALID_TOKEN);
         assert_unauthorized(
@@ -204,7 +204,7 @@ async fn forward_auth_without_required_scope_is_forbidden() {
         response.assert_problem(400);
         assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
     }
-    // The key comes first: nothing is told of scopes to one who has none.
+    // The key is checked first: without a valid key, the response does not mention scopes.
     let unknown = forward_request(&server, &format!("{FORWARD}?required_scope=d")).bearer_auth("garbage");
     assert_unauthorized(&Response::to(unknown).await, INVALID_TOKEN);
 }

@@ -1,4 +1,4 @@
-//! Introspection: what a gateway that speaks OAuth (RFC 7662) is told.
+//! Introspect: OAuth 2.0 token introspection (RFC 7662) of API keys.
 
 use chrono::DateTime;
 use reqwest::Method;
@@ -19,7 +19,7 @@ async fn introspect(server: &Server, gateway: &str, token: &str) -> Response {
     send(server, gateway, FORM, format!("token={token}")).await
 }
 
-/// The whole answer, to the byte: nothing tells why.
+/// Checks the whole response, byte for byte: it gives no reason.
 async fn assert_inactive(server: &Server, gateway: &str, token: &str) {
     let response = introspect(server, gateway, token).await;
     assert_eq!((response.status.as_u16(), &*response.text), (200, r#"{"active":false}"#), "{token}");
@@ -105,7 +105,7 @@ async fn introspect_unusable_token_is_only_inactive() {
     assert_eq!(server.patch(id(&keys[1]), &alice, json!({ "enabled": true })).await.status, 200);
     assert_eq!(introspect(&server, &gateway, secret(&keys[1])).await.body["active"], true, "enabled again");
 
-    // Also tokens of the issuer: what they are good for is not for this service to say.
+    // Tokens of the issuer too: this service introspects only its own keys.
     let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
     for token in [&*alice, &gateway, unknown, "garbage", "", "%FF", "a+b", &"x".repeat(60_000)] {
         assert_inactive(&server, &gateway, token).await;
@@ -153,7 +153,7 @@ async fn introspect_without_exactly_one_token_is_rejected() {
         response.assert_problem(400);
         assert!(!response.text.contains(k), "{form}: {}", response.text);
     }
-    // Not in the query, where every log would show it.
+    // In the query, where logs would show it, a token is rejected.
     let query = server.request(Method::POST, &format!("{PATH}?token={k}"), &gateway).header("content-type", FORM);
     Response::to(query.body(format!("token={k}"))).await.assert_problem(400);
 }

@@ -1,4 +1,4 @@
-//! Verification: `verify`, `forward` and `introspect` say whether a key is valid.
+//! Verification: three operations that check a key, for services, for proxies and for OAuth clients.
 
 mod forward_auth;
 mod introspect;

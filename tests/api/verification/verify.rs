@@ -1,4 +1,4 @@
-//! Verify: what is said of a key, in which order, and that it is said of the key as it is now.
+//! Verify: the verdict on a key, the order of the reasons for a denial, and that every change takes effect at once.
 
 mod cache;
 mod requests;
@@ -14,7 +14,7 @@ use crate::support::{KEYS, Server, id, secret};
 
 const GATEWAY: &[&str] = &["--scopes", "api-keys:verify"];
 
-/// A server, the token of a gateway that asks, and the token of alice, whose keys it asks about.
+/// A server, the token of a gateway that verifies, and the token of alice, who owns the keys.
 fn gateway() -> (Server, String, String) {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
@@ -22,7 +22,7 @@ fn gateway() -> (Server, String, String) {
     (server, gateway, alice)
 }
 
-/// The whole answer, to the byte.
+/// Checks the whole response, byte for byte.
 async fn assert_denied(server: &Server, gateway: &str, body: Value, code: &str) {
     let response = server.verify(gateway, body).await;
     assert_eq!(response.status, 200, "{}", response.text);
@@ -189,7 +189,7 @@ async fn verify_of_deleted_key_is_revoked() {
     assert_denied(&server, &gateway, json!({ "key": secret(&key) }), "REVOKED").await;
 }
 
-/// Valid in every answer that ended before the instant, expired in every one that was asked for at it or later.
+/// Checks that the secret is valid in every response before the instant, and expired in every request from it on.
 async fn assert_expires_at(server: &Server, gateway: &str, secret: &str, end: DateTime<Utc>) {
     let now = || Clock::System.now();
     let mut valid = 0;

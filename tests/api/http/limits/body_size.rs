@@ -1,4 +1,4 @@
-//! Sizes: bodies at the limit and beyond, however their length is told.
+//! Body size: bodies at the limit and over it, with Content-Length and chunked.
 
 use reqwest::Method;
 
@@ -7,7 +7,7 @@ use crate::wire;
 
 const LIMIT: usize = 64 * 1024;
 
-/// A good body, padded with white space.
+/// A valid body, padded with whitespace.
 fn padded(length: usize) -> String {
     let body = r#"{"name":"example"}"#;
     body.to_owned() + &" ".repeat(length - body.len())

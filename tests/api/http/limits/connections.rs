@@ -1,4 +1,4 @@
-//! Connections: those that keep the server waiting are closed, and there are never too many.
+//! Connections: slow and idle ones are closed, and their number is limited.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ fn server_with_short_timeouts() -> Server {
     Server::start_with(&["--head-timeout", "300ms", "--idle-timeout", "1500ms", "--request-timeout", "700ms"])
 }
 
-/// Sends a byte now and then until the server has had enough, and gives what it said.
+/// Sends a byte at a time until the server closes the connection, and returns what was received.
 fn send_slowly(mut stream: TcpStream, bytes: &[u8]) -> String {
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let (start, mut received, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
@@ -32,7 +32,7 @@ fn send_slowly(mut stream: TcpStream, bytes: &[u8]) -> String {
     String::from_utf8(received).unwrap()
 }
 
-/// How long the server leaves this connection open when nothing more is sent.
+/// The time until the server closes this connection when nothing more is sent.
 fn closed_after(mut stream: TcpStream) -> Duration {
     let start = Instant::now();
     let ended = stream.read(&mut [0; 64]);
@@ -43,7 +43,7 @@ fn closed_after(mut stream: TcpStream) -> Duration {
     start.elapsed()
 }
 
-/// Asks for a page and reads the answer; the connection is kept.
+/// Requests a page and reads the response. The connection stays open.
 fn request_page(stream: &mut TcpStream) {
     stream.write_all(REQUEST).unwrap();
     let mut response = Vec::new();
@@ -58,7 +58,7 @@ fn request_page(stream: &mut TcpStream) {
 #[test]
 fn connection_without_complete_head_is_closed() {
     let server = server_with_short_timeouts();
-    // The second could become HTTP/2, the third TLS.
+    // The second is the start of HTTP/2, the third of TLS.
     let starts_of_heads: [&[u8]; 5] = [b"", b"PRI * HT", b"\x16\x03\x01", b"P", b"GET /docs HTTP/1.1\r\nHost: min"];
     let waits: Vec<_> = starts_of_heads
         .into_iter()
@@ -74,7 +74,7 @@ fn connection_without_complete_head_is_closed() {
     }
 }
 
-/// What is no HTTP may be told so before the end.
+/// The time until the connection is closed, with or without an error response before.
 fn closed_after_response(mut stream: TcpStream) -> Duration {
     let start = Instant::now();
     let _reset = stream.read_to_end(&mut Vec::new());
@@ -121,7 +121,7 @@ fn connection_with_slow_reader_is_closed() {
         .into_iter()
         .map(|bytes| {
             let mut stream = wire::connect(&server);
-            // The answers to all of these are more than any socket holds.
+            // The responses are larger than any socket buffer.
             let request = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: mintkey\r\n\r\n";
             stream.write_all(&request.repeat(20)).unwrap();
             spawn(move || {

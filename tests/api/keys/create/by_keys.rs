@@ -1,4 +1,4 @@
-//! Key callers: an API key that makes API keys.
+//! Create by API keys: the new key has no more than its creator.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{Response, Server};
 
 const WRITE: &str = "api-keys:write";
 
-/// A server and a key of alice's, made with this body.
+/// A server, and a key of alice's created with this body.
 async fn server_and_key(body: Value) -> (Server, Value) {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:write api-keys:read", "--organization", "acme"]);

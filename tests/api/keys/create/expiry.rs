@@ -1,4 +1,4 @@
-//! Expiry: when a key ends, as it is asked for.
+//! Expiry: `expires_at` and `expires_in_seconds` of a create request.
 
 use chrono::DateTime;
 use serde_json::{Value, json};

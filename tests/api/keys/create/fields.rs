@@ -1,10 +1,10 @@
-//! Bad fields: JSON that is well-formed and breaks a rule.
+//! Fields of a create request: well-formed JSON that violates a rule.
 
 use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// Each body is a 422 with violations at exactly these pointers, and leaves nothing behind.
+/// Checks that each body gets a 422 with violations at exactly these pointers, and changes nothing.
 async fn assert_violations_at(cases: &[(Value, &[&str])]) {
     let server = Server::start();
     let token = server.token("alice");

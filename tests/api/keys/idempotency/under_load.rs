@@ -1,4 +1,4 @@
-//! Idempotency, when many come at once, when the process is killed, and when somebody reads the disk.
+//! Idempotency keys in concurrent requests and after a kill, and what of them is on the disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,7 +71,7 @@ fn is_created(status: u16) -> bool {
     status == 201
 }
 
-/// Sends one named request until it is answered, wherever the server is by then.
+/// Repeats a request with an idempotency key until it succeeds, at the current URL of the server.
 async fn retry_until_created(url: Arc<RwLock<String>>, token: String, name: String) -> Value {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     for _ in 0..2_000 {

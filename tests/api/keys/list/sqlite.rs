@@ -1,4 +1,4 @@
-//! Growth: a page costs what it shows, however many keys its owner has.
+//! Growth: the cost of a page does not depend on how many keys the owner has.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::{KEYS, Response, Server, id, mintkey, run};
 
 const MANY: u64 = 1_000_000;
 
-/// Copies of the key, with ids that grow with the number and of which all are older than its own.
+/// Inserts copies of the key with ascending ids, all older than its own.
 async fn copy_key(server: &Server, key: &Value, subject: &str, count: u64) {
     let columns = "owner_organization, scopes, metadata, enabled, secret_start, secret_last4, created_at, \
                    updated_at, expires_at, revoked_at, revoked_by, revoke_reason, deleted_at, revision, \
@@ -41,7 +41,7 @@ fn names(list_page: &Response) -> Vec<&str> {
     list_page.body["items"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect()
 }
 
-/// The cursor after the `i`-th key of alice: what the page that ends with it would give.
+/// The cursor after the `i`-th key of the subject, as in the page that ends with this key.
 fn cursor(subject: &str, i: u64) -> String {
     let number = (0x0190_0000_0000_7000_u128 << 64) | u128::from(2 * i + u64::from(subject == "alice"));
     base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, number.to_be_bytes())

@@ -1,4 +1,5 @@
-//! Rotate, by a key: what comes out of a rotation is a credential, and nobody may get more of one than they have.
+//! Rotate by API keys, and by users with fewer scopes than the key: the new secret is a credential, and must not grant
+//! more than the caller has.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Update by API keys, and by users with fewer scopes than the key: nobody hands on more than they hold.
+//! Update by API keys, and by users with fewer scopes than the key: a caller cannot grant more than it has.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Updates: who may change what in which key, and what becomes of two who do so at once.
+//! Effects of an update on the use of the key, and concurrent updates.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Secret settings: the master secret and the signing key, how they are given, kept and replaced.
+//! Secret settings: how the master secret and the signing key are given, stored and rotated.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! Kill: keys are made, changed, rotated, revoked and deleted while the process is killed again and again; what was
-//! acknowledged is there, and key, secrets and audit agree.
+//! Kill: clients create, change, rotate, revoke and delete keys while the process is killed repeatedly. Every
+//! acknowledged change is stored, and key, secrets and audit events are consistent.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,15 +15,15 @@ use crate::support::{KEYS, Server, id, secret};
 const CONNECTIONS: usize = 16;
 const CHANGES: usize = 100;
 
-/// What a client knows of a key that it made.
+/// The state of a key as its client knows it.
 struct ClientKey {
     id: Uuid,
-    /// The newest first.
+    /// Newest first.
     secrets: Vec<String>,
     name: String,
     revoked: bool,
     deleted: bool,
-    /// The last change was asked for and not answered: it may have been made or not.
+    /// True if the last change was requested and not acknowledged: it may have been committed or not.
     in_doubt: bool,
 }
 
@@ -35,7 +35,7 @@ struct Load {
     done: AtomicBool,
 }
 
-/// `make chaos` asks for more.
+/// `make chaos` sets a larger number.
 fn kills() -> usize {
     std::env::var("CHAOS_KILLS").map_or(8, |kills| kills.parse().unwrap())
 }
@@ -45,7 +45,7 @@ fn random(below: usize) -> usize {
 }
 
 impl Load {
-    /// The answer's body; none when there was no answer, or one that leaves it open.
+    /// Returns the body of the response, or `None` if the outcome is unknown: no response, or a 503.
     async fn call(&self, client: &Client, method: Method, path: &str, body: Value) -> Option<Value> {
         let url = format!("{}{KEYS}{path}", self.url.read().unwrap());
         let response = client.request(method, url).bearer_auth(&self.token).json(&body).send().await.ok()?;
@@ -56,7 +56,7 @@ impl Load {
         Some(if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
     }
 
-    /// One connection's life: a key after another, each changed until it is ended or in doubt.
+    /// Creates keys one after another and changes each until it is deleted or in doubt.
     async fn run_client(self: Arc<Self>) -> Vec<ClientKey> {
         let client = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
         let mut keys = Vec::new();
@@ -140,7 +140,7 @@ async fn kill_keeps_key_secrets_and_audit_consistent() {
     assert_acknowledged_secrets(&server, &keys).await;
 }
 
-/// Holds for every key, whoever knows of it.
+/// Checks every key in the database, acknowledged or not.
 async fn assert_consistent(server: &Server) {
     let events =
         |action: &str| format!("(SELECT count(*) FROM audit_events WHERE key_id = k.id AND action = '{action}')");

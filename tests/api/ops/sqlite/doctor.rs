@@ -1,4 +1,4 @@
-//! Doctor: deployments that are broken, each in one way, and the words for it.
+//! Doctor: deployments with one fault each, and the report on it.
 
 mod trust;
 
@@ -14,15 +14,15 @@ use tempfile::TempDir;
 use crate::support::doctor::{assert_fails, run_doctor};
 use crate::support::{Server, mintkey};
 
-/// What doctor says of the deployment, line by line, and whether it is content.
+/// Runs doctor on a data directory. Returns the report and whether all checks passed.
 fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
     let mut command = mintkey();
-    // Under whatever limit the tests run.
+    // A limit that the file descriptors of the test environment always allow.
     command.env("MINTKEY_MAX_CONNECTIONS", "100");
     run_doctor(command.args(["doctor", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(arguments))
 }
 
-/// A deployment that has served.
+/// The data directory of a server that has run.
 struct Deployment {
     _directory: TempDir,
     data: PathBuf,
@@ -36,7 +36,7 @@ impl Deployment {
 
 async fn create_deployment() -> Deployment {
     let directory = tempfile::tempdir().unwrap();
-    // Others may pass, to what is theirs.
+    // Other users need access to the parent directory.
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let data = directory.path().join("data");
     let mut server = Server::start_in(&data, &[]);
@@ -125,7 +125,7 @@ async fn doctor_fails_on_full_or_read_only_disk() {
             data = data.path().display(),
             mintkey = mintkey().get_program().to_str().unwrap(),
         );
-        // In a namespace of its own, which nothing outside sees.
+        // In a mount namespace of its own, invisible to other processes.
         assert_fails(&run_doctor(Command::new("unshare").args(["--mount", "sh", "-c", &script])), "disk", &words);
     }
 }
@@ -140,7 +140,7 @@ async fn doctor_fails_on_data_directory_without_write_access() {
     {
         chown(entry, Some(65534), Some(65534)).expect("the tests run as root");
     }
-    // Where that user reaches it.
+    // A copy of the program in a directory that this user can read.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
     let program = place.path().join("mintkey");

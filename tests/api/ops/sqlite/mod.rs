@@ -1,4 +1,4 @@
-//! Tests that need SQLite. `make test` leaves out what has `sqlite::` in its path when it runs the others on PostgreSQL.
+//! Tests that need SQLite. The run on PostgreSQL skips every test with `sqlite::` in its path (see the Makefile).
 
 mod canaries;
 mod doctor;

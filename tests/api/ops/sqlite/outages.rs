@@ -1,4 +1,4 @@
-//! Outages: the database cannot be asked, and then it can again.
+//! Outages: the database is locked, missing or replaced, and available again afterwards.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::ops::health::failed_checks;
 use crate::support::{Response, Server};
 
-/// Another process that takes SQLite's write lock and keeps it.
+/// Takes SQLite's write lock over another connection.
 async fn lock(server: &Server) -> DatabaseConnection {
     let mut options = ConnectOptions::new(format!("sqlite://{}", server.data.join("mintkey.db").display()));
     options.max_connections(1);

@@ -1,5 +1,5 @@
-//! Cache: what is answered from memory is never older than the last change that was answered, on this node under load,
-//! and not much older than a change of another process.
+//! Verify from the cache: a change made by this process takes effect before its response is sent, also under load; a
+//! change made by another process takes effect within a second.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use tokio::task::JoinSet;
 use crate::support::{Response, Server, VERIFY, eventually, id, mintkey_at, run, secret};
 
 const CLIENTS: usize = 32;
-/// How often each asker asks once the change is made.
+/// Verifications by each client after the change.
 const VERIFIES_AFTER: usize = 3;
 
 fn gateway(server: &Server) -> (String, String) {
     (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"))
 }
 
-/// Connections that are kept, and asked over again and again.
+/// Verifies over connections that stay open.
 #[derive(Clone)]
 struct Verifier {
     client: Client,
@@ -40,8 +40,8 @@ impl Verifier {
         response.body["code"].as_str().unwrap().to_owned()
     }
 
-    /// Asks about the secret from all sides while the change is made. Whatever is asked after the change was answered is
-    /// answered by it.
+    /// Verifies the secret from many clients while the change is made. Checks that every request sent after the
+    /// response to the change sees the change.
     async fn verify_during(
         &self,
         secret: &str,
@@ -176,7 +176,7 @@ mod sqlite {
 
     use super::*;
 
-    /// Not told of by anybody, and not at once in the cache's time to live either: SQLite says that something was changed.
+    /// No notification is published, and the TTL of the cache is longer: SQLite's data version shows the change.
     #[tokio::test]
     async fn verify_sees_change_by_database_shell_within_a_second() {
         let server = Server::start();
@@ -237,7 +237,7 @@ mod sqlite {
         eventually(Duration::from_secs(2), "VALID", again).await;
     }
 
-    /// The file is there and nothing of it can be read any more.
+    /// The database file exists, but its content is overwritten.
     #[tokio::test]
     async fn verify_of_unreadable_key_is_503_and_no_verdict() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Requests to verify: who may ask, and how the question is written.
+//! Requests to verify: which callers are allowed, and which bodies are accepted.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ async fn verify_without_valid_credential_is_unauthorized() {
     Response::to(twice.json(&json!({ "key": secret(&key) }))).await.assert_problem(400);
 }
 
-/// A token is remembered once it was verified, and is no longer good than it says.
+/// A verified token is cached, but no longer than until its expiry.
 #[tokio::test]
 async fn verify_with_cached_token_stops_at_its_expiry() {
     let server = Server::start();

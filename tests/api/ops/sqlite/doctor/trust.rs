@@ -1,11 +1,11 @@
-//! Trust: certificates that cannot be served with, and issuers whose tokens nobody could judge.
+//! Doctor: unusable certificates, and issuers whose keys are unavailable.
 
 use super::*;
 use crate::support::doctor::assert_passes;
 use crate::support::postgres::free_port;
 use crate::support::run;
 
-/// A certificate and its key, made as if this were another time and good for so many days from then on.
+/// Creates a certificate and its key as of another time, valid for this many days from then.
 fn certificate(directory: &Path, made: &str, days: &str) -> [PathBuf; 2] {
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| directory.join(name));
     let mut openssl = Command::new("faketime");
