@@ -165,7 +165,7 @@ impl ListMyAuditEvents {
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
-        Ok(event_page(request, service, AccessFilter::Owner(&caller.0.owner), query).await?)
+        Ok(event_page(request, service, caller.own_keys(), query).await?)
     }
 }
 

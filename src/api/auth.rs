@@ -1,37 +1,51 @@
-//! Auth: who makes the request. Taking [`Authorized`] as an argument *is* the check: a handler cannot be reached without
-//! naming the scope it needs, and cannot reach a caller in any other way.
+//! Authorization: who makes the request, and whether they may.
+//!
+//! Taking [`Authorized`] or [`Audited`] as an argument *is* the check: a handler has no other way to reach its caller, so
+//! it cannot be reached without naming the permission that it needs. The argument comes first, so that a request with a
+//! bad credential and a bad body is refused with 401.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use poem::http::header;
-use poem::{Request, RequestBody};
+use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use crate::domain::access::AccessFilter;
+use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::reserved;
 use crate::http::problem::Problem;
-use crate::http::request_context::RequestContext;
+use crate::http::request_context::{AuditOrigin, RequestContext};
 use crate::service::Service;
 use crate::service::auth::AuthError;
 
-/// A caller who may do what `G` guards.
-pub struct Authorized<G: Guard>(pub Caller, PhantomData<G>);
+/// A caller who has the permission `P`.
+pub struct Authorized<P: Permission>(pub Caller, PhantomData<P>);
 
-/// What a caller must be or hold, as a type.
-pub trait Guard: Send + Sync {
-    fn admit(caller: &Caller) -> Result<(), Problem>;
+/// The authorized caller of an operation that changes keys, with what else its audit events record.
+pub struct Audited<P: Permission> {
+    pub caller: Caller,
+    source: RequestSource,
+    at: DateTime<Utc>,
+    permission: PhantomData<P>,
 }
 
-/// Guards that ask for one of this service's own scopes.
-macro_rules! scope_guards {
-    ($($guard:ident => $scope:expr),* $(,)?) => {
-        $(
-            pub struct $guard;
+/// A requirement on the caller, as a type.
+pub trait Permission: Send + Sync {
+    fn check(caller: &Caller) -> Result<(), Problem>;
+}
 
-            impl Guard for $guard {
-                fn admit(caller: &Caller) -> Result<(), Problem> {
+/// Declares permissions that a caller has by holding one of the reserved scopes.
+macro_rules! scope_permissions {
+    ($($permission:ident => $scope:expr),* $(,)?) => {
+        $(
+            pub struct $permission;
+
+            impl Permission for $permission {
+                fn check(caller: &Caller) -> Result<(), Problem> {
                     if caller.has_permission($scope) { Ok(()) } else { Err(Problem::insufficient_scope($scope)) }
                 }
             }
@@ -39,18 +53,18 @@ macro_rules! scope_guards {
     };
 }
 
-scope_guards! {
+scope_permissions! {
     Read => reserved::READ,
     Write => reserved::WRITE,
     Verify => reserved::VERIFY,
     Admin => reserved::ADMIN,
 }
 
-/// A key, which may always ask about itself.
+/// Admits API keys only, with any scopes: a key can always read and revoke itself.
 pub struct ApiKeyOnly;
 
-impl Guard for ApiKeyOnly {
-    fn admit(caller: &Caller) -> Result<(), Problem> {
+impl Permission for ApiKeyOnly {
+    fn check(caller: &Caller) -> Result<(), Problem> {
         match caller.credential {
             Credential::Key { .. } => Ok(()),
             Credential::Token | Credential::Operator => Err(Problem::not_a_key()),
@@ -58,10 +72,10 @@ impl Guard for ApiKeyOnly {
     }
 }
 
-/// Longer than any access token in use, and short enough to be looked at without care.
+/// Maximum length of a credential in bytes: longer than any access token in use.
 const MAX_CREDENTIAL: usize = 16 * 1024;
 
-impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
+impl<'a, P: Permission> ApiExtractor<'a> for Authorized<P> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
     type ParamRawType = ();
@@ -79,19 +93,63 @@ impl<'a, G: Guard> ApiExtractor<'a> for Authorized<G> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let service =
-            request.data::<Arc<Service>>().ok_or_else(|| Problem::internal("no service is attached to the routes"))?;
-        Ok(Self::check(request, service, &RequestContext::of(request)).await?)
+        Ok(Self::check(request, service(request)?, &RequestContext::of(request)).await?)
     }
 }
 
-impl<G: Guard> Authorized<G> {
+impl<P: Permission> Authorized<P> {
     pub async fn check(request: &Request, service: &Service, context: &RequestContext) -> Result<Self, Problem> {
         let caller = authenticate(request, service).await?;
         context.set_owner(&caller.owner);
-        G::admit(&caller)?;
+        P::check(&caller)?;
         Ok(Self(caller, PhantomData))
     }
+
+    /// The keys of the caller's own user.
+    pub fn own_keys(&self) -> AccessFilter<'_> {
+        AccessFilter::Owner(&self.0.owner)
+    }
+}
+
+impl<'a, P: Permission> ApiExtractor<'a> for Audited<P> {
+    const TYPES: &'static [ApiExtractorType] = Authorized::<P>::TYPES;
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Authorized::<P>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        Authorized::<P>::security_schemes()
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let service = service(request)?;
+        let Authorized(caller, permission) =
+            Authorized::<P>::check(request, service, &RequestContext::of(request)).await?;
+        let AuditOrigin(source) = <AuditOrigin as FromRequest>::from_request(request, body).await?;
+        Ok(Self { caller, source, at: service.clock.now(), permission })
+    }
+}
+
+impl<P: Permission> Audited<P> {
+    pub fn context(&self) -> AuditContext<'_> {
+        AuditContext { caller: &self.caller, origin: &self.source, at: self.at }
+    }
+
+    /// The keys of the caller's own user.
+    pub fn own_keys(&self) -> AccessFilter<'_> {
+        AccessFilter::Owner(&self.caller.owner)
+    }
+}
+
+fn service(request: &Request) -> Result<&Arc<Service>, Problem> {
+    request.data().ok_or_else(|| Problem::internal("no service is attached to the routes"))
 }
 
 pub fn bearer_scheme() -> MetaSecurityScheme {

@@ -6,14 +6,11 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 
 use crate::api::Tag;
-use crate::api::auth::{ApiKeyOnly, Authorized};
+use crate::api::auth::{ApiKeyOnly, Audited, Authorized};
 use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
-use crate::domain::access::AccessFilter;
-use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::precondition::Precondition;
 use crate::http::problem::{Failure, Problem, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
 
 pub struct SelfOperations;
@@ -29,8 +26,7 @@ impl SelfOperations {
         caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
-        let record =
-            service.find_key(AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, &Precondition::None).await?;
+        let record = service.find_key(caller.own_keys(), id_of(&caller.0)?, &Precondition::None).await?;
         Ok(key_response(record, service))
     }
 
@@ -40,13 +36,11 @@ impl SelfOperations {
     #[oai(path = "/", method = "delete", operation_id = "revoke_this_api_key")]
     async fn revoke(
         &self,
-        caller: Authorized<ApiKeyOnly>,
+        audited: Audited<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
     ) -> Result<NoContent, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let reason = Some("by the key itself".to_owned());
-        service.revoke_key(&audit, AccessFilter::Owner(&caller.0.owner), id_of(&caller.0)?, reason).await?;
+        service.revoke_key(&audited.context(), audited.own_keys(), id_of(&audited.caller)?, reason).await?;
         Ok(NoContent::NoContent)
     }
 }

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
-use crate::domain::access::AccessFilter;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::params::day::Day;
@@ -103,7 +102,7 @@ impl GetKeyUsage {
         let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);
         let from = from.0.map(|Day(day)| day).or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));
-        let days = service.key_usage(AccessFilter::Owner(&caller.0.owner), id.0, from, to).await?;
+        let days = service.key_usage(caller.own_keys(), id.0, from, to).await?;
         let days = days.into_iter().map(UsageDay::from).collect();
         Ok(UsageResponse::Usage(JsonResponse(ApiKeyUsage { from, to, days })))
     }

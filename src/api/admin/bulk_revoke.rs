@@ -6,13 +6,11 @@ use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use crate::api::Tag;
-use crate::api::auth::{Admin, Authorized};
-use crate::domain::audit::AuditContext;
+use crate::api::auth::{Admin, Audited};
 use crate::domain::validation::ValidationError;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::body::{JsonRequest, JsonResponse};
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
 use crate::service::Service;
@@ -88,12 +86,10 @@ impl BulkRevokeKeys {
     #[oai(path = "/admin/api-keys/revoke", method = "post", operation_id = "revoke_api_keys")]
     async fn revoke_matching(
         &self,
-        caller: Authorized<Admin>,
+        audited: Audited<Admin>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         body: JsonRequest<ApiKeyBulkRevokeRequest>,
     ) -> Result<BulkRevokeResponse, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let ApiKeyBulkRevokeRequest { issuer, subject, organization, created_before, reason, dry_run } = body.value;
         let name = |identifier: Option<Identifier>| identifier.map(|Identifier(text)| text);
         let filter = KeyFilter {
@@ -104,7 +100,7 @@ impl BulkRevokeKeys {
             ..KeyFilter::default()
         };
         let reason = reason.map(|Reason(text)| text);
-        let done = service.revoke_keys(&audit, &filter, reason, dry_run).await?;
+        let done = service.revoke_keys(&audited.context(), &filter, reason, dry_run).await?;
         let answer = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
         Ok(BulkRevokeResponse::Revoked(JsonResponse(answer)))
     }

@@ -9,18 +9,16 @@ use poem_openapi::param::{Path, Query};
 use uuid::Uuid;
 
 use crate::api::Tag;
-use crate::api::auth::{Admin, Authorized};
+use crate::api::auth::{Admin, Audited, Authorized};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response};
 use crate::api::keys::schemas::Status;
 use crate::domain::access::AccessFilter;
-use crate::domain::audit::AuditContext;
 use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
@@ -90,14 +88,14 @@ impl AdminKeyOperations {
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_api_key")]
     async fn revoke(
         &self,
-        caller: Authorized<Admin>,
+        audited: Audited<Admin>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        Ok(key_response(service.revoke_key(&audit, AccessFilter::Any, id.0, body.value.reason()).await?, service))
+        let reason = body.value.reason();
+        let record = service.revoke_key(&audited.context(), AccessFilter::Any, id.0, reason).await?;
+        Ok(key_response(record, service))
     }
 }

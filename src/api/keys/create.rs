@@ -9,9 +9,8 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use crate::api::Tag;
-use crate::api::auth::{Authorized, Write};
+use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
-use crate::domain::audit::AuditContext;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
@@ -21,7 +20,6 @@ use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::http::values::duration::Lifetime;
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::time::Expiry;
@@ -126,16 +124,15 @@ impl CreateKey {
     #[oai(path = "/", method = "post", operation_id = "create_my_api_key")]
     async fn create(
         &self,
-        caller: Authorized<Write>,
+        audited: Audited<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyCreateRequest>,
     ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let request = idempotency_key.0.map(|key| service.idempotent_request(&caller.0, "create", &key, &body.bytes));
+        let key = idempotency_key.0;
+        let request = key.map(|key| service.idempotent_request(&audited.caller, "create", &key, &body.bytes));
         let new = NewKey::from(body.value);
-        let issued = service.create_key(&audit, &caller.0.owner, new, request).await?;
+        let issued = service.create_key(&audited.context(), &audited.caller.owner, new, request).await?;
         Ok(created_response(issued))
     }
 }

@@ -8,12 +8,9 @@ use poem_openapi::param::Path;
 use uuid::Uuid;
 
 use crate::api::Tag;
-use crate::api::auth::{Authorized, Write};
+use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::NoContent;
-use crate::domain::access::AccessFilter;
-use crate::domain::audit::AuditContext;
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
 
 pub struct DeleteKey;
@@ -26,14 +23,12 @@ impl DeleteKey {
     #[oai(path = "/:id", method = "delete", operation_id = "delete_my_api_key")]
     async fn delete(
         &self,
-        caller: Authorized<Write>,
+        audited: Audited<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<NoContent, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        service.delete_key(&audit, AccessFilter::Owner(&caller.0.owner), id.0).await?;
+        service.delete_key(&audited.context(), audited.own_keys(), id.0).await?;
         Ok(NoContent::NoContent)
     }
 }

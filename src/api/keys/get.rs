@@ -10,7 +10,6 @@ use uuid::Uuid;
 use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
-use crate::domain::access::AccessFilter;
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
@@ -33,7 +32,7 @@ impl GetKey {
         id: Path<Uuid>,
         if_match: IfMatch,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 412, 500, 503]) }>> {
-        let record = service.find_key(AccessFilter::Owner(&caller.0.owner), id.0, &if_match.0).await?;
+        let record = service.find_key(caller.own_keys(), id.0, &if_match.0).await?;
         Ok(key_response(record, service))
     }
 }

@@ -11,7 +11,6 @@ use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::api::keys::responses::{ApiKeyPage, page_response};
 use crate::api::keys::schemas::Status;
-use crate::domain::access::AccessFilter;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
 use crate::http::problem::{Failure, may_fail};
@@ -45,7 +44,7 @@ impl ListKeys {
     ) -> Result<ApiKeyPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let filter = KeyFilter { status: status.0.map(Into::into), q: q.0, ..KeyFilter::default() };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
-        let page = service.list_keys(AccessFilter::Owner(&caller.0.owner), &query).await?;
+        let page = service.list_keys(caller.own_keys(), &query).await?;
         Ok(page_response(request, page, service))
     }
 }

@@ -8,14 +8,11 @@ use poem_openapi::param::Path;
 use uuid::Uuid;
 
 use crate::api::Tag;
-use crate::api::auth::{Authorized, Write};
+use crate::api::auth::{Audited, Write};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
-use crate::domain::access::AccessFilter;
-use crate::domain::audit::AuditContext;
 use crate::http::body::JsonRequest;
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::service::Service;
 
 pub struct RevokeKey;
@@ -29,16 +26,13 @@ impl RevokeKey {
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_my_api_key")]
     async fn revoke(
         &self,
-        caller: Authorized<Write>,
+        audited: Audited<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let record =
-            service.revoke_key(&audit, AccessFilter::Owner(&caller.0.owner), id.0, body.value.reason()).await?;
+        let record = service.revoke_key(&audited.context(), audited.own_keys(), id.0, body.value.reason()).await?;
         Ok(key_response(record, service))
     }
 }

@@ -9,15 +9,12 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use crate::api::Tag;
-use crate::api::auth::{Authorized, Write};
+use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
-use crate::domain::access::AccessFilter;
-use crate::domain::audit::AuditContext;
 use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::problem::{Failure, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::http::values::duration::Grace;
 use crate::service::Service;
 
@@ -57,19 +54,19 @@ impl RotateKey {
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
     async fn rotate(
         &self,
-        caller: Authorized<Write>,
+        audited: Audited<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyRotateRequest>,
     ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503]) }>>
     {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
         let operation = format!("rotate {}", id.0);
-        let request = idempotency_key.0.map(|key| service.idempotent_request(&caller.0, &operation, &key, &body.bytes));
-        let access = AccessFilter::Owner(&caller.0.owner);
-        Ok(created_response(service.rotate_key(&audit, access, id.0, body.value.grace(), request).await?))
+        let key = idempotency_key.0;
+        let request = key.map(|key| service.idempotent_request(&audited.caller, &operation, &key, &body.bytes));
+        let grace = body.value.grace();
+        let issued = service.rotate_key(&audited.context(), audited.own_keys(), id.0, grace, request).await?;
+        Ok(created_response(issued))
     }
 }

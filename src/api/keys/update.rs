@@ -9,10 +9,8 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use crate::api::Tag;
-use crate::api::auth::{Authorized, Write};
+use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
-use crate::domain::access::AccessFilter;
-use crate::domain::audit::AuditContext;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
@@ -21,7 +19,6 @@ use crate::http::body::media_type::MERGE_PATCH;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::{Failure, JSON, may_fail};
-use crate::http::request_context::AuditOrigin;
 use crate::http::values::time::Expiry;
 use crate::service::Service;
 use crate::service::keys::KeyPatch;
@@ -119,18 +116,16 @@ impl UpdateKey {
     #[oai(path = "/:id", method = "patch", operation_id = "update_my_api_key")]
     async fn update(
         &self,
-        caller: Authorized<Write>,
+        audited: Audited<Write>,
         Data(service): Data<&Arc<Service>>,
-        origin: AuditOrigin,
         /// The key's id.
         id: Path<Uuid>,
         if_match: IfMatch,
         body: JsonRequest<ApiKeyUpdateRequest>,
     ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503]) }>>
     {
-        let audit = AuditContext { caller: &caller.0, origin: &origin.0, at: service.clock.now() };
-        let access = AccessFilter::Owner(&caller.0.owner);
-        let record = service.update_key(&audit, access, id.0, body.value.into(), &if_match.0).await?;
+        let patch = body.value.into();
+        let record = service.update_key(&audited.context(), audited.own_keys(), id.0, patch, &if_match.0).await?;
         Ok(key_response(record, service))
     }
 }
