@@ -6,12 +6,13 @@ use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::types::Any;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
+use crate::api::enums::api_enum;
 use crate::api::keys::schemas::Owner;
 use crate::api::page::NextPage;
 use crate::domain::access::AccessFilter;
@@ -26,30 +27,17 @@ use crate::service::{Service, ServiceError};
 
 pub struct ListMyAuditEvents;
 
-/// What was done to a key.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename_all = "lowercase")]
-pub enum Action {
-    Created,
-    Updated,
-    Enabled,
-    Disabled,
-    Rotated,
-    Revoked,
-    Deleted,
-}
-
-impl From<Action> for audit::Action {
-    fn from(action: Action) -> Self {
-        match action {
-            Action::Created => Self::Created,
-            Action::Updated => Self::Updated,
-            Action::Enabled => Self::Enabled,
-            Action::Disabled => Self::Disabled,
-            Action::Rotated => Self::Rotated,
-            Action::Revoked => Self::Revoked,
-            Action::Deleted => Self::Deleted,
-        }
+api_enum! {
+    /// What was done to a key.
+    #[oai(rename_all = "lowercase")]
+    pub enum Action = audit::Action {
+        Created,
+        Updated,
+        Enabled,
+        Disabled,
+        Rotated,
+        Revoked,
+        Deleted,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod audit;
 pub mod auth;
+mod enums;
 pub mod health;
 pub mod keys;
 pub mod page;

@@ -1,10 +1,11 @@
 //! Schemas: a key as the API shows it.
 
 use chrono::{DateTime, Utc};
+use poem_openapi::Object;
 use poem_openapi::types::Example;
-use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
+use crate::api::enums::api_enum;
 use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, SecretRecord};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
@@ -45,35 +46,14 @@ pub fn example_key(secret: &Secret<'_>) -> DomainKey {
     }
 }
 
-/// What a key is now. What cannot be undone comes first: a revoked key is `revoked`, whatever else it is.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename_all = "lowercase")]
-pub enum Status {
-    Active,
-    Expired,
-    Disabled,
-    Revoked,
-}
-
-impl From<KeyStatus> for Status {
-    fn from(status: KeyStatus) -> Self {
-        match status {
-            KeyStatus::Active => Self::Active,
-            KeyStatus::Expired => Self::Expired,
-            KeyStatus::Disabled => Self::Disabled,
-            KeyStatus::Revoked => Self::Revoked,
-        }
-    }
-}
-
-impl From<Status> for KeyStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Active => Self::Active,
-            Status::Expired => Self::Expired,
-            Status::Disabled => Self::Disabled,
-            Status::Revoked => Self::Revoked,
-        }
+api_enum! {
+    /// What a key is now. What cannot be undone comes first: a revoked key is `revoked`, whatever else it is.
+    #[oai(rename_all = "lowercase")]
+    pub enum Status = KeyStatus {
+        Active,
+        Expired,
+        Disabled,
+        Revoked,
     }
 }
 

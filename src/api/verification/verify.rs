@@ -9,12 +9,13 @@ use poem::{IntoResponse, Request, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
 use poem_openapi::types::{Example, ToJSON, Type};
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::api::Tag;
 use crate::api::auth::{Authorized, Verify};
+use crate::api::enums::api_enum;
 use crate::api::keys::schemas::Owner;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner as DomainOwner;
@@ -71,34 +72,22 @@ impl Example for ApiKeyVerifyRequest {
     }
 }
 
-/// Why a key is good, or the first reason why it is not, in the order of this list.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
-enum VerificationCode {
-    /// Good.
-    Valid,
-    /// Nothing that this service ever made, or malformed.
-    NotFound,
-    /// Ended for good.
-    Revoked,
-    /// Switched off by its owner.
-    Disabled,
-    /// At its end, or the presented secret is.
-    Expired,
-    /// Good, but lacks a scope that was asked for.
-    InsufficientScope,
-}
-
-impl From<Verdict> for VerificationCode {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Valid => Self::Valid,
-            Verdict::NotFound => Self::NotFound,
-            Verdict::Revoked => Self::Revoked,
-            Verdict::Disabled => Self::Disabled,
-            Verdict::Expired => Self::Expired,
-            Verdict::InsufficientScope => Self::InsufficientScope,
-        }
+api_enum! {
+    /// Why a key is good, or the first reason why it is not, in the order of this list.
+    #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
+    enum VerificationCode = Verdict {
+        /// Good.
+        Valid,
+        /// Nothing that this service ever made, or malformed.
+        NotFound,
+        /// Ended for good.
+        Revoked,
+        /// Switched off by its owner.
+        Disabled,
+        /// At its end, or the presented secret is.
+        Expired,
+        /// Good, but lacks a scope that was asked for.
+        InsufficientScope,
     }
 }
 
