@@ -1,6 +1,6 @@
-//! Bare: what mintkey is held against, the same work without a product around it. A poem handler that parses and echoes
-//! what a verify sends; one plain SELECT a request, and one plain INSERT a request, through the same kind of pool: of a row
-//! with three columns, and of a whole key's.
+//! The baseline: minimal handlers that do the same work as mintkey. A poem handler parses and echoes the body of a verify;
+//! others execute one plain SELECT, one plain INSERT of three columns, or one plain INSERT of a whole key row per request,
+//! over the same kind of pool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,11 @@ struct Pools {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     pepper: Pepper,
-    /// One of the keys that there are.
+    /// A template for new rows.
     key: api_key::Model,
 }
 
-/// As many as mintkey has to PostgreSQL.
+/// The number of connections that mintkey has to PostgreSQL.
 const CONNECTIONS: u32 = 20;
 
 pub fn serve(place: &Place) -> Process {
@@ -73,7 +73,7 @@ pub async fn run(Bare { database, master_secret }: Bare) {
     Server::new_with_acceptor(acceptor).run(routes).await.unwrap();
 }
 
-/// What a verify sends.
+/// The body of a verify.
 #[derive(Serialize, Deserialize)]
 struct Question {
     key: String,
@@ -92,13 +92,13 @@ fn echo(Json(question): Json<Question>) -> Json<Question> {
     Json(question)
 }
 
-/// What a create sends.
+/// The body of a create.
 #[derive(Deserialize)]
 struct Named {
     name: String,
 }
 
-/// The key of a secret, by the hash of it.
+/// Selects a key by the hash of its secret.
 #[handler]
 async fn select(Data(pools): Data<&Arc<Pools>>, Json(question): Json<Question>) -> poem::Result<Json<Found>> {
     const SQLITE: &str = "SELECT * FROM api_keys WHERE secret_hash = ?";
@@ -113,7 +113,7 @@ async fn select(Data(pools): Data<&Arc<Pools>>, Json(question): Json<Question>) 
     Ok(Json(Found { id, name: row.try_get("", "name").map_err(InternalServerError)? }))
 }
 
-/// One row, and its commit.
+/// Inserts a row of three columns and commits.
 #[handler]
 async fn insert(
     Data(pools): Data<&Arc<Pools>>,
@@ -130,7 +130,7 @@ async fn insert(
     Ok((StatusCode::CREATED, Json(Found { id, name })))
 }
 
-/// The row that a create writes, and its commit.
+/// Inserts the row that a create writes and commits.
 #[handler]
 async fn insert_key(
     Data(pools): Data<&Arc<Pools>>,
@@ -145,7 +145,7 @@ async fn insert_key(
 }
 
 impl Pools {
-    /// An id, and the hash of a new secret.
+    /// Returns a new id and the hash of a new secret.
     fn mint(&self) -> Result<(Uuid, Vec<u8>), StatusCode> {
         let prefix = "mk".parse().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
         let entropy = Entropy::from_os().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;

@@ -1,8 +1,8 @@
-//! Bench: how fast mintkey is, against what, on which machine. `make bench` and `make bench-peers` run it.
+//! Bench: the speed of mintkey relative to baselines on the same machine. `make bench` and `make bench-peers` run it.
 //!
-//! The server has one core, the load generator the other. Every figure is the median of rounds in which mintkey and what
-//! it is held against take turns; a ratio is taken within a round. An answer that is not the expected one ends the run:
-//! errors are quickly made. Nothing fails for being slow: the report says what was promised, and whether it was met.
+//! The server has one core, the load generator the other. Every figure is the median of rounds in which mintkey and its
+//! baseline take turns; ratios are computed within a round. An unexpected response ends the run, because errors are
+//! faster than successes. Slow results do not fail: the report shows each promise and whether it was met.
 
 mod bare;
 mod footprint;
@@ -29,25 +29,25 @@ use speed::Store;
 
 #[derive(Parser)]
 struct Options {
-    /// How long each round lasts.
+    /// Seconds per round.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Of how many rounds the median is taken.
+    /// Number of rounds; the median is reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
-    /// The largest database of the growth table, from 1000; ten million take 10 GB of disk.
+    /// Keys in the largest database of the growth table; ten million take 10 GB of disk.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     keys: u64,
-    /// Measure the peers beside mintkey, and nothing else.
+    /// Measure only mintkey and its peers.
     #[arg(long)]
     peers: bool,
-    /// Only this [default: all]
+    /// Measure only this part [default: all].
     #[arg(long, value_enum)]
     only: Vec<Part>,
     /// Write the tables into docs/performance.md.
     #[arg(long)]
     docs: bool,
-    /// What cargo says to every bench.
+    /// Passed by cargo to every bench.
     #[arg(long, hide = true)]
     bench: bool,
     #[command(subcommand)]
@@ -65,7 +65,7 @@ enum Part {
 
 #[derive(Subcommand)]
 enum Other {
-    /// Serve what mintkey is held against.
+    /// Serve the baseline handlers.
     Bare(bare::Bare),
 }
 
@@ -120,7 +120,7 @@ async fn measure(options: &Options) {
     }
 }
 
-/// A directory for results and for databases: on a disk, as `/tmp` may not be.
+/// The directory of results and databases. Not in `/tmp`, which may not be on a disk.
 fn target() -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     std::fs::create_dir_all(&directory).unwrap();

@@ -1,4 +1,4 @@
-//! Footprint: what mintkey takes of memory and disk, and how soon after its start it answers.
+//! Footprint: memory, disk, and the time from start to the first response.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub async fn measured(postgres: &Postgres) -> Vec<Fact> {
     ]
 }
 
-/// Seconds until a client that does nothing but try has its first key. The signing key is made before, elsewhere: the
+/// Seconds until a client that retries without pause has its first key. The signing key is created before, because the
 /// client needs a token.
 async fn start() -> f64 {
     let place = Place::sqlite();
@@ -75,13 +75,13 @@ async fn idle() -> f64 {
     settled(&server).await
 }
 
-/// What the process grows by when as many keys again are asked about, shared out among them. Not on SQLite: its pages
-/// are in the same process, tens of megabytes that a write gives back and the next look-ups take again.
+/// The growth of the process per key when the number of cached keys doubles. On PostgreSQL, because the page cache of
+/// SQLite is in the same process and varies by tens of megabytes.
 async fn per_cached_key(postgres: &Postgres) -> f64 {
     let place = Place::postgres(postgres);
     let known = place.fill(2 * CACHED, CACHED).await;
     let server = place.serve(&["--cache-ttl", "1h"]);
-    // Connections, statements and buffers are there from here on.
+    // After this, connections, statements and buffers are allocated.
     const HALF: usize = CACHED as usize / 2;
     verify(&server.url, &place.gateway_token, &known[..HALF]).check();
     let before = settled(&server).await;
@@ -90,8 +90,8 @@ async fn per_cached_key(postgres: &Postgres) -> f64 {
     (after - before) / (CACHED as f64 - HALF as f64)
 }
 
-/// Resident memory, once what was taken for the moment is given back: counts of use are written, each minute, and the
-/// allocator returns what is free by and by, at requests.
+/// Resident memory after it has settled: usage is written every minute, and the allocator returns free memory gradually,
+/// during requests.
 async fn settled(server: &Process) -> f64 {
     let client = Client::new();
     let deadline = Instant::now() + Duration::from_secs(150);

@@ -1,5 +1,5 @@
-//! Growth: the same questions to databases of more and more keys. All of them are open at once and asked in turn, so
-//! that the machine's drift is not taken for theirs.
+//! Growth: the same requests to databases with more and more keys. All servers run at once and take turns, so that drift
+//! of the machine affects all of them.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ struct Size {
     known: Vec<Known>,
 }
 
-/// From a thousand keys to `largest`, by tens.
+/// Measures from a thousand keys to `largest`, in powers of ten.
 pub async fn measured(pace: Pace, largest: u64) -> Vec<Growth> {
     let mut sizes = Vec::new();
     for keys in std::iter::successors(Some(SMALLEST), |keys| Some(keys * 10)).take_while(|keys| *keys <= largest) {
@@ -35,7 +35,7 @@ pub async fn measured(pace: Pace, largest: u64) -> Vec<Growth> {
     }
     let mut rows = Vec::new();
 
-    // Memory is full of what is asked before it is measured: the checking pass takes each key once.
+    // The checking pass, which sends every request, fills the cache before the measurement.
     let servers = serve(&sizes, &[]);
     rows.push(row("verify, in memory", pace, &sizes, |n| {
         verify(&servers[n].url, &sizes[n].place.gateway_token, &sizes[n].known)
@@ -77,7 +77,7 @@ fn row(what: &str, pace: Pace, sizes: &[Size], load: impl Fn(usize) -> Load) -> 
     }
 }
 
-/// Follows `next_cursor` as a client would, and gives the query of the thousandth page, or of the last that is full.
+/// Follows `next_cursor` and returns the query of the thousandth page, or of the last full one.
 async fn walk(url: &str, token: &str, full_pages: u64) -> String {
     let client = Client::new();
     let mut query = format!("?limit={PAGE}");

@@ -1,5 +1,5 @@
-//! Peers: what one would use instead, as far as the package registries have it, under the same load. Each is on SQLite,
-//! in WAL mode and durable like mintkey, and asks nobody who he is; mintkey's verify, too, looks at its caller first.
+//! Peers: alternatives to mintkey under the same load. Each uses SQLite in WAL mode, with the same durability, and does
+//! not authenticate its callers; mintkey does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,7 @@ struct Running {
     _data: TempDir,
 }
 
-/// mintkey first.
+/// Measures mintkey and its peers. mintkey is the first.
 pub async fn measured(pace: Pace) -> Vec<Peer> {
     install();
     let place = Place::sqlite();
@@ -48,7 +48,7 @@ pub async fn measured(pace: Pace) -> Vec<Peer> {
     rows.collect()
 }
 
-/// The `n`-th of what was measured, mintkey being the first, which promised to be so many times as fast as any.
+/// The result of the `n`-th program. The first is mintkey, which promises to be this many times as fast as the best.
 fn contest(measured: &[Measured], n: usize, promised: f64) -> Contest {
     let times = |n: usize| measured[0].against(&measured[n]);
     let least = (1..measured.len()).map(times).fold(f64::INFINITY, f64::min);

@@ -1,4 +1,4 @@
-//! Place: a data directory with its database, and the keys written into it.
+//! A data directory with its database, and the keys written into it.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,24 +22,24 @@ use super::run;
 
 const MINTKEY: &str = env!("CARGO_BIN_EXE_mintkey");
 
-/// Who owns every other key of those that are written in bulk.
+/// The owner of every other key that is written in bulk.
 pub const OWNER: &str = "alice";
 
-/// The rows that are not of interest are copied from this key's.
+/// Columns that are not of interest are copied from this key.
 const TEMPLATE: &str = "CREATE TEMPORARY TABLE key_template AS SELECT * FROM api_keys WHERE owner_subject = 'alice'";
 
 pub struct Place {
     data: TempDir,
     pub database: String,
-    /// Of a service that may verify, as a key and as a token.
+    /// Credentials with `api-keys:verify`: a key and a token.
     pub gateway: String,
     pub gateway_token: String,
-    /// Of [`OWNER`].
+    /// The token of [`OWNER`].
     pub owner_token: String,
     pub secret: String,
 }
 
-/// A key whose secret is known here.
+/// A key whose secret is known.
 pub struct Known {
     pub id: Uuid,
     pub secret: String,
@@ -91,7 +91,7 @@ impl Place {
         self.data.path()
     }
 
-    /// A server on this place, with more arguments to `serve`.
+    /// Starts a server here, with additional arguments to `serve`.
     pub fn serve(&self, arguments: &[&str]) -> Process {
         let mut command = on_servers_core(Path::new(MINTKEY));
         command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &self.database, "--data-dir"]);
@@ -104,7 +104,7 @@ impl Place {
         Database::connect(options).await.unwrap()
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub async fn count(&self, table: &str) -> u64 {
         let database = self.connect().await;
         let backend = database.get_database_backend();
@@ -114,8 +114,8 @@ impl Place {
         count.unsigned_abs()
     }
 
-    /// Writes this many keys straight into the database, and gives some of them, spread evenly, that can be presented;
-    /// all of them [`OWNER`]'s, who has every other key. The other half is of a thousand owners.
+    /// Writes this many keys directly into the database. Half of them belong to [`OWNER`], half to a thousand other
+    /// owners. Returns some keys of [`OWNER`], evenly spread, with their secrets.
     pub async fn fill(&self, keys: u64, known: u64) -> Vec<Known> {
         let database = self.connect().await;
         let backend = database.get_database_backend();
@@ -164,7 +164,7 @@ impl Place {
     }
 }
 
-/// What the ids of keys and of secrets begin with: instants of 2024, so that keys made later are newer.
+/// The prefixes of the ids of keys and of secrets: times in 2024, so that keys created later are newer.
 const KEY: &str = "01900000000070008";
 const SECRET: &str = "01900000000170008";
 
@@ -172,14 +172,14 @@ fn id(beginning: &str, number: u64) -> Uuid {
     format!("{beginning}{number:015x}").parse().unwrap()
 }
 
-/// When the secrets were minted, in milliseconds: one after another.
+/// The creation time of the first secret, in milliseconds.
 const FIRST: u64 = 0x0190_0000_0000;
 
 fn time(number: u64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis((FIRST + number).cast_signed()).unwrap()
 }
 
-/// The statement that adds keys of these numbers, with secrets that nobody knows.
+/// The statement that inserts the keys with these numbers, with unknown secrets.
 fn rows(backend: DbBackend, first: u64, last: u64) -> String {
     let (numbers, id, hash): (_, fn(&str) -> String, _) = match backend {
         DbBackend::Sqlite => (

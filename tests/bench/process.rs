@@ -1,4 +1,4 @@
-//! Process: a program that serves, alone on the first core.
+//! A server process that has the first core to itself.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::run;
 
-/// One core is the server's, the other the load generator's; what else is needed, PostgreSQL for one, runs on both.
+/// The server runs on one core, the load generator on the other. Other programs, such as PostgreSQL, run on both.
 const SERVER: &str = "0";
 const GENERATOR: &str = "1";
 
@@ -30,15 +30,15 @@ fn pinned(core: &str, program: &Path) -> Command {
     command
 }
 
-/// A running server; it ends with the value.
+/// A running server. Drop ends it.
 pub struct Process {
     child: Child,
     pub url: String,
 }
 
 impl Process {
-    /// Starts a program that says on standard error where it is `listening`. A file takes its log, as in production: a
-    /// pipe would need a reader, who takes time from one of the cores.
+    /// Starts a program that logs `listening` and its address to standard error. The log goes to a file, as in
+    /// production: the reader of a pipe would take time of one of the cores.
     pub fn start(command: &mut Command) -> Self {
         let log = NamedTempFile::new().unwrap();
         let mut process = Self { child: spawn(command, log.reopen().unwrap()), url: String::new() };
@@ -53,7 +53,7 @@ impl Process {
         process
     }
 
-    /// Starts a program that says nothing of use: it is there when its port takes a connection.
+    /// Starts a program that does not log its address. It is ready when its port accepts a connection.
     pub fn at(command: &mut Command, port: u16) -> Self {
         let log = NamedTempFile::new().unwrap();
         let url = format!("http://127.0.0.1:{port}");
@@ -83,7 +83,7 @@ impl Process {
         None
     }
 
-    /// Bytes of memory that are its own or that it has touched.
+    /// Resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -92,7 +92,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// SIGTERM first: a peer's own workers end with it.
+    /// Sends SIGTERM first, because it also ends the workers of a peer.
     fn drop(&mut self) {
         run(Command::new("kill").arg(self.child.id().to_string()));
         let deadline = Instant::now() + Duration::from_secs(15);

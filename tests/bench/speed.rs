@@ -1,4 +1,4 @@
-//! Speed: the operations that clients wait for, each beside the same work without a product around it.
+//! Speed: the operations that clients wait for, each next to a minimal program that does the same work.
 
 use super::bare;
 use super::load::{Load, Pace, measure};
@@ -9,11 +9,11 @@ use super::report::Speed;
 const VERIFY: &str = "/api/auth/api-keys/verify";
 const KEYS: &str = "/api/auth/api-keys/";
 
-/// As many keys as there are in the database of what is read, and of how many the secrets are known.
+/// The number of keys in the database for reads, and of those whose secrets are known.
 const MANY: u64 = 100_000;
 const KNOWN: u64 = 20_000;
 
-/// One request, over and over.
+/// A single request, repeated.
 pub fn one(path: &str, body: String) -> Vec<(String, String)> {
     vec![(path.to_owned(), body)]
 }
@@ -48,7 +48,7 @@ pub fn create(url: &str, token: &str, connections: usize) -> Load {
     load.expects(201, r#""key":"mk_"#).over(connections)
 }
 
-/// What is answered from memory, against a handler that parses and echoes.
+/// Operations served from the cache, relative to a handler that parses and echoes.
 pub async fn warm(pace: Pace) -> Vec<Speed> {
     let place = Place::sqlite();
     place.fill(MANY, 1).await;
@@ -82,7 +82,7 @@ pub async fn warm(pace: Pace) -> Vec<Speed> {
     ]
 }
 
-/// What is not in memory, against one plain SELECT. The cache has room for one key, and the keys are asked in turn.
+/// Verifications of uncached keys, relative to one plain SELECT. The cache holds one key, and the keys take turns.
 pub async fn cold(pace: Pace, store: Store<'_>) -> Vec<Speed> {
     let place = store.place();
     let known = place.fill(MANY, KNOWN).await;
@@ -100,8 +100,8 @@ pub async fn cold(pace: Pace, store: Store<'_>) -> Vec<Speed> {
     vec![row(0, "bare SELECT by hash"), verify]
 }
 
-/// Creates, each durable when it is answered, against one plain INSERT a request. What its larger row costs already, with
-/// no product around it, is measured beside it.
+/// Creates, each durable before its response, relative to one plain INSERT per request. An INSERT of a whole key row is
+/// measured next to it, to show the cost of the larger row alone.
 pub async fn creates(pace: Pace, store: Store<'_>) -> Vec<Speed> {
     let (place, beside) = (store.place(), store.place());
     let (server, bare) = (place.serve(&[]), bare::serve(&beside));

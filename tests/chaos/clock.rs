@@ -1,4 +1,4 @@
-//! Clock: the system's jumps by a day, there and back.
+//! Clock: the system clock jumps forward and back by a day.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::site::{Site, tokens, wait_for_code};
 use crate::support::{Server, eventually, id, run, secret};
 
-/// A replica whose clock differs from the machine's by what the file says.
+/// Starts a replica whose clock has the offset that the file contains.
 fn with_clock(site: &Site, file: &Path) -> Server {
     let faketime = "/usr/$LIB/faketime/libfaketimeMT.so.1";
     assert!(

@@ -1,4 +1,4 @@
-//! The front door under more clients than a machine likes: idle ones, slow ones, and no descriptors left.
+//! Connections in large numbers: idle ones, slow ones, and no file descriptors left.
 
 use std::fs;
 use std::process::Command;
@@ -14,11 +14,11 @@ use crate::support::{self, Response, Server, VERIFY, eventually};
 const IDLE: usize = 10_000;
 const SLOW: usize = 1_000;
 
-/// Of the idle connections, on a machine with other work to do.
+/// The limit for an idle connection, in bytes, on a machine with other load.
 const MEMORY_EACH: u64 = 40 * 1024;
 const CPU_SHARE: f64 = 0.02;
 
-/// Each connection is looked at once more after its last request, within twice the limit of a head.
+/// Each connection is checked once more after its last request, within twice the head timeout.
 const SETTLE_TIME: Duration = Duration::from_secs(20);
 
 fn raise_open_file_limit() {
@@ -35,7 +35,7 @@ fn memory(server: &Server) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// How much of one core the server takes in this time.
+/// The share of one core that the server uses in this time.
 async fn cpu_share(server: &Server, time: Duration) -> f64 {
     let ticks = || -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
@@ -44,7 +44,7 @@ async fn cpu_share(server: &Server, time: Duration) -> f64 {
     };
     let before = ticks();
     tokio::time::sleep(time).await;
-    // A tick is a hundredth of a second on every Linux.
+    // A tick is 10 ms on every Linux.
     (ticks() - before) as f64 / 100.0 / time.as_secs_f64()
 }
 
@@ -52,7 +52,7 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap()
 }
 
-/// Asks for a page on a connection that stays.
+/// Requests a page. The connection stays open.
 async fn request_page(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(b"GET /docs HTTP/1.1\r\nHost: mintkey\r\n\r\n").await?;
     let mut response = Vec::new();
@@ -92,7 +92,7 @@ async fn idle_connections_cost_little_memory_and_cpu() {
     }
 }
 
-/// The 99th percentile of a thousand verifies, one after the other.
+/// The 99th percentile of the times of a thousand consecutive verifications.
 async fn p99(server: &Server, credential: &str, key: &str) -> Duration {
     let client = reqwest::Client::new();
     let mut times = Vec::new();
@@ -114,7 +114,7 @@ async fn slow_connections_do_not_slow_others() {
     let token = server.token_with("alice", &["--scopes", "api-keys:verify"]);
     let key = server.create_key(&token, json!({ "name": "x" })).await;
     let key = support::secret(&key);
-    // Other work on the machine comes and goes: the best of three of each, in turns.
+    // Takes the best of three alternating measurements, because other load on the machine varies.
     let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
     for _ in 0..3 {
         alone = alone.min(p99(&server, &token, key).await);
@@ -130,7 +130,7 @@ async fn slow_connections_do_not_slow_others() {
     assert!(beside < alone * 2, "{alone:?} alone, {beside:?} beside {SLOW} dripping connections");
 }
 
-/// A byte of a head, or of a body, each second; when the server has had enough, from the beginning.
+/// Sends a byte of a head or of a body each second, and reconnects when the server closes the connection.
 async fn send_slowly(url: String, number: usize) {
     let head = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\n");
     let head = if number % 2 == 0 { head } else { format!("{head}Content-Length: 1000\r\n\r\n") };
@@ -156,7 +156,7 @@ async fn exhausted_descriptors_delay_only_new_connections() {
     server.wait_for_log(&["WARN", "descriptors", "ulimit -n"]);
     server.create_key(&token, json!({ "name": "before" })).await;
 
-    // The process believes in 200, and now has fewer than it uses.
+    // The process has computed its limit from 200 descriptors. Now it has fewer than it uses.
     let limit = |soft: &str| {
         let nofile = format!("--nofile={soft}:");
         let output = support::run(Command::new("prlimit").args(["--pid", &server.pid().to_string(), &nofile]));

@@ -1,4 +1,4 @@
-//! Disk: SQLite's is full, and then it is not.
+//! Disk: SQLite's file system is full, and later has space again.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::site::{assert_unavailable, tokens};
 use crate::support::{Server, eventually, id, run, secret};
 
-/// A file system of eight megabytes.
+/// A file system of 8 MB.
 struct SmallDisk(TempDir);
 
 fn as_root(command: &[&str]) {
@@ -27,7 +27,7 @@ impl SmallDisk {
         Self(directory)
     }
 
-    /// Leaves this much room.
+    /// Fills the file system up to this many free bytes.
     fn fill(&self, free: u64) {
         let ballast = fs::File::create(self.0.path().join("ballast")).unwrap();
         let mut written = std::io::BufWriter::new(ballast);

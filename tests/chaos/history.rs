@@ -1,4 +1,4 @@
-//! History: what clients of several replicas asked and were answered, held against the database when all is over.
+//! History: records the requests and responses of clients of several replicas, and compares them with the database.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::site::Site;
 use crate::support::{KEYS, Server, VERIFY};
 
-/// What is known of a key: times are of the client.
+/// A key as its client knows it, with times of the client.
 struct Key {
     id: String,
     secret: String,
@@ -22,7 +22,7 @@ struct Key {
 #[derive(Clone, Copy, PartialEq)]
 enum Revocation {
     None,
-    /// Asked for, and not answered with success: it may be or not.
+    /// Requested and not acknowledged: it may have been committed or not.
     InDoubt,
     Acknowledged(Instant),
 }
@@ -36,9 +36,9 @@ pub struct Load {
     pub revoked: AtomicU64,
     pub verified: AtomicU64,
     pub unavailable: AtomicU64,
-    /// The longest that a revoked key was accepted after its revocation was answered, in microseconds.
+    /// The longest time that a key was accepted after the response to its revocation, in microseconds.
     pub lag_micros: AtomicU64,
-    /// Both in microseconds: of answers from a replica, the longest.
+    /// The slowest verification, in microseconds.
     pub slowest_verify: AtomicU64,
     done: AtomicBool,
 }
@@ -67,7 +67,7 @@ impl Load {
         &self.urls[random(self.urls.len())]
     }
 
-    /// The status and the body; nothing when there was no answer.
+    /// Returns status and body, or `None` if there was no response.
     async fn post(&self, client: &Client, credential: &str, url: String, body: Value) -> Option<(u16, Value)> {
         let response = client.post(url).bearer_auth(credential).json(&body).send().await.ok()?;
         let status = response.status().as_u16();
@@ -87,7 +87,7 @@ impl Load {
                 continue;
             };
             let (id, secret) = (made["id"].as_str().unwrap().to_owned(), made["key"].as_str().unwrap().to_owned());
-            // In every replica's memory before it is revoked at one of them.
+            // Every replica caches the key before one of them revokes it.
             for url in &self.urls {
                 self.post(&client, &self.gateway, format!("{url}{VERIFY}"), json!({ "key": secret })).await;
             }
@@ -106,7 +106,7 @@ impl Load {
         }
     }
 
-    /// Asks about keys that were made or revoked lately, at every replica.
+    /// Verifies recently created or revoked keys at every replica.
     async fn verify(self: Arc<Self>) {
         let client = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
         while !self.done.load(Ordering::SeqCst) {
@@ -144,7 +144,7 @@ impl Load {
         Duration::from_micros(self.lag_micros.load(Ordering::SeqCst))
     }
 
-    /// Nothing that was answered is lost, and the audit tells of each change and of no other.
+    /// Checks that no acknowledged change is lost, and that every change has its audit event and no event lacks its change.
     pub fn assert_matches_database(&self, site: &Site) {
         let rows = site.query(
             "SELECT id || ' ' || (revoked_at IS NOT NULL)::text || ' ' || \

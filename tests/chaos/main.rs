@@ -1,4 +1,4 @@
-//! Chaos: what is promised, while things go wrong. `CHAOS_KILLS` and `CHAOS_REVOCATIONS` say for how long.
+//! Chaos: the guarantees under repeated faults. `CHAOS_KILLS` and `CHAOS_REVOCATIONS` set the duration.
 
 mod clock;
 mod connections;

@@ -1,4 +1,4 @@
-//! Three replicas under load while something is wrong again and again.
+//! Three replicas under load with a repeated fault.
 
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::site::{LISTENING, Site, tokens};
 use crate::support::postgres::Postgres;
 use crate::support::{Server, eventually};
 
-/// Never later than this is a revoked key accepted, while the store can be asked.
+/// The bound on the time that a revoked key is accepted while the database is reachable.
 const MAX_LAG: Duration = Duration::from_secs(5);
 
 struct Fixture {
@@ -25,7 +25,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// One of the replicas reaches PostgreSQL by a wire that can be cut, the others as it is.
+    /// One of the replicas reaches PostgreSQL through a proxy that can block, the others directly.
     async fn new() -> Self {
         Self::on(Site::alone()).await
     }
@@ -39,8 +39,8 @@ impl Fixture {
         Self { site, proxy, servers, gateway, alice }
     }
 
-    /// Loads the replicas until so many revocations were answered, with `fault` again and again, and then holds what was
-    /// answered against what is.
+    /// Puts load on the replicas and repeats `fault` until enough revocations are acknowledged, and then compares the
+    /// history with the database.
     async fn assert_revocations_hold(&self, name: &str, max_lag: Duration, fault: impl AsyncFn()) {
         let target = setting("CHAOS_REVOCATIONS", 100);
         let load = Load::on(&self.servers, self.gateway.clone(), self.alice.clone());
@@ -117,7 +117,7 @@ async fn revocations_hold_when_one_replica_is_isolated() {
         fixture.proxy.set(Wire::Passes);
         sleep_millis(random(1000)).await;
     };
-    // Of memory, as long as it may stand in; and of an answer that was on its way.
+    // The staleness limit, plus the time of a response in transit.
     fixture.assert_revocations_hold("one replica cut off", MAX_LAG + Duration::from_millis(500), fault).await;
 }
 
@@ -158,7 +158,7 @@ async fn revocations_hold_when_connections_are_terminated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_connections_are_exhausted() {
     let fixture = Fixture::on(Site::at(Postgres::start(&["max_connections=40"]))).await;
-    // Whoever comes first cuts mintkey's connections, so that they are free to be taken.
+    // Terminates the connections of mintkey, so that their slots are free, and takes one.
     let cut_and_sleep = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mintkey'; \
                          SELECT pg_sleep(4)";
     let sleep = || {

@@ -1,4 +1,4 @@
-//! Contract clients: the two calls of the reference contract as they stand, and a client generated from its document.
+//! The two example calls of the reference contract, unchanged, and a client generated from its OpenAPI document.
 
 use serde_json::Value;
 

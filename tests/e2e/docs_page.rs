@@ -1,4 +1,4 @@
-//! Docs page: Swagger UI in a real browser, from the first look to a key on the screen.
+//! Docs page: Swagger UI in a real browser, up to a created key.
 
 use reqwest::Method;
 use serde_json::json;

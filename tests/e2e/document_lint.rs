@@ -1,4 +1,4 @@
-//! Document lint: what two linters say of the committed document, which is nothing.
+//! Two linters find nothing in the committed OpenAPI document.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Forged tokens: each wrong in one way, most of them signed by the provider itself.
+//! Forged tokens: each has one fault, and most are signed by the provider itself.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -251,7 +251,7 @@ async fn token_of_other_kind_is_rejected_though_signed() {
     assert_eq!(provider.fetches().await, 1, "the one at the start");
 }
 
-/// What only an ID token, a refresh token or a logout token says, where `typ` is not told apart.
+/// In lenient mode, where `typ` does not distinguish tokens, claims of ID, refresh and logout tokens are rejected.
 #[tokio::test]
 async fn token_without_typ_is_checked_by_its_claims() {
     let provider = Provider::start();
@@ -292,7 +292,7 @@ async fn token_without_typ_is_checked_by_its_claims() {
     forged.assert_rejected(&server).await;
 }
 
-/// A `kid` is compared and nothing else, whatever it looks like.
+/// A `kid` is only ever compared.
 #[tokio::test]
 async fn token_kid_is_never_used_as_path_query_or_url() {
     let (provider, server, _) = setup().await;

@@ -1,4 +1,4 @@
-//! Forgery: tokens that are wrong in one way each, and what has to become of them.
+//! Builds tokens with one fault each, and checks that all are rejected.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::provider::{Provider, header};
 use crate::support::Server;
 
-/// A place on the network that counts who comes.
+/// A listener that counts connections.
 pub struct Trap {
     pub url: String,
     connections: Arc<AtomicUsize>,
@@ -37,7 +37,7 @@ impl Trap {
     }
 }
 
-/// Tokens, each with what is wrong with it.
+/// Tokens, each with a description of its fault.
 pub struct Forgeries<'p> {
     provider: &'p Provider,
     all: Vec<(String, String)>,
@@ -56,7 +56,7 @@ impl<'p> Forgeries<'p> {
         self.all.push((what.into(), token.into()));
     }
 
-    /// Signed by the provider, with another header.
+    /// Adds a token with a modified header, signed by the provider.
     pub async fn header(&mut self, what: &str, change: impl FnOnce(&mut Value)) {
         let mut header = header();
         change(&mut header);
@@ -65,7 +65,7 @@ impl<'p> Forgeries<'p> {
         self.add(what, token);
     }
 
-    /// Signed by the provider, with other claims.
+    /// Adds a token with modified claims, signed by the provider.
     pub async fn claims(&mut self, what: &str, change: impl FnOnce(&mut Value)) {
         let claims = self.provider.claims(change);
         let token = self.provider.sign(&header(), &claims).await;
@@ -76,7 +76,7 @@ impl<'p> Forgeries<'p> {
         self.claims(&format!("{name}: {value}"), |claims| claims[name] = value).await;
     }
 
-    /// Signed by the provider, with claims that no JSON library would write.
+    /// Adds a token with claims that no JSON library would write, signed by the provider.
     pub async fn text(&mut self, what: &str, from: &str, to: &str) {
         let claims = self.provider.claims(|_| ()).to_string();
         assert!(claims.contains(from), "{what}: no {from} in {claims}");
@@ -84,7 +84,7 @@ impl<'p> Forgeries<'p> {
         self.add(what, token);
     }
 
-    /// Every one is answered with 401 and changes nothing.
+    /// Checks that every token gets a 401 and changes nothing.
     pub async fn assert_rejected(self, server: &Server) {
         let before = server.dump().await;
         for (what, token) in &self.all {
@@ -103,7 +103,7 @@ pub fn hs(header: &Value, claims: &Value, algorithm: hmac::Algorithm, key: &[u8]
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-/// The same bytes once decoded, by a reader that does not look.
+/// Sets unused bits of the last character: a lenient decoder yields the same bytes.
 pub fn unused_bits(token: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let last = *token.as_bytes().last().unwrap();

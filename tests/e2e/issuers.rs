@@ -1,4 +1,4 @@
-//! Issuers: tokens of a real provider, its keys as they change, and its absence.
+//! Issuers: tokens of a real provider, the rotation of its keys, and its outages.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn assert_accepted(server: &Server, token: &str) {
     assert_eq!(response.status, 201, "{}\n{}", response.text, server.log());
 }
 
-/// A token that nobody can judge now: the answer blames the issuer, not the token.
+/// Checks that a token gets a 503 that blames the issuer, because its key is unavailable.
 async fn assert_undecided(server: &Server, token: &str) {
     let response = create(server, token).await;
     assert!(response.assert_problem(503).contains("issuer"), "{}", response.text);
@@ -146,7 +146,7 @@ async fn issuer_without_keys_is_fetched_no_more_often() {
     assert_eq!(provider.fetches().await, 2, "one at the start, one for all of these");
 }
 
-/// One document that is both, served at every path.
+/// A document that is both JWKS and metadata, served at every path.
 fn jwks_and_metadata(provider: &Provider, keys: Value) -> String {
     json!({ "issuer": provider.issuer, "jwks_uri": format!("{}/jwks", provider.issuer), "keys": keys }).to_string()
 }
@@ -193,7 +193,7 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
     }
 }
 
-/// On a deployment that is yet to be started.
+/// Doctor on a data directory that does not exist.
 fn doctor() -> std::process::Command {
     let mut command = mintkey();
     command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]);
@@ -219,7 +219,7 @@ async fn issuer_outage_affects_only_tokens_with_unknown_kids() {
     assert_accepted(&server, &first).await;
     assert_accepted(&server, &second).await;
     assert_eq!(server.verify_code(secret(&gateway), secret(&key)).await, "VALID");
-    // What no key could make good needs no provider to be refused.
+    // A token that no key can make valid is rejected without the provider.
     let expired = provider.sign(&header(), &provider.claims(|claims| claims["exp"] = json!(1))).await;
     create(&server, &expired).await.assert_problem(401);
 }

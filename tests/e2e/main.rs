@@ -1,4 +1,4 @@
-//! End to end: a real server and the tools that its users would hold against it.
+//! End to end: a real server with real tools of its users.
 
 mod contract_clients;
 mod docs_page;

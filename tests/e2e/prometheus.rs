@@ -1,4 +1,4 @@
-//! Prometheus itself: a scrape under load, the rules for names, and the dashboard.
+//! Prometheus: a scrape under load, the checks of promtool, and the dashboard.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn run_with_input(command: &mut std::process::Command, input: &str) -> std::proc
     process.wait_with_output().unwrap()
 }
 
-/// A server with every metric that it can have, a failed write of counts included.
+/// A server whose scrape has a value for every metric.
 async fn server_with_all_metrics() -> (Server, String, Value) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
@@ -78,7 +78,7 @@ async fn dashboard_metrics_are_all_in_a_scrape() {
             "no {metric} in\n{scrape}"
         );
     }
-    // Prometheus' own parser reads what Grafana would send.
+    // The parser of Prometheus accepts the queries that Grafana sends.
     let rules = queries.iter().enumerate().map(|(number, query)| {
         let query = query.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*");
         json!({ "record": format!("panel:{number}"), "expr": query })

@@ -1,4 +1,4 @@
-//! Provider: a real OpenID provider (npm's oidc-provider), and what a test does to it.
+//! A real OpenID provider (npm's oidc-provider) that tests can control.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,10 +13,10 @@ use crate::tools::{artifacts, script};
 
 pub const AUDIENCE: &str = "https://mintkey.example.com/api";
 
-/// A running provider; it ends with the value.
+/// A running provider. Drop ends it.
 pub struct Provider {
     process: Child,
-    /// It says more at times, and must not find the pipe closed.
+    /// Keeps the pipe open, because the provider may write more.
     _output: BufReader<ChildStdout>,
     pub issuer: String,
     control: String,
@@ -27,7 +27,7 @@ impl Provider {
         Self::of(&mut script("provider.mjs"))
     }
 
-    /// Over TLS, with the certificate and the key in this file.
+    /// Starts with TLS, with the certificate and the key in this file.
     pub fn with_certificate(pem: &Path) -> Self {
         Self::of(script("provider.mjs").arg(pem))
     }
@@ -43,7 +43,7 @@ impl Provider {
         Self { process, _output: output, issuer: of("issuer"), control: of("control") }
     }
 
-    /// A server that trusts the provider, with more options.
+    /// Starts a server that trusts the provider, with additional options of `--issuer`.
     pub fn server(&self, options: &str) -> Server {
         Server::start_with(&["--issuer", &self.line(options)])
     }
@@ -52,7 +52,7 @@ impl Provider {
         format!("{},audience={AUDIENCE}{options}", self.issuer)
     }
 
-    /// An access token as a client gets it; a client is named as the algorithm that signs for it.
+    /// Requests an access token as a client. Clients are named after the algorithm of their tokens.
     pub async fn token(&self, name: &str) -> String {
         let request = client().post(format!("{}/token", self.issuer));
         let request =
@@ -68,13 +68,13 @@ impl Provider {
         response["access_token"].as_str().unwrap_or_else(|| panic!("no token: {response}")).to_owned()
     }
 
-    /// See `actions` in the script.
+    /// Calls one of the `actions` of the script.
     pub async fn act(&self, action: &str, what: Value) -> Value {
         let request = client().post(format!("{}/{action}", self.control)).body(what.to_string());
         request.send().await.unwrap().json().await.unwrap()
     }
 
-    /// A token of these texts, with the provider's own signature; `$KID` stands for the name of the key.
+    /// A token of these texts, signed by the provider. `$KID` stands for the id of the key.
     pub async fn sign_text(&self, algorithm: &str, header: &str, claims: &str) -> String {
         let token = self.act("sign", json!({ "alg": algorithm, "header": header, "claims": claims })).await;
         token.as_str().unwrap().to_owned()
@@ -84,7 +84,7 @@ impl Provider {
         self.sign_text(header["alg"].as_str().unwrap(), &header.to_string(), &claims.to_string()).await
     }
 
-    /// What a good token of the provider claims.
+    /// The claims of a valid token of the provider, modified by `change`.
     pub fn claims(&self, change: impl FnOnce(&mut Value)) -> Value {
         let now = Clock::System.now().timestamp();
         let mut claims = json!({
@@ -95,7 +95,7 @@ impl Provider {
         claims
     }
 
-    /// How often the keys were fetched.
+    /// The number of fetches of the JWKS.
     pub async fn fetches(&self) -> usize {
         let requests = self.act("requests", Value::Null).await;
         requests.as_array().unwrap().iter().filter(|path| *path == "/jwks").count()

@@ -1,5 +1,5 @@
-//! Schemathesis: the served document against the service, in thousands of requests; `FUZZ_EXAMPLES` asks for other ones,
-//! and as many more.
+//! Schemathesis: thousands of requests generated from the served document. `FUZZ_EXAMPLES` sets a larger number, with
+//! random ones.
 
 use std::env;
 

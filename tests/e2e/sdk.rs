@@ -1,4 +1,4 @@
-//! SDK: clients generated from the document, each through the whole life of a key.
+//! SDK: clients generated from the document, each through the life of a key.
 
 use std::process::Command;
 
@@ -6,13 +6,13 @@ use crate::support::Server;
 use crate::tools::{built, project, python, succeed, system};
 
 pub fn generate(language: &str) {
-    // The first time, what the client in Rust needs is compiled.
+    // The first run compiles the dependencies of the client in Rust.
     let limit = ["--kill-after=5", "600"];
     let script = project().join("tests/e2e/clients/generate.sh");
     succeed(Command::new("timeout").args(limit).arg("sh").arg(script).arg(language));
 }
 
-/// A server, a client that was generated for it, and the arguments of the program that uses it.
+/// Generates a client and starts a server. Returns the server and the arguments for the program that uses the client.
 fn generated(language: &str) -> (Server, [String; 2]) {
     generate(language);
     let server = Server::start();

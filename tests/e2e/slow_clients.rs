@@ -1,18 +1,19 @@
-//! Slow clients: slowhttptest, a tool that tries to use a server's connections up.
+//! Slow clients: slowhttptest, a tool that tries to exhaust the connections of a server.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Server, VERIFY};
 use crate::tools::{succeed, system};
 
-/// How long the tool would keep its connections.
+/// The time for which the tool keeps its connections.
 const ATTACK: Duration = Duration::from_secs(10);
 
 fn descriptors(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// Attacks, while somebody else is served; the server has to be rid of the attackers well before they give up.
+/// Checks that other clients are served during the attack, and that the server closes the connections of the attacker
+/// well before the attack ends.
 fn assert_survives(server: &Server, arguments: &[&str], path: &str) {
     let before = descriptors(server);
     let mut tool = system("slowhttptest");

@@ -1,4 +1,4 @@
-//! TLS: what curl and openssl see of it.
+//! TLS, with curl and openssl.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::{self, KEYS, Server};
 use crate::tools::{succeed, system};
 
-/// A directory with `cert.pem` and `key.pem`, which belong together, for this name.
+/// Creates `cert.pem` and its `key.pem` for this name in the directory.
 fn make_certificate(directory: &Path, name: &str) {
     let mut openssl = system("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
@@ -33,7 +33,7 @@ impl Tls {
         let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name).to_str().unwrap().to_owned());
         let data = files.path().join("data");
         let mut serve = support::mintkey_at(&data);
-        // The address that the certificate is for.
+        // The address in the certificate.
         serve.args(["serve", "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]).args(arguments);
         let server = Server::spawn(&mut serve, &data);
         let url = server.url.replacen("http:", "https:", 1);
@@ -46,7 +46,7 @@ impl Tls {
         succeed(curl.args(arguments).arg(format!("{}/openapi.json", self.url)))
     }
 
-    /// Whose certificate the server shows.
+    /// The subject of the certificate that the server presents.
     fn certificate_subject(&self) -> String {
         let mut curl = system("curl");
         curl.args(["--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{certs}"]);
@@ -94,7 +94,7 @@ fn tls_reloads_replaced_certificate_but_not_a_broken_one() {
     let next = tempfile::tempdir().unwrap();
     make_certificate(next.path(), "second");
 
-    // The new certificate, for a while, with the old key: nothing fits.
+    // The new certificate does not fit the old key.
     fs::copy(next.path().join("cert.pem"), files.join("cert.pem")).unwrap();
     tls.server.wait_for_log(&["WARN", "the one from before is used", "--tls-key (MINTKEY_TLS_KEY)", "belong together"]);
     assert_eq!(tls.certificate_subject(), "first");

@@ -1,19 +1,19 @@
-//! Tools: the programs that `tools.sh` installs, each bounded in time.
+//! The programs that `tools.sh` installs, each with a timeout.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// How long a tool may take.
+/// The timeout of a tool.
 pub const DEFAULT_TIMEOUT: &str = "2m";
 
-/// The project's top.
+/// The root of the repository.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A place for what a failed test leaves to look at.
+/// The directory for artifacts of failed tests.
 pub fn artifacts() -> PathBuf {
     let directory = project().join("target/e2e");
     std::fs::create_dir_all(&directory).unwrap();
@@ -28,12 +28,12 @@ pub fn python(name: &str) -> Command {
     python_for(DEFAULT_TIMEOUT, name)
 }
 
-/// One that may take this long.
+/// The same with another timeout.
 pub fn python_for(time: &str, name: &str) -> Command {
     bounded(time, &project().join("target/tools/venv/bin").join(name))
 }
 
-/// A script of this directory, in Node.
+/// A script of this directory, run with Node.
 pub fn script(name: &str) -> Command {
     let mut command = system("node");
     command.arg(project().join("tests/e2e").join(name));
@@ -44,12 +44,12 @@ pub fn system(name: &str) -> Command {
     bounded(DEFAULT_TIMEOUT, &installed(name))
 }
 
-/// A program that the tests' own sources were built to.
+/// A program built from sources of the tests.
 pub fn built(path: &str) -> Command {
     bounded(DEFAULT_TIMEOUT, &project().join("target").join(path))
 }
 
-/// Where the machine has this program. Debian puts servers where a user's path does not lead.
+/// Finds a program. Debian installs servers outside of the PATH of users.
 pub fn installed(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
@@ -57,19 +57,19 @@ pub fn installed(name: &str) -> PathBuf {
     program.unwrap_or_else(|| panic!("{name} is missing: run make tools"))
 }
 
-/// Ends the tool and what it started when it takes too long.
+/// Ends the tool and its children after the timeout.
 fn bounded(time: &str, program: &Path) -> Command {
     assert!(program.exists(), "{} is missing: run make tools", program.display());
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", time]).arg(program);
-    // The tools talk to this machine only.
+    // The tools connect only to this machine.
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env_remove(name);
     }
     command
 }
 
-/// What a tool that succeeded wrote to standard output.
+/// Runs a tool, which must succeed, and returns its standard output.
 pub fn succeed(command: &mut Command) -> String {
     let output = crate::support::run(command);
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, both(&output));
@@ -80,7 +80,7 @@ fn both(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).join("\n")
 }
 
-/// A port that nobody listens on, outside of the range from which the system takes those that nobody chose.
+/// A free port outside of the range of ephemeral ports.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() * 61 % 10_000).unwrap();
@@ -92,12 +92,12 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A tool that runs beside a test and ends with it.
+/// A tool that runs during a test. Drop ends it.
 pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It runs under `timeout`, which hands this on to it.
+        // `timeout` forwards the signal to the tool.
         crate::support::run(Command::new("kill").arg(self.0.id().to_string()));
         let _ = self.0.wait();
     }

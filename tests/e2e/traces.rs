@@ -1,4 +1,4 @@
-//! Traces: what a collector is sent over OTLP.
+//! Traces: the spans that a collector receives over OTLP.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -32,7 +32,7 @@ impl Collector {
         Self { _process: Running(process), port, spans }
     }
 
-    /// A server that sends its spans here, soon.
+    /// Starts a server that exports its spans here without delay.
     fn server(&self, data: &tempfile::TempDir) -> Server {
         let mut command = mintkey();
         command
@@ -43,7 +43,7 @@ impl Collector {
         Server::spawn(&mut command, data.path())
     }
 
-    /// The span of the request with this id, once it has arrived.
+    /// Waits for the span of the request with this response.
     fn span(&self, response: &Response) -> Value {
         let id = response.header("x-request-id").unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Hearing: a change made at one replica is in force at the others, whatever happens to the notifications.
+//! Change feed: a change made at one replica takes effect at the others, also when notifications are lost.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::proxy::{Proxy, Wire};
 use crate::site::{LISTENING, Site, tokens, wait_for_code};
 use crate::support::{Server, id, run, secret};
 
-/// While the store can be asked.
+/// The bound on the lag of a revocation while the database is reachable.
 const MAX_LAG: Duration = Duration::from_secs(5);
 
-/// Keys that both replicas have in memory.
+/// Creates keys and verifies them at every replica, so that all have them cached.
 async fn cached_keys(servers: &[&Server], gateway: &str, alice: &str, count: usize) -> Vec<Value> {
     let mut keys = Vec::new();
     for _ in 0..count {
@@ -36,7 +36,7 @@ async fn revocation_reaches_other_replica_within_100_ms() {
     }
     lags.sort_unstable();
     println!("lags: median {:?}, 54th of 60 {:?}, longest {:?}", lags[29], lags[53], lags[59]);
-    // Each took a whole verify, over a connection of its own, on a machine that does other things too.
+    // Each lag includes a whole verification over a new connection, on a machine with other load.
     assert!(lags[53] < Duration::from_millis(100), "{lags:?}");
 }
 
@@ -109,7 +109,7 @@ async fn revocation_arrives_in_time_when_notifications_are_lost() {
             proxy.set(Wire::Passes);
         }
     }
-    // A deaf replica asks the store each time.
+    // A replica without notifications reads from the database at every verification.
     let other = here.create_key(&alice, json!({ "name": "k" })).await;
     proxy.set(Wire::Deaf);
     there.wait_for_log(&["hears nothing"]);

@@ -1,4 +1,4 @@
-//! Together: what is done at two replicas at once is done as if at one.
+//! Concurrent requests at two replicas have the same result as at one.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -13,7 +13,7 @@ async fn pair() -> (Site, [Server; 2]) {
     (site, servers)
 }
 
-/// The same request, several times at each replica at once.
+/// Sends the same request several times at each replica, concurrently.
 async fn send_to_both(servers: &[Server; 2], send: impl AsyncFn(&Server) -> Response) -> Vec<Response> {
     join_all((0..8).map(|n| send(&servers[n % 2]))).await
 }
@@ -128,7 +128,7 @@ async fn create_at_one_replica_is_valid_at_other_at_once() {
     }
 }
 
-/// While a new master secret is rolled out, one replica goes by the old one first.
+/// During the rollout of a new master secret, the newest secret of one replica is still the old one.
 #[tokio::test]
 async fn revoke_reaches_replica_with_other_newest_master_secret() {
     let site = Site::new();

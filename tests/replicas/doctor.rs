@@ -1,4 +1,4 @@
-//! Doctor: deployments on PostgreSQL that are broken, each in one way, and the words for it.
+//! Doctor: deployments on PostgreSQL with one fault each, and the report on it.
 
 use std::fs::Permissions;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use crate::site::Site;
 use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::{Postgres, free_port};
 
-/// Where the user `strict` has to give a password.
+/// A server on which the user `strict` needs a password.
 static STRICT: LazyLock<Arc<Postgres>> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     let rules = directory.path().join("pg_hba.conf");
@@ -29,7 +29,7 @@ fn doctor(site: &Site, url: &str, arguments: &[&str]) -> (String, bool) {
     report
 }
 
-/// The site's database, by this user with this password.
+/// The URL of the site's database for this user (`NAME` or `NAME:PASSWORD`).
 fn url_as(site: &Site, user: &str) -> String {
     site.postgres.url(&site.database).replacen("postgres@", &format!("{user}@"), 1)
 }

@@ -1,5 +1,5 @@
-//! Faults: PostgreSQL stops, is silent, or is full; what is in memory is verified within its limit, the rest is an
-//! outage that is told in time, and everything works again by itself.
+//! Faults: PostgreSQL stops, freezes or is locked, or the network blocks. Cached keys are verified up to the staleness
+//! limit, every other request gets a 503 in time, and the service recovers by itself.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ impl Fixture {
         };
         create().await;
         verify(secret(&self.cold)).await;
-        // Many, so that most wait behind others.
+        // So many that most of them wait for others.
         let creates = join_all((0..30).map(|n| async move {
             tokio::time::sleep(Duration::from_millis(20 * n)).await;
             create().await;
@@ -132,7 +132,7 @@ async fn blocked_network_is_503_and_cached_keys_are_verified() {
         let created =
             async || (fixture.server.create(&fixture.alice, json!({ "name": "y" })).await.status == 201).then_some(());
         eventually(Duration::from_secs(10), "a create", created).await;
-        // What was in memory is dropped once changes are heard of again, and then read again.
+        // The cache is invalidated when the change feed reconnects, and then loaded again.
         fixture.assert_cached_key_verifies_for(Duration::from_secs(3)).await;
     }
     fixture.assert_recovers().await;
@@ -147,7 +147,7 @@ async fn abandoned_transaction_loses_no_later_create() {
     let alice = server.token("alice");
     let key = server.create_key(&alice, json!({ "name": "before" })).await;
     proxy.set(Wire::SwallowsAll);
-    // Its BEGIN comes late, when nobody waits for it any more.
+    // Its BEGIN arrives after the request was given up.
     let started = Instant::now();
     assert_unavailable(&server.patch(id(&key), &alice, json!({ "name": "given up" })).await, started);
     proxy.set(Wire::Passes);
@@ -186,7 +186,7 @@ async fn terminated_connections_are_replaced() {
     let fixture = Fixture::of(site.replica(&[])).await;
     for _ in 0..5 {
         site.terminate("true");
-        // At most the connections that were open fail, one request each.
+        // At most one request fails per open connection.
         let created =
             async || (fixture.server.create(&fixture.alice, json!({ "name": "y" })).await.status == 201).then_some(());
         eventually(Duration::from_secs(5), "a create", created).await;

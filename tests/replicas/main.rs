@@ -1,4 +1,4 @@
-//! Replicas: the same binary several times on one PostgreSQL, what they owe each other, and faults between them and it.
+//! Several replicas on one PostgreSQL: consistency between them, and faults of the database and the network.
 
 mod change_feed;
 mod concurrency;

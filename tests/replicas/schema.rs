@@ -1,4 +1,4 @@
-//! Schema: replicas that start together, and binaries that are older than the schema.
+//! Schema: replicas that start concurrently, and binaries older than the schema.
 
 use std::process::{Child, Stdio};
 
@@ -38,7 +38,7 @@ fn migrations_run_concurrently_are_applied_once() {
 async fn newer_schema_is_used_if_compatible_and_else_refused() {
     let site = Site::new();
     assert!(run(&mut site.command(&["migrate"])).status.success());
-    // As a later release would leave it that has only added something.
+    // The state after a migration of a later release that only adds something.
     site.query("INSERT INTO seaql_migrations VALUES ('m9999_of_a_later_release', 0)");
     site.query("UPDATE schema_version SET version = version + 1");
     let server = site.replica(&[]);
@@ -51,7 +51,7 @@ async fn newer_schema_is_used_if_compatible_and_else_refused() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && stderr.contains("newer mintkey"), "{stderr}");
     }
-    // Who is running already goes on: whoever contracts the schema has waited until nobody needs what goes away.
+    // A running replica continues: a migration that removes something waits until no running release needs it.
     server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
 }
 

@@ -1,4 +1,4 @@
-//! TLS: the connection to PostgreSQL is as the URL says.
+//! TLS to PostgreSQL follows `sslmode` of the URL.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::site::Site;
 use crate::support::postgres::Postgres;
 use crate::support::run;
 
-/// A certificate for 127.0.0.1 that signs itself, and its key.
+/// Creates a self-signed certificate for 127.0.0.1 and its key.
 fn create_certificate(directory: &Path) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
@@ -33,7 +33,7 @@ async fn tls_to_postgresql_verifies_its_certificate() {
                      WHERE application_name = 'mintkey'";
     assert_eq!(site.query(encrypted), "t");
 
-    // Nobody has signed it whom this machine knows.
+    // No CA that this machine trusts has signed it.
     let output = run(site.command(&["migrate"]).env("MINTKEY_DATABASE_URL", format!("{url}?sslmode=verify-full")));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && stderr.contains("certificate"), "{stderr}");
