@@ -172,7 +172,7 @@ async fn service(data: &DataSettings, keys: &KeySettings) -> Result<Service, Fai
     data.database_url()?;
     let peppers = data.peppers()?;
     let store = open(data).await?;
-    store.adopt_peppers(&peppers, clock.now()).await?;
+    store.verify_or_register_peppers(&peppers, clock.now()).await?;
     let allowed_scopes = keys.allowed_scopes.clone().map(Arc::new);
     let tokens = VerifiedTokens::new(&peppers).into();
     Ok(Service {
@@ -224,7 +224,7 @@ async fn backup(BackupCommand { to, data }: BackupCommand) -> Result<(), Failure
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
     let file = made.map_err(|error| format!("--to {}: {error}; give a file that is not there yet", to.display()))?;
     let store = open(&data).await?;
-    let copied = store.copy_to(&to).await;
+    let copied = store.backup_to(&to).await;
     store.close().await?;
     if copied.is_err() {
         std::fs::remove_file(&to)?;

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::service::Service;
-use crate::store::{News, StoreError};
+use crate::store::{ChangeEvent, StoreError};
 
 /// How soon it is tried again to hear of changes.
 const RETRY: Duration = Duration::from_millis(250);
@@ -54,7 +54,7 @@ async fn follow_changes(service: Arc<Service>) {
     loop {
         let Err(error) = hear_changes(&service, &mut hears).await;
         // A database that is another one now says nothing of the keys in memory.
-        if matches!(error, StoreError::Refused(_)) {
+        if matches!(error, StoreError::Incompatible(_)) {
             service.cache.changed_somewhere();
         }
         service.cache.store_answers(service.store.schema().await.is_ok());
@@ -67,7 +67,7 @@ async fn follow_changes(service: Arc<Service>) {
 }
 
 async fn hear_changes(service: &Service, hears: &mut bool) -> Result<Infallible, StoreError> {
-    let mut changes = service.store.changes().await?;
+    let mut changes = service.store.change_feed().await?;
     if !std::mem::replace(hears, true) {
         info!("changes made by other processes are heard of again");
     }
@@ -75,9 +75,9 @@ async fn hear_changes(service: &Service, hears: &mut bool) -> Result<Infallible,
     service.cache.changed_somewhere();
     loop {
         match changes.next().await? {
-            News::Changed(hashes) => hashes.iter().for_each(|hash| service.cache.changed(hash)),
-            News::Something => service.cache.changed_somewhere(),
-            News::AllUntil(moment) => service.cache.heard_until(moment),
+            ChangeEvent::Keys(hashes) => hashes.iter().for_each(|hash| service.cache.changed(hash)),
+            ChangeEvent::Unknown => service.cache.changed_somewhere(),
+            ChangeEvent::CaughtUpTo(moment) => service.cache.heard_until(moment),
         }
     }
 }
@@ -99,7 +99,7 @@ async fn forget_answers(service: Arc<Service>) {
     let mut tick = ticks(FORGET);
     loop {
         tick.tick().await;
-        if let Err(error) = service.store.forget_answers(service.clock.now()).await {
+        if let Err(error) = service.store.delete_expired_responses(service.clock.now()).await {
             warn!(%error, "answers past their time wait to be forgotten");
         }
     }

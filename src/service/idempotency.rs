@@ -12,7 +12,7 @@ use crate::domain::caller::{Caller, Credential};
 use crate::domain::idempotency_key::IdempotencyKey;
 use crate::service::keys::IssuedKey;
 use crate::service::{Service, ServiceError};
-use crate::store::Remembered;
+use crate::store::SavedResponse;
 
 const REMEMBERED_FOR: TimeDelta = TimeDelta::hours(24);
 
@@ -54,22 +54,23 @@ impl IdempotentRequest {
         &self.id
     }
 
-    pub fn seal(&self, issued: &IssuedKey, now: DateTime<Utc>) -> Result<Remembered, ServiceError> {
+    pub fn seal(&self, issued: &IssuedKey, now: DateTime<Utc>) -> Result<SavedResponse, ServiceError> {
         let failed = |_| ServiceError::Internal("an answer could not be sealed".into());
-        let mut answer = serde_json::to_vec(issued).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        let mut sealed_response =
+            serde_json::to_vec(issued).map_err(|error| ServiceError::Internal(error.to_string()))?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.seal).map_err(failed)?;
-        let nonce = key.seal_in_place_append_tag(Aad::from(&self.fingerprint), &mut answer).map_err(failed)?;
-        answer.extend_from_slice(nonce.as_ref());
+        let nonce = key.seal_in_place_append_tag(Aad::from(&self.fingerprint), &mut sealed_response).map_err(failed)?;
+        sealed_response.extend_from_slice(nonce.as_ref());
         let (id, fingerprint) = (self.id.to_vec(), self.fingerprint.to_vec());
-        Ok(Remembered { id, fingerprint, answer, expires_at: now + REMEMBERED_FOR })
+        Ok(SavedResponse { id, fingerprint, sealed_response, expires_at: now + REMEMBERED_FOR })
     }
 
-    pub fn open(&self, earlier: &Remembered) -> Result<IssuedKey, ServiceError> {
+    pub fn open(&self, earlier: &SavedResponse) -> Result<IssuedKey, ServiceError> {
         if earlier.fingerprint != self.fingerprint {
             return Err(ServiceError::IdempotencyKeyReused);
         }
         let damaged = || ServiceError::Internal("a remembered answer cannot be opened".into());
-        let mut answer = earlier.answer.clone();
+        let mut answer = earlier.sealed_response.clone();
         let nonce = answer.split_off(answer.len().saturating_sub(aws_lc_rs::aead::NONCE_LEN));
         let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| damaged())?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.seal).map_err(|_| damaged())?;

@@ -95,8 +95,8 @@ impl std::error::Error for ServiceError {}
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(reason) | StoreError::Refused(reason) => Self::Unavailable(reason),
-            StoreError::Bug(error) => Self::Internal(error.to_string()),
+            StoreError::Unavailable(reason) | StoreError::Incompatible(reason) => Self::Unavailable(reason),
+            StoreError::Internal(error) => Self::Internal(error.to_string()),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Audit events: added with the change that they tell of, and read by page. A key's creation is told by its own row.
+//! Audit events: inserted in the transaction of the change that they describe, and read by page. The event of a key's
+//! creation is in the key's row; the view `audit_events` combines both.
 
 use entity::audit_event::{self, Column};
 use sea_orm::{
@@ -20,7 +21,7 @@ pub struct EventFilter {
 }
 
 impl Store {
-    /// At most `limit` events older than `after`, newest first. An owner sees those of deleted keys too.
+    /// Returns at most `limit` events older than `after`, newest first. Owners see events of deleted keys, too.
     pub async fn list_events(
         &self,
         access: AccessFilter<'_>,
@@ -29,7 +30,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
         let page = page(access, filter, after, limit);
-        self.read(async |database| page.all(database).await?.into_iter().map(read_event).collect()).await
+        self.read(async |database| page.all(database).await?.into_iter().map(from_row).collect()).await
     }
 }
 
@@ -55,13 +56,13 @@ fn page(
         .limit(limit)
 }
 
-pub async fn record(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
-    let mut insert = audit_event::Entity::insert_many(events.iter().map(event_row));
+pub async fn insert(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
+    let mut insert = audit_event::Entity::insert_many(events.iter().map(to_row));
     insert.query().into_table(audit_event::CHANGES_TABLE);
     insert.exec_without_returning(transaction).await.map(drop)
 }
 
-fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
+fn to_row(event: &AuditEvent) -> audit_event::ActiveModel {
     audit_event::ActiveModel {
         id: Set(event.id),
         occurred_at: Set(event.at),
@@ -81,14 +82,14 @@ fn event_row(event: &AuditEvent) -> audit_event::ActiveModel {
     }
 }
 
-/// What changed, as it is stored.
+/// The stored form of an event's changes.
 pub fn changes_json(changes: &Value) -> String {
-    serde_json::to_string(changes).expect("a JSON value can always be written")
+    serde_json::to_string(changes).expect("a JSON value is valid JSON")
 }
 
-fn read_event(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
+fn from_row(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
     let changes = serde_json::from_str(&row.changes)
-        .map_err(|error| DbErr::Custom(format!("audit event {} cannot be read: {error}", row.id)))?;
+        .map_err(|error| DbErr::Custom(format!("audit event {} has invalid JSON: {error}", row.id)))?;
     Ok(AuditEvent {
         id: row.id,
         at: row.occurred_at,
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_page_is_a_seek_among_changes_and_one_among_keys_and_never_a_scan_or_a_sort() {
+    async fn page_is_two_index_searches_without_scan_or_sort() {
         let (store, _directory) = Store::temporary().await;
         let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
         let of_key = EventFilter { key_id: Some(Uuid::nil()), ..EventFilter::default() };

@@ -1,8 +1,8 @@
-//! Group: those who wait for the same work, which is done for all of them at once.
+//! Batching: concurrent callers share one commit or one query.
 //!
-//! A commit waits for the disk, and a question for the way to the database; one serves many as well as one. So whoever
-//! comes while others are served waits for the next group; whoever comes alone waits for nobody, and nobody for a timer.
-//! Where several groups can be served at once, another begins as soon as no fewer wait than are served.
+//! A commit waits for the disk and a query for the network, at nearly the same cost for one item as for many. So items
+//! that arrive while a batch runs wait for the next batch. An item that arrives alone runs at once; there is no timer.
+//! Where several batches may run at a time, another one starts as soon as it would be as large as those that run.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,102 +13,110 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::SPAN_TARGET;
 
-/// The most that are served together: beyond it the work itself is what takes time.
-const MOST: usize = 64;
+/// The largest batch. Beyond it, the work itself takes longer than the wait that batching saves.
+const MAX_BATCH: usize = 64;
 
-/// Those who ask with an `A`, and are answered with a `B`.
-pub struct Group<A, B> {
+/// Runs items of type `A` in batches. Each item has a result of type `B`.
+pub struct Batcher<A, B> {
     queue: Arc<Mutex<Queue<A, B>>>,
-    at_once: usize,
+    max_concurrent: usize,
 }
 
 struct Queue<A, B> {
     waiting: Vec<Waiting<A, B>>,
-    /// Begun, and not at their end.
-    groups: usize,
-    /// In all of those.
-    served: usize,
+    /// Batches that were started and have not ended.
+    batches: usize,
+    /// The items in those batches.
+    running: usize,
 }
 
 struct Waiting<A, B> {
-    asked: A,
-    answer: oneshot::Sender<B>,
+    item: A,
+    result: oneshot::Sender<B>,
     span: Span,
 }
 
-impl<A, B> Clone for Group<A, B> {
+impl<A, B> Clone for Batcher<A, B> {
     fn clone(&self) -> Self {
-        Self { queue: Arc::clone(&self.queue), at_once: self.at_once }
+        Self { queue: Arc::clone(&self.queue), max_concurrent: self.max_concurrent }
     }
 }
 
-impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
-    /// Of which at most this many groups are served at the same time.
-    pub fn new(at_once: usize) -> Self {
-        Self { queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), groups: 0, served: 0 })), at_once }
+impl<A: Send + 'static, B: Send + 'static> Batcher<A, B> {
+    /// Creates a batcher that runs at most `max_concurrent` batches at a time.
+    pub fn new(max_concurrent: usize) -> Self {
+        let queue = Queue { waiting: Vec::new(), batches: 0, running: 0 };
+        Self { queue: Arc::new(Mutex::new(queue)), max_concurrent }
     }
 
-    /// The answer to this one. `serve` gives one answer to each that it is given, in their order; what it was at work on
-    /// is answered with nothing if it panics. It runs `with` its own copy of that, in a task of its own: none of a group
-    /// depends on another's patience.
-    pub async fn join<C, F>(&self, asked: A, with: &C, serve: impl Fn(C, Vec<A>) -> F + Send + 'static) -> Option<B>
+    /// Returns the result of one item, or `None` if its batch panicked. `run_batch` returns the results in the order of
+    /// the items. It runs in a task of its own, with a clone of `context`, so that a caller that is dropped does not
+    /// cancel the batch for the others.
+    pub async fn submit<C, F>(
+        &self,
+        item: A,
+        context: &C,
+        run_batch: impl Fn(C, Vec<A>) -> F + Send + 'static,
+    ) -> Option<B>
     where
         C: Clone + Send + 'static,
         F: Future<Output = Vec<B>> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        // Until the answer, in everybody's trace; what the database was asked for a group is in its first one's.
-        let span = info_span!(target: SPAN_TARGET, "group");
-        let is_turn = {
+        let (sender, receiver) = oneshot::channel();
+        // Each item's trace shows the time until its result. The statements of a batch are in its first item's trace.
+        let span = info_span!(target: SPAN_TARGET, "batch");
+        let starts = {
             let mut queue = self.queue();
-            queue.waiting.push(Waiting { asked, answer, span: span.clone() });
-            let is_turn = queue.groups < self.at_once && queue.makes_a_group();
-            queue.groups += usize::from(is_turn);
-            is_turn
+            queue.waiting.push(Waiting { item, result: sender, span: span.clone() });
+            let starts = queue.batches < self.max_concurrent && queue.should_start();
+            queue.batches += usize::from(starts);
+            starts
         };
-        if is_turn {
-            let with = with.clone();
-            tokio::spawn(self.clone().serve(move |asked| serve(with.clone(), asked)));
+        if starts {
+            let context = context.clone();
+            tokio::spawn(self.clone().run(move |items| run_batch(context.clone(), items)));
         }
-        answered.await.ok()
+        receiver.await.ok()
     }
 
-    async fn serve<F>(self, mut serve: impl FnMut(Vec<A>) -> F)
+    /// Runs one batch after another until none should start.
+    async fn run<F>(self, mut run_batch: impl FnMut(Vec<A>) -> F)
     where
         F: Future<Output = Vec<B>>,
     {
-        let mut served = 0;
+        let mut completed = 0;
         loop {
-            // Those who are ready to ask are let in first. A database that is quicker than they come would otherwise serve
-            // each of them alone, at more cost than all together.
+            // Lets callers that are ready submit first. Otherwise a database that is faster than they are would run each
+            // item alone, at a higher total cost.
             tokio::task::yield_now().await;
-            let Some(group) = self.next(served) else { return };
-            served = group.len();
-            let span = group[0].span.clone();
-            let (asked, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.asked, one.answer)).unzip();
-            // In a box, as it is large, and would be copied from hand to hand.
-            let given = AssertUnwindSafe(async { Box::pin(serve(asked)).await }.instrument(span)).catch_unwind().await;
-            let Ok(given) = given else { continue };
-            for (answer, given) in answers.into_iter().zip(given) {
-                // Nobody is told when whoever asked went away meanwhile.
-                let _ = answer.send(given);
+            let Some(batch) = self.next_batch(completed) else { return };
+            completed = batch.len();
+            let span = batch[0].span.clone();
+            let (items, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.result)).unzip();
+            // Boxed: the future is large and would be moved several times.
+            let results =
+                AssertUnwindSafe(async { Box::pin(run_batch(items)).await }.instrument(span)).catch_unwind().await;
+            let Ok(results) = results else { continue };
+            for (sender, result) in senders.into_iter().zip(results) {
+                // Fails if the caller was dropped meanwhile.
+                let _ = sender.send(result);
             }
         }
     }
 
-    /// The group after one of so many, or the end of this turn.
-    fn next(&self, served: usize) -> Option<Vec<Waiting<A, B>>> {
+    /// Takes the next batch from the queue, after one of `completed` items. `None` ends this run.
+    fn next_batch(&self, completed: usize) -> Option<Vec<Waiting<A, B>>> {
         let mut queue = self.queue();
-        queue.groups -= 1;
-        queue.served -= served;
-        // Whoever went away while waiting is not served.
-        queue.waiting.retain(|one| !one.answer.is_closed());
-        if queue.waiting.is_empty() || !queue.makes_a_group() {
+        queue.batches -= 1;
+        queue.running -= completed;
+        // Drops the items of callers that were dropped while they waited.
+        queue.waiting.retain(|one| !one.result.is_closed());
+        if queue.waiting.is_empty() || !queue.should_start() {
             return None;
         }
-        let size = usual(queue.waiting.len().min(MOST));
-        queue.groups += 1;
-        queue.served += size;
+        let size = round_batch_size(queue.waiting.len().min(MAX_BATCH));
+        queue.batches += 1;
+        queue.running += size;
         Some(queue.waiting.drain(..size).collect())
     }
 
@@ -118,16 +126,16 @@ impl<A: Send + 'static, B: Send + 'static> Group<A, B> {
 }
 
 impl<A, B> Queue<A, B> {
-    /// Whether those who wait are to be served beside those who are. Fewer are better served with those who come next; and
-    /// a group that is begun and has nobody yet will take them.
-    fn makes_a_group(&self) -> bool {
-        self.groups == 0 || self.served > 0 && self.waiting.len() >= self.served
+    /// True if another batch should start beside the running ones: if it would be at least as large. A smaller one is
+    /// better merged with the items that come next. A batch that was started but is still empty will take them.
+    fn should_start(&self) -> bool {
+        self.batches == 0 || self.running > 0 && self.waiting.len() >= self.running
     }
 }
 
-/// The greatest of 1, 2, 3, 4, 6, 8, 12, 16 and so on that is not greater than this, which is not zero: groups come in few
-/// sizes, so that the database knows the statements already.
-fn usual(size: usize) -> usize {
+/// Rounds down to 1, 2, 3, 4, 6, 8, 12, 16, ..., so that batches have few sizes and the database can reuse its prepared
+/// statements. `size` must not be 0.
+fn round_batch_size(size: usize) -> usize {
     let highest = size.ilog2();
     size & (0b11 << highest >> 1)
 }
@@ -141,83 +149,83 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_comes_alone_is_served_alone_and_who_comes_meanwhile_together() {
-        let group = Group::<u32, (u32, usize)>::new(1);
+    async fn item_alone_runs_at_once_and_items_during_a_batch_form_the_next() {
+        let batcher = Batcher::<u32, (u32, usize)>::new(1);
         let gate = Arc::new(Semaphore::new(0));
-        let serve = |gate: Arc<Semaphore>, asked: Vec<u32>| async move {
+        let run_batch = |gate: Arc<Semaphore>, items: Vec<u32>| async move {
             gate.acquire().await.unwrap().forget();
-            let together = asked.len();
-            asked.into_iter().map(|one| (10 * one, together)).collect()
+            let size = items.len();
+            items.into_iter().map(|item| (10 * item, size)).collect()
         };
-        let mut asking: Vec<_> = (0..8).map(|one| Box::pin(group.join(one, &gate, serve))).collect();
-        assert!(futures_util::poll!(&mut asking[0]).is_pending());
-        while !group.queue().waiting.is_empty() {
+        let mut submitted: Vec<_> = (0..8).map(|item| Box::pin(batcher.submit(item, &gate, run_batch))).collect();
+        assert!(futures_util::poll!(&mut submitted[0]).is_pending());
+        while !batcher.queue().waiting.is_empty() {
             tokio::task::yield_now().await;
         }
-        for later in &mut asking[1..] {
+        for later in &mut submitted[1..] {
             assert!(futures_util::poll!(later).is_pending());
         }
         gate.add_permits(10);
-        let answers: Vec<_> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
-        assert_eq!(answers, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
-        assert_eq!(group.join(8, &gate, serve).await, Some((80, 1)));
+        let results: Vec<_> = futures_util::future::join_all(submitted).await.into_iter().flatten().collect();
+        assert_eq!(results, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
+        assert_eq!(batcher.submit(8, &gate, run_batch).await, Some((80, 1)));
     }
 
     #[tokio::test]
-    async fn another_group_is_served_beside_the_first_as_soon_as_as_many_wait() {
-        let group = Group::<(), ()>::new(2);
+    async fn second_batch_starts_beside_the_first_once_it_is_as_large() {
+        let batcher = Batcher::<(), ()>::new(2);
         let sizes = Arc::new(Mutex::new(Vec::new()));
-        let serve = |sizes: Arc<Mutex<Vec<usize>>>, asked: Vec<()>| async move {
-            sizes.lock().unwrap().push(asked.len());
+        let run_batch = |sizes: Arc<Mutex<Vec<usize>>>, items: Vec<()>| async move {
+            sizes.lock().unwrap().push(items.len());
             std::future::pending().await
         };
-        let mut asking: Vec<_> = (0..6).map(|_| Box::pin(group.join((), &sizes, serve))).collect();
-        for (come, served) in [(0..3, vec![3]), (3..5, vec![3]), (5..6, vec![3, 3])] {
-            for one in &mut asking[come] {
+        let mut submitted: Vec<_> = (0..6).map(|_| Box::pin(batcher.submit((), &sizes, run_batch))).collect();
+        for (new, started) in [(0..3, vec![3]), (3..5, vec![3]), (5..6, vec![3, 3])] {
+            for one in &mut submitted[new] {
                 assert!(futures_util::poll!(one).is_pending());
             }
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
-            assert_eq!(*sizes.lock().unwrap(), served);
+            assert_eq!(*sizes.lock().unwrap(), started);
         }
     }
 
     #[test]
-    fn groups_come_in_few_sizes_and_leave_at_most_a_third_behind() {
-        let sizes: std::collections::BTreeSet<_> = (1..=MOST).map(usual).collect();
+    fn batches_have_few_sizes_and_leave_at_most_a_third_behind() {
+        let sizes: std::collections::BTreeSet<_> = (1..=MAX_BATCH).map(round_batch_size).collect();
         assert_eq!(Vec::from_iter(sizes), [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]);
-        assert!((1..=MOST).all(|size| usual(size) <= size && 3 * usual(size) >= 2 * size));
+        assert!((1..=MAX_BATCH).all(|size| round_batch_size(size) <= size && 3 * round_batch_size(size) >= 2 * size));
     }
 
     #[tokio::test]
-    async fn who_went_away_is_not_served() {
-        let group = Group::<&str, ()>::new(1);
-        let served = Arc::new(Mutex::new(Vec::<&str>::new()));
-        let serve = |served: Arc<Mutex<Vec<&'static str>>>, asked: Vec<&'static str>| async move {
-            served.lock().unwrap().extend(&asked);
+    async fn item_of_a_dropped_caller_does_not_run() {
+        let batcher = Batcher::<&str, ()>::new(1);
+        let run = Arc::new(Mutex::new(Vec::<&str>::new()));
+        let run_batch = |run: Arc<Mutex<Vec<&'static str>>>, items: Vec<&'static str>| async move {
+            run.lock().unwrap().extend(&items);
             tokio::task::yield_now().await;
-            vec![(); asked.len()]
+            vec![(); items.len()]
         };
-        let mut stays = Box::pin(group.join("stays", &served, serve));
-        let mut goes = Box::pin(group.join("goes", &served, serve));
+        let mut stays = Box::pin(batcher.submit("stays", &run, run_batch));
+        let mut goes = Box::pin(batcher.submit("goes", &run, run_batch));
         assert!(futures_util::poll!(&mut stays).is_pending() && futures_util::poll!(&mut goes).is_pending());
         drop(goes);
         assert_eq!(stays.await, Some(()));
-        assert_eq!(*served.lock().unwrap(), ["stays"]);
+        assert_eq!(*run.lock().unwrap(), ["stays"]);
     }
 
     #[tokio::test]
-    async fn a_panic_ends_the_wait_of_its_group_and_of_no_other() {
-        let group = Group::<bool, ()>::new(1);
-        let turns = Arc::new(AtomicUsize::new(0));
-        let serve = |turns: Arc<AtomicUsize>, asked: Vec<bool>| async move {
-            turns.fetch_add(1, Ordering::SeqCst);
-            assert!(asked.iter().all(|fine| *fine), "meant");
-            vec![(); asked.len()]
+    async fn panic_fails_its_own_batch_only() {
+        let batcher = Batcher::<bool, ()>::new(1);
+        let batches = Arc::new(AtomicUsize::new(0));
+        let run_batch = |batches: Arc<AtomicUsize>, items: Vec<bool>| async move {
+            batches.fetch_add(1, Ordering::SeqCst);
+            assert!(items.iter().all(|fine| *fine), "meant");
+            vec![(); items.len()]
         };
-        assert_eq!(group.join(false, &turns, serve).await, None);
-        assert_eq!(group.join(true, &turns, serve).await, Some(()));
-        assert_eq!(turns.load(Ordering::SeqCst), 2);
+        assert_eq!(batcher.submit(false, &batches, run_batch).await, None);
+        assert_eq!(batcher.submit(true, &batches, run_batch).await, Some(()));
+        assert_eq!(batches.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,40 +1,30 @@
-//! What can go wrong with the store, by what a caller can do about it.
-
-use std::fmt;
+//! Store errors, by what the caller can do about them.
 
 use sea_orm::sqlx::postgres::PgDatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The store cannot be asked now. Waiting helps, or an operator.
+    /// The database cannot serve the request now. A retry or an operator helps.
+    #[error("{0}")]
     Unavailable(String),
-    /// The store will not be used as it is; only at a start.
-    Refused(String),
-    /// A mistake of ours.
-    Bug(DbErr),
+    /// This binary must not use the database as it is, for example because a newer release migrated it.
+    #[error("{0}")]
+    Incompatible(String),
+    /// A bug.
+    #[error(transparent)]
+    Internal(DbErr),
 }
 
 impl StoreError {
-    pub fn refused(reason: &str) -> Self {
-        Self::Refused(reason.to_owned())
+    pub fn incompatible(reason: &str) -> Self {
+        Self::Incompatible(reason.to_owned())
     }
 }
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(reason) | Self::Refused(reason) => f.write_str(reason),
-            Self::Bug(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
-        if is_outage(&error) { Self::Unavailable(error.to_string()) } else { Self::Bug(error) }
+        if is_outage(&error) { Self::Unavailable(error.to_string()) } else { Self::Internal(error) }
     }
 }
 
@@ -57,18 +47,18 @@ fn is_outage(error: &DbErr) -> bool {
     }
 }
 
-/// Primary result codes (sqlite.org/rescode.html) that speak of the file, the disk or a lock: BUSY, LOCKED, READONLY,
-/// IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB. The extended code's low byte is the primary.
+/// True for result codes (sqlite.org/rescode.html) about the file, the disk or a lock: BUSY, LOCKED, READONLY, IOERR,
+/// CORRUPT, FULL, CANTOPEN, PROTOCOL and NOTADB. The low byte of an extended code is the primary code.
 fn is_sqlite_outage(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 15 | 26))
 }
 
-/// SQLSTATEs (postgresql.org/docs/current/errcodes-appendix.html) that speak of the server's state or of a race, by
-/// class: connection, resources, limits, operator's intervention, system; and locks, a read-only server, transactions that were
-/// ended for another's sake or for lasting too long.
+/// True for SQLSTATEs (postgresql.org/docs/current/errcodes-appendix.html) about the state of the server or a race.
+/// By class: connection, resources, limits, operator intervention, system. Others: lock not available, read-only
+/// server, idle transaction timeout, transaction timeout, serialization failure, deadlock.
 fn is_postgres_outage(code: &str) -> bool {
     matches!(code.get(..2), Some("08" | "53" | "54" | "57" | "58"))
-        || matches!(code, "55P03" | "25006" | "25P03" | "40001" | "40P01")
+        || matches!(code, "55P03" | "25006" | "25P03" | "25P04" | "40001" | "40P01")
 }
 
 #[cfg(test)]
@@ -76,8 +66,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waiting_or_an_operator_can_cure_is_an_outage() {
-        for code in ["08006", "53300", "53100", "57P01", "57P03", "57014", "55P03", "25006", "40P01"] {
+    fn outage_is_what_waiting_or_an_operator_resolves() {
+        for code in
+            ["08006", "53300", "53100", "57P01", "57P03", "57014", "55P03", "25006", "25P03", "25P04", "40001", "40P01"]
+        {
             assert!(is_postgres_outage(code), "{code}");
         }
         for code in ["23505", "42P01", "22021", "25P02"] {

@@ -1,4 +1,4 @@
-//! Inspection: what a database is like, found out without changing it.
+//! Inspection: a report on a database, made without changing it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use entity::pepper;
 use migration::SchemaManager;
 use sea_orm::EntityTrait;
 
-use super::{SchemaState, Server, Store, StoreError, postgres, schema, sqlite};
+use super::{PostgresFacts, SchemaState, Store, StoreError, postgres, schema, sqlite};
 
 #[derive(Default)]
-pub struct Inspection {
+pub struct DatabaseReport {
     pub schema: SchemaState,
-    /// The peppers that its secrets were hashed with.
+    /// The ids of the peppers that its secrets were hashed with.
     pub peppers: Vec<String>,
-    /// Of PostgreSQL.
-    pub server: Option<Server>,
+    /// `None` for SQLite.
+    pub postgres: Option<PostgresFacts>,
 }
 
 impl Store {
-    /// The file that the database is, or will be; nothing when it is not a file.
+    /// The file of the database, whether or not it exists. `None` if the database is not a file.
     pub fn file(url: &str) -> Option<PathBuf> {
         sqlite::path(url)
     }
 
-    pub async fn inspect(url: &str) -> Result<Inspection, StoreError> {
+    pub async fn inspect(url: &str) -> Result<DatabaseReport, StoreError> {
         if Self::file(url).is_some_and(|file| !file.exists()) {
-            return Ok(Inspection::default());
+            return Ok(DatabaseReport::default());
         }
-        let (connection, server) = match url.starts_with("sqlite:") {
-            true => (sqlite::open_to_read(url).await?, None),
+        let (connection, postgres) = match url.starts_with("sqlite:") {
+            true => (sqlite::open_read_only(url).await?, None),
             false => {
-                let server = Server::inspect(url).await?;
+                let facts = PostgresFacts::fetch(url).await?;
                 let options = postgres::options(url)?.options([("default_transaction_read_only", "on")]);
-                (postgres::open(options, 1, Arc::default()).await?, Some(server))
+                (postgres::open(options, 1, Arc::default()).await?, Some(facts))
             }
         };
         let schema = schema::state(&SchemaManager::new(&connection)).await?;
@@ -42,6 +42,6 @@ impl Store {
             _ => pepper::Entity::find().all(&connection).await?,
         };
         connection.close().await?;
-        Ok(Inspection { schema, server, peppers: peppers.into_iter().map(|pepper| pepper.id).collect() })
+        Ok(DatabaseReport { schema, postgres, peppers: peppers.into_iter().map(|pepper| pepper.id).collect() })
     }
 }

@@ -1,9 +1,8 @@
-//! Store: what outlives the process. One method is one transaction; no other room knows the tables.
+//! Store: everything that outlives the process. One method is one transaction. Only this layer knows the tables.
 //!
-//! On SQLite or on PostgreSQL, and the code does not ask which: what differs is in [`sqlite`] and [`postgres`]. SQLite
-//! has one writer at a time whatever a program does, so the writing is given to one connection and writers queue in
-//! memory, in order, instead of fighting for the file's lock. PostgreSQL has many, so a transaction takes the lock of
-//! the key that it is about before it reads what it goes by.
+//! The code is the same for SQLite and PostgreSQL; differences are in [`sqlite`] and [`postgres`]. SQLite has one writer
+//! at a time, so all writes use one connection, and writers queue in memory, in order, instead of competing for the
+//! file lock. PostgreSQL has many writers, so a transaction locks a key's row before it reads what it decides by.
 
 mod api_keys;
 mod audit_events;
@@ -24,28 +23,29 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use api_keys::{Change, Creation, KeyFilter, Unchanged};
-use api_keys::{Created, Found};
+use api_keys::QueuedInsert;
+pub use api_keys::{ChangeOutcome, InsertOutcome, KeyChange, KeyFilter, KeyInsert};
 pub use audit_events::EventFilter;
-use batch::Group;
-pub use change_feed::{Changes, News};
+use batch::Batcher;
+pub use change_feed::{ChangeEvent, ChangeFeed};
 pub use errors::StoreError;
-pub use idempotency::Remembered;
-pub use inspect::Inspection;
+pub use idempotency::SavedResponse;
+pub use inspect::DatabaseReport;
 use migration::SchemaManager;
-pub use postgres::Server;
+pub use postgres::PostgresFacts;
 pub use schema::SchemaState;
 use sea_orm::DatabaseConnection;
-pub use usage::KeyUse;
+pub use usage::UsageDelta;
 
+use crate::domain::api_key::KeyForSecret;
 use crate::domain::secret_hash::SecretHash;
 
-/// How long a statement waits for a lock, a request for a connection, and a whole transaction for PostgreSQL, before the
-/// answer is 503.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// The time limit of a wait for a lock or a connection, and of a whole transaction on PostgreSQL. Then the response is
+/// 503.
+const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The connections of one kind to the database.
-pub struct Pool {
+/// The connections of one pool.
+pub struct PoolStats {
     pub name: &'static str,
     pub connections: usize,
     pub idle: usize,
@@ -56,25 +56,25 @@ pub struct Store {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     engine: Engine,
-    creations: Group<Creation, Created>,
-    look_ups: Group<SecretHash, Found>,
+    insert_batcher: Batcher<QueuedInsert, Result<InsertOutcome, StoreError>>,
+    lookup_batcher: Batcher<SecretHash, Result<Option<KeyForSecret>, StoreError>>,
 }
 
 #[derive(Clone)]
 enum Engine {
-    Sqlite(sqlite::File),
-    Postgres(Arc<postgres::Doubt>),
+    Sqlite(sqlite::DatabaseFile),
+    Postgres(Arc<postgres::PoolHealth>),
 }
 
 impl Store {
-    /// Opens the database, makes a SQLite one when absent, and brings its schema up to date. `connections` are
-    /// PostgreSQL's, at most.
+    /// Opens the database, creates it if it is a SQLite file that does not exist, and migrates it. `connections` limits
+    /// the connections to PostgreSQL.
     pub async fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
-        // Nobody waits for an answer yet, and a machine that starts is a busy one.
-        let mut attempts = 1..=3;
+        // Retry: no client waits yet, and a machine that has just started is slow.
+        let mut retries = 1..=3;
         let store = loop {
             match Self::connect(url, connections).await {
-                Err(StoreError::Unavailable(_)) if attempts.next().is_some() => {}
+                Err(StoreError::Unavailable(_)) if retries.next().is_some() => {}
                 connected => break connected?,
             }
         };
@@ -83,37 +83,39 @@ impl Store {
     }
 
     async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let (reader, writer, engine, creating) = if url.starts_with("sqlite:") {
+        let (reader, writer, engine, concurrent_inserts) = if url.starts_with("sqlite:") {
             let (reader, writer, file) = sqlite::open(url).await?;
             (reader, writer, Engine::Sqlite(file), 1)
         } else {
-            let doubt = Arc::default();
-            let pool = postgres::open(postgres::options(url)?, connections, Arc::clone(&doubt)).await?;
-            (pool.clone(), pool, Engine::Postgres(doubt), 2)
+            let health = Arc::default();
+            let pool = postgres::open(postgres::options(url)?, connections, Arc::clone(&health)).await?;
+            (pool.clone(), pool, Engine::Postgres(health), 2)
         };
-        Ok(Self { reader, writer, engine, creations: Group::new(creating), look_ups: Group::new(2) })
+        let (insert_batcher, lookup_batcher) = (Batcher::new(concurrent_inserts), Batcher::new(2));
+        Ok(Self { reader, writer, engine, insert_batcher, lookup_batcher })
     }
 
-    /// Where the schema stands. Asking that is also the way to know that the database can be asked.
+    /// The state of the schema. Readiness uses this query as a probe of the database, too.
     pub async fn schema(&self) -> Result<SchemaState, StoreError> {
         self.read(async |database| schema::state(&SchemaManager::new(database)).await).await
     }
 
-    pub fn pools(&self) -> Vec<Pool> {
-        let sizes = |name, connections: u32, idle| Pool { name, connections: connections as usize, idle };
+    pub fn pool_stats(&self) -> Vec<PoolStats> {
+        let stats = |name, connections: u32, idle| PoolStats { name, connections: connections as usize, idle };
         match self.engine {
             Engine::Sqlite(_) => [("reader", &self.reader), ("writer", &self.writer)]
                 .map(|(name, connection)| (name, connection.get_sqlite_connection_pool()))
-                .map(|(name, pool)| sizes(name, pool.size(), pool.num_idle()))
+                .map(|(name, pool)| stats(name, pool.size(), pool.num_idle()))
                 .into(),
             Engine::Postgres(_) => {
                 let pool = self.reader.get_postgres_connection_pool();
-                vec![sizes("shared", pool.size(), pool.num_idle())]
+                vec![stats("shared", pool.size(), pool.num_idle())]
             }
         }
     }
 
-    /// Finishes the work in hand and closes every connection, which folds SQLite's log into the database.
+    /// Waits for running statements and closes all connections. SQLite then merges its write-ahead log into the
+    /// database file.
     pub async fn close(self) -> Result<(), StoreError> {
         self.reader.close().await?;
         Ok(self.writer.close().await?)
@@ -122,14 +124,14 @@ impl Store {
 
 #[cfg(test)]
 impl Store {
-    /// An empty one on SQLite, in a directory that goes with what comes beside it.
+    /// Returns an empty SQLite store and the directory that holds it.
     pub async fn temporary() -> (Self, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
         (Self::open(&url, 1).await.unwrap(), directory)
     }
 
-    /// How SQLite will carry a statement out.
+    /// Returns SQLite's query plan of a statement.
     pub async fn plan(&self, statement: sea_orm::Statement) -> Vec<String> {
         use sea_orm::ConnectionTrait;
 

@@ -43,11 +43,11 @@ impl Store {
     /// Applies the pending migrations in one transaction, so that a killed process leaves the schema as it was. Of
     /// processes that start together, the first migrates and the others wait. A newer schema stays as it is.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let transaction = self.begin_alone().await?;
+        let transaction = self.begin_exclusive().await?;
         match state(&SchemaManager::new(&transaction)).await? {
             SchemaState::Current => return Ok(()),
             SchemaState::Newer { version, min_binary_version } => {
-                return Err(StoreError::Refused(format!(
+                return Err(StoreError::Incompatible(format!(
                     "a newer mintkey migrated the database to schema version {version}, which requires a binary of \
                      schema version {min_binary_version} or later; this one has version {SCHEMA_VERSION}; run the newer one"
                 )));

@@ -1,59 +1,58 @@
-//! SQLite: how the embedded database is opened, and what is checked before it is trusted.
+//! SQLite: how the embedded database is opened, and what is checked before it is used.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sea_orm::sqlx::{self, Connection, SqliteConnection};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-use super::{PATIENCE, StoreError};
+use super::{STATEMENT_TIMEOUT, StoreError};
 
-/// Before 3.51.3 a checkpoint at the wrong moment can lose committed pages (the WAL-reset bug), so an older library,
-/// which a dependency could bring back unseen, is refused.
-const OLDEST_SAFE: [u32; 3] = [3, 51, 3];
+/// Before 3.51.3, a checkpoint at the wrong moment can lose committed pages (the WAL-reset bug). A dependency could
+/// bring an older library back unnoticed.
+const MIN_SAFE_VERSION: [u32; 3] = [3, 51, 3];
 
-pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, File), StoreError> {
-    let mut writing = options(url, 1, WRITERS_CACHE);
-    writing.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));
+/// The page cache of a reading connection, as `PRAGMA cache_size` takes it: a negative number of KiB. The default of
+/// 2 MB does not hold the upper pages of an index of a million keys.
+const READER_CACHE: &str = "-16384";
+/// Smaller, because a commit that split a page visits every cached page.
+const WRITER_CACHE: &str = "-4096";
+
+/// Opens the reader and the writer, and creates the file if it does not exist.
+pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, DatabaseFile), StoreError> {
+    let mut writing = options(url, 1, WRITER_CACHE);
+    writing.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(reset_and_check(connection))));
     let writer = Database::connect(writing).await?;
-    refuse_unsafe_version(&version(&writer).await?)?;
-    let reader = Database::connect(options(url, 4, READERS_CACHE)).await?;
-    Ok((reader, writer, File::opened(url)?))
+    reject_unsafe_version(&version(&writer).await?)?;
+    let reader = Database::connect(options(url, 4, READER_CACHE)).await?;
+    Ok((reader, writer, DatabaseFile::opened(url)?))
 }
 
-/// For one who only looks, and leaves nothing behind. Where there is no log, nobody writes, and SQLite needs none of the
-/// files through which it would watch for that.
-pub async fn open_to_read(url: &str) -> Result<DatabaseConnection, StoreError> {
+/// Opens the database without writing to its directory. SQLite needs its shared-memory file to read a database that is
+/// in use. If there is no write-ahead log, it is not in use, and `immutable` makes SQLite read it without that file.
+pub async fn open_read_only(url: &str) -> Result<DatabaseConnection, StoreError> {
     let log = path(url).map(|path| PathBuf::from(format!("{}-wal", path.display())));
-    let alone = log.is_some_and(|log| !log.exists());
+    let immutable = log.is_some_and(|log| !log.exists());
     let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(1)
-        .acquire_timeout(PATIENCE)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| sqlite.read_only(true).immutable(alone).busy_timeout(PATIENCE));
+    options.max_connections(1).acquire_timeout(STATEMENT_TIMEOUT).sqlx_logging(false).map_sqlx_sqlite_opts(
+        move |sqlite| sqlite.read_only(true).immutable(immutable).busy_timeout(STATEMENT_TIMEOUT),
+    );
     Ok(Database::connect(options).await?)
 }
 
-/// The file that the URL names; nothing for a database in memory.
+/// The file that the URL names. `None` for a database in memory, and for URLs of other databases.
 pub fn path(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
     let path = path.split('?').next().unwrap_or_default();
     (path != ":memory:").then(|| PathBuf::from(path))
 }
 
-/// How much of the database a connection keeps in memory, as SQLite is told: KiB, and a minus. Its usual two megabytes do
-/// not hold the upper pages of an index of a million keys.
-const READERS_CACHE: &str = "-16384";
-/// The commit of a change that split a page looks at every page that there is in memory.
-const WRITERS_CACHE: &str = "-4096";
-
 fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(STATEMENT_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
@@ -62,68 +61,66 @@ fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
             sqlite
                 .create_if_missing(true)
                 .foreign_keys(true)
-                .busy_timeout(PATIENCE)
+                .busy_timeout(STATEMENT_TIMEOUT)
                 .pragma("journal_mode", "WAL")
-                // FULL: a commit is on the disk before it is acknowledged.
+                // FULL: a commit is on disk before it is acknowledged.
                 .pragma("synchronous", "FULL")
-                // Pages, 32 MB of log. A page that is written again and again is copied into the database once for all of
-                // them; the usual thousand pages are too few for that.
+                // In pages: 32 MB of log. A checkpoint copies a page once, however often the log has it; the default of
+                // 1000 pages checkpoints too often to profit from that.
                 .pragma("wal_autocheckpoint", "4000")
-                // What a statement of many rows notes down to be able to undo itself stays out of /var/tmp.
+                // Keeps the statement journal of multi-row statements out of /var/tmp.
                 .pragma("temp_store", "MEMORY")
                 .pragma("cache_size", cache)
         });
     options
 }
 
-/// Whether the connection can be used again. After an error that made SQLite roll back by itself, such as a full disk, it
-/// still counts a transaction as open, and would make of all that follow parts of one that nobody commits: acknowledged,
-/// and lost. Such a connection is closed.
-async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+/// Returns whether the pool may use the connection again. After an error at which SQLite rolls back by itself, such as a
+/// full disk, sqlx still counts a transaction as open. Later transactions would be savepoints in it that are never
+/// committed: acknowledged, then lost. The pool closes such a connection.
+async fn reset_and_check(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
-        // What was dropped is rolled back by the time that this is answered.
+        // The ping waits until the rollback of a dropped transaction is done.
         connection.ping().await?;
     }
     Ok(!connection.is_in_transaction())
 }
 
 async fn version(connection: &DatabaseConnection) -> Result<String, StoreError> {
-    let row = connection.query_one_raw(sea_orm::Statement::from_string(
-        sea_orm::DbBackend::Sqlite,
-        "SELECT sqlite_version() AS version",
-    ));
-    let row = row.await?.ok_or_else(|| StoreError::refused("SQLite did not say its version"))?;
+    let query = Statement::from_string(DbBackend::Sqlite, "SELECT sqlite_version() AS version");
+    let row = connection.query_one_raw(query).await?;
+    let row = row.ok_or_else(|| StoreError::incompatible("SQLite did not return its version"))?;
     Ok(row.try_get("", "version")?)
 }
 
-fn refuse_unsafe_version(version: &str) -> Result<(), StoreError> {
+fn reject_unsafe_version(version: &str) -> Result<(), StoreError> {
     let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
-    if parts.as_slice() < OLDEST_SAFE.as_slice() {
-        return Err(StoreError::refused(&format!(
+    if parts.as_slice() < MIN_SAFE_VERSION.as_slice() {
+        return Err(StoreError::incompatible(&format!(
             "SQLite {version} can lose committed data (the WAL-reset bug); build with 3.51.3 or later"
         )));
     }
     Ok(())
 }
 
-/// The database file as it was opened. SQLite goes on writing into a file that was moved away or deleted, and would
-/// acknowledge keys that nobody finds again.
+/// The identity (path, device, inode) of the database file when it was opened. SQLite keeps writing to a file that was
+/// moved or deleted, so keys that it acknowledges would be lost.
 #[derive(Clone)]
-pub struct File(Option<Arc<(PathBuf, u64, u64)>>);
+pub struct DatabaseFile(Option<Arc<(PathBuf, u64, u64)>>);
 
-impl File {
+impl DatabaseFile {
     fn opened(url: &str) -> Result<Self, StoreError> {
         let Some(path) = path(url) else { return Ok(Self(None)) };
-        let file = std::fs::metadata(&path).map_err(|error| StoreError::refused(&error.to_string()))?;
+        let file = std::fs::metadata(&path).map_err(|error| StoreError::incompatible(&error.to_string()))?;
         Ok(Self(Some(Arc::new((path, file.dev(), file.ino())))))
     }
 
-    pub fn check_in_place(&self) -> Result<(), StoreError> {
+    pub fn check_not_replaced(&self) -> Result<(), StoreError> {
         let Some(opened) = &self.0 else { return Ok(()) };
         let (path, device, inode) = opened.as_ref();
         match std::fs::metadata(path) {
             Ok(file) if (file.dev(), file.ino()) == (*device, *inode) => Ok(()),
-            Ok(_) => Err(StoreError::refused("the database file was replaced by another; restart to use it")),
+            Ok(_) => Err(StoreError::incompatible("the database file was replaced by another; restart to use it")),
             Err(error) => Err(StoreError::Unavailable(format!("the database file is gone: {error}"))),
         }
     }
@@ -135,62 +132,62 @@ mod tests {
     use crate::store::Store;
 
     #[test]
-    fn a_sqlite_that_can_lose_a_commit_is_refused() {
+    fn sqlite_version_that_can_lose_commits_is_rejected() {
         for unsafe_version in ["3.51.2", "3.50.9", "3.9.99", "2.99.99"] {
-            assert!(refuse_unsafe_version(unsafe_version).is_err(), "{unsafe_version}");
+            assert!(reject_unsafe_version(unsafe_version).is_err(), "{unsafe_version}");
         }
         for safe_version in ["3.51.3", "3.52.0", "4.0.0"] {
-            assert!(refuse_unsafe_version(safe_version).is_ok(), "{safe_version}");
+            assert!(reject_unsafe_version(safe_version).is_ok(), "{safe_version}");
         }
     }
 
     #[tokio::test]
-    async fn the_sqlite_we_are_built_with_is_safe_durable_and_in_wal_mode() {
+    async fn built_in_sqlite_is_safe_and_durable_and_uses_wal() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
         let (_, writer, _) = open(&url).await.unwrap();
         for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
-            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, format!("PRAGMA {pragma}"));
+            let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {pragma}"));
             let row = writer.query_one_raw(statement).await.unwrap().unwrap();
             let found =
                 row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
             assert_eq!(found.unwrap(), value, "{pragma}");
         }
-        let built = sea_orm::Statement::from_string(
-            sea_orm::DbBackend::Sqlite,
-            "SELECT sqlite_compileoption_used('DEFAULT_MEMSTATUS=0') AS counts_nothing",
+        let built = Statement::from_string(
+            DbBackend::Sqlite,
+            "SELECT sqlite_compileoption_used('DEFAULT_MEMSTATUS=0') AS compiled_without_memstatus",
         );
         let built = writer.query_one_raw(built).await.unwrap().unwrap();
-        assert!(built.try_get::<bool>("", "counts_nothing").unwrap(), ".cargo/config.toml is not heeded");
+        assert!(built.try_get::<bool>("", "compiled_without_memstatus").unwrap(), ".cargo/config.toml was not applied");
     }
 
     #[tokio::test]
-    async fn a_connection_on_which_sqlite_rolled_back_by_itself_is_not_used_again() {
+    async fn connection_is_closed_after_sqlite_rolled_back_by_itself() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
         let store = Store::open(&url, 1).await.unwrap();
         let limit = async |set: &str| {
             let pragma = format!("PRAGMA max_page_count{set}");
-            let row = store.writer.query_one_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, pragma));
+            let row = store.writer.query_one_raw(Statement::from_string(DbBackend::Sqlite, pragma));
             row.await.unwrap().unwrap().try_get::<i64>("", "max_page_count").unwrap()
         };
-        let usual = limit("").await;
-        // What only this connection knows tells it from another.
-        assert!(limit(" = 1000").await < usual);
+        let default = limit("").await;
+        // The limit is a setting of one connection, so it shows whether the pool still has that one.
+        assert!(limit(" = 1000").await < default);
         let rolled_back = "INSERT OR ROLLBACK INTO schema_version SELECT * FROM schema_version";
         assert!(store.write(async |change| change.execute_unprepared(rolled_back).await).await.is_err());
-        assert_eq!(limit("").await, usual);
+        assert_eq!(limit("").await, default);
     }
 
     #[tokio::test]
-    async fn a_database_file_that_went_away_is_noticed_before_a_write() {
+    async fn moved_database_file_is_noticed_before_a_write() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
         let (_, _, file) = open(&format!("sqlite://{}", path.display())).await.unwrap();
-        assert!(file.check_in_place().is_ok());
+        assert!(file.check_not_replaced().is_ok());
         std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
-        assert!(matches!(file.check_in_place(), Err(StoreError::Unavailable(_))));
+        assert!(matches!(file.check_not_replaced(), Err(StoreError::Unavailable(_))));
         std::fs::rename(directory.path().join("elsewhere.db"), &path).unwrap();
-        assert!(file.check_in_place().is_ok());
+        assert!(file.check_not_replaced().is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Transaction: how every statement is sent, within which time, and what its failure means.
+//! Transactions: how statements are sent to the database, and how long they may take.
 
 use std::pin::pin;
 
@@ -7,76 +7,82 @@ use sea_orm::{
     TransactionTrait,
 };
 
-use super::batch::Group;
-use super::{Engine, PATIENCE, Store, StoreError, postgres};
+use super::batch::Batcher;
+use super::{Engine, STATEMENT_TIMEOUT, Store, StoreError, postgres};
 
 impl Store {
-    /// Asks the database.
+    /// Runs a query outside a transaction.
     pub(super) async fn read<T>(
         &self,
-        ask: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
+        query: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
-        self.in_time(async { Ok(ask(&self.reader).await?) }).await
+        self.with_timeout(async { Ok(query(&self.reader).await?) }).await
     }
 
-    /// Changes the database: all that `work` does is on the disk when this returns, and nothing when `work` fails. After
-    /// an outage in the midst of it, it is one or the other.
+    /// Runs `work` in a transaction. When this returns `Ok`, the changes are on disk. When `work` fails, there are none.
+    /// After [`StoreError::Unavailable`], either is possible: the connection may have failed during the commit.
     pub(super) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
-        self.in_time(async {
+        self.with_timeout(async {
             let transaction = self.begin().await?;
-            let done = work(&transaction).await?;
+            let value = work(&transaction).await?;
             transaction.commit().await?;
-            Ok(done)
+            Ok(value)
         })
         .await
     }
 
-    /// What PostgreSQL does not answer in time is an outage: a connection that leads nowhere says so by nothing else.
-    /// SQLite has no such connection. Of its file, another may have taken the place.
-    pub(super) async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    /// Limits the time of work on PostgreSQL, because a broken connection may never return an error. SQLite needs no
+    /// limit, but its file may have been replaced, which is checked first.
+    pub(super) async fn with_timeout<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         match &self.engine {
             Engine::Sqlite(file) => {
-                file.check_in_place()?;
+                file.check_not_replaced()?;
                 work.await
             }
-            Engine::Postgres(doubt) => {
+            Engine::Postgres(health) => {
                 let mut work = pin!(work);
-                // Goes before the work does, and with it its connection back to the others.
-                let given_up = doubt.of_unfinished_work();
-                let done = tokio::time::timeout(PATIENCE, work.as_mut()).await.map_err(postgres::no_answer)?;
-                given_up.never_mind();
-                done
+                // Declared after `work`, so dropped before it: the pool is suspect before it gets the connection back.
+                let guard = health.guard();
+                let result =
+                    tokio::time::timeout(STATEMENT_TIMEOUT, work.as_mut()).await.map_err(postgres::timed_out)?;
+                guard.disarm();
+                result
             }
         }
     }
 
-    /// The answer to one who asks together with others. The wait for those before counts: an outage is told as soon as to
-    /// who asks alone.
-    pub(super) async fn together<A, T, F>(
+    /// Submits an item to a batch. The time limit includes the wait for earlier batches, so that an outage is reported
+    /// within the same time as without batching.
+    pub(super) async fn batched<A, T, F>(
         &self,
-        group: &Group<A, Result<T, StoreError>>,
-        asked: A,
-        serve: impl Fn(Self, Vec<A>) -> F + Send + 'static,
+        batcher: &Batcher<A, Result<T, StoreError>>,
+        item: A,
+        run_batch: impl Fn(Self, Vec<A>) -> F + Send + 'static,
     ) -> Result<T, StoreError>
     where
         A: Send + 'static,
         T: Send + 'static,
         F: Future<Output = Vec<Result<T, StoreError>>> + Send + 'static,
     {
-        let answer = group.join(asked, self, serve);
-        let answer = match self.engine {
-            Engine::Sqlite(_) => answer.await,
-            Engine::Postgres(_) => tokio::time::timeout(PATIENCE, answer).await.map_err(postgres::no_answer)?,
+        let result = batcher.submit(item, self, run_batch);
+        let result = match self.engine {
+            Engine::Sqlite(_) => result.await,
+            Engine::Postgres(_) => {
+                tokio::time::timeout(STATEMENT_TIMEOUT, result).await.map_err(postgres::timed_out)?
+            }
         };
-        answer.unwrap_or_else(|| Err(StoreError::Unavailable("what was asked together was given up".into())))
+        result.unwrap_or_else(|| Err(StoreError::Unavailable("the batch was abandoned".into())))
     }
 
-    /// Begins a change. It takes SQLite's write lock at once: a transaction that starts reading and turns to writing
-    /// later fails without waiting when another process wrote in between.
-    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+    /// Begins a transaction, on SQLite with the write lock. A SQLite transaction that reads first and writes later fails
+    /// at once, without waiting for the lock, if another process wrote in between.
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -84,12 +90,11 @@ impl Store {
         self.writer.begin_with_options(immediate).await
     }
 
-    /// Begins a change that no other process's change of this kind runs beside, however long it takes: on SQLite none at
-    /// all does.
-    pub(super) async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
+    /// Begins a transaction that excludes other exclusive transactions of all processes, and has no time limit.
+    pub(super) async fn begin_exclusive(&self) -> Result<DatabaseTransaction, DbErr> {
         let transaction = self.begin().await?;
         if let Engine::Postgres(_) = self.engine {
-            transaction.execute_unprepared(postgres::ALONE).await?;
+            transaction.execute_unprepared(postgres::ADVISORY_LOCK_SQL).await?;
         }
         Ok(transaction)
     }

@@ -1,4 +1,4 @@
-//! Usage: counts by key, day and verdict, added up; and the last use of secrets.
+//! Usage: verification counts by key, day and verdict, and the last use of secrets.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
-use super::sql::Written;
+use super::sql::SqlBuilder;
 use super::{Store, StoreError};
 use crate::domain::verdict::Verdict;
 
-/// What is to be added for one secret.
+/// The usage of one secret on one day that is not stored yet.
 #[derive(Debug, Clone)]
-pub struct KeyUse {
+pub struct UsageDelta {
     pub key_id: Uuid,
     pub secret_id: Uuid,
     pub day: NaiveDate,
@@ -24,22 +24,21 @@ pub struct KeyUse {
 
 const ADD_COUNT: &str = " ON CONFLICT (key_id, day, verdict) DO UPDATE SET count = key_usage.count + excluded.count";
 
-const SET_LAST_USE: &str = " ON CONFLICT (secret_id) DO UPDATE SET last_used_at = excluded.last_used_at \
-                            WHERE secret_last_used.last_used_at < excluded.last_used_at";
+const RAISE_LAST_USED: &str = " ON CONFLICT (secret_id) DO UPDATE SET last_used_at = excluded.last_used_at \
+                               WHERE secret_last_used.last_used_at < excluded.last_used_at";
 
 impl Store {
-    /// Of several replicas that add at once, each takes the locks in the same order, so that none waits for another that
-    /// waits for it.
-    pub async fn add_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+    /// Adds to the stored counts. Rows are sorted, so that replicas lock them in the same order and cannot deadlock.
+    pub async fn add_usage(&self, deltas: &[UsageDelta]) -> Result<(), StoreError> {
         let mut counts = BTreeMap::new();
-        let mut last_uses = BTreeMap::new();
-        for usage in uses {
-            for (verdict, count) in &usage.counts {
-                *counts.entry((usage.key_id, usage.day, verdict.as_str())).or_default() += i64::from(*count);
+        let mut last_used = BTreeMap::new();
+        for delta in deltas {
+            for (verdict, count) in &delta.counts {
+                *counts.entry((delta.key_id, delta.day, verdict.as_str())).or_default() += i64::from(*count);
             }
-            if let Some(used_at) = usage.used_at {
-                let last = last_uses.entry(usage.secret_id).or_insert(used_at);
-                *last = std::cmp::max(used_at, *last);
+            if let Some(used_at) = delta.used_at {
+                let latest = last_used.entry(delta.secret_id).or_insert(used_at);
+                *latest = std::cmp::max(used_at, *latest);
             }
         }
         let counts = counts.into_iter().map(|((key_id, day, verdict), count)| key_usage::ActiveModel {
@@ -48,22 +47,23 @@ impl Store {
             verdict: Set(verdict.to_owned()),
             count: Set(count),
         });
-        let last_uses = last_uses
+        let last_used = last_used
             .into_iter()
             .map(|(secret, at)| secret_last_used::ActiveModel { secret_id: Set(secret), last_used_at: Set(at) });
         self.write(async |transaction| {
-            let add = Written::new(transaction.get_database_backend()).insert(counts).text(ADD_COUNT);
-            transaction.execute_raw(add.statement()).await?;
-            if last_uses.len() > 0 {
-                let set = Written::new(transaction.get_database_backend()).insert(last_uses).text(SET_LAST_USE);
-                transaction.execute_raw(set.statement()).await?;
+            let backend = transaction.get_database_backend();
+            let add = SqlBuilder::new(backend).push_insert(counts).push(ADD_COUNT).build();
+            transaction.execute_raw(add).await?;
+            if last_used.len() > 0 {
+                let raise = SqlBuilder::new(backend).push_insert(last_used).push(RAISE_LAST_USED).build();
+                transaction.execute_raw(raise).await?;
             }
             Ok(())
         })
         .await
     }
 
-    /// By day, both ends included.
+    /// Returns the counts of a key by day, both ends included. Skips verdicts that this release does not know.
     pub async fn list_usage(
         &self,
         key: Uuid,
@@ -75,9 +75,9 @@ impl Store {
             .filter(key_usage::Column::Day.between(from, to))
             .order_by_asc(key_usage::Column::Day);
         let rows = self.read(async |database| days.all(database).await).await?;
-        let known = |name: &str| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == name);
-        let counted =
-            |row: key_usage::Model| Some((row.day, known(&row.verdict)?, u64::try_from(row.count).unwrap_or_default()));
-        Ok(rows.into_iter().filter_map(counted).collect())
+        let parse = |name: &str| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == name);
+        let count =
+            |row: key_usage::Model| Some((row.day, parse(&row.verdict)?, u64::try_from(row.count).unwrap_or_default()));
+        Ok(rows.into_iter().filter_map(count).collect())
     }
 }

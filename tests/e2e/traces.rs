@@ -88,8 +88,8 @@ async fn trace_joins_client_trace_and_contains_queries() {
     );
     server.wait_for_log(&["status=201", TRACE]);
     let spans = collector.spans.lock().unwrap().clone();
-    let group = spans.iter().find(|group| group["parent"] == span["span"] && group["name"] == "group").unwrap();
-    let query: Vec<_> = spans.iter().filter(|query| query["parent"] == group["span"]).collect();
+    let batch = spans.iter().find(|batch| batch["parent"] == span["span"] && batch["name"] == "batch").unwrap();
+    let query: Vec<_> = spans.iter().filter(|query| query["parent"] == batch["span"]).collect();
     assert!(!query.is_empty() && query.iter().all(|query| query["attributes"]["db.system"] == "sqlite"), "{query:#?}");
 
     let span = collector.span(&verified);

@@ -65,21 +65,21 @@ fn doctor_fails_in_time_on_server_that_is_not_postgresql() {
     assert_fails(
         &run(free_port()),
         "database",
-        &["no PostgreSQL answers at 127.0.0.1:", "refused", "start it", "the URL"],
+        &["no PostgreSQL responds at 127.0.0.1:", "refused", "start it", "the URL"],
     );
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_fails(&run(silent.local_addr().unwrap().port()), "database", &["no PostgreSQL answers at", "timed out"]);
+    assert_fails(&run(silent.local_addr().unwrap().port()), "database", &["no PostgreSQL responds at", "timed out"]);
     let other = site.replica(&[]);
     let port = other.url.rsplit(':').next().unwrap().parse().unwrap();
-    assert_fails(&run(port), "database", &["does not answer as PostgreSQL does", "host and port"]);
+    assert_fails(&run(port), "database", &["does not respond as PostgreSQL", "host and port"]);
 }
 
 #[test]
 fn doctor_fails_on_refused_user_or_missing_database() {
     let site = Site::on(STRICT.clone());
     let wrong = doctor(&site, &url_as(&site, "strict:canary"), &[]);
-    assert_fails(&wrong, "database", &["does not let strict in", "password", "pg_hba.conf"]);
-    assert_fails(&doctor(&site, &url_as(&site, "strict"), &[]), "database", &["does not let strict in"]);
+    assert_fails(&wrong, "database", &["rejects the user strict", "password", "pg_hba.conf"]);
+    assert_fails(&doctor(&site, &url_as(&site, "strict"), &[]), "database", &["rejects the user strict"]);
     let nowhere = site.postgres.url("nowhere");
     assert_fails(
         &doctor(&site, &nowhere, &[]),

@@ -71,7 +71,7 @@ impl Site {
     }
 }
 
-pub const LISTENING: &str = "query LIKE '%mintkey_beat%'";
+pub const LISTENING: &str = "query LIKE '%mintkey_heartbeat%'";
 
 /// The tokens of a gateway and of a user.
 pub fn tokens(server: &Server) -> (String, String) {

@@ -2,9 +2,9 @@
 
 use crate::cli::doctor::Opinion;
 use crate::config::DataSettings;
-use crate::store::{Inspection, SchemaState, Store};
+use crate::store::{DatabaseReport, SchemaState, Store};
 
-pub async fn inspect(url: &Result<String, String>) -> Result<Inspection, String> {
+pub async fn inspect(url: &Result<String, String>) -> Result<DatabaseReport, String> {
     let url = url.as_ref().map_err(Clone::clone)?;
     Store::inspect(url).await.map_err(|error| match url.starts_with("sqlite:") {
         true => format!(
@@ -14,8 +14,8 @@ pub async fn inspect(url: &Result<String, String>) -> Result<Inspection, String>
     })
 }
 
-pub fn schema(inspection: &Result<Inspection, String>) -> Opinion {
-    let Inspection { schema, server, .. } = inspection.as_ref().map_err(Clone::clone)?;
+pub fn schema(report: &Result<DatabaseReport, String>) -> Opinion {
+    let DatabaseReport { schema, postgres, .. } = report.as_ref().map_err(Clone::clone)?;
     match schema {
         SchemaState::Current => return Ok("it is readable and up to date".into()),
         SchemaState::Newer { version, min_binary_version } => {
@@ -26,7 +26,7 @@ pub fn schema(inspection: &Result<Inspection, String>) -> Opinion {
         }
         SchemaState::Missing | SchemaState::Outdated(_) => {}
     }
-    if server.as_ref().is_some_and(|server| !server.may_create) {
+    if postgres.as_ref().is_some_and(|postgres| !postgres.may_create_tables) {
         return Err(
             "the URL's user may not make tables in it; make that user its owner (ALTER DATABASE ... OWNER TO ...), \
                     or GRANT CREATE ON SCHEMA public"
@@ -44,10 +44,10 @@ pub fn schema(inspection: &Result<Inspection, String>) -> Opinion {
 /// A process has one connection beside the others, on which it hears of changes.
 const LISTENING: u32 = 1;
 
-pub fn connections(data: &DataSettings, inspection: &Result<Inspection, String>) -> Opinion {
-    let Ok(inspection) = inspection else { return Ok("not known while the database cannot be asked".into()) };
-    let Some(server) = &inspection.server else { return Ok("SQLite needs none to be set up".into()) };
-    let (possible, each) = (server.connections, data.database_connections + LISTENING);
+pub fn connections(data: &DataSettings, report: &Result<DatabaseReport, String>) -> Opinion {
+    let Ok(report) = report else { return Ok("not known while the database cannot be asked".into()) };
+    let Some(postgres) = &report.postgres else { return Ok("SQLite needs none to be set up".into()) };
+    let (possible, each) = (postgres.max_connections, data.database_connections + LISTENING);
     match possible / each {
         0 => Err(format!(
             "this user may have {possible} at a time, and a replica takes up to {each}; raise max_connections of PostgreSQL, \

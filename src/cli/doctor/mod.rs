@@ -15,7 +15,7 @@ use crate::cli::{Failure, ServeCommand};
 use crate::config::{DataSettings, ServeSettings, SigningSettings};
 use crate::domain::clock::Clock;
 use crate::server::OTHER_DESCRIPTORS;
-use crate::store::{Inspection, Store};
+use crate::store::{DatabaseReport, Store};
 
 /// What is good, or what is wrong and how to mend it.
 type Opinion = Result<String, String>;
@@ -23,16 +23,16 @@ type Opinion = Result<String, String>;
 pub async fn run(command: ServeCommand) -> Result<(), Failure> {
     let ServeCommand { data, signing, issuers, serve, .. } = &command;
     let database = data.read_database_url().map_err(|error| error.to_string());
-    let inspection = database::inspect(&database).await;
+    let report = database::inspect(&database).await;
     let file = database.ok().as_deref().and_then(Store::file);
     let now = Clock::System.now();
     let opinions = [
         ("data directory", disk::directory(&data.data_dir)),
         ("files", disk::files(data, signing, serve)),
         ("disk", disk::room(&data.data_dir, file.as_deref())),
-        ("database", database::schema(&inspection)),
-        ("database connections", database::connections(data, &inspection)),
-        ("master secret", master_secret(data, &inspection)),
+        ("database", database::schema(&report)),
+        ("database connections", database::connections(data, &report)),
+        ("master secret", master_secret(data, &report)),
         ("signing key", signing_key(data, signing)),
         ("issuers", issuers::issuers(issuers, serve).await),
         ("listen", network::listen(serve).await),
@@ -58,9 +58,9 @@ pub async fn run(command: ServeCommand) -> Result<(), Failure> {
     }
 }
 
-fn master_secret(data: &DataSettings, inspection: &Result<Inspection, String>) -> Opinion {
-    let made_with: &[String] = match inspection {
-        Ok(inspection) => &inspection.peppers,
+fn master_secret(data: &DataSettings, report: &Result<DatabaseReport, String>) -> Opinion {
+    let made_with: &[String] = match report {
+        Ok(report) => &report.peppers,
         Err(_) => &[],
     };
     let given = data.master_secret.is_some() || data.master_secret_file.is_some();

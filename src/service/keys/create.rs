@@ -10,7 +10,7 @@ use crate::domain::scope::Scopes;
 use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::{IssuedKey, RequestedExpiry, allowed_expiry, described};
 use crate::service::{Service, ServiceError};
-use crate::store::Creation;
+use crate::store::{InsertOutcome, KeyInsert};
 
 /// What is said of a key to be made. Owner, organisation and issuer are not here: over HTTP they are the caller's.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl Service {
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
-            && let Some(earlier) = Box::pin(self.store.answered_before(request.id(), audit.at)).await?
+            && let Some(earlier) = Box::pin(self.store.find_saved_response(request.id(), audit.at)).await?
         {
             return request.open(&earlier);
         }
@@ -54,16 +54,19 @@ impl Service {
         };
         let event = audit.event(Action::Created, &key, described(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
-        let remember = request.as_ref().map(|request| request.seal(&issued, audit.at)).transpose()?;
         let hash = stored.hash;
-        let creation = Creation { key: issued.key.clone(), secret: stored, event, remember };
-        match (self.store.create_key(creation).await?, request) {
-            (Some(earlier), Some(request)) => request.open(&earlier),
-            _ => {
-                // Whoever asked before there was such a key was told so, and that is over.
-                self.cache.changed(&hash);
-                Ok(issued)
+        let insert = KeyInsert { key: issued.key.clone(), secret: stored, event };
+        match request {
+            None => self.store.create_key(insert).await?,
+            Some(request) => {
+                let response = request.seal(&issued, audit.at)?;
+                if let InsertOutcome::Replayed(earlier) = self.store.create_key_once(insert, response).await? {
+                    return request.open(&earlier);
+                }
             }
         }
+        // Drops the cached "not found" entry, because a lookup may have raced with this insert.
+        self.cache.changed(&hash);
+        Ok(issued)
     }
 }

@@ -19,14 +19,13 @@ pub use revoke::BulkRevocation;
 pub use update::KeyPatch;
 
 use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord};
-use crate::domain::audit::AuditContext;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::id::new_id;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Entropy, Secret};
 use crate::domain::validation::ValidationError;
 use crate::service::{Service, ServiceError};
-use crate::store::{Change, Unchanged};
+use crate::store::KeyChange;
 
 /// A key and the only copy of its secret there will ever be, outside a sealed answer.
 #[derive(Serialize, Deserialize)]
@@ -56,24 +55,17 @@ impl Service {
         Ok((secret, stored))
     }
 
-    /// A change whose answer need not be remembered: done twice, it comes to the same.
+    /// Changes a key. Not for operations with an `Idempotency-Key`: repeated, the change must have the same result.
     async fn change_key(
         &self,
-        audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
-        decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, ServiceError>,
+        apply: impl FnOnce(Option<KeyRecord>) -> Result<KeyChange, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
-        match self.store.change_key(access, id, None, audit.at, decide).await? {
-            Ok(record) => {
-                self.forget(&record);
-                Ok(record)
-            }
-            Err(Unchanged::Decided(refusal)) => Err(refusal),
-            Err(Unchanged::AnsweredBefore(_)) => {
-                Err(ServiceError::Internal("an unnamed request was remembered".into()))
-            }
-        }
+        let apply = |record| apply(record).map(|change| (change, ()));
+        let (record, ()) = self.store.change_key(access, id, apply).await??;
+        self.forget(&record);
+        Ok(record)
     }
 
     /// A change is in force on this node from here on, before its answer is sent.

@@ -8,7 +8,7 @@ use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::audit::{Action, AuditContext, AuditEvent};
 use crate::service::keys::present;
 use crate::service::{Service, ServiceError};
-use crate::store::{Change, KeyFilter};
+use crate::store::{KeyChange, KeyFilter};
 
 pub struct BulkRevocation {
     /// Keys that the filter matches and that were not revoked before.
@@ -25,12 +25,12 @@ impl Service {
         id: Uuid,
         reason: Option<String>,
     ) -> Result<KeyRecord, ServiceError> {
-        let decide = |record| {
+        let apply = |record| {
             let mut record = present(record)?;
-            let events = revoke(audit, &mut record.key, reason).into_iter().collect();
-            Ok(Change { record, events, remember: None })
+            let event = revoke(audit, &mut record.key, reason);
+            Ok(KeyChange::with_events(record, event))
         };
-        self.change_key(audit, access, id, decide).await
+        self.change_key(access, id, apply).await
     }
 
     pub async fn delete_key(
@@ -39,14 +39,14 @@ impl Service {
         access: AccessFilter<'_>,
         id: Uuid,
     ) -> Result<(), ServiceError> {
-        let decide = |record| {
+        let apply = |record| {
             let mut record = present(record)?;
             let revoked = revoke(audit, &mut record.key, None);
             let deleted = record.key.deleted_at.is_none().then(|| audit.event(Action::Deleted, &record.key, json!({})));
             record.key.deleted_at = record.key.deleted_at.or(Some(audit.at));
-            Ok(Change { record, events: revoked.into_iter().chain(deleted).collect(), remember: None })
+            Ok(KeyChange::with_events(record, revoked.into_iter().chain(deleted)))
         };
-        self.change_key(audit, access, id, decide).await.map(drop)
+        self.change_key(access, id, apply).await.map(drop)
     }
 
     /// Every key that the filter matches, a page a transaction, so that other writers are let in between.
@@ -65,11 +65,11 @@ impl Service {
             let ids: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
             done.matched += ids.len() as u64;
             if !dry_run {
-                let decide = |mut record: KeyRecord| {
-                    let events = revoke(audit, &mut record.key, reason.clone()).into_iter().collect();
-                    Change { record, events, remember: None }
+                let apply = |mut record: KeyRecord| {
+                    let event = revoke(audit, &mut record.key, reason.clone());
+                    KeyChange::with_events(record, event)
                 };
-                let revoked = self.store.change_keys(&ids, decide).await?;
+                let revoked = self.store.change_keys(&ids, apply).await?;
                 revoked.iter().for_each(|record| self.forget(record));
                 done.revoked += revoked.len() as u64;
             }

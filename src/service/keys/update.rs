@@ -13,7 +13,7 @@ use crate::domain::precondition::Precondition;
 use crate::domain::scope::Scopes;
 use crate::service::keys::{RequestedExpiry, allowed_expiry, described, present};
 use crate::service::{Service, ServiceError};
-use crate::store::Change;
+use crate::store::KeyChange;
 
 /// What is to change; a member that is `None` stays. The inner `None` of an expiry clears it.
 #[derive(Debug, Clone, Default)]
@@ -35,17 +35,17 @@ impl Service {
         patch: KeyPatch,
         precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
-        let decide = |record| {
+        let apply = |record| {
             let record = present(record)?;
             if !precondition.is_met_by(&record.key) {
                 return Err(ServiceError::PreconditionFailed);
             }
             self.patched(audit, record, patch)
         };
-        self.change_key(audit, access, id, decide).await
+        self.change_key(access, id, apply).await
     }
 
-    fn patched(&self, audit: &AuditContext<'_>, record: KeyRecord, patch: KeyPatch) -> Result<Change, ServiceError> {
+    fn patched(&self, audit: &AuditContext<'_>, record: KeyRecord, patch: KeyPatch) -> Result<KeyChange, ServiceError> {
         let before = &record.key;
         if before.revocation.is_some() {
             return Err(ServiceError::conflict(
@@ -94,7 +94,7 @@ impl Service {
             key.updated_at = audit.at;
             key.revision += 1;
         }
-        Ok(Change { record: KeyRecord { key, ..record }, events, remember: None })
+        Ok(KeyChange::with_events(KeyRecord { key, ..record }, events))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::domain::precondition::Precondition;
 use crate::domain::verdict::Verdict;
 use crate::service::verify::cached_key::CachedKey;
 use crate::service::{Service, ServiceError};
-use crate::store::KeyUse;
+use crate::store::UsageDelta;
 
 /// How often the counts of one key are written.
 const WRITTEN_EVERY: TimeDelta = TimeDelta::minutes(1);
@@ -67,7 +67,7 @@ impl UsageCounter {
     }
 }
 
-fn take(known: &CachedKey, now: DateTime<Utc>) -> Option<KeyUse> {
+fn take(known: &CachedKey, now: DateTime<Utc>) -> Option<UsageDelta> {
     let tally = &known.tally;
     tally.written_at.store(seconds(now), Ordering::Relaxed);
     let counts: Vec<_> = [Verdict::Valid, Verdict::InsufficientScope, known.refusal()]
@@ -77,7 +77,7 @@ fn take(known: &CachedKey, now: DateTime<Utc>) -> Option<KeyUse> {
         .collect();
     let used_at = DateTime::from_timestamp_micros(tally.used_at.swap(0, Ordering::AcqRel));
     let used_at = used_at.filter(|time| time.timestamp_micros() > 0);
-    (!counts.is_empty()).then_some(KeyUse {
+    (!counts.is_empty()).then_some(UsageDelta {
         key_id: known.id,
         secret_id: known.secret_id,
         day: now.date_naive(),
@@ -182,7 +182,7 @@ impl Service {
         Ok(())
     }
 
-    fn give_back(&self, known: &Arc<CachedKey>, usage: &KeyUse) {
+    fn give_back(&self, known: &Arc<CachedKey>, usage: &UsageDelta) {
         let tally = &known.tally;
         tally.used_at.fetch_max(usage.used_at.map_or(0, |time| time.timestamp_micros()), Ordering::AcqRel);
         tally.written_at.store(0, Ordering::Relaxed);

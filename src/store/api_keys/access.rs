@@ -1,4 +1,4 @@
-//! Access: the query on keys that every other one starts from.
+//! Access: the query that every other query on keys starts from.
 
 use entity::api_key::{Column, Entity};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};

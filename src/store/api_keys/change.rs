@@ -1,4 +1,4 @@
-//! Change: an existing key, read and written in one transaction.
+//! Change: reads an existing key, applies a function to it and writes the result, in one transaction.
 
 use chrono::{DateTime, Utc};
 use entity::{api_key, rotated_secret};
@@ -11,121 +11,180 @@ use super::rows;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::AuditEvent;
-use crate::store::idempotency::{self, Remembered};
+use crate::store::idempotency::{self, SavedResponse};
 use crate::store::{Store, StoreError, audit_events, change_feed};
 
-/// A key as it is to become, and what is to be told of how it came so.
-pub struct Change {
-    pub record: KeyRecord,
-    pub events: Vec<AuditEvent>,
-    /// The answer, for when the same request comes again.
-    pub remember: Option<Remembered>,
+/// A changed key with the audit events of the change. The fields are private, so that no change is written without one.
+pub struct KeyChange {
+    record: KeyRecord,
+    /// Empty if the key stays as it is.
+    events: Vec<AuditEvent>,
 }
 
-/// Why nothing was changed.
-pub enum Unchanged<E> {
-    AnsweredBefore(Remembered),
-    Decided(E),
+impl KeyChange {
+    pub fn new(record: KeyRecord, event: AuditEvent) -> Self {
+        Self { record, events: vec![event] }
+    }
+
+    /// Returns a change with any number of events. Without one, nothing of `record` is written: that is for an operation
+    /// that finds nothing to change.
+    pub fn with_events(record: KeyRecord, events: impl IntoIterator<Item = AuditEvent>) -> Self {
+        Self { record, events: events.into_iter().collect() }
+    }
+}
+
+/// The outcome of a change that is made once for an `Idempotency-Key`.
+pub enum ChangeOutcome<T, E> {
+    Applied {
+        record: KeyRecord,
+        value: T,
+    },
+    /// An earlier request with the same `Idempotency-Key` has made the change.
+    Replayed(SavedResponse),
+    /// `apply` returned this error.
+    Rejected(E),
 }
 
 impl Store {
-    /// Reads a key, lets `decide` say what becomes of it, and writes that, in one transaction which no other change of
-    /// the same key can come between. `request` is the name under which the answer is remembered, if it is.
-    pub async fn change_key<E>(
+    /// Locks a key, passes it to `apply`, and writes the change that `apply` returns. An error of `apply` is the inner
+    /// error; nothing is then written. Returns the changed key and the value that `apply` returned with it.
+    pub async fn change_key<T, E>(
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
-        request: Option<&[u8]>,
-        now: DateTime<Utc>,
-        decide: impl FnOnce(Option<KeyRecord>) -> Result<Change, E>,
-    ) -> Result<Result<KeyRecord, Unchanged<E>>, StoreError> {
+        apply: impl FnOnce(Option<KeyRecord>) -> Result<(KeyChange, T), E>,
+    ) -> Result<Result<(KeyRecord, T), E>, StoreError> {
         self.write(async |transaction| {
-            // The key is locked before the name is looked up, so that a second request with it finds the first one's.
-            let before =
-                find(transaction, access.api_keys_query().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await?;
-            if let Some(request) = request
-                && let Some(earlier) = idempotency::recall(transaction, request, now).await?
-            {
-                return Ok(Err(Unchanged::AnsweredBefore(earlier)));
-            }
-            let change = match decide(before.clone()) {
-                Ok(change) => change,
-                Err(refusal) => return Ok(Err(Unchanged::Decided(refusal))),
+            let before = lock(transaction, access, id).await?;
+            let (change, value) = match apply(before.clone()) {
+                Ok(applied) => applied,
+                Err(error) => return Ok(Err(error)),
             };
-            let record = write(transaction, before.as_ref(), change).await?;
-            change_feed::tell(transaction, [&record]).await?;
-            Ok(Ok(record))
+            Ok(Ok((write_and_publish(transaction, before.as_ref(), change).await?, value)))
         })
         .await
     }
 
-    /// The same for many keys in one transaction, those among them that are there.
+    /// Changes a key as [`Store::change_key`] does, once for a request with an `Idempotency-Key`. `response_id` is the
+    /// id of the saved response; `apply` returns the response to save.
+    pub async fn change_key_once<T, E>(
+        &self,
+        access: AccessFilter<'_>,
+        id: Uuid,
+        response_id: &[u8],
+        now: DateTime<Utc>,
+        apply: impl FnOnce(Option<KeyRecord>) -> Result<(KeyChange, T, SavedResponse), E>,
+    ) -> Result<ChangeOutcome<T, E>, StoreError> {
+        self.write(async |transaction| {
+            // Locks the key before it looks for the response, so that a concurrent request finds the first one's.
+            let before = lock(transaction, access, id).await?;
+            if let Some(response) = idempotency::find_response(transaction, response_id, now).await? {
+                return Ok(ChangeOutcome::Replayed(response));
+            }
+            let (change, value, response) = match apply(before.clone()) {
+                Ok(applied) => applied,
+                Err(error) => return Ok(ChangeOutcome::Rejected(error)),
+            };
+            let record = write_and_publish(transaction, before.as_ref(), change).await?;
+            idempotency::save_response(transaction, response).await?;
+            Ok(ChangeOutcome::Applied { record, value })
+        })
+        .await
+    }
+
+    /// Changes many keys in one transaction. Skips ids without a key. Returns the changed keys.
     pub async fn change_keys(
         &self,
         ids: &[Uuid],
-        decide: impl Fn(KeyRecord) -> Change,
+        apply: impl Fn(KeyRecord) -> KeyChange,
     ) -> Result<Vec<KeyRecord>, StoreError> {
         self.write(async |transaction| {
-            let mut changed = Vec::new();
             let keys = AccessFilter::Any.api_keys_query().filter(api_key::Column::Id.is_in(ids.iter().copied()));
-            // In one order, so that of two at once neither waits for a key that the other waits with.
-            for before in find_all(transaction, keys.order_by_desc(api_key::Column::Id).lock_exclusive()).await? {
-                changed.push(write(transaction, Some(&before), decide(before.clone())).await?);
+            // Ordered, so that concurrent transactions lock keys in the same order and cannot deadlock.
+            let keys = keys.order_by_desc(api_key::Column::Id).lock_exclusive();
+            let mut changed = Vec::new();
+            for before in find_all(transaction, keys).await? {
+                let change = apply(before.clone());
+                if !change.events.is_empty() {
+                    changed.push(write(transaction, Some(&before), change).await?);
+                }
             }
-            change_feed::tell(transaction, &changed).await?;
+            change_feed::publish(transaction, &changed).await?;
             Ok(changed)
         })
         .await
     }
 }
 
-/// Writes what a change made of a key that was there before.
+async fn lock(
+    transaction: &DatabaseTransaction,
+    access: AccessFilter<'_>,
+    id: Uuid,
+) -> Result<Option<KeyRecord>, DbErr> {
+    find(transaction, access.api_keys_query().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await
+}
+
+async fn write_and_publish(
+    transaction: &DatabaseTransaction,
+    before: Option<&KeyRecord>,
+    change: KeyChange,
+) -> Result<KeyRecord, DbErr> {
+    if change.events.is_empty() {
+        return Ok(change.record);
+    }
+    let record = write(transaction, before, change).await?;
+    change_feed::publish(transaction, [&record]).await?;
+    Ok(record)
+}
+
+/// Writes the key, the rotated secrets that are new or changed, and the audit events.
 async fn write(
     transaction: &DatabaseTransaction,
     before: Option<&KeyRecord>,
-    change: Change,
+    KeyChange { record, events }: KeyChange,
 ) -> Result<KeyRecord, DbErr> {
-    let Change { record, events, remember } = change;
-    let (newest, former) =
+    let (current, rotated) =
         record.secrets.split_first().ok_or_else(|| DbErr::Custom("a key without a secret".into()))?;
-    api_key::Entity::update(rows::key_row(&record.key, newest)).exec_without_returning(transaction).await?;
-    for secret in former {
-        if !before.into_iter().flat_map(|before| &before.secrets).any(|known| known == secret) {
-            let renew = OnConflict::column(rotated_secret::Column::Hash)
+    api_key::Entity::update(rows::changed_key_row(&record.key, current)).exec_without_returning(transaction).await?;
+    for secret in rotated {
+        if !before.into_iter().flat_map(|before| &before.secrets).any(|stored| stored == secret) {
+            let update_expiry = OnConflict::column(rotated_secret::Column::Hash)
                 .update_column(rotated_secret::Column::ExpiresAt)
                 .to_owned();
             let row = rows::rotated_secret_row(record.key.id, secret)?;
-            rotated_secret::Entity::insert(row).on_conflict(renew).exec_without_returning(transaction).await?;
+            rotated_secret::Entity::insert(row).on_conflict(update_expiry).exec_without_returning(transaction).await?;
         }
     }
-    audit_events::record(transaction, &events).await?;
-    if let Some(new) = remember {
-        idempotency::remember(transaction, new).await?;
-    }
+    audit_events::insert(transaction, &events).await?;
     Ok(record)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::domain::api_key::SecretRecord;
-    use crate::store::api_keys::insert;
+    use crate::domain::audit::Action;
+    use crate::store::EventFilter;
+    use crate::store::api_keys::insert::tests::{audit_event, key_insert};
 
     #[tokio::test]
-    async fn a_secret_made_by_a_replica_whose_clock_is_behind_stays_the_newest() {
+    async fn rotated_secret_stays_current_when_the_replicas_clock_is_behind() {
         let (store, _directory) = Store::temporary().await;
-        let second = insert::tests::created(2, None).secret;
-        let made = insert::tests::created(1, None);
-        let (id, first, now) = (made.key.id, made.secret.clone(), made.key.created_at);
+        let second = key_insert(2).secret;
+        let insert = key_insert(1);
+        let (id, first, now) = (insert.key.id, insert.secret.clone(), insert.key.created_at);
         assert!(second.id < first.id);
-        store.create_key(made).await.unwrap();
+        store.create_key(insert).await.unwrap();
         let change = async |alter: &dyn Fn(&mut KeyRecord)| {
-            let decide = |record: Option<KeyRecord>| {
+            let apply = |record: Option<KeyRecord>| {
                 let mut record = record.unwrap();
                 alter(&mut record);
-                Ok::<_, ()>(Change { record, events: Vec::new(), remember: None })
+                let event = audit_event(Action::Updated, &record.key, json!({}));
+                Ok::<_, ()>((KeyChange::new(record, event), ()))
             };
-            assert!(store.change_key(AccessFilter::Any, id, None, now, decide).await.unwrap().is_ok());
+            assert!(store.change_key(AccessFilter::Any, id, apply).await.unwrap().is_ok());
         };
 
         change(&|record| {
@@ -137,5 +196,26 @@ mod tests {
 
         let record = store.find_key(AccessFilter::Any, id).await.unwrap().unwrap();
         assert_eq!(record.secrets, [second, SecretRecord { expires_at: Some(now), ..first }]);
+    }
+
+    #[tokio::test]
+    async fn change_without_an_event_writes_nothing() {
+        let (store, _directory) = Store::temporary().await;
+        let insert = key_insert(1);
+        let id = insert.key.id;
+        store.create_key(insert).await.unwrap();
+        let before = store.find_key(AccessFilter::Any, id).await.unwrap();
+
+        let disable = |mut record: KeyRecord| {
+            record.key.enabled = false;
+            KeyChange::with_events(record, [])
+        };
+        let apply = |record: Option<KeyRecord>| Ok::<_, ()>((disable(record.unwrap()), ()));
+        assert!(store.change_key(AccessFilter::Any, id, apply).await.unwrap().is_ok());
+        assert!(store.change_keys(&[id], disable).await.unwrap().is_empty());
+
+        assert_eq!(store.find_key(AccessFilter::Any, id).await.unwrap(), before);
+        let events = store.list_events(AccessFilter::Any, &EventFilter::default(), None, 10).await.unwrap();
+        assert_eq!(events.len(), 1, "only the creation");
     }
 }

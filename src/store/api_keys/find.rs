@@ -1,4 +1,4 @@
-//! Find: keys with their secrets.
+//! Find: a key with its secrets, by id.
 
 use std::collections::HashMap;
 
@@ -35,17 +35,18 @@ pub async fn find_all<C: ConnectionTrait>(
         return Ok(Vec::new());
     }
     let mut secrets: HashMap<Uuid, Vec<SecretRecord>> = HashMap::new();
-    for row in secrets_of(rows.iter().map(|row| row.id)).all(connection).await? {
-        secrets.entry(row.key_id).or_default().push(rows::read_secret(row)?);
+    for row in secrets_query(rows.iter().map(|row| row.id)).all(connection).await? {
+        secrets.entry(row.key_id).or_default().push(rows::secret_from_row(row)?);
     }
-    let record =
-        |row: KeyRow| Ok(KeyRecord { secrets: secrets.remove(&row.id).unwrap_or_default(), key: rows::read_key(row)? });
+    let record = |row: KeyRow| {
+        Ok(KeyRecord { secrets: secrets.remove(&row.id).unwrap_or_default(), key: rows::key_from_row(row)? })
+    };
     rows.into_iter().map(record).collect()
 }
 
-/// Newest first: the one in the key's row, which alone has no end of its own. By their ids the order would be that of the
-/// replicas' clocks, and a secret that was replaced could come before the one that replaced it, and back into force.
-fn secrets_of(keys: impl IntoIterator<Item = Uuid>) -> Select<secret::Entity> {
+/// Selects secrets with the current one first: it alone has no expiry of its own. Ids would order them by the clocks of
+/// the replicas, which may put a rotated secret before the current one; the next change would then restore it.
+fn secrets_query(keys: impl IntoIterator<Item = Uuid>) -> Select<secret::Entity> {
     secret::Entity::find()
         .filter(secret::Column::KeyId.is_in(keys))
         .order_by_with_nulls(secret::Column::ExpiresAt, Order::Desc, NullOrdering::First)
@@ -59,13 +60,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_keys_secrets_are_two_seeks_however_many_there_are_of_others() {
+    async fn secrets_of_a_key_are_read_with_two_index_searches() {
         let (store, _directory) = Store::temporary().await;
-        let plan = store.plan(secrets_of([Uuid::nil()]).build(DbBackend::Sqlite)).await;
-        let seeks = [
+        let plan = store.plan(secrets_query([Uuid::nil()]).build(DbBackend::Sqlite)).await;
+        let searches = [
             "SEARCH k USING INDEX sqlite_autoindex_api_keys_1 (id=?)",
             "SEARCH r USING INDEX rotated_secrets_by_key (key_id=?)",
         ];
-        assert!(seeks.iter().all(|seek| plan.iter().any(|step| step == seek)), "{plan:?}");
+        assert!(searches.iter().all(|search| plan.iter().any(|step| step == search)), "{plan:?}");
     }
 }

@@ -1,93 +1,119 @@
-//! Create: new keys, put on the disk in groups, each in one statement.
+//! Insert: new keys, in batches of one statement each.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
 use super::rows;
 use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::AuditEvent;
-use crate::store::idempotency::{self, Remembered};
-use crate::store::sql::Written;
+use crate::store::idempotency::{self, SavedResponse};
+use crate::store::sql::SqlBuilder;
 use crate::store::{Store, StoreError};
 
-/// A key that is to be made, with its secret.
-pub struct Creation {
+/// A new key with its secret and the audit event of its creation.
+pub struct KeyInsert {
     pub key: ApiKey,
     pub secret: SecretRecord,
     pub event: AuditEvent,
-    /// The answer, for when the same request comes again.
-    pub remember: Option<Remembered>,
 }
 
-/// Nothing, or the answer that was given to a request of the same name before.
-pub type Created = Result<Option<Remembered>, StoreError>;
+/// An insert that waits for its batch.
+pub struct QueuedInsert {
+    insert: KeyInsert,
+    /// The response to save, for a request with an `Idempotency-Key`.
+    response: Option<SavedResponse>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum InsertOutcome {
+    Inserted,
+    /// An earlier request with the same `Idempotency-Key` has created its key. Nothing was inserted.
+    Replayed(SavedResponse),
+}
 
 impl Store {
-    /// Returns when the key, its secret's hash, the event and the remembered answer are on the disk, all of them; or
-    /// the answer that was given to a request of this name before, when nothing was made.
-    pub async fn create_key(&self, created: Creation) -> Created {
-        self.together(&self.creations, created, Self::create_together).await
+    /// Returns when the key, the hash of its secret and the audit event are on disk.
+    pub async fn create_key(&self, insert: KeyInsert) -> Result<(), StoreError> {
+        let queued = QueuedInsert { insert, response: None };
+        self.batched(&self.insert_batcher, queued, Self::insert_batch).await.map(drop)
     }
 
-    async fn create_together(self, created: Vec<Creation>) -> Vec<Created> {
-        match self.insert_all(&created).await {
-            Ok(earlier) => earlier.into_iter().map(Ok).collect(),
-            // One that the database will not take must not keep the others from being made.
-            Err(StoreError::Bug(_)) if created.len() > 1 => {
+    /// Creates a key as [`Store::create_key`] does, once for a request with an `Idempotency-Key`, and saves the response
+    /// with it.
+    pub async fn create_key_once(
+        &self,
+        insert: KeyInsert,
+        response: SavedResponse,
+    ) -> Result<InsertOutcome, StoreError> {
+        let queued = QueuedInsert { insert, response: Some(response) };
+        self.batched(&self.insert_batcher, queued, Self::insert_batch).await
+    }
+
+    async fn insert_batch(self, inserts: Vec<QueuedInsert>) -> Vec<Result<InsertOutcome, StoreError>> {
+        match self.insert_all(&inserts).await {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            // A row that the database rejects must not fail the others, so each is inserted alone.
+            Err(StoreError::Internal(_)) if inserts.len() > 1 => {
                 let mut outcomes = Vec::new();
-                for one in &created {
-                    let alone = self.insert_all(std::slice::from_ref(one)).await;
-                    outcomes.push(alone.map(|mut earlier| earlier.pop().flatten()));
+                for insert in &inserts {
+                    let outcome = self.insert_all(std::slice::from_ref(insert)).await;
+                    outcomes.push(outcome.map(|mut outcomes| outcomes.pop().expect("one outcome per insert")));
                 }
                 outcomes
             }
-            Err(error) => vec![Err(error); created.len()],
+            Err(error) => vec![Err(error); inserts.len()],
         }
     }
 
-    async fn insert_all(&self, created: &[Creation]) -> Result<Vec<Option<Remembered>>, StoreError> {
-        if created.iter().all(|one| one.remember.is_none()) {
-            // One statement is a transaction already, and goes to the database and back once instead of three times.
-            let insert = insert(self.writer.get_database_backend(), created);
-            self.in_time(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
-            return Ok(vec![None; created.len()]);
+    async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
+        if inserts.iter().all(|queued| queued.response.is_none()) {
+            // A single statement is a transaction by itself: one round trip instead of three.
+            let insert = insert(self.writer.get_database_backend(), inserts);
+            self.with_timeout(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
+            return Ok(vec![InsertOutcome::Inserted; inserts.len()]);
         }
         Box::pin(self.write(async |transaction| {
-            let earlier = remember_all(transaction, created).await?;
-            let new = created.iter().zip(&earlier).filter(|(_, earlier)| earlier.is_none()).map(|(new, _)| new);
-            let new: Vec<_> = new.collect();
+            let outcomes = save_responses(transaction, inserts).await?;
+            let new = inserts.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == InsertOutcome::Inserted);
+            let new: Vec<_> = new.map(|(queued, _)| queued).collect();
             if !new.is_empty() {
                 transaction.execute_raw(insert(transaction.get_database_backend(), new)).await?;
             }
-            Ok(earlier)
+            Ok(outcomes)
         }))
         .await
     }
 }
 
-fn insert<'a>(backend: DbBackend, created: impl IntoIterator<Item = &'a Creation>) -> Statement {
-    let rows = created.into_iter().map(|Creation { key, secret, event, .. }| rows::new_key_row(key, secret, event));
-    Written::new(backend).insert(rows).statement()
+fn insert<'a>(backend: DbBackend, inserts: impl IntoIterator<Item = &'a QueuedInsert>) -> Statement {
+    let inserts = inserts.into_iter().map(|queued| &queued.insert);
+    let rows = inserts.map(|KeyInsert { key, secret, event }| rows::new_key_row(key, secret, event));
+    SqlBuilder::new(backend).push_insert(rows).build()
 }
 
-/// The answers that were given before, in the order of the keys. Names are taken in an order of their own, so that of two
-/// groups with the same ones none waits for the other while the other waits for it.
-async fn remember_all(
+/// Saves the responses and returns, in the order of the inserts, which of them are new. Responses are saved in the order
+/// of their ids, so that concurrent batches with the same ids cannot deadlock.
+async fn save_responses(
     transaction: &DatabaseTransaction,
-    created: &[Creation],
-) -> Result<Vec<Option<Remembered>>, DbErr> {
-    let mut earlier = vec![None; created.len()];
-    let mut named: Vec<_> =
-        created.iter().enumerate().filter_map(|(place, new)| Some((place, new, new.remember.clone()?))).collect();
-    named.sort_by(|(_, _, one), (_, _, other)| one.id.cmp(&other.id));
-    for (place, new, answer) in named {
-        earlier[place] = idempotency::remember_or_recall(transaction, answer, new.key.created_at).await?;
+    inserts: &[QueuedInsert],
+) -> Result<Vec<InsertOutcome>, DbErr> {
+    let mut outcomes = vec![InsertOutcome::Inserted; inserts.len()];
+    let with_response = inserts.iter().enumerate();
+    let mut with_response: Vec<_> =
+        with_response.filter_map(|(index, queued)| Some((index, &queued.insert, queued.response.clone()?))).collect();
+    with_response.sort_by(|(_, _, one), (_, _, other)| one.id.cmp(&other.id));
+    for (index, insert, response) in with_response {
+        if let Some(earlier) = idempotency::save_or_find(transaction, response, insert.key.created_at).await? {
+            outcomes[index] = InsertOutcome::Replayed(earlier);
+        }
     }
-    Ok(earlier)
+    Ok(outcomes)
 }
 
 #[cfg(test)]
 pub mod tests {
-    use chrono::{DateTime, TimeDelta};
+    use chrono::{DateTime, TimeDelta, Utc};
+    use futures_util::future::join_all;
+    use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
@@ -99,7 +125,7 @@ pub mod tests {
     use crate::domain::owner::Owner;
     use crate::domain::secret_hash::SecretHash;
 
-    pub fn created(hash: u8, request: Option<&[u8]>) -> Creation {
+    pub fn key_insert(hash: u8) -> KeyInsert {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let key = ApiKey {
             id: new_id(at),
@@ -127,56 +153,68 @@ pub mod tests {
             expires_at: None,
             last_used_at: None,
         };
-        let remember = request.map(|id| Remembered {
-            id: id.to_vec(),
-            fingerprint: Vec::new(),
-            answer: vec![hash],
-            expires_at: at + TimeDelta::hours(1),
-        });
+        let event = audit_event(Action::Created, &key, json!({}));
+        KeyInsert { key, secret, event }
+    }
+
+    /// An event of the operator, at the key's creation time.
+    pub fn audit_event(action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
         let owner = key.owner.clone().into();
         let caller = Caller { owner, scopes: Default::default(), credential: Credential::Operator };
-        let audit = AuditContext { caller: &caller, origin: &RequestSource::default(), at };
-        let event = audit.event(Action::Created, &key, serde_json::json!({}));
-        Creation { key, secret, event, remember }
+        let audit = AuditContext { caller: &caller, origin: &RequestSource::default(), at: key.created_at };
+        audit.event(action, key, changes)
     }
 
-    /// All come before the first one's turn.
-    async fn create_together(store: &Store, created: Vec<Creation>) -> Vec<Created> {
-        futures_util::future::join_all(created.into_iter().map(|one| store.create_key(one))).await
+    /// Submits all inserts before the first batch runs.
+    async fn create_all(store: &Store, inserts: Vec<KeyInsert>) -> Vec<Result<(), StoreError>> {
+        join_all(inserts.into_iter().map(|insert| store.create_key(insert))).await
     }
 
-    async fn is_there(store: &Store, id: Uuid) -> bool {
+    async fn exists(store: &Store, id: Uuid) -> bool {
         store.find_key(AccessFilter::Any, id).await.unwrap().is_some()
     }
 
     #[tokio::test]
-    async fn keys_made_at_once_are_all_on_the_disk() {
+    async fn keys_created_concurrently_are_all_stored() {
         let (store, _directory) = Store::temporary().await;
-        let creations: Vec<_> = (0..150).map(|hash| created(hash, None)).collect();
-        let ids: Vec<_> = creations.iter().map(|one| one.key.id).collect();
-        assert!(create_together(&store, creations).await.iter().all(|made| matches!(made, Ok(None))));
+        let inserts: Vec<_> = (0..150).map(key_insert).collect();
+        let ids: Vec<_> = inserts.iter().map(|insert| insert.key.id).collect();
+        let outcomes = create_all(&store, inserts).await;
+        assert!(outcomes.iter().all(Result::is_ok));
         for id in ids {
-            assert!(is_there(&store, id).await);
+            assert!(exists(&store, id).await);
         }
     }
 
     #[tokio::test]
-    async fn one_that_cannot_be_made_keeps_no_other_from_being_made() {
+    async fn rejected_row_does_not_fail_the_others_in_its_batch() {
         let (store, _directory) = Store::temporary().await;
-        let creations = vec![created(1, None), created(1, None), created(2, None)];
-        let ids: Vec<_> = creations.iter().map(|one| one.key.id).collect();
-        let made = create_together(&store, creations).await;
-        assert!(matches!(made[..], [Ok(None), Err(StoreError::Bug(_)), Ok(None)]), "{made:?}");
-        assert!(is_there(&store, ids[0]).await && !is_there(&store, ids[1]).await && is_there(&store, ids[2]).await);
+        let inserts = vec![key_insert(1), key_insert(1), key_insert(2)];
+        let ids: Vec<_> = inserts.iter().map(|insert| insert.key.id).collect();
+        let outcomes = create_all(&store, inserts).await;
+        assert!(matches!(outcomes[..], [Ok(()), Err(StoreError::Internal(_)), Ok(())]), "{outcomes:?}");
+        assert!(exists(&store, ids[0]).await && !exists(&store, ids[1]).await && exists(&store, ids[2]).await);
     }
 
     #[tokio::test]
-    async fn of_two_requests_of_one_name_in_a_group_the_second_gets_the_first_ones_answer() {
+    async fn second_insert_with_the_same_response_id_in_a_batch_is_replayed() {
         let (store, _directory) = Store::temporary().await;
-        let creations = vec![created(1, Some(b"name")), created(2, None), created(3, Some(b"name"))];
-        let third = creations[2].key.id;
-        let made = create_together(&store, creations).await;
-        assert!(matches!(&made[..], [Ok(None), Ok(None), Ok(Some(earlier))] if earlier.answer == [1]), "{made:?}");
-        assert!(!is_there(&store, third).await);
+        let response = |content: u8, now: DateTime<Utc>| SavedResponse {
+            id: b"id".to_vec(),
+            fingerprint: Vec::new(),
+            sealed_response: vec![content],
+            expires_at: now + TimeDelta::hours(1),
+        };
+        let (first, second, third) = (key_insert(1), key_insert(2), key_insert(3));
+        let (now, ids) = (first.key.created_at, [&first, &second, &third].map(|insert| insert.key.id));
+        let outcomes = tokio::join!(
+            store.create_key_once(first, response(1, now)),
+            store.create_key(second),
+            store.create_key_once(third, response(3, now)),
+        );
+        assert_eq!(outcomes.0.unwrap(), InsertOutcome::Inserted);
+        assert!(outcomes.1.is_ok());
+        assert_eq!(outcomes.2.unwrap(), InsertOutcome::Replayed(response(1, now)));
+        assert!(exists(&store, ids[0]).await && exists(&store, ids[1]).await && !exists(&store, ids[2]).await);
     }
 }

@@ -1,7 +1,7 @@
-//! List: keys by page, newest first.
+//! List: pages of keys, newest first.
 //!
-//! The id is a UUIDv7, so it alone orders a list by age and is the whole cursor: `id < cursor` is a seek in the index
-//! of the owner, as fast on the thousandth page as on the first, and keys that come or go meanwhile move nobody.
+//! The cursor is the id of the last key of a page. Ids are UUIDv7, so they sort by creation time, and `id < cursor` is an
+//! index search: the thousandth page is as fast as the first, and keys created or deleted meanwhile shift no page.
 
 use chrono::{DateTime, Utc};
 use entity::api_key::{self, Column};
@@ -21,13 +21,13 @@ pub struct KeyFilter {
     pub subject: Option<String>,
     pub organization: Option<String>,
     pub status: Option<KeyStatus>,
-    /// Words, each of which begins a word of the name.
+    /// Each word of it must be a prefix of a word in the name.
     pub q: Option<String>,
     pub created_before: Option<DateTime<Utc>>,
 }
 
 impl Store {
-    /// At most `limit` keys older than `after`.
+    /// Returns at most `limit` keys that were created before the key `after`.
     pub async fn list_keys(
         &self,
         access: AccessFilter<'_>,
@@ -38,7 +38,7 @@ impl Store {
     ) -> Result<Vec<ApiKey>, StoreError> {
         let page = page(access, filter, after, limit, now);
         self.read(async |database| {
-            page.into_partial_model::<KeyRow>().all(database).await?.into_iter().map(rows::read_key).collect()
+            page.into_partial_model::<KeyRow>().all(database).await?.into_iter().map(rows::key_from_row).collect()
         })
         .await
     }
@@ -64,7 +64,7 @@ fn page(
     access.api_keys_query().filter(condition).order_by_desc(Column::Id).limit(limit)
 }
 
-/// The same as [`ApiKey::status`], for the database.
+/// The condition for [`ApiKey::status`] to be `status`.
 fn has_status(status: KeyStatus, now: DateTime<Utc>) -> Condition {
     let expired = Expr::col(Column::ExpiresAt).is_not_null().and(Column::ExpiresAt.lte(now));
     let alive = Condition::all().add(Column::RevokedAt.is_null());
@@ -84,7 +84,7 @@ mod tests {
     use crate::domain::owner::Owner;
 
     #[tokio::test]
-    async fn a_page_is_a_seek_in_the_owners_index_and_never_a_scan_or_a_sort() {
+    async fn page_is_an_index_search_without_scan_or_sort() {
         let (store, _directory) = Store::temporary().await;
         let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
         let now = DateTime::from_timestamp(1, 0).unwrap();

@@ -1,4 +1,4 @@
-//! Look-up: the key that a secret is of, asked by a verify that does not find it in memory.
+//! Lookup: the key that a secret belongs to, for a verification that misses the cache.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,12 @@ use crate::domain::api_key::{KeyForSecret, KeyStatus};
 use crate::domain::key_name::KeyName;
 use crate::domain::owner::Owner;
 use crate::domain::secret_hash::SecretHash;
-use crate::store::sql::Written;
+use crate::store::sql::SqlBuilder;
 use crate::store::{Store, StoreError};
 
-pub type Found = Result<Option<KeyForSecret>, StoreError>;
-
-/// A secret and its key, as far as they are asked for.
+/// The columns that a verification needs of a secret and its key.
 #[derive(FromQueryResult)]
-struct Row {
+struct LookupRow {
     id: Uuid,
     owner_issuer: String,
     owner_subject: String,
@@ -36,75 +34,74 @@ struct Row {
     last_used_at: Option<DateTime<Utc>>,
 }
 
-/// Of the newest secrets, and of those that a rotation replaced. The last use is a question of its own, which PostgreSQL
-/// answers by the index whatever it believes the tables' sizes to be.
-const KEY: &str = "SELECT k.id, k.owner_issuer, k.owner_subject, k.owner_organization, k.name, k.scopes, k.metadata, \
+const KEY_COLUMNS: &str = "k.id, k.owner_issuer, k.owner_subject, k.owner_organization, k.name, k.scopes, k.metadata, \
     k.enabled, k.revoked_at, k.created_at, k.expires_at, ";
-const NEWEST: &str = "k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \
+/// The last use is a subquery, so that PostgreSQL uses the index whatever it estimates the size of the tables to be.
+const CURRENT_SECRETS: &str = "k.secret_id, k.secret_hash AS hash, NULL AS secret_expires_at, \
     (SELECT last_used_at FROM secret_last_used u WHERE u.secret_id = k.secret_id) AS last_used_at \
     FROM api_keys k WHERE k.secret_hash IN ";
-const FORMER: &str = "r.id AS secret_id, r.hash, r.expires_at AS secret_expires_at, \
+const ROTATED_SECRETS: &str = "r.id AS secret_id, r.hash, r.expires_at AS secret_expires_at, \
     (SELECT last_used_at FROM secret_last_used u WHERE u.secret_id = r.id) AS last_used_at \
     FROM rotated_secrets r JOIN api_keys k ON k.id = r.key_id WHERE r.hash IN ";
 
+/// The keys that were found, each with an error of its own if its row cannot be read.
+type FoundKeys = HashMap<SecretHash, Result<KeyForSecret, StoreError>>;
+
 impl Store {
-    /// The key that has a secret with one of these hashes (one secret under each pepper in force, the newest first), and
-    /// that secret.
-    pub async fn find_key_by_secret(&self, hashes: &[SecretHash]) -> Found {
-        // Between the questions another may hash the secret anew, and it would be found under neither.
+    /// Finds the key of a secret. `hashes` are the secret's hashes under all peppers in use, newest pepper first.
+    pub async fn find_key_by_secret(&self, hashes: &[SecretHash]) -> Result<Option<KeyForSecret>, StoreError> {
+        // The newest pepper's hash is tried again at the end: a concurrent rehash may have replaced the old hash by it
+        // after the first try.
         let again = hashes.first().filter(|_| hashes.len() > 1);
         for hash in hashes.iter().chain(again) {
-            if let Some(found) = self.together(&self.look_ups, *hash, Self::look_up).await? {
-                return Ok(Some(found));
+            if let Some(key) = self.batched(&self.lookup_batcher, *hash, Self::lookup_batch).await? {
+                return Ok(Some(key));
             }
         }
         Ok(None)
     }
 
-    async fn look_up(self, hashes: Vec<SecretHash>) -> Vec<Found> {
-        match self.read(async |database| read(database, &hashes).await).await {
+    async fn lookup_batch(self, hashes: Vec<SecretHash>) -> Vec<Result<Option<KeyForSecret>, StoreError>> {
+        match self.read(async |database| find_keys(database, &hashes).await).await {
             Ok(found) => hashes.iter().map(|hash| found.get(hash).cloned().transpose()).collect(),
             Err(error) => vec![Err(error); hashes.len()],
         }
     }
 }
 
-type Read = HashMap<SecretHash, Result<KeyForSecret, StoreError>>;
-
-/// What there is of these. A secret goes from the newest to the former and never back, so that one that a rotation replaces
-/// meanwhile is found among either.
-async fn read(database: &DatabaseConnection, hashes: &[SecretHash]) -> Result<Read, DbErr> {
+/// Reads the current secrets first, then the rotated ones. A rotation moves a secret in that direction only, so a
+/// concurrent one cannot hide it from both queries.
+async fn find_keys(database: &DatabaseConnection, hashes: &[SecretHash]) -> Result<FoundKeys, DbErr> {
     let mut found = HashMap::new();
-    read_of(NEWEST, database, hashes, &mut found).await?;
+    find_in(CURRENT_SECRETS, database, hashes, &mut found).await?;
     let missing: Vec<_> = hashes.iter().filter(|hash| !found.contains_key(*hash)).copied().collect();
     if !missing.is_empty() {
-        read_of(FORMER, database, &missing, &mut found).await?;
+        find_in(ROTATED_SECRETS, database, &missing, &mut found).await?;
     }
     Ok(found)
 }
 
-/// A row that cannot be read is the trouble of those alone who ask for it.
-async fn read_of(
+async fn find_in(
     secrets: &str,
     database: &DatabaseConnection,
     hashes: &[SecretHash],
-    found: &mut Read,
+    found: &mut FoundKeys,
 ) -> Result<(), DbErr> {
     let hashes = hashes.iter().map(|SecretHash(hash)| hash.to_vec().into());
-    let by_hash = Written::new(database.get_database_backend()).text(KEY).text(secrets).list(hashes).statement();
-    for row in database.query_all_raw(by_hash).await? {
-        let row = Row::from_query_result(&row, "")?;
-        let hash = rows::read_hash(row.secret_id, &row.hash)?;
-        found.insert(hash, read_row(row, hash).map_err(StoreError::from));
+    let query = SqlBuilder::new(database.get_database_backend()).push("SELECT ").push(KEY_COLUMNS).push(secrets);
+    for row in database.query_all_raw(query.push_values(hashes).build()).await? {
+        let row = LookupRow::from_query_result(&row, "")?;
+        let hash = rows::parse_hash(row.secret_id, &row.hash)?;
+        found.insert(hash, from_row(row, hash).map_err(StoreError::from));
     }
     Ok(())
 }
 
-fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
+fn from_row(row: LookupRow, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
     Ok(KeyForSecret {
         id: row.id,
-        scopes: rows::read_scopes(row.id, &row.scopes)?,
-        metadata: rows::read_metadata(row.id, &row.metadata)?,
+        scopes: rows::parse_scopes(row.id, &row.scopes)?,
+        metadata: rows::parse_metadata(row.id, &row.metadata)?,
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
         name: KeyName::from_db(row.name),
         standing: KeyStatus::standing(row.revoked_at.is_some(), row.enabled),
@@ -119,18 +116,54 @@ fn read_row(row: Row, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
 
 #[cfg(test)]
 mod tests {
+    use entity::api_key::Column;
+    use sea_orm::{IdenStatic, Iterable};
+
     use super::*;
-    use crate::store::api_keys::insert::tests::created;
+    use crate::store::api_keys::insert::tests::key_insert;
+
+    #[test]
+    fn every_column_of_a_key_is_read_or_left_out_for_a_reason() {
+        let left_out = [
+            (Column::NameWords, "only searched"),
+            (Column::SecretStart, "not part of a verification's response"),
+            (Column::SecretLast4, "not part of a verification's response"),
+            (Column::UpdatedAt, "not part of a verification's response"),
+            (Column::RevokedBy, "the fact of the revocation suffices"),
+            (Column::RevokeReason, "the fact of the revocation suffices"),
+            (Column::DeletedAt, "a deleted key is revoked"),
+            (Column::Revision, "only for changes"),
+            (Column::SecretCreatedAt, "only for rotation"),
+            (Column::SecretPepperId, "the hash that matched tells the pepper"),
+            (Column::CreationActorKind, "only for the audit"),
+            (Column::CreationActorIssuer, "only for the audit"),
+            (Column::CreationActorSubject, "only for the audit"),
+            (Column::CreationActorKeyId, "only for the audit"),
+            (Column::CreationRequestId, "only for the audit"),
+            (Column::CreationClientAddress, "only for the audit"),
+            (Column::CreationUserAgent, "only for the audit"),
+            (Column::CreationChanges, "only for the audit"),
+        ];
+        let selected = format!("{KEY_COLUMNS}{CURRENT_SECRETS}");
+        let selected: Vec<_> = selected.split([' ', ',']).filter_map(|word| word.strip_prefix("k.")).collect();
+        for column in Column::iter() {
+            let is_left_out = left_out.iter().any(|(left_out, _)| left_out.as_str() == column.as_str());
+            assert!(
+                selected.contains(&column.as_str()) != is_left_out,
+                "select {column:?} for a verification, or add it to the columns left out, with the reason"
+            );
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_secret_that_is_hashed_anew_meanwhile_is_found() {
+    async fn secret_is_found_while_it_is_rehashed() {
         let (store, _directory) = Store::temporary().await;
         for round in 0..100 {
-            let new = created(round, None);
-            let (key, secret, old) = (new.key.id, new.secret.id, new.secret.hash);
-            store.create_key(new).await.unwrap();
+            let insert = key_insert(round);
+            let (key, secret, old) = (insert.key.id, insert.secret.id, insert.secret.hash);
+            store.create_key(insert).await.unwrap();
             let newest = SecretHash([100 + round; 32]);
-            let asking = tokio::spawn({
+            let lookups = tokio::spawn({
                 let store = store.clone();
                 async move {
                     let mut found = 0;
@@ -141,7 +174,7 @@ mod tests {
                 }
             });
             store.rehash_secret(key, secret, newest, "newest").await.unwrap();
-            assert_eq!(asking.await.unwrap(), 20, "round {round}");
+            assert_eq!(lookups.await.unwrap(), 20, "round {round}");
         }
     }
 }

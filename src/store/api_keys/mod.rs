@@ -1,4 +1,4 @@
-//! Keys and their secrets: looked up, made and changed.
+//! API keys and their secrets.
 
 mod access;
 mod change;
@@ -10,7 +10,6 @@ mod rehash;
 mod rows;
 mod search;
 
-pub use change::{Change, Unchanged};
-pub use insert::{Created, Creation};
+pub use change::{ChangeOutcome, KeyChange};
+pub use insert::{InsertOutcome, KeyInsert, QueuedInsert};
 pub use list::KeyFilter;
-pub use lookup::Found;

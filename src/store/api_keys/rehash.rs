@@ -1,4 +1,4 @@
-//! Rehash: a secret moves from an old pepper to the newest.
+//! Rehash: replaces a secret's hash under an old pepper by its hash under the newest.
 
 use entity::{api_key, rotated_secret};
 use sea_orm::ActiveValue::Set;
@@ -11,8 +11,7 @@ use crate::domain::secret_hash::SecretHash;
 use crate::store::{Store, StoreError, change_feed};
 
 impl Store {
-    /// A secret of this key that was hashed with an old pepper, hashed with the newest. Not beside a change of the key,
-    /// which tells of its secrets by the hashes that it has read.
+    /// Stores a new hash of a secret. Locks its key, because a concurrent change publishes the hashes that it has read.
     pub async fn rehash_secret(
         &self,
         key: Uuid,
@@ -21,28 +20,26 @@ impl Store {
         pepper_id: &str,
     ) -> Result<(), StoreError> {
         self.write(async |transaction| {
-            let before = find(
-                transaction,
-                AccessFilter::Any.api_keys_query().filter(api_key::Column::Id.eq(key)).lock_exclusive(),
-            )
-            .await?;
-            // To a replica that goes by the old pepper the key is known by the old hash, and changes by the new.
-            change_feed::tell(transaction, &before).await?;
+            let keys = AccessFilter::Any.api_keys_query().filter(api_key::Column::Id.eq(key));
+            let before = find(transaction, keys.lock_exclusive()).await?;
+            // Publishes the old hashes: a replica that still uses the old pepper caches the key under one of them, and
+            // later changes publish the new hash only.
+            change_feed::publish(transaction, &before).await?;
             let row = api_key::ActiveModel {
                 secret_hash: Set(hash.0.to_vec()),
                 secret_pepper_id: Set(pepper_id.to_owned()),
                 ..Default::default()
             };
-            let newest = Condition::all().add(api_key::Column::Id.eq(key)).add(api_key::Column::SecretId.eq(id));
-            api_key::Entity::update_many().set(row).filter(newest).exec(transaction).await?;
+            let current = Condition::all().add(api_key::Column::Id.eq(key)).add(api_key::Column::SecretId.eq(id));
+            api_key::Entity::update_many().set(row).filter(current).exec(transaction).await?;
             let row = rotated_secret::ActiveModel {
                 hash: Set(hash.0.to_vec()),
                 pepper_id: Set(pepper_id.to_owned()),
                 ..Default::default()
             };
-            let former =
+            let rotated =
                 Condition::all().add(rotated_secret::Column::KeyId.eq(key)).add(rotated_secret::Column::Id.eq(id));
-            rotated_secret::Entity::update_many().set(row).filter(former).exec(transaction).await.map(drop)
+            rotated_secret::Entity::update_many().set(row).filter(rotated).exec(transaction).await.map(drop)
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! Rows: between a table's columns and the domain's words.
+//! Rows: conversions between rows and domain types.
 
 use chrono::{DateTime, Utc};
 use entity::{api_key, rotated_secret, secret};
@@ -16,7 +16,7 @@ use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret_hash::SecretHash;
 use crate::store::audit_events;
 
-/// What there is of a key in its row, beside its secret and how it was made.
+/// The columns of a key, without its secret and its creation event.
 #[derive(DerivePartialModel)]
 #[sea_orm(entity = "api_key::Entity")]
 pub struct KeyRow {
@@ -40,7 +40,7 @@ pub struct KeyRow {
     revision: i64,
 }
 
-/// The row of a key that is made, as this event tells.
+/// The row of a new key. `creation` is its audit event.
 pub fn new_key_row(key: &ApiKey, secret: &SecretRecord, creation: &AuditEvent) -> api_key::ActiveModel {
     let Actor { kind, issuer, subject, key_id } = &creation.actor;
     let by_owner = *issuer == key.owner.issuer && *subject == key.owner.subject;
@@ -53,17 +53,17 @@ pub fn new_key_row(key: &ApiKey, secret: &SecretRecord, creation: &AuditEvent) -
         creation_client_address: Set(creation.client_address.clone()),
         creation_user_agent: Set(creation.user_agent.clone()),
         creation_changes: Set(audit_events::changes_json(&creation.changes)),
-        // Nothing yet, of any new key.
+        // Null in each new row, so not part of the insert.
         revoked_at: NotSet,
         revoked_by: NotSet,
         revoke_reason: NotSet,
         deleted_at: NotSet,
-        ..key_row(key, secret)
+        ..changed_key_row(key, secret)
     }
 }
 
-/// A key with its newest secret.
-pub fn key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
+/// The row of a changed key and its current secret. Leaves the creation event as it is.
+pub fn changed_key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
     let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
     let revocation = key.revocation.as_ref();
     api_key::ActiveModel {
@@ -73,7 +73,7 @@ pub fn key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
         owner_organization: Set(key.owner.organization.clone()),
         name: Set(key.name.as_str().to_owned()),
         name_words: Set(words(key.name.as_str()).map(|word| format!(" {word}")).collect()),
-        scopes: Set(serde_json::to_string(&scopes).expect("a list of strings can always be written")),
+        scopes: Set(serde_json::to_string(&scopes).expect("a list of strings is valid JSON")),
         metadata: Set(key.metadata.to_json()),
         enabled: Set(key.enabled),
         secret_start: Set(key.start.clone()),
@@ -94,11 +94,11 @@ pub fn key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveModel {
     }
 }
 
-pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
+pub fn key_from_row(row: KeyRow) -> Result<ApiKey, DbErr> {
     Ok(ApiKey {
         id: row.id,
-        metadata: read_metadata(row.id, &row.metadata)?,
-        scopes: read_scopes(row.id, &row.scopes)?,
+        metadata: parse_metadata(row.id, &row.metadata)?,
+        scopes: parse_scopes(row.id, &row.scopes)?,
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
         name: KeyName::from_db(row.name),
         enabled: row.enabled,
@@ -118,7 +118,7 @@ pub fn read_key(row: KeyRow) -> Result<ApiKey, DbErr> {
 }
 
 pub fn rotated_secret_row(key: Uuid, secret: &SecretRecord) -> Result<rotated_secret::ActiveModel, DbErr> {
-    let no_end = || DbErr::Custom(format!("secret {} was replaced and has no end", secret.id));
+    let no_expiry = || DbErr::Custom(format!("rotated secret {} has no expiry", secret.id));
     Ok(rotated_secret::ActiveModel {
         hash: Set(secret.hash.0.to_vec()),
         id: Set(secret.id),
@@ -127,14 +127,14 @@ pub fn rotated_secret_row(key: Uuid, secret: &SecretRecord) -> Result<rotated_se
         start: Set(secret.start.clone()),
         last4: Set(secret.last4.clone()),
         created_at: Set(secret.created_at),
-        expires_at: Set(secret.expires_at.ok_or_else(no_end)?),
+        expires_at: Set(secret.expires_at.ok_or_else(no_expiry)?),
     })
 }
 
-pub fn read_secret(row: secret::Model) -> Result<SecretRecord, DbErr> {
+pub fn secret_from_row(row: secret::Model) -> Result<SecretRecord, DbErr> {
     Ok(SecretRecord {
         id: row.id,
-        hash: read_hash(row.id, &row.hash)?,
+        hash: parse_hash(row.id, &row.hash)?,
         pepper_id: row.pepper_id,
         start: row.start,
         last4: row.last4,
@@ -144,20 +144,69 @@ pub fn read_secret(row: secret::Model) -> Result<SecretRecord, DbErr> {
     })
 }
 
-pub fn read_scopes(key: Uuid, json: &str) -> Result<Scopes, DbErr> {
-    let scopes: Vec<String> = serde_json::from_str(json).map_err(|error| damaged(key, &error))?;
+pub fn parse_scopes(key: Uuid, json: &str) -> Result<Scopes, DbErr> {
+    let scopes: Vec<String> = serde_json::from_str(json).map_err(|error| invalid_json(key, &error))?;
     Ok(Scopes::from_untrusted_lossy(scopes.iter().map(String::as_str)))
 }
 
-pub fn read_metadata(key: Uuid, json: &str) -> Result<Metadata, DbErr> {
-    Metadata::from_db(json).map_err(|error| damaged(key, &error))
+pub fn parse_metadata(key: Uuid, json: &str) -> Result<Metadata, DbErr> {
+    Metadata::from_db(json).map_err(|error| invalid_json(key, &error))
 }
 
-pub fn read_hash(secret: Uuid, hash: &[u8]) -> Result<SecretHash, DbErr> {
-    let hash = hash.try_into().map_err(|_| DbErr::Custom(format!("secret {secret} has no 32-byte hash")))?;
+pub fn parse_hash(secret: Uuid, hash: &[u8]) -> Result<SecretHash, DbErr> {
+    let hash =
+        hash.try_into().map_err(|_| DbErr::Custom(format!("the hash of secret {secret} is not 32 bytes long")))?;
     Ok(SecretHash(hash))
 }
 
-fn damaged(key: Uuid, error: &serde_json::Error) -> DbErr {
-    DbErr::Custom(format!("key {key} cannot be read: {error}"))
+fn invalid_json(key: Uuid, error: &serde_json::Error) -> DbErr {
+    DbErr::Custom(format!("key {key} has invalid JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use entity::api_key::{Column, Entity};
+    use sea_orm::{
+        ActiveModelTrait, DbBackend, EntityTrait, IdenStatic, Iterable, PartialModelTrait, QuerySelect, QueryTrait,
+    };
+
+    use super::*;
+    use crate::store::api_keys::insert::tests::key_insert;
+
+    fn is_creation(column: Column) -> bool {
+        column.as_str().starts_with("creation_")
+    }
+
+    #[test]
+    fn every_column_of_a_key_is_read_or_left_out_for_a_reason() {
+        let left_out = [
+            (Column::NameWords, "derived from the name"),
+            (Column::SecretId, "read with the secrets"),
+            (Column::SecretHash, "read with the secrets"),
+            (Column::SecretCreatedAt, "read with the secrets"),
+            (Column::SecretPepperId, "read with the secrets"),
+        ];
+        let query = KeyRow::select_cols(Entity::find().select_only()).build(DbBackend::Sqlite).sql;
+        for column in Column::iter() {
+            let is_left_out =
+                is_creation(column) || left_out.iter().any(|(left_out, _)| left_out.as_str() == column.as_str());
+            assert!(
+                query.contains(&format!("\"{}\"", column.as_str())) != is_left_out,
+                "add {column:?} to KeyRow, or to the columns left out, with the reason"
+            );
+        }
+    }
+
+    #[test]
+    fn every_column_of_a_key_is_written() {
+        let insert = key_insert(1);
+        let new = new_key_row(&insert.key, &insert.secret, &insert.event);
+        let changed = changed_key_row(&insert.key, &insert.secret);
+        let null_at_first = [Column::RevokedAt, Column::RevokedBy, Column::RevokeReason, Column::DeletedAt];
+        for column in Column::iter() {
+            let is_null = null_at_first.iter().any(|null| null.as_str() == column.as_str());
+            assert_eq!(new.get(column).is_set(), !is_null, "the row of a new key sets {column:?}");
+            assert_eq!(changed.get(column).is_set(), !is_creation(column), "the row of a changed key sets {column:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! Search: the words of a name, as they are stored and as they are looked for.
+//! Search: splits names and queries into words.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Runs of letters and digits, in lower case. Nothing of `LIKE`'s own syntax is left in them.
+/// Returns the runs of letters and digits in `text`, in lower case. They contain no wildcards of `LIKE`.
 pub fn words(text: &str) -> impl Iterator<Item = String> {
     let folded: String = match text.is_ascii() {
         true => text.to_ascii_lowercase(),

@@ -1,7 +1,7 @@
-//! Changes: what was changed, told to every process that holds keys in memory.
+//! Change feed: tells each process which keys other processes changed, so that it can drop them from its cache.
 //!
-//! On PostgreSQL a change tells of itself in its own transaction (NOTIFY), so that it is told if and only if it is
-//! committed, and in the order of commits. On SQLite a process is told that another has changed something.
+//! On PostgreSQL, a change publishes its keys in its own transaction (`NOTIFY`): they are delivered if and only if it
+//! commits, in commit order. On SQLite, a process polls for the fact that another process changed something.
 
 mod postgres;
 mod sqlite;
@@ -15,33 +15,33 @@ use crate::domain::api_key::KeyRecord;
 use crate::domain::secret_hash::SecretHash;
 
 #[derive(Debug)]
-pub enum News {
-    /// What these stand for has changed.
-    Changed(Vec<SecretHash>),
-    /// Something has changed, and it is not said what.
-    Something,
-    /// Every change that was committed before this moment has been told.
-    AllUntil(Instant),
+pub enum ChangeEvent {
+    /// The keys with these secrets changed.
+    Keys(Vec<SecretHash>),
+    /// Any key may have changed.
+    Unknown,
+    /// All changes that were committed before this instant have been delivered.
+    CaughtUpTo(Instant),
 }
 
-/// One who is told of changes from the moment at which this was made.
-pub enum Changes {
+/// Receives the changes that are committed after it was created.
+pub enum ChangeFeed {
     Sqlite(sqlite::Poller),
     Postgres(postgres::Listener),
 }
 
 impl Store {
-    pub async fn changes(&self) -> Result<Changes, StoreError> {
+    pub async fn change_feed(&self) -> Result<ChangeFeed, StoreError> {
         match &self.engine {
-            Engine::Sqlite(_) => Ok(Changes::Sqlite(sqlite::Poller::start(self).await?)),
-            Engine::Postgres(_) => Ok(Changes::Postgres(postgres::Listener::start(&self.reader).await?)),
+            Engine::Sqlite(_) => Ok(ChangeFeed::Sqlite(sqlite::Poller::start(self).await?)),
+            Engine::Postgres(_) => Ok(ChangeFeed::Postgres(postgres::Listener::start(&self.reader).await?)),
         }
     }
 }
 
-impl Changes {
-    /// Waits for news. After an error there are none any more: listen anew.
-    pub async fn next(&mut self) -> Result<News, StoreError> {
+impl ChangeFeed {
+    /// Waits for the next event. After an error, create a new feed.
+    pub async fn next(&mut self) -> Result<ChangeEvent, StoreError> {
         match self {
             Self::Sqlite(poller) => poller.next().await,
             Self::Postgres(listener) => listener.next().await,
@@ -49,9 +49,9 @@ impl Changes {
     }
 }
 
-/// Tells of a change of these keys, once it is committed. A new key needs no telling: nobody can have asked about its
-/// secret before, which is known to nobody until then.
-pub async fn tell<'a>(
+/// Publishes a change of these keys when the transaction commits. New keys need not be published: no process can have
+/// cached a secret that did not exist.
+pub async fn publish<'a>(
     transaction: &DatabaseTransaction,
     changed: impl IntoIterator<Item = &'a KeyRecord>,
 ) -> Result<(), DbErr> {

@@ -1,52 +1,52 @@
-//! Poller: notices that another process has changed a SQLite database.
+//! Poller: notices that another process changed a SQLite database.
 
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::time::sleep;
 
-use super::News;
+use super::ChangeEvent;
 use crate::store::{Store, StoreError};
 
-/// How often SQLite is asked whether another process has changed it.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 pub struct Poller {
-    watched: Store,
-    seen: i64,
-    all_until: Option<Instant>,
+    store: Store,
+    last_version: i64,
+    /// The instant to report after [`ChangeEvent::Unknown`].
+    caught_up_to: Option<Instant>,
 }
 
 impl Poller {
     pub async fn start(store: &Store) -> Result<Self, StoreError> {
-        let seen = version_of_others(store).await?;
-        Ok(Self { watched: store.clone(), seen, all_until: None })
+        let last_version = external_data_version(store).await?;
+        Ok(Self { store: store.clone(), last_version, caught_up_to: None })
     }
 
-    pub async fn next(&mut self) -> Result<News, StoreError> {
-        if let Some(moment) = self.all_until.take() {
-            return Ok(News::AllUntil(moment));
+    pub async fn next(&mut self) -> Result<ChangeEvent, StoreError> {
+        if let Some(instant) = self.caught_up_to.take() {
+            return Ok(ChangeEvent::CaughtUpTo(instant));
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
         let now = Instant::now();
-        let version = version_of_others(&self.watched).await?;
-        if std::mem::replace(&mut self.seen, version) == version {
-            return Ok(News::AllUntil(now));
+        let version = external_data_version(&self.store).await?;
+        if std::mem::replace(&mut self.last_version, version) == version {
+            return Ok(ChangeEvent::CaughtUpTo(now));
         }
-        self.all_until = Some(now);
-        Ok(News::Something)
+        self.caught_up_to = Some(now);
+        Ok(ChangeEvent::Unknown)
     }
 }
 
-/// A number that is another whenever another process has changed the database. It is the writer's own: a connection
-/// is told of every change but its own, and all of ours are its own.
-async fn version_of_others(store: &Store) -> Result<i64, StoreError> {
-    store.in_time(data_version(&store.writer)).await
+/// Returns a number that changes with each commit of another process. `data_version` ignores commits of the connection
+/// that reads it, so the writer reads it: it makes all commits of this process.
+async fn external_data_version(store: &Store) -> Result<i64, StoreError> {
+    store.with_timeout(data_version(&store.writer)).await
 }
 
 async fn data_version(connection: &DatabaseConnection) -> Result<i64, StoreError> {
     let pragma = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
     let row = connection.query_one_raw(pragma).await?;
-    let row = row.ok_or_else(|| StoreError::Unavailable("SQLite did not say its data version".into()))?;
+    let row = row.ok_or_else(|| StoreError::Unavailable("SQLite did not return its data version".into()))?;
     Ok(row.try_get("", "data_version")?)
 }

@@ -1,46 +1,45 @@
-//! Pool health: whether pooled connections have to be checked before they are used again.
+//! Pool health: whether pooled connections must be checked before they are used again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether connections may lead nowhere: work was given up lately, and left one with an answer under way or with none to
-/// come.
-pub struct Doubt {
+/// Records that work was abandoned lately. Its connection may be broken, or may still have a response in transit.
+pub struct PoolHealth {
     start: Instant,
-    /// Milliseconds after the start.
-    until: AtomicU64,
+    /// In milliseconds since `start`.
+    suspect_until: AtomicU64,
 }
 
-/// Raises the doubt, unless the work came to an end.
-pub struct Unfinished<'a>(&'a Doubt);
+/// Makes the pool suspect when it is dropped, unless [`AbandonGuard::disarm`] was called.
+pub struct AbandonGuard<'a>(&'a PoolHealth);
 
-impl Default for Doubt {
+impl Default for PoolHealth {
     fn default() -> Self {
-        Self { start: Instant::now(), until: AtomicU64::new(0) }
+        Self { start: Instant::now(), suspect_until: AtomicU64::new(0) }
     }
 }
 
-impl Doubt {
-    const LASTS: Duration = Duration::from_secs(10);
+impl PoolHealth {
+    const SUSPECT_FOR: Duration = Duration::from_secs(10);
 
-    pub fn of_unfinished_work(&self) -> Unfinished<'_> {
-        Unfinished(self)
+    pub fn guard(&self) -> AbandonGuard<'_> {
+        AbandonGuard(self)
     }
 
-    pub fn is_there(&self) -> bool {
-        self.start.elapsed() < Duration::from_millis(self.until.load(Ordering::Acquire))
+    pub fn is_suspect(&self) -> bool {
+        self.start.elapsed() < Duration::from_millis(self.suspect_until.load(Ordering::Acquire))
     }
 }
 
-impl Unfinished<'_> {
-    pub fn never_mind(self) {
+impl AbandonGuard<'_> {
+    pub fn disarm(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for AbandonGuard<'_> {
     fn drop(&mut self) {
-        let until = (self.0.start.elapsed() + Doubt::LASTS).as_millis();
-        self.0.until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::AcqRel);
+        let until = (self.0.start.elapsed() + PoolHealth::SUSPECT_FOR).as_millis();
+        self.0.suspect_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
 }

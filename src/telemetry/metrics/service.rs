@@ -56,7 +56,7 @@ impl Collector for OfService {
         let help = "Time since the keys of an issuer were last fetched";
         families.labelled_in_unit(Some(Unit::Seconds), "mintkey_issuer_keys_age", help, ages)?;
 
-        let pools = store.pools();
+        let pools = store.pool_stats();
         let open = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.connections)));
         families.labelled("mintkey_store_connections", "Connections to the database", open)?;
         let idle = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.idle)));
