@@ -1,128 +1,84 @@
-//! Issuers: whose access tokens are believed, each on one line.
+//! Settings of issuers: the OIDC providers whose access tokens are accepted, one issuer in one text.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use chrono::TimeDelta;
 use clap::Args;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, setting_name};
 use crate::service::built_in_issuer::SigningKey;
 use crate::service::issuer::discovery::Provider;
 use crate::service::issuer::jwks_cache::{JwksCache, Source};
 use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_valid_identifier, jwks};
 
-const ISSUER: &str = "--issuer (MINTKEY_ISSUER)";
-/// One of each kind that is in use; a key says more narrowly what it is for.
-const ALGORITHMS: &str = "RS256 PS256 ES256 EdDSA";
+/// One algorithm of each kind that is in use. A key can restrict itself further with its own `alg`.
+const DEFAULT_ALGORITHMS: &str = "RS256 PS256 ES256 EdDSA";
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Identity provider options")]
 pub struct IssuerSettings {
-    /// OIDC provider whose access tokens are accepted; may be given several times, in the variable with `;` between.
+    /// OIDC provider whose access tokens are accepted. Repeat for several; in the variable, separate them with `;`.
     ///
-    /// The URL, exactly as in the tokens' `iss`, then options, separated by commas:
+    /// The URL, exactly as in the `iss` claim, then options, separated by commas:
     ///
-    /// audience=NAME: what `aud` has to name; required
-    /// algorithms=A B: what may sign [RS256 PS256 ES256 EdDSA]
-    /// scopes=CLAIM: holds the scopes, such as realm_access.roles [scope, else scp]
-    /// organization=CLAIM: holds the organisation [none]
-    /// typ=compatible: takes tokens whose `typ` is JWT or missing, unless they look like ID tokens [strict: at+jwt alone]
-    /// jwks-file=PATH: keys of a provider that cannot be reached
-    /// allow-http: takes an http:// URL beyond this machine
-    /// client-id=ID: signs readers of /docs in, with code and PKCE
-    /// client-scopes=A B: scopes that are asked for then [openid]
-    /// client-query=NAME=VALUE&...: what is asked beside, such as resource or audience
+    /// audience=NAME: value that the `aud` claim must contain; required
+    /// algorithms=A B: allowed signature algorithms [RS256 PS256 ES256 EdDSA]
+    /// scopes=CLAIM: claim with scopes, such as realm_access.roles [scope, else scp]
+    /// organization=CLAIM: claim with the organization [none]
+    /// typ=compatible: accept tokens whose `typ` is JWT or missing, unless they look like ID tokens [strict: only at+jwt]
+    /// jwks-file=PATH: file with the keys of a provider that cannot be reached
+    /// allow-http: allow an http:// URL on other machines
+    /// client-id=ID: client for signing in on /docs (authorization code with PKCE)
+    /// client-scopes=A B: scopes requested on sign-in [openid]
+    /// client-query=NAME=VALUE&...: extra authorization request parameters, such as resource or audience
     #[arg(
         long = "issuer",
         env = "MINTKEY_ISSUER",
         value_name = "URL,audience=NAME[,OPTION...]",
         value_delimiter = ';',
-        value_parser = trusted_issuer,
+        value_parser = parse_issuer,
         verbatim_doc_comment
     )]
     issuers: Vec<TrustedIssuer>,
 
-    /// Accept tokens of `mintkey token` beside those of the issuers [default: only when there is no --issuer]
+    /// Also accept tokens from `mintkey token` when --issuer is set.
     #[arg(long, env = "MINTKEY_STANDALONE_ISSUER", value_name = "BOOL")]
     standalone_issuer: bool,
 }
 
 impl IssuerSettings {
-    /// Whether tokens of this service's own issuer are believed.
-    pub fn standalone(&self) -> bool {
+    /// True if tokens of the built-in issuer are accepted.
+    pub fn accepts_built_in(&self) -> bool {
         self.standalone_issuer || self.issuers.is_empty()
     }
 
-    /// The issuers, and the standalone one, if it is on.
-    pub fn trusted(&self, standalone: Option<&SigningKey>) -> Result<Vec<TrustedIssuer>, ConfigError> {
+    /// Returns the configured issuers, and the built-in one if its key is given.
+    pub fn trusted(&self, built_in: Option<&SigningKey>) -> Result<Vec<TrustedIssuer>, ConfigError> {
+        let setting = setting_name("issuer");
         let mut trusted: Vec<TrustedIssuer> = Vec::new();
-        for issuer in self.issuers.iter().cloned().chain(standalone.map(SigningKey::trusted)) {
+        for issuer in self.issuers.iter().cloned().chain(built_in.map(SigningKey::trusted)) {
             if trusted.iter().any(|other| other.issuer == issuer.issuer) {
-                return Err(ConfigError(format!("{ISSUER}: {} is given twice; give it once", issuer.issuer)));
+                return Err(ConfigError(format!("{setting}: {} is given twice; give it once", issuer.issuer)));
             }
             trusted.push(issuer);
         }
         if trusted.iter().filter(|issuer| issuer.client.is_some()).count() > 1 {
             return Err(ConfigError(format!(
-                "{ISSUER}: several have a client-id; the page signs in with one: keep one"
+                "{setting}: several issuers have a client-id, but /docs signs in with one; keep one client-id"
             )));
         }
         Ok(trusted)
     }
 }
 
-fn trusted_issuer(text: &str) -> Result<TrustedIssuer, String> {
-    let mut parts = text.trim().split(',');
-    let issuer = parts.next().unwrap_or_default();
-    if !is_valid_identifier(issuer) {
-        return Err("begin with the issuer's URL, of at most 255 bytes".into());
-    }
-    let mut options = Options::default();
-    for option in parts {
-        options.set(option)?;
-    }
-    let (keys, has_metadata) = match options.jwks_file {
-        Some(_) if options.allow_http => return Err("nothing is fetched with jwks-file; leave allow-http out".into()),
-        Some(path) => {
-            let path = PathBuf::from(path);
-            let cure = "give a file that holds the issuer's JWKS (RFC 7517)";
-            let text = std::fs::read(&path).map_err(|error| format!("{}: {error}; {cure}", path.display()))?;
-            let keys = jwks::parse(&text).map_err(|reason| format!("{}: {reason}; {cure}", path.display()))?;
-            if keys.is_empty() {
-                return Err(format!("{}: no public key that signs; {cure}", path.display()));
-            }
-            (Source::File(path), false)
-        }
-        None => (Source::Provider(Provider::new(issuer, options.allow_http)?), true),
-    };
-    let scopes = options.client_scopes.unwrap_or("openid").split_whitespace().map(str::to_owned).collect();
-    let query = form_urlencoded::parse(options.client_query.unwrap_or_default().as_bytes()).into_owned().collect();
-    let client = options.client_id.map(|id| Client { id: id.to_owned(), scopes, query });
-    if client.is_none() && (options.client_scopes.is_some() || options.client_query.is_some()) {
-        return Err("client-scopes and client-query want a client-id".into());
-    }
-    if client.is_some() && !has_metadata {
-        return Err("signing in wants what the issuer says of itself; leave jwks-file or client-id out".into());
-    }
-    Ok(TrustedIssuer {
-        issuer: issuer.to_owned(),
-        audience: options.audience.ok_or("add audience=NAME: what the tokens' aud has to name")?.to_owned(),
-        algorithms: algorithms(options.algorithms.unwrap_or(ALGORITHMS))?,
-        token_type: match options.typ {
-            None | Some("strict") => TokenType::Strict,
-            Some("compatible") => TokenType::Lenient,
-            Some(_) => return Err("typ is strict or compatible".into()),
-        },
-        scopes: options.scopes.map(str::to_owned),
-        organization: options.organization.map(str::to_owned),
-        leeway: LEEWAY,
-        keys: JwksCache::new(issuer, keys),
-        client,
-    })
+fn parse_issuer(text: &str) -> Result<TrustedIssuer, String> {
+    let (issuer, options) = parse_options(text)?;
+    build_issuer(issuer, &options)
 }
 
 #[derive(Default)]
-struct Options<'t> {
+struct IssuerOptions<'t> {
     audience: Option<&'t str>,
     algorithms: Option<&'t str>,
     scopes: Option<&'t str>,
@@ -135,10 +91,24 @@ struct Options<'t> {
     client_query: Option<&'t str>,
 }
 
-impl<'t> Options<'t> {
+/// Splits the text of an issuer into its URL and its options.
+fn parse_options(text: &str) -> Result<(&str, IssuerOptions<'_>), String> {
+    let mut parts = text.trim().split(',');
+    let issuer = parts.next().unwrap_or_default();
+    if !is_valid_identifier(issuer) {
+        return Err("begin with the issuer's URL, of at most 255 bytes".into());
+    }
+    let mut options = IssuerOptions::default();
+    for option in parts {
+        options.set(option)?;
+    }
+    Ok((issuer, options))
+}
+
+impl<'t> IssuerOptions<'t> {
     fn set(&mut self, option: &'t str) -> Result<(), String> {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let place = match name.trim() {
+        let field = match name.trim() {
             "allow-http" if value.is_empty() => {
                 self.allow_http = true;
                 return Ok(());
@@ -152,20 +122,70 @@ impl<'t> Options<'t> {
             "client-id" => &mut self.client_id,
             "client-scopes" => &mut self.client_scopes,
             "client-query" => &mut self.client_query,
-            _ => return Err(format!("no option is written `{option}`; see --help")),
+            _ => return Err(format!("unknown option `{option}`; see --help")),
         };
-        if value.is_empty() || place.replace(value).is_some() {
+        if value.is_empty() || field.replace(value).is_some() {
             return Err(format!("give {} once, with a value", name.trim()));
         }
         Ok(())
     }
 }
 
-fn algorithms(names: &str) -> Result<Vec<jsonwebtoken::Algorithm>, String> {
-    let known: Option<Vec<_>> = names.split_whitespace().map(issuer::algorithm).collect();
-    known.filter(|known| !known.is_empty()).ok_or_else(|| {
-        "algorithms are those by which only the issuer can sign: RS256, RS384, RS512, PS256, PS384, PS512, ES256, \
-         ES384, EdDSA"
-            .to_owned()
+fn build_issuer(issuer: &str, options: &IssuerOptions<'_>) -> Result<TrustedIssuer, String> {
+    let client = login_client(options)?;
+    let source = match options.jwks_file {
+        Some(_) if options.allow_http => return Err("jwks-file fetches nothing; remove allow-http".into()),
+        Some(_) if client.is_some() => {
+            return Err("signing in requires the provider's metadata; remove jwks-file or client-id".into());
+        }
+        Some(path) => Source::File(checked_jwks_file(Path::new(path))?.to_owned()),
+        None => Source::Provider(Provider::new(issuer, options.allow_http)?),
+    };
+    Ok(TrustedIssuer {
+        issuer: issuer.to_owned(),
+        audience: options.audience.ok_or("add audience=NAME, the value that the aud claim must contain")?.to_owned(),
+        algorithms: parse_algorithms(options.algorithms.unwrap_or(DEFAULT_ALGORITHMS))?,
+        token_type: match options.typ {
+            None | Some("strict") => TokenType::Strict,
+            Some("compatible") => TokenType::Lenient,
+            Some(_) => return Err("typ is strict or compatible".into()),
+        },
+        scopes: options.scopes.map(str::to_owned),
+        organization: options.organization.map(str::to_owned),
+        leeway: LEEWAY,
+        keys: JwksCache::new(issuer, source),
+        client,
+    })
+}
+
+/// The client that /docs signs in with, if there is one.
+fn login_client(options: &IssuerOptions<'_>) -> Result<Option<Client>, String> {
+    let Some(id) = options.client_id else {
+        return match options.client_scopes.or(options.client_query) {
+            None => Ok(None),
+            Some(_) => Err("client-scopes and client-query require client-id".into()),
+        };
+    };
+    let scopes = options.client_scopes.unwrap_or("openid").split_whitespace().map(str::to_owned).collect();
+    let query = form_urlencoded::parse(options.client_query.unwrap_or_default().as_bytes()).into_owned().collect();
+    Ok(Some(Client { id: id.to_owned(), scopes, query }))
+}
+
+/// Checks that the file has a usable key, so that a mistake shows at startup.
+fn checked_jwks_file(path: &Path) -> Result<&Path, String> {
+    let unusable =
+        |reason: String| format!("{}: {reason}; give a file with the issuer's JWKS (RFC 7517)", path.display());
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    match jwks::parse(&text) {
+        Ok(keys) if keys.is_empty() => Err(unusable("no public key for signatures".to_owned())),
+        Ok(_) => Ok(path),
+        Err(reason) => Err(unusable(reason.to_string())),
+    }
+}
+
+fn parse_algorithms(names: &str) -> Result<Vec<jsonwebtoken::Algorithm>, String> {
+    let algorithms: Option<Vec<_>> = names.split_whitespace().map(issuer::algorithm).collect();
+    algorithms.filter(|algorithms| !algorithms.is_empty()).ok_or_else(|| {
+        "algorithms must be asymmetric: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA".to_owned()
     })
 }

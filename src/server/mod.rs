@@ -141,7 +141,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Descriptors that are not for connections: the database's, the logs', those of files that are read again.
-pub const OTHER_DESCRIPTORS: u64 = 128;
+pub const RESERVED_FDS: u64 = 128;
 
 /// As many connections as were asked for, or as the process may have descriptors for: beyond these the database could
 /// not open its files either.
@@ -151,7 +151,7 @@ pub fn connections(wanted: usize) -> usize {
     // Some systems know a lower bound of their own.
     let _ = setrlimit(Resource::Nofile, limit);
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let possible = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS)).unwrap_or(usize::MAX).max(1);
+    let possible = usize::try_from(descriptors.saturating_sub(RESERVED_FDS)).unwrap_or(usize::MAX).max(1);
     if possible < wanted {
         warn!(
             connections = possible,

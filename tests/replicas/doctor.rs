@@ -49,13 +49,13 @@ fn doctor_fails_only_on_schema_of_other_version() {
     let _server = site.replica(&[]);
     let run = || doctor(&site, &url_as(&site, "postgres"), &[]);
     assert_passes(&run(), "database", &["up to date"]);
-    assert_passes(&run(), "master secret", &["fits the database"]);
+    assert_passes(&run(), "master secret", &["matches the database"]);
     site.query("UPDATE schema_version SET version = 1000, min_binary_version = 1000");
     assert_fails(&run(), "database", &["newer mintkey", "version 1000"]);
     site.query(
         "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1",
     );
-    assert_fails(&run(), "database", &["1 changes", "mintkey migrate"]);
+    assert_fails(&run(), "database", &["1 migrations", "mintkey migrate"]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn doctor_fails_on_refused_user_or_missing_database() {
 fn doctor_fails_on_missing_privileges() {
     let site = Site::on(STRICT.clone());
     let run = || doctor(&site, &url_as(&site, "guest"), &[]);
-    assert_fails(&run(), "database", &["may not make tables", "OWNER TO", "GRANT CREATE"]);
+    assert_fails(&run(), "database", &["may not create tables", "OWNER TO", "GRANT CREATE"]);
     let _server = site.replica(&[]);
     assert_fails(&run(), "database", &["guest may not read and write the tables", "SELECT, INSERT, UPDATE"]);
     site.query(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", site.database));

@@ -14,16 +14,16 @@ pub fn run_doctor(command: &mut Command) -> (String, bool) {
 /// Checks that all checks pass, and that the line on this subject contains these words.
 pub fn assert_passes(report: &(String, bool), subject: &str, expected: &[&str]) {
     let (report, passed) = report;
-    assert!(passed & !report.contains("WRONG"), "{report}");
-    assert_line(report, &format!("ok     {subject}: "), expected);
+    assert!(passed & !report.contains("FAIL"), "{report}");
+    assert_line(report, &format!("ok    {subject}: "), expected);
 }
 
 /// Checks that only the check of this subject fails, with these words and without a secret.
 pub fn assert_fails(report: &(String, bool), subject: &str, expected: &[&str]) {
     let (report, passed) = report;
-    assert_eq!(report.lines().filter(|assert_line| assert_line.starts_with("WRONG")).count(), 1, "{report}");
-    assert_line(report, &format!("WRONG  {subject}: "), expected);
-    assert!(!passed && report.contains("one thing is wrong"), "{report}");
+    assert_eq!(report.lines().filter(|assert_line| assert_line.starts_with("FAIL")).count(), 1, "{report}");
+    assert_line(report, &format!("FAIL  {subject}: "), expected);
+    assert!(!passed && report.contains("1 check failed"), "{report}");
 }
 
 fn assert_line(report: &str, start: &str, expected: &[&str]) {

@@ -1,106 +1,102 @@
-//! Files and directories: whose they are, who may read them, and whether there is room.
+//! Checks of files and directories: owners, modes, free space.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::cli::doctor::Opinion;
-use crate::config::{DataSettings, ServeSettings, SigningSettings};
+use crate::cli::doctor::CheckResult;
+use crate::cli::doctor::remedy::{Context, remedy};
+use crate::cli::serve::ServeCommand;
+use crate::config::DataSettings;
 
-const OTHERS: u32 = 0o007;
-const GROUP: u32 = 0o070;
+const OTHERS_MODE: u32 = 0o007;
+const GROUP_MODE: u32 = 0o070;
 
-pub fn directory(data: &Path) -> Opinion {
-    let shown = data.display();
+pub fn check_directory(data: &Path) -> CheckResult {
+    let path = data.display();
     match data.metadata() {
-        Ok(found) if !found.is_dir() => Err(format!("{shown} is not a directory; give another as --data-dir")),
-        Ok(found) if found.mode() & (GROUP | OTHERS) != 0 => Err(format!(
-            "{shown} holds secrets and is open to others (mode {:o}); run: chmod 700 {shown}",
-            found.mode() & 0o777
+        Ok(metadata) if !metadata.is_dir() => {
+            Err(format!("{path} is not a directory; set another --data-dir (MINTKEY_DATA_DIR)"))
+        }
+        Ok(metadata) if metadata.mode() & (GROUP_MODE | OTHERS_MODE) != 0 => Err(format!(
+            "{path} holds secrets and is accessible to other users (mode {:o}); run: chmod 700 {path}",
+            metadata.mode() & 0o777
         )),
-        Ok(_) => Ok(format!("{shown} is there, for its owner alone")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(format!("{shown} is not there yet; `serve` makes it")),
-        Err(error) => Err(format!("{shown}: {error}; let the service's user into it, or give another as --data-dir")),
+        Ok(_) => Ok(format!("{path} exists and is accessible to its owner only")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(format!("{path} does not exist yet; `mintkey serve` creates it"))
+        }
+        Err(error) => Err(remedy(&error, Context::FindDirectory(data))),
     }
 }
 
-/// Where Docker and Kubernetes put secrets for one container alone; whom their modes let in is nobody else.
-const MOUNTED: &str = "/run/secrets";
+/// Where Docker and Kubernetes mount secrets for one container: the modes there give access to nobody outside of it.
+const CONTAINER_SECRETS: &str = "/run/secrets";
 
-/// A group may read what is given: services that share a certificate do so by theirs.
-pub fn files(data: &DataSettings, signing: &SigningSettings, serve: &ServeSettings) -> Opinion {
-    let given = [&data.master_secret_file, &signing.signing_key_file, &data.database_url_file, &serve.tls_key];
-    for file in given.into_iter().flatten().filter(|file| !file.starts_with(MOUNTED)) {
-        let mode = file.metadata().map_or(0, |found| found.mode() & 0o777);
-        if mode & OTHERS != 0 {
-            let shown = file.display();
-            return Err(format!("{shown} holds a secret and is open to all (mode {mode:o}); run: chmod o= {shown}"));
+/// The files with secrets that the settings name.
+pub fn secret_files(command: &ServeCommand) -> Vec<&Path> {
+    let ServeCommand { data, secrets, signing, serve, .. } = command;
+    let files = [&secrets.master_secret_file, &signing.signing_key_file, &data.database_url_file, &serve.tls_key];
+    files.into_iter().flatten().map(PathBuf::as_path).collect()
+}
+
+/// Checks that secrets are not readable by all users, and that the files of the data directory are this service's. A group
+/// may read a configured file: services that share a certificate do so through a group.
+pub fn check_files(data: &DataSettings, secret_files: &[&Path]) -> CheckResult {
+    for file in secret_files.iter().filter(|file| !file.starts_with(CONTAINER_SECRETS)) {
+        let mode = file.metadata().map_or(0, |metadata| metadata.mode() & 0o777);
+        if mode & OTHERS_MODE != 0 {
+            let path = file.display();
+            return Err(format!(
+                "{path} holds a secret and is accessible to all (mode {mode:o}); run: chmod o= {path}"
+            ));
         }
     }
     let Ok(directory) = data.data_dir.metadata() else { return Ok("there are none yet".into()) };
-    for (path, found) in entries(&data.data_dir) {
-        let shown = path.display();
-        if found.uid() != directory.uid() {
+    for (path, metadata) in files_in(&data.data_dir) {
+        if metadata.uid() != directory.uid() {
+            let (path, directory) = (path.display(), data.data_dir.display());
             return Err(format!(
-                "{shown} belongs to another user than its directory, perhaps since a command was run as root; run: chown \
-                 --reference={} {shown}",
-                data.data_dir.display()
+                "{path} is owned by another user than its directory, perhaps because a command ran as root; run: chown \
+                 --reference={directory} {path}"
             ));
         }
         if let Err(error) = File::open(&path) {
-            return Err(format!("{shown}: {error}; run this as the service's user, and let that user read the file"));
+            return Err(remedy(&error, Context::ReadFile(&path)));
         }
     }
-    Ok("they belong to the owner of their directory, and can be read".into())
+    Ok("owned by the owner of their directory, and readable".into())
 }
 
-fn entries(directory: &Path) -> Vec<(PathBuf, Metadata)> {
+fn files_in(directory: &Path) -> Vec<(PathBuf, Metadata)> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
-        .filter(|(_, found)| found.is_file())
+        .filter(|(_, metadata)| metadata.is_file())
         .collect()
 }
 
-/// As much as a checkpoint of the database writes at least.
-const ROOM: usize = 4 << 20;
+/// The least that a checkpoint of the database writes.
+const PROBE_BYTES: usize = 4 << 20;
 
-/// Where files are to be made and written: in the directory, or in the nearest one above it that is there.
-pub fn room(data: &Path, database: Option<&Path>) -> Opinion {
+/// Writes and removes a file where data will be written: in the directory, or in its nearest existing ancestor.
+pub fn check_space(data: &Path, database: Option<&Path>) -> CheckResult {
     let database = database.and_then(Path::parent).filter(|directory| *directory != data);
     for directory in [Some(data), database].into_iter().flatten() {
-        let above = directory.ancestors().find(|above| above.exists() && !above.as_os_str().is_empty());
-        let place = above.unwrap_or(Path::new("."));
-        write_and_forget(place).map_err(|error| cure(place, &error))?;
+        let existing = directory.ancestors().find(|path| path.exists() && !path.as_os_str().is_empty());
+        let existing = existing.unwrap_or(Path::new("."));
+        write_and_remove(existing).map_err(|error| remedy(&error, Context::WriteIn(existing)))?;
     }
-    Ok("it can be written, and has room".into())
+    Ok("writable, with free space".into())
 }
 
-fn write_and_forget(directory: &Path) -> io::Result<()> {
+fn write_and_remove(directory: &Path) -> io::Result<()> {
     let path = directory.join(format!(".mintkey-doctor-{}", std::process::id()));
     let written = File::create_new(&path).and_then(|mut file| {
-        file.write_all(&vec![0; ROOM])?;
+        file.write_all(&vec![0; PROBE_BYTES])?;
         file.sync_all()
     });
     let removed = fs::remove_file(&path);
     written.and(removed)
-}
-
-fn cure(directory: &Path, error: &io::Error) -> String {
-    let shown = directory.display();
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            format!("{shown} has no room for 4 MiB more; make room, or nothing can be stored")
-        }
-        ErrorKind::ReadOnlyFilesystem => {
-            format!(
-                "{shown} is on a file system that is mounted read-only; mount it for writing, or give another place"
-            )
-        }
-        ErrorKind::PermissionDenied => format!(
-            "{shown} cannot be written by this user; run this as the service's user, and if it is that, make it the owner"
-        ),
-        _ => format!("{shown} cannot be written: {error}"),
-    }
 }

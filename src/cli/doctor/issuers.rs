@@ -1,34 +1,34 @@
-//! Issuers: whether their tokens could be judged.
+//! Checks of issuers: their keys can be fetched.
 
 use futures_util::future::join_all;
 
-use crate::cli::doctor::Opinion;
+use crate::cli::doctor::CheckResult;
 use crate::config::{IssuerSettings, ServeSettings};
 
-pub async fn issuers(settings: &IssuerSettings, serve: &ServeSettings) -> Opinion {
+pub async fn check_issuers(settings: &IssuerSettings, serve: &ServeSettings) -> CheckResult {
     let issuers = settings.trusted(None).map_err(|error| error.to_string())?;
-    let looks = issuers.iter().map(async |issuer| match issuer.look().await {
+    let probes = issuers.iter().map(async |issuer| match issuer.look().await {
         Ok(()) => None,
-        Err(why) => Some(format!("{}: {why}", issuer.issuer)),
+        Err(reason) => Some(format!("{}: {reason}", issuer.issuer)),
     });
-    let wrong: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
-    if !wrong.is_empty() {
+    let failed: Vec<_> = join_all(probes).await.into_iter().flatten().collect();
+    if !failed.is_empty() {
         return Err(format!(
-            "{}; mend --issuer (MINTKEY_ISSUER), the issuer, or the way to it (for a private CA: SSL_CERT_FILE); until then \
-             its tokens are answered with 503",
-            wrong.join("; ")
+            "{}; fix --issuer (MINTKEY_ISSUER), the issuer, or the network between (for a private CA: SSL_CERT_FILE); \
+             meanwhile, tokens of the issuer get 503",
+            failed.join("; ")
         ));
     }
-    let others = match issuers.len() {
-        0 => "there are none".to_owned(),
-        number => format!("those given have keys: {number}"),
+    let configured = match issuers.len() {
+        0 => "none configured".to_owned(),
+        number => format!("configured, with keys: {number}"),
     };
-    Ok(match (settings.standalone(), serve.listen.ip().is_loopback()) {
-        (false, _) => others,
-        (true, true) => format!("{others}; tokens of `mintkey token` are believed"),
+    Ok(match (settings.accepts_built_in(), serve.listen.ip().is_loopback()) {
+        (false, _) => configured,
+        (true, true) => format!("{configured}; tokens of `mintkey token` are accepted"),
         (true, false) => format!(
-            "{others}; tokens of `mintkey token` are believed, which is for trying out, at an address that other machines \
-             reach: for users of your own, give --issuer (MINTKEY_ISSUER), without --standalone-issuer"
+            "{configured}; tokens of `mintkey token` are accepted (development only) at an address that other machines can \
+             reach; for production, set --issuer (MINTKEY_ISSUER) without --standalone-issuer"
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! Addresses: those to listen on, and that of the collector.
+//! Checks of addresses: those to listen on, and the trace collector's.
 
 use std::env;
 use std::io::ErrorKind;
@@ -8,54 +8,44 @@ use std::time::Duration;
 use poem::http::Uri;
 use reqwest::Client;
 
-use crate::cli::doctor::Opinion;
-use crate::config::ServeSettings;
+use crate::cli::doctor::CheckResult;
+use crate::cli::doctor::remedy::{Context, remedy};
+use crate::config::{ServeSettings, setting_name};
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub async fn listen(serve: &ServeSettings) -> Opinion {
-    let api = ("--listen (MINTKEY_LISTEN)", Some(serve.listen), serve.tls_cert.is_some());
-    let admin = ("--admin-listen (MINTKEY_ADMIN_LISTEN)", serve.admin_listen, false);
+pub async fn check_addresses(serve: &ServeSettings) -> CheckResult {
+    let api = (setting_name("listen"), Some(serve.listen), serve.tls_cert.is_some());
+    let admin = (setting_name("admin-listen"), serve.admin_listen, false);
     if serve.admin_listen.is_some_and(|admin| admin == serve.listen && admin.port() != 0) {
-        return Err(format!("{} and {} are the same address; give them two ports", api.0, admin.0));
+        return Err(format!("{} and {} are the same address; set two ports", api.0, admin.0));
     }
-    let mut runs = false;
+    let mut running = false;
     for (setting, address, tls) in [api, admin] {
         let Some(address) = address else { continue };
         match TcpListener::bind(address) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::AddrInUse && is_mintkey(address, tls).await => runs = true,
-            Err(error) => return Err(format!("{setting}: {address}: {}", cure(&error))),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && is_mintkey(address, tls).await => running = true,
+            Err(error) => return Err(format!("{setting}: {}", remedy(&error, Context::Listen(address)))),
         }
     }
-    Ok(if runs { "a mintkey is running there" } else { "nobody else is there" }.into())
+    Ok(if running { "a mintkey is running there" } else { "free" }.into())
 }
 
-fn cure(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::AddrInUse => "another program listens there; stop it, or give another port".into(),
-        ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; give one that `ip address` shows, or 0.0.0.0 for all".into()
-        }
-        ErrorKind::PermissionDenied => "this user may not take that port; give one above 1023".into(),
-        _ => format!("{error}; give an address and port that are free"),
-    }
-}
-
-/// Whatever certificate it shows: nothing is told to it.
+/// Accepts any certificate: the probe sends nothing secret.
 async fn is_mintkey(address: SocketAddr, tls: bool) -> bool {
-    let ask = async {
-        let client = Client::builder().tls_danger_accept_invalid_certs(true).timeout(PATIENCE).build()?;
+    let probe = async {
+        let client = Client::builder().tls_danger_accept_invalid_certs(true).timeout(PROBE_TIMEOUT).build()?;
         let scheme = if tls { "https" } else { "http" };
         client.get(format!("{scheme}://{address}/livez")).send().await?.text().await
     };
-    ask.await.is_ok_and(|answer| answer.contains(r#""status":"live""#))
+    probe.await.is_ok_and(|body| body.contains(r#""status":"live""#))
 }
 
-pub fn collector() -> Opinion {
+pub fn check_collector() -> CheckResult {
     const SETTING: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    let Ok(url) = env::var(SETTING) else { return Ok("they are off".into()) };
-    let no_url = || format!("{SETTING} is not a URL such as http://127.0.0.1:4318; give one");
+    let Ok(url) = env::var(SETTING) else { return Ok("off".into()) };
+    let no_url = || format!("{SETTING} is not a URL; set one such as http://127.0.0.1:4318");
     let uri: Uri = url.parse().map_err(|_| no_url())?;
     let port = uri.port_u16().or(match uri.scheme_str() {
         Some("http") => Some(80),
@@ -64,11 +54,11 @@ pub fn collector() -> Opinion {
     });
     let (Some(host), Some(port)) = (uri.host(), port) else { return Err(no_url()) };
     let addresses = (host, port).to_socket_addrs().into_iter().flatten();
-    match addresses.map(|address| TcpStream::connect_timeout(&address, PATIENCE)).find(Result::is_ok) {
-        Some(_) => Ok(format!("the collector at {host}:{port} takes connections")),
+    match addresses.map(|address| TcpStream::connect_timeout(&address, PROBE_TIMEOUT)).find(Result::is_ok) {
+        Some(_) => Ok(format!("the collector at {host}:{port} accepts connections")),
         None => Err(format!(
-            "no collector takes connections at {host}:{port}; start it, or mend {SETTING} (requests are served all the \
-             same, their spans are lost)"
+            "no collector accepts connections at {host}:{port}; start it, or fix {SETTING} (requests are still served, \
+             their spans are lost)"
         )),
     }
 }

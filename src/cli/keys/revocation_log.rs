@@ -1,13 +1,17 @@
-//! Journal: what ended or narrowed keys, kept apart from the database, so that a backup that is restored does not bring
-//! back what was ended after it.
+//! Revocation log: exports what revoked or restricted keys, and applies it to a database restored from an older backup.
+//!
+//! A restored backup accepts keys that were revoked after it was taken. The log is kept with the backups, not in the
+//! database. Every audit action must map to an [`Effect`]; the match in [`effect_of`] fails to compile for a new one.
 
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::cli::Failure;
+use crate::cli::CommandError;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::precondition::Precondition;
@@ -15,28 +19,54 @@ use crate::service::audit::EventFilter;
 use crate::service::keys::KeyPatch;
 use crate::service::{Service, ServiceError};
 
-/// One line.
+/// One line of the log.
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct RevocationLogEntry {
     at: DateTime<Utc>,
     key_id: Uuid,
     action: String,
 }
 
-/// A change is written a moment after the time that it bears, and the clocks of replicas differ.
-const MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// How an action is applied to a restored database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Not exported: the action neither revoked nor restricted the key.
+    None,
+    /// A rotated key is revoked, too: the backup has its old secret, which must stop working, and not its new one.
+    Revoke,
+    Delete,
+    /// Other changes disable the key until an operator has checked it.
+    Disable,
+}
 
-/// Prints the entries since then, newest first, one JSON object a line.
-pub async fn print(service: &Service, since: DateTime<Utc>) -> Result<(), Failure> {
+const fn effect_of(action: Action) -> Effect {
+    match action {
+        Action::Created | Action::Enabled => Effect::None,
+        Action::Updated | Action::Disabled => Effect::Disable,
+        Action::Revoked | Action::Rotated => Effect::Revoke,
+        Action::Deleted => Effect::Delete,
+    }
+}
+
+fn parse_action(text: &str) -> Option<Action> {
+    Action::ALL.into_iter().find(|action| action.as_str() == text)
+}
+
+/// Margin before the requested time: an event is committed a moment after its timestamp, and replicas' clocks differ.
+const EXPORT_MARGIN: TimeDelta = TimeDelta::minutes(1);
+
+/// Prints the entries since then, newest first, one JSON object per line.
+pub async fn export_revocations(service: &Service, since: DateTime<Utc>) -> Result<(), CommandError> {
     let mut after = None;
     loop {
         let page = service.list_events(AccessFilter::Any, &EventFilter::default(), after, 100).await?;
         for event in page.events {
-            if event.at < since - MARGIN {
+            if event.at < since - EXPORT_MARGIN {
                 return Ok(());
             }
-            if ![Action::Created, Action::Enabled].map(Action::as_str).contains(&event.action.as_str()) {
-                let entry = Entry { at: event.at, key_id: event.key_id, action: event.action };
+            // An action of a newer version is exported; applying it fails and names it.
+            if parse_action(&event.action).map(effect_of) != Some(Effect::None) {
+                let entry = RevocationLogEntry { at: event.at, key_id: event.key_id, action: event.action };
                 writeln!(std::io::stdout(), "{}", serde_json::to_string(&entry)?)?;
             }
         }
@@ -47,34 +77,81 @@ pub async fn print(service: &Service, since: DateTime<Utc>) -> Result<(), Failur
     }
 }
 
-/// Ends what the journal says was ended. A key that was rotated is revoked: its new secret is not in the backup, and its
-/// old one was to end. One that was changed otherwise is disabled, until somebody has looked at it.
-pub async fn replay(service: &Service, audit: &AuditContext<'_>, journal: impl BufRead) -> Result<String, Failure> {
-    let [mut ended, mut disabled, mut unknown] = [0, 0, 0];
-    for (number, line) in journal.lines().enumerate() {
-        let entry: Entry = serde_json::from_str(&line?).map_err(|error| format!("line {}: {error}", number + 1))?;
-        let (access, id) = (AccessFilter::Any, entry.key_id);
-        let is = |action: Action| entry.action == action.as_str();
-        let reason =
-            || Some(format!("{} at {}, after the backup that was restored", entry.action, entry.at.to_rfc3339()));
-        let outcome = if is(Action::Deleted) {
-            service.delete_key(audit, access, id).await.map(|()| &mut ended)
-        } else if is(Action::Revoked) || is(Action::Rotated) {
-            service.revoke_key(audit, access, id, reason()).await.map(|_| &mut ended)
-        } else {
-            let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };
-            service.update_key(audit, access, id, disable, &Precondition::None).await.map(|_| &mut disabled)
-        };
-        match outcome {
-            Ok(count) => *count += 1,
-            // Made after the backup, so that nobody has it any more.
+/// Opens a log; `-` is standard input.
+pub fn open_log(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
+    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+/// Applies each entry and returns a summary. Applying a log twice changes nothing more.
+pub async fn apply_revocations(
+    service: &Service,
+    audit: &AuditContext<'_>,
+    log: impl BufRead,
+) -> Result<String, CommandError> {
+    let [mut revoked, mut disabled, mut unknown] = [0, 0, 0];
+    for (number, line) in log.lines().enumerate() {
+        let failed = |error: &dyn std::fmt::Display| format!("line {}: {error}", number + 1);
+        let entry: RevocationLogEntry = serde_json::from_str(&line?).map_err(|error| failed(&error))?;
+        let action = parse_action(&entry.action).ok_or_else(|| {
+            failed(&format!("unknown action {:?}; apply the log with the version that exported it", entry.action))
+        })?;
+        let effect = effect_of(action);
+        match apply_effect(service, audit, &entry, effect).await {
+            Ok(()) if effect == Effect::Disable => disabled += 1,
+            Ok(()) => revoked += 1,
+            // Created after the backup: the restored database does not accept it.
             Err(ServiceError::NotFound) => unknown += 1,
-            // Ended already, and that is for good.
+            // Revoked already, by an earlier entry or before the backup.
             Err(ServiceError::Conflict { .. }) => {}
-            Err(error) => return Err(format!("line {}: {error}", number + 1).into()),
+            Err(error) => return Err(failed(&error).into()),
         }
     }
     Ok(format!(
-        "{ended} entries ended their keys, {disabled} disabled theirs, {unknown} were of keys that are not here"
+        "{revoked} entries revoked a key, {disabled} disabled a key, {unknown} name a key that does not exist here"
     ))
+}
+
+async fn apply_effect(
+    service: &Service,
+    audit: &AuditContext<'_>,
+    entry: &RevocationLogEntry,
+    effect: Effect,
+) -> Result<(), ServiceError> {
+    let (access, id) = (AccessFilter::Any, entry.key_id);
+    match effect {
+        Effect::None => Ok(()),
+        Effect::Delete => service.delete_key(audit, access, id).await,
+        Effect::Revoke => {
+            let reason = format!("{} at {}, after the restored backup", entry.action, entry.at.to_rfc3339());
+            service.revoke_key(audit, access, id, Some(reason)).await.map(|_| ())
+        }
+        Effect::Disable => {
+            let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };
+            service.update_key(audit, access, id, disable, &Precondition::None).await.map(|_| ())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_but_created_and_enabled_is_exported() {
+        let exported = Action::ALL.into_iter().filter(|action| effect_of(*action) != Effect::None);
+        let expected = [Action::Updated, Action::Disabled, Action::Rotated, Action::Revoked, Action::Deleted];
+        assert_eq!(exported.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn parse_action_reads_what_the_audit_writes() {
+        for action in Action::ALL {
+            assert_eq!(parse_action(action.as_str()), Some(action));
+        }
+        assert_eq!(parse_action("transferred"), None);
+    }
 }

@@ -70,7 +70,7 @@ impl TlsFiles {
     }
 
     /// The certificate and those that vouch for it, of files that could be served with.
-    pub async fn look(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    pub async fn check(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         let pems = self.read().await?;
         self.acceptor(&pems)?;
         self.chain(&pems)

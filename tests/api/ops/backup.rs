@@ -67,8 +67,8 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     server.patch(id(narrowed), &alice, json!({ "scopes": ["a"] })).await;
     let made_after = server.create_key(&alice, json!({ "name": "made after" })).await;
     server.revoke(id(&made_after), &alice, Value::Null).await;
-    let revocation_log = directory.path().join("journal");
-    let lines = succeed(mintkey_at(&server.data).args(["keys", "journal", "--since", &since]));
+    let revocation_log = directory.path().join("revocations");
+    let lines = succeed(mintkey_at(&server.data).args(["keys", "export-revocations", "--since", &since]));
     fs::write(&revocation_log, &lines).unwrap();
     for key in &keys {
         assert!(!lines.contains(&secret(key)[3..]), "{lines}");
@@ -78,8 +78,8 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let secrets = ["master.secret", "signing.key"].map(|name| server.data.join(name));
     restore(&copy, &secrets.each_ref().map(|path| &**path), &data);
     for _ in 0..2 {
-        let output_text = succeed(mintkey_at(&data).args(["keys", "replay"]).arg(&revocation_log));
-        assert!(output_text.contains("1 were of keys that are not here"), "{output_text}");
+        let output_text = succeed(mintkey_at(&data).args(["keys", "apply-revocations"]).arg(&revocation_log));
+        assert!(output_text.contains("1 name a key that does not exist here"), "{output_text}");
     }
     let restored = Server::start_in(&data, &[]);
     for (key, code) in [
@@ -95,7 +95,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     ] {
         assert_eq!(restored.verify_code(&gateway, secret(key)).await, code, "{}", key["name"]);
     }
-    assert_eq!(restored.audit_actions(id(revoked)).await, ["created", "revoked"], "once, though replayed twice");
+    assert_eq!(restored.audit_actions(id(revoked)).await, ["created", "revoked"], "once, though applied twice");
     assert_eq!(restored.audit_actions(id(deleted)).await, ["created", "revoked", "deleted"]);
     assert_eq!(restored.get(&format!("/api/auth/api-keys/{}", id(deleted)), &alice).await.status, 404);
     restored.assert_integrity().await;
@@ -115,13 +115,22 @@ async fn backup_without_master_secret_is_refused() {
 }
 
 #[test]
-fn backup_with_malformed_revocation_log_is_refused() {
+fn apply_revocations_names_the_line_it_cannot_read() {
     let directory = tempfile::tempdir().unwrap();
-    let revocation_log = directory.path().join("journal");
+    let revocation_log = directory.path().join("revocations");
     fs::write(&revocation_log, "garbage\n").unwrap();
-    let output = run(mintkey_at(&directory.path().join("data")).args(["keys", "replay"]).arg(&revocation_log));
+    let output =
+        run(mintkey_at(&directory.path().join("data")).args(["keys", "apply-revocations"]).arg(&revocation_log));
     let output_text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && output_text.contains("line 1"), "{output_text}");
+
+    let entry =
+        json!({ "at": Clock::System.now(), "key_id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "action": "moved" });
+    fs::write(&revocation_log, entry.to_string()).unwrap();
+    let output =
+        run(mintkey_at(&directory.path().join("data")).args(["keys", "apply-revocations"]).arg(&revocation_log));
+    let output_text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output_text.contains("line 1: unknown action \"moved\""), "{output_text}");
 }
 
 mod sqlite {

@@ -58,7 +58,7 @@ async fn doctor_passes_valid_deployment_and_changes_nothing() {
     let data = create_deployment().await;
     let before = read_files(data.path());
     let (report, passed) = doctor(data.path(), &[]);
-    assert!(passed && !report.contains("WRONG") && report.lines().count() >= 10, "{report}");
+    assert!(passed && !report.contains("FAIL") && report.lines().count() >= 10, "{report}");
     assert_eq!(
         read_files(data.path()).iter().map(|(name, _)| name).collect::<Vec<_>>(),
         before.iter().map(|(name, _)| name).collect::<Vec<_>>()
@@ -90,13 +90,13 @@ async fn doctor_passes_beside_running_server() {
 async fn doctor_fails_on_files_that_others_can_read() {
     let data = create_deployment().await;
     fs::set_permissions(data.path(), Permissions::from_mode(0o755)).unwrap();
-    assert_fails(&doctor(data.path(), &[]), "data directory", &["open to others", "755", "chmod 700"]);
+    assert_fails(&doctor(data.path(), &[]), "data directory", &["accessible to other users", "755", "chmod 700"]);
     fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
 
     let secret = data.path().join("master.secret");
     fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
     let given = ["--master-secret-file", secret.to_str().unwrap()];
-    assert_fails(&doctor(data.path(), &given), "files", &["master.secret", "open to all", "chmod o="]);
+    assert_fails(&doctor(data.path(), &given), "files", &["master.secret", "accessible to all", "chmod o="]);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn doctor_fails_on_data_directory_that_is_a_file() {
     let file = directory.path().join("data");
     fs::write(&file, "").unwrap();
     let (report, passed) = doctor(&file, &[]);
-    assert!(!passed && report.contains("WRONG  data directory: ") && report.contains("is not a directory"), "{report}");
+    assert!(!passed && report.contains("FAIL  data directory: ") && report.contains("is not a directory"), "{report}");
 }
 
 #[tokio::test]
@@ -118,7 +118,9 @@ async fn doctor_fails_on_file_of_other_user() {
 #[tokio::test]
 async fn doctor_fails_on_full_or_read_only_disk() {
     let data = create_deployment().await;
-    for (options, words) in [("size=1m", ["no room", "make room"]), ("ro,size=9m", ["read-only", "mount"])] {
+    for (options, words) in
+        [("size=1m", ["less than 4 MiB", "free some"]), ("ro,size=9m", ["read-only", "mount it writable"])]
+    {
         let script = format!(
             "mount -t tmpfs -o size=9m none /mnt && cp -a {data}/. /mnt && chmod 700 /mnt && mount -o remount,{options} /mnt && \
              {mintkey} doctor --listen 127.0.0.1:0 --max-connections 100 --data-dir /mnt",
@@ -164,7 +166,7 @@ async fn doctor_fails_on_schema_of_other_version() {
     assert_fails(&doctor(data.path(), &[]), "database", &["newer mintkey", "version 1000", "backup"]);
     change("UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1")
         .await;
-    assert_fails(&doctor(data.path(), &[]), "database", &["1 changes", "mintkey migrate"]);
+    assert_fails(&doctor(data.path(), &[]), "database", &["1 migrations", "mintkey migrate"]);
 }
 
 #[tokio::test]

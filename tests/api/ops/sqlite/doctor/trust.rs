@@ -25,11 +25,11 @@ async fn doctor_fails_on_certificate_expired_or_soon_expiring() {
     let data = create_deployment().await;
     let directory = tempfile::tempdir().unwrap();
     let made = |made: &str, days: &str| doctor_with_tls(data.path(), &certificate(directory.path(), made, days));
-    assert_passes(&made("-1 day", "90"), "tls", &["good until"]);
-    assert_passes(&made("-1 day", "6"), "tls", &["good until"]);
+    assert_passes(&made("-1 day", "90"), "tls", &["valid until"]);
+    assert_passes(&made("-1 day", "6"), "tls", &["valid until"]);
     assert_fails(&made("2020-01-01 00:00:00", "2"), "tls", &["expired at 2020-01-03", "cert.pem", "renew it"]);
     assert_fails(&made("2100-01-01 00:00:00", "2"), "tls", &["not valid before 2100-01-01", "clock"]);
-    assert_fails(&made("-80 days", "90"), "tls", &["expires soon", "renew it", "why nothing has done so"]);
+    assert_fails(&made("-80 days", "90"), "tls", &["expires soon", "renew it", "automatic renewal"]);
     assert_fails(&made("-5 days", "6"), "tls", &["expires soon"]);
 }
 
@@ -40,7 +40,11 @@ async fn doctor_fails_on_expired_certificate_in_chain() {
     let [cert, key] = certificate(good.path(), "-1 day", "90");
     let [expired, _] = certificate(old.path(), "2020-01-01 00:00:00", "2");
     fs::write(&cert, [fs::read(&cert).unwrap(), fs::read(expired).unwrap()].concat()).unwrap();
-    assert_fails(&doctor_with_tls(data.path(), &[cert, key]), "tls", &["that vouches for it", "expired at 2020-01-03"]);
+    assert_fails(
+        &doctor_with_tls(data.path(), &[cert, key]),
+        "tls",
+        &["an intermediate certificate", "expired at 2020-01-03"],
+    );
 }
 
 #[tokio::test]
@@ -58,7 +62,11 @@ async fn doctor_fails_on_unusable_tls_files() {
     assert_fails_with(&cert, &others, &["--tls-key", "not the key of the certificate", "belong together"]);
 
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-    assert_fails(&doctor_with_tls(data.path(), &[cert, key]), "files", &["key.pem", "open to all", "644", "chmod o="]);
+    assert_fails(
+        &doctor_with_tls(data.path(), &[cert, key]),
+        "files",
+        &["key.pem", "accessible to all", "644", "chmod o="],
+    );
 }
 
 #[tokio::test]
@@ -98,13 +106,13 @@ async fn doctor_fails_on_unusable_jwks_file() {
     let doctor_with_issuer = |options: &str| doctor(data.path(), &["--issuer", &issuer(options)]);
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "A".repeat(43) });
     fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
-    assert_passes(&doctor_with_issuer(""), "issuers", &["those given have keys: 1"]);
+    assert_passes(&doctor_with_issuer(""), "issuers", &["configured, with keys: 1"]);
     assert_fails(
         &doctor_with_issuer(",algorithms=RS256"),
         "issuers",
         &["https://id.example.com", "no public key", "`algorithms`"],
     );
-    for (text, words) in [("<html>", "no JSON object"), (r#"{"keys":[]}"#, "no public key that signs")] {
+    for (text, words) in [("<html>", "no JSON object"), (r#"{"keys":[]}"#, "no public key for signatures")] {
         fs::write(&file, text).unwrap();
         let (report, passed) = doctor_with_issuer("");
         assert!(
@@ -119,5 +127,5 @@ async fn doctor_notes_built_in_issuer_on_public_address() {
     let data = create_deployment().await;
     let mut command = mintkey();
     command.args(["doctor", "--max-connections", "100", "--listen", "0.0.0.0:0", "--data-dir"]).arg(data.path());
-    assert_passes(&run_doctor(&mut command), "issuers", &["for trying out", "--issuer"]);
+    assert_passes(&run_doctor(&mut command), "issuers", &["development only", "--issuer"]);
 }

@@ -1,0 +1,44 @@
+//! Checks of the host: file descriptors and the clock.
+
+use std::path::Path;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::process::{Resource, getrlimit};
+
+use crate::cli::doctor::CheckResult;
+use crate::config::ServeSettings;
+use crate::server::RESERVED_FDS;
+
+pub fn check_descriptors(serve: &ServeSettings) -> CheckResult {
+    // The server raises its soft limit to the hard limit.
+    let limit = getrlimit(Resource::Nofile).maximum;
+    let needed = u64::from(serve.max_connections) + RESERVED_FDS;
+    match limit {
+        Some(limit) if limit < needed => Err(format!(
+            "the limit here is {limit}, and {needed} are needed; raise it (LimitNOFILE= in a systemd unit, `ulimit -n` in a \
+             shell), or lower --max-connections (MINTKEY_MAX_CONNECTIONS) to {}",
+            limit.saturating_sub(RESERVED_FDS)
+        )),
+        _ => Ok(format!("enough for {} connections", serve.max_connections)),
+    }
+}
+
+/// An earlier time is wrong: this version did not exist.
+const RELEASED: &str = "2026-11-01T00:00:00Z";
+
+pub fn check_clock(now: DateTime<Utc>, database: Option<&Path>) -> CheckResult {
+    let shown = now.format("%F %T UTC");
+    let wrong = |reason: &str| {
+        Err(format!(
+            "it shows {shown}, {reason}; keys and tokens would expire at wrong times: synchronize the clock (NTP)"
+        ))
+    };
+    let modified = database.and_then(|file| file.metadata().ok()?.modified().ok()).map(DateTime::<Utc>::from);
+    if RELEASED.parse::<DateTime<Utc>>().is_ok_and(|released| now < released) {
+        wrong("which is before this version was released")
+    } else if modified.is_some_and(|modified| now + TimeDelta::minutes(5) < modified) {
+        wrong("and the database was last changed later than that")
+    } else {
+        Ok(format!("it shows {shown}"))
+    }
+}

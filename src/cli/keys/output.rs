@@ -1,0 +1,90 @@
+//! Output of `mintkey keys`: text for people, or JSON in the API's format.
+
+use std::io::Write;
+
+use chrono::{DateTime, Utc};
+use poem_openapi::types::ToJSON;
+
+use crate::api::keys::responses::ApiKeyCreateResponse;
+use crate::api::keys::schemas::ApiKey as ApiKeyJson;
+use crate::cli::CommandError;
+use crate::domain::access::AccessFilter;
+use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
+use crate::domain::scope::Scope;
+use crate::service::Service;
+use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery};
+
+pub fn print_issued(issued: IssuedKey, json: bool) {
+    let text = if json { to_json(&ApiKeyCreateResponse::from(issued)) } else { format_issued(&issued) };
+    println!("{text}");
+}
+
+pub fn print_record(record: KeyRecord, now: DateTime<Utc>, json: bool) {
+    let text = if json { to_json(&ApiKeyJson::with_secrets(record, now)) } else { format_record(&record, now) };
+    println!("{text}");
+}
+
+/// Prints each page as it is read. In JSON, one object per line, so that a script can start before the list ends.
+pub async fn print_list(service: &Service, filter: KeyFilter, json: bool) -> Result<(), CommandError> {
+    let mut out = std::io::stdout();
+    let mut query = KeyQuery { filter, after: None, limit: 100 };
+    let now = service.clock.now();
+    if !json {
+        writeln!(out, "{:<36}  {:<8}  {:<12}  {:<20}  {:<20}  NAME", "ID", "STATUS", "START", "CREATED", "OWNER")?;
+    }
+    loop {
+        let page = service.list_keys(AccessFilter::Any, &query).await?;
+        for key in page.keys {
+            let line = if json { to_json(&ApiKeyJson::new(key, now)) } else { format_line(&key, now) };
+            writeln!(out, "{line}")?;
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn to_json(value: &impl ToJSON) -> String {
+    value.to_json().unwrap_or_default().to_string()
+}
+
+fn format_line(key: &ApiKey, now: DateTime<Utc>) -> String {
+    let status = if key.deleted_at.is_some() { "deleted" } else { key.status(now).as_str() };
+    let created = key.created_at.format("%Y-%m-%dT%H:%M:%SZ");
+    let (subject, name) = (&key.owner.subject, key.name.as_str());
+    format!("{}  {status:<8}  {:<12}  {created:<20}  {subject:<20}  {name}", key.id, key.start)
+}
+
+fn format_issued(issued: &IssuedKey) -> String {
+    let key = format_key(&issued.key, issued.key.updated_at);
+    let secret = issued.secret.expose();
+    format!("{key}secret     {secret}\n\nSave the secret now; it cannot be shown again.")
+}
+
+fn format_record(record: &KeyRecord, now: DateTime<Utc>) -> String {
+    let time = |time: Option<DateTime<Utc>>| time.map_or("never".to_owned(), |time| time.to_rfc3339());
+    let secrets = record.live_secrets(now).map(|secret| {
+        let (expires, used) = (time(secret.expires_at), time(secret.last_used_at));
+        format!("secret     {}...{}, expires {expires}, last used {used}\n", secret.start, secret.last4)
+    });
+    (format_key(&record.key, now) + &secrets.collect::<String>()).trim_end().to_owned()
+}
+
+fn format_key(key: &ApiKey, now: DateTime<Utc>) -> String {
+    let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
+    let mut lines = vec![
+        ("id", key.id.to_string()),
+        ("name", key.name.as_str().to_owned()),
+        ("status", key.status(now).as_str().to_owned()),
+        ("owner", format!("{} ({})", key.owner.subject, key.owner.issuer)),
+        ("scopes", scopes.join(" ")),
+        ("created", key.created_at.to_rfc3339()),
+    ];
+    lines.extend(key.expires_at.map(|time| ("expires", time.to_rfc3339())));
+    if let Some(Revocation { at, by, reason }) = &key.revocation {
+        let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        lines.push(("revoked", format!("{} by {by}{reason}", at.to_rfc3339())));
+    }
+    lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}

@@ -1,0 +1,125 @@
+//! `mintkey serve`: runs the server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::{CommandError, open_store};
+use crate::config::{
+    CacheSettings, DataSettings, IssuerSettings, KeySettings, SecretSettings, ServeSettings, SigningSettings,
+    setting_name,
+};
+use crate::domain::clock::Clock;
+use crate::server::{self, Limits, Server, TlsFiles};
+use crate::service::Service;
+use crate::service::auth::VerifiedTokens;
+use crate::service::built_in_issuer::{SigningKey, TokenSubject};
+use crate::service::cache::KeyCache;
+use crate::telemetry;
+
+#[derive(Args)]
+pub struct ServeCommand {
+    #[command(flatten)]
+    pub serve: ServeSettings,
+    #[command(flatten)]
+    pub data: DataSettings,
+    #[command(flatten)]
+    pub secrets: SecretSettings,
+    #[command(flatten)]
+    pub issuers: IssuerSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
+    #[command(flatten)]
+    pub keys: KeySettings,
+    #[command(flatten)]
+    pub cache: CacheSettings,
+}
+
+/// Binds the sockets before it opens the database, so that a port in use is reported at once.
+pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
+    let ServeCommand { serve, data, secrets, issuers, signing, keys, cache } = command;
+    let traces = telemetry::start(serve.log_format, serve.log_level)?;
+    let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data)).transpose()?;
+    let issuers = issuers.trusted(signing.as_ref())?;
+    let server = bind(&serve).await?;
+    let cache = KeyCache::new(cache.cache_entries, cache.cache_ttl, cache.max_staleness);
+    let service = open_service(&data, &secrets, &keys, cache).await?;
+    if serve.welcome {
+        print_welcome(&server, signing.as_ref(), &service.clock)?;
+    }
+    let limits = Limits {
+        connections: server::connections(serve.max_connections as usize),
+        head_timeout: serve.head_timeout,
+        idle_timeout: serve.idle_timeout,
+        request_timeout: serve.request_timeout,
+        shutdown_timeout: serve.shutdown_timeout,
+    };
+    let served = server.run(Service { issuers: issuers.into(), ..service }, &limits, traces.is_some()).await;
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(|| traces.end()).await?;
+    }
+    Ok(served?)
+}
+
+async fn bind(settings: &ServeSettings) -> Result<Server, CommandError> {
+    let in_use = |flag: &str, address: SocketAddr, error: std::io::Error| {
+        format!("{}: {address}: {error}; give an address and port that are free", setting_name(flag))
+    };
+    let mut server = Server::bind(settings.listen).map_err(|error| in_use("listen", settings.listen, error))?;
+    if let Some(address) = settings.admin_listen {
+        server.bind_admin(address).map_err(|error| in_use("admin-listen", address, error))?;
+    }
+    let tls = settings.tls_cert.clone().zip(settings.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key });
+    Ok(server.with_tls(tls).await?)
+}
+
+/// Opens the store, applies pending migrations, and registers the peppers in it.
+pub async fn open_service(
+    data: &DataSettings,
+    secrets: &SecretSettings,
+    keys: &KeySettings,
+    cache: KeyCache<crate::service::verify::cached_key::CachedKey>,
+) -> Result<Service, CommandError> {
+    let clock = Clock::System;
+    // Checks the settings first: their errors show without waiting for a database.
+    data.database_url()?;
+    let peppers = secrets.peppers(data)?;
+    let store = open_store(data).await?;
+    store.verify_or_register_peppers(&peppers, clock.now()).await?;
+    let tokens = VerifiedTokens::new(&peppers).into();
+    Ok(Service {
+        store,
+        clock,
+        peppers,
+        prefix: keys.key_prefix.clone(),
+        allowed_scopes: keys.allowed_scopes.clone().map(Arc::new),
+        issuers: Vec::new().into(),
+        tokens,
+        cache: Arc::new(cache),
+        owners: Arc::default(),
+        scopes: Arc::default(),
+        answers: Arc::default(),
+        usage: Arc::default(),
+    })
+}
+
+/// Prints a curl command. The socket is bound, so the command works when pasted at once: it waits until startup is done.
+fn print_welcome(server: &Server, signing: Option<&SigningKey>, clock: &Clock) -> Result<(), CommandError> {
+    let alice = TokenSubject { subject: "alice", scopes: "", organization: None };
+    let token = signing.map(|key| key.token(&alice, Duration::from_secs(3600), clock.now())).transpose()?;
+    let (caller, token) = match &token {
+        Some(token) => ("as alice, with a one-hour token", token.as_str()),
+        None => ("replacing TOKEN with an access token of your issuer", "TOKEN"),
+    };
+    let url = server.url();
+    println!(
+        "\nmintkey listens on {url}\n\
+         Browse and try the API: {url}/docs\n\
+         Create a first API key, {caller}:\n\n\
+         curl --request POST --url {url}/api/auth/api-keys/ --header 'Authorization: Bearer {token}' \
+         --header 'Content-Type: application/json' --data '{{ \"name\": \"example\" }}'\n"
+    );
+    Ok(())
+}

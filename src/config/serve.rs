@@ -1,0 +1,76 @@
+//! Settings of the server: addresses, TLS, time limits and logs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::config::parse_duration;
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Server options")]
+pub struct ServeSettings {
+    /// Address and port to listen on. Port 0 picks a free port.
+    #[arg(long, env = "MINTKEY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// Separate address for /metrics, /livez and /readyz. When set, /metrics is served only there.
+    #[arg(long, env = "MINTKEY_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// Maximum concurrent connections. Further connections wait.
+    #[arg(long, env = "MINTKEY_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// TLS certificate chain (PEM). Without it the server speaks plain HTTP.
+    #[arg(long, env = "MINTKEY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate (PEM). Both files are reloaded when they change.
+    #[arg(long, env = "MINTKEY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Time allowed for request headers and the TLS handshake. Checked periodically, so closing can take up to twice this
+    /// long.
+    #[arg(long, env = "MINTKEY_HEAD_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = parse_duration)]
+    pub head_timeout: Duration,
+
+    /// Close idle connections after this time. Set it longer than your proxy's keep-alive.
+    #[arg(long, env = "MINTKEY_IDLE_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
+
+    /// Time allowed to receive a request body and to send the response.
+    #[arg(long, env = "MINTKEY_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
+    pub request_timeout: Duration,
+
+    /// Time allowed for in-flight requests after SIGTERM or SIGINT.
+    #[arg(long, env = "MINTKEY_SHUTDOWN_TIMEOUT", default_value = "8s", value_name = "DURATION", value_parser = parse_duration)]
+    pub shutdown_timeout: Duration,
+
+    /// Log format, on standard error.
+    #[arg(long, env = "MINTKEY_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+
+    /// Minimum log level.
+    #[arg(long, env = "MINTKEY_LOG_LEVEL", default_value = "info", value_enum)]
+    pub log_level: LogLevel,
+
+    /// Print a ready-to-paste curl command with a one-hour token (development only).
+    #[arg(long, env = "MINTKEY_WELCOME", value_name = "BOOL")]
+    pub welcome: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
