@@ -246,8 +246,8 @@ async fn usage_with_invalid_date_is_rejected() {
         assert_eq!(response.status, 400, "{query}: {}", response.text);
         response.assert_problem(400);
     }
-    for good in ["from=0001-01-01&to=9999-12-31", "to=0001-01-01", "to=0000-01-01"] {
-        assert_eq!(usage(&server, &alice, id(&key), &format!("?{good}")).await.status, 200, "{good}");
+    for valid in ["from=0001-01-01&to=9999-12-31", "to=0001-01-01", "to=0000-01-01"] {
+        assert_eq!(usage(&server, &alice, id(&key), &format!("?{valid}")).await.status, 200, "{valid}");
     }
 }
 

@@ -1,5 +1,5 @@
--- The load of one scenario. What `load.rs` puts before this: METHOD, HEADERS, REQUESTS (a file, one request a line: path,
--- tab, body), and in the pass that checks every answer STATUS and CONTAINS.
+-- The load of one scenario. `load.rs` prepends METHOD, HEADERS, REQUESTS (a file with one request per line: path, tab,
+-- body), and STATUS and CONTAINS in the pass that checks every response.
 
 local requests = {}
 for line in io.lines(REQUESTS) do
@@ -11,7 +11,7 @@ wrk.method = METHOD
 wrk.headers = HEADERS
 
 if #requests == 1 then
-    -- Sent as it is, without asking the script again.
+    -- Sent unchanged, without calling the script again.
     wrk.path = requests[1].path
     wrk.body = requests[1].body
 else

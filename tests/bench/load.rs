@@ -67,7 +67,7 @@ impl Load {
     pub fn round(&self, seconds: u64, checked: &Round) -> Round {
         let round = self.wrk(seconds, "");
         let off = round.mean_length / checked.mean_length - 1.0;
-        assert!(off.abs() < 0.02, "{}: answers are {:+.1} % longer than the right ones", self.url, off * 100.0);
+        assert!(off.abs() < 0.02, "{}: responses are {:+.1} % longer than the checked ones", self.url, off * 100.0);
         round
     }
 
@@ -113,9 +113,9 @@ impl Load {
         let (p50, p99, wrong) = (number(), number(), number());
         let example = words.next().unwrap_or_default();
         let what = format!("{} {}{}", self.method, self.url, self.requests[0].0);
-        assert_eq!(wrong, 0, "{what}: wrong answers of {requests}; one of them: {example}");
+        assert_eq!(wrong, 0, "{what}: unexpected responses of {requests}; for example: {example}");
         assert_eq!(lost, 0, "{what}: errors in {requests} requests");
-        assert!(requests > 0, "{what}: no answer at all");
+        assert!(requests > 0, "{what}: no response");
         let per_second = |microseconds: u64| microseconds as f64 / 1e6;
         Round {
             requests,

@@ -69,15 +69,15 @@ impl Place {
 
     fn create_key(&self, owner: &str, scopes: &str) -> String {
         let arguments = ["keys", "create", "--json", "--name", "app", "--owner", owner, "--scopes", scopes];
-        let made: Value = serde_json::from_str(&self.ask(&arguments)).unwrap();
+        let made: Value = serde_json::from_str(&self.run(&arguments)).unwrap();
         made["key"].as_str().unwrap().to_owned()
     }
 
     fn token(&self, subject: &str, scopes: &str) -> String {
-        self.ask(&["token", "--ttl", "12h", "--subject", subject, "--scopes", scopes])
+        self.run(&["token", "--ttl", "12h", "--subject", subject, "--scopes", scopes])
     }
 
-    fn ask(&self, arguments: &[&str]) -> String {
+    fn run(&self, arguments: &[&str]) -> String {
         let output = run(Command::new(MINTKEY)
             .args(arguments)
             .args(["--data-dir"])

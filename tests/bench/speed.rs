@@ -115,8 +115,8 @@ pub async fn creates(pace: Pace, store: Store<'_>) -> Vec<Speed> {
         };
         let create = create(&server.url, &place.owner_token, connections);
         let measured = measure(pace, &[insert("/insert"), insert("/insert-key"), create]);
-        let (made, answered) = (place.count("api_keys").await - before, measured[2].requests());
-        assert!(made >= answered, "{answered} creates were acknowledged and {made} keys are there");
+        let (created, acknowledged) = (place.count("api_keys").await - before, measured[2].requests());
+        assert!(created >= acknowledged, "{acknowledged} creates were acknowledged, but {created} keys are stored");
         let least = match (store, connections) {
             (_, 1) => 1.0,
             (Store::Sqlite, _) => 4.0,

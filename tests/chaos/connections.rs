@@ -179,8 +179,8 @@ async fn exhausted_descriptors_delay_only_new_connections() {
 
     limit("200");
     let response = eventually(Duration::from_secs(10), "accepted again", async || {
-        let answered = responds_within(waiting.last_mut()?, Duration::from_secs(5)).await;
-        answered.then_some(())
+        let responded = responds_within(waiting.last_mut()?, Duration::from_secs(5)).await;
+        responded.then_some(())
     });
     response.await;
     server.create_key(&token, json!({ "name": "after" })).await;

@@ -92,5 +92,5 @@ async fn full_disk_is_503_until_freed_and_loses_nothing() {
         let actions = server.audit_actions(id).await;
         assert!(actions == expected || actions.len() == 2 && !revoked.contains(id), "{id}: {actions:?}");
     }
-    println!("disk full: {} keys and {} revocations answered, all there", made.len(), revoked.len());
+    println!("disk full: {} keys and {} revocations acknowledged, none lost", made.len(), revoked.len());
 }

@@ -133,7 +133,7 @@ impl Load {
                 ("VALID", _) => {}
                 ("REVOKED", _) => {
                     let revocation = self.keys.lock().unwrap()[index].revocation;
-                    assert!(revocation != Revocation::None, "revoked by nobody");
+                    assert!(revocation != Revocation::None, "revoked without a request");
                 }
                 (code, _) => panic!("{code}"),
             }

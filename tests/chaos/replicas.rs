@@ -58,7 +58,7 @@ impl Fixture {
             client.await.unwrap();
         }
         println!(
-            "{name}: {} revocations, {} verifies, {} answers 503, a revoked key accepted for at most {:?}, slowest verify {:?}",
+            "{name}: {} revocations, {} verifies, {} responses 503, a revoked key accepted for at most {:?}, slowest verify {:?}",
             load.revoked.load(Ordering::SeqCst),
             load.verified.load(Ordering::SeqCst),
             load.unavailable.load(Ordering::SeqCst),

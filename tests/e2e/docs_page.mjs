@@ -57,10 +57,10 @@ try {
   await create.locator('textarea').fill(JSON.stringify({ name }));
   await create.getByRole('button', { name: 'Execute' }).click();
 
-  const answer = create.locator('.live-responses-table');
-  await answer.waitFor();
-  assert.equal((await answer.locator('.response-col_status').last().innerText()).trim(), '201');
-  assert.match(await answer.locator('.highlight-code').last().innerText(), /"key": "mk_[0-9A-Za-z]{49}"/);
+  const response = create.locator('.live-responses-table');
+  await response.waitFor();
+  assert.equal((await response.locator('.response-col_status').last().innerText()).trim(), '201');
+  assert.match(await response.locator('.highlight-code').last().innerText(), /"key": "mk_[0-9A-Za-z]{49}"/);
 
   const known = [origin, issuer];
   const elsewhere = requests.filter((url) => !known.includes(new URL(url).origin) && !url.startsWith('data:'));

@@ -321,7 +321,7 @@ async fn built_in_issuer_is_off_unless_enabled() {
     assert_accepted(&both, &standalone).await;
     assert_accepted(&both, &provider.token("RS256").await).await;
     let list = Response::to(both.request(Method::GET, KEYS, &standalone)).await;
-    assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "whoever has the same sub elsewhere is another owner");
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "the same sub of another issuer is another owner");
 }
 
 fn base64url(bytes: &[u8]) -> String {

@@ -20,7 +20,7 @@ class Collector(BaseHTTPRequestHandler):
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    told = {
+                    record = {
                         "resource": attributes(resource.resource.attributes),
                         "trace": span.trace_id.hex(),
                         "span": span.span_id.hex(),
@@ -32,13 +32,13 @@ class Collector(BaseHTTPRequestHandler):
                         "attributes": attributes(span.attributes),
                         "events": [[event.name, attributes(event.attributes)] for event in span.events],
                     }
-                    print(json.dumps(told), flush=True)
-        answer = ExportTraceServiceResponse().SerializeToString()
+                    print(json.dumps(record), flush=True)
+        response = ExportTraceServiceResponse().SerializeToString()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, *_):
         pass

@@ -1,6 +1,6 @@
 #!/bin/sh
-# package.sh PACKAGE: installs the Debian package and has systemd run its service, in a copy of this machine that is
-# forgotten afterwards: namespaces of its own over a copy-on-write view of the files, with a systemd of its own.
+# package.sh PACKAGE: installs the Debian package and runs its service with systemd, in a disposable copy of this machine:
+# separate namespaces over a copy-on-write view of the file system, with a separate systemd.
 set -eu
 
 case ${1-} in
@@ -39,7 +39,7 @@ mkdir "$root/check"
 mount --bind "$place" "$root/check"
 ip link set lo up
 
-# Nothing of this machine is started there, and nothing that would reach beyond the namespaces.
+# Services of this machine, and units with effects outside of the namespaces, are not started.
 rm -rf "$root"/etc/systemd/system/*.wants "$root/usr/sbin/policy-rc.d"
 for unit in networking systemd-logind systemd-modules-load systemd-random-seed systemd-remount-fs systemd-sysctl \
     systemd-timesyncd systemd-tmpfiles-setup-dev systemd-udev-trigger systemd-udevd systemd-update-utmp; do
@@ -56,7 +56,7 @@ ExecStopPost=/bin/systemctl --force --force poweroff
 StandardOutput=file:/check/check.log
 StandardError=file:/check/check.log
 UNIT
-# Not `chroot`, from within which the kernel allows no user namespace, which the unit asks for.
+# Not `chroot`, from within which the kernel allows no user namespace, which the unit requires.
 mkdir "$root/check/old"
 cd "$root"
 pivot_root . check/old

@@ -1,4 +1,4 @@
-# What package.sh has done in its copy of the machine; it ends with the line "passed".
+# Runs in the copy of the machine that package.sh creates. Ends with the line "passed".
 
 fail() {
     echo "package_check.sh: $*"
@@ -26,7 +26,7 @@ until curl --silent http://127.0.0.1:8081/readyz | grep -q '"ready"'; do
     sleep 0.1
 done
 
-# That the unit's restrictions are in force on this kernel.
+# Checks that this kernel enforces the restrictions of the unit.
 process=$(systemctl show --property MainPID --value mintkey)
 [ "$(stat -c %U "/proc/$process")" = mintkey ] || fail "the service runs as another user"
 for line in 'NoNewPrivs:	1' 'Seccomp:	2' 'CapBnd:	0000000000000000'; do
@@ -35,7 +35,7 @@ done
 
 token=$(as_service mintkey token --subject alice)
 curl --silent --header "Authorization: Bearer $token" --header 'Content-Type: application/json' \
-    --data '{ "name": "example" }' http://127.0.0.1:8080/api/auth/api-keys/ | grep -q '"key":"mk_' || fail "no key was made"
+    --data '{ "name": "example" }' http://127.0.0.1:8080/api/auth/api-keys/ | grep -q '"key":"mk_' || fail "no key was created"
 scrape=$(curl --silent http://127.0.0.1:8081/metrics)
 for metric in mintkey_http_requests_total process_open_fds process_max_fds; do
     echo "$scrape" | grep -q "^$metric" || fail "no $metric in a scrape"

@@ -1,5 +1,5 @@
-// A real OIDC provider (oidc-provider, certified), and beside it, on a port of its own, what a test does to it:
-// rotate its keys, register a redirect, sign what it never would, look at what it was asked, make it fail.
+// A real OIDC provider (the certified oidc-provider), and on a second port the actions by which tests control it:
+// rotate its keys, register a redirect, sign arbitrary tokens, list its requests, make it fail.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -8,7 +8,7 @@ import { Provider } from 'oidc-provider';
 
 const AUDIENCE = 'https://mintkey.example.com/api';
 const SCOPES = 'projects:read projects:write api-keys:verify';
-// By way of PEM: exporting a key that Node has just generated as a JWK can wait for itself, for ever.
+// Converts through PEM, because exporting a newly generated key as a JWK can deadlock in Node.
 const make = (type, options) => createPrivateKey(generateKeyPairSync(type, {
   ...options,
   publicKeyEncoding: { type: 'spki', format: 'pem' },
@@ -36,9 +36,9 @@ let broken = null;
 let provider;
 let requests = [];
 
-// With a certificate and its key in one file, over TLS.
+// Uses TLS if the argument names a file with a certificate and its key.
 const [pem] = process.argv.slice(2).map((path) => readFileSync(path));
-const serve = (answer) => (pem ? createSecureServer({ cert: pem, key: pem }, answer) : createServer(answer));
+const serve = (handler) => (pem ? createSecureServer({ cert: pem, key: pem }, handler) : createServer(handler));
 const outward = serve((request, response) => {
   requests.push(request.url);
   if (broken === 'hang') return;
@@ -97,16 +97,17 @@ const algorithms = {
   EdDSA: (key) => [null, { key }],
 };
 
-// What a test may do, each with the JSON of its request.
+// The actions of a test, each with the JSON of its request.
 const actions = {
-  // `add` publishes new keys before the old ones, which go when it is `replace`.
+  // `add` publishes new keys in front of the old ones; `replace` removes the old ones.
   rotate: ({ how }) => {
     keys = how === 'add' ? [...generate(), ...keys] : generate();
     start();
     return keys.map(({ kid }) => kid);
   },
   redirect: ({ uri }) => { redirect = uri; start(); },
-  // The parts of a token, as text, signed as `alg` says by the newest key of the kind `by`, or one that looks like it.
+  // Signs the parts of a token, given as text, with algorithm `alg` and the newest key of type `by`, or a foreign key
+  // with the same id.
   sign: ({ alg, by = alg, foreign, header, claims }) => {
     const key = keys.find((key) => key.alg === by);
     const signer = foreign ? foreigners.find((key) => key.alg === by) : key;
@@ -114,7 +115,7 @@ const actions = {
     const [digest, options] = algorithms[alg](createPrivateKey({ key: signer, format: 'jwk' }));
     return `${text}.${sign(digest, Buffer.from(text), options).toString('base64url')}`;
   },
-  // The public key of this kind in every form, as base64.
+  // The public key of this type in every encoding, as base64.
   forms: ({ alg }) => {
     const key = createPublicKey({ key: keys.find((key) => key.alg === alg), format: 'jwk' });
     const jwk = key.export({ format: 'jwk' });
@@ -144,8 +145,8 @@ const actions = {
 
 const inward = createServer(async (request, response) => {
   const body = (await request.toArray()).join('');
-  const answer = await actions[request.url.slice(1)](JSON.parse(body) ?? {});
-  response.end(JSON.stringify(answer ?? null));
+  const result = await actions[request.url.slice(1)](JSON.parse(body) ?? {});
+  response.end(JSON.stringify(result ?? null));
 });
 
 // It ends with the test that started it.

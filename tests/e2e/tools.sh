@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests drive: Debian's PostgreSQL, Chromium, Prometheus, proxies, Java, Go and small tools, the npm tools
-# and the Python tools.
+# Installs the tools that the tests run: PostgreSQL, Chromium, Prometheus, proxies, Java, Go and small tools from Debian,
+# the npm tools and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -43,7 +43,7 @@ done
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || services="$services postgresql"
 missing=$missing$services
 
-# The tests run these themselves: Debian's packages must not start them now, nor at the next boot.
+# The tests start these servers themselves. Debian's packages must not start them, now or at boot.
 policy=/usr/sbin/policy-rc.d
 forbid_starts() {
     [ -n "$services" ] && ! [ -e "$policy" ] || return 0

@@ -23,7 +23,7 @@ impl Collector {
         command.arg(project().join("tests/e2e/otlp_collector.py"));
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port = lines.next().expect("the collector says its port").parse().unwrap();
+        let port = lines.next().expect("the collector prints its port").parse().unwrap();
         let spans: Arc<Mutex<Vec<Value>>> = Arc::default();
         let received = spans.clone();
         std::thread::spawn(move || {

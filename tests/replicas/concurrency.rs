@@ -23,7 +23,7 @@ async fn idempotency_key_at_two_replicas_makes_one_key() {
     let (site, servers) = pair().await;
     let alice = servers[0].token("alice");
     for round in 0..5 {
-        let name = format!("a-name-that-nobody-guesses-{round}");
+        let name = format!("an-unguessable-request-key-{round}");
         let idempotent_request = |server: &Server, path: &str| {
             server.request(Method::POST, path, &alice).header("idempotency-key", &name).json(&json!({ "name": "k" }))
         };

@@ -46,31 +46,31 @@ async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<Wire>)
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let listens = Arc::new(AtomicBool::new(false));
-    let (heard, mut there, mut back) = (listens.clone(), state.clone(), state);
-    let asking = async move {
+    let (sent_listen, mut upstream, mut downstream) = (listens.clone(), state.clone(), state);
+    let requests = async move {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
             if bytes[..count].windows(7).any(|word| word == b"LISTEN ") {
-                heard.store(true, Ordering::SeqCst);
+                sent_listen.store(true, Ordering::SeqCst);
             }
-            let _ = there.wait_for(|wire| *wire != Wire::SwallowsAll).await;
+            let _ = upstream.wait_for(|wire| *wire != Wire::SwallowsAll).await;
             if to_server.write_all(&bytes[..count]).await.is_err() {
                 return;
             }
         }
     };
-    let answering = async move {
+    let responses = async move {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
             let passes = |wire: &Wire| *wire == Wire::Passes || *wire == Wire::Deaf && !listens.load(Ordering::SeqCst);
-            let _ = back.wait_for(passes).await;
+            let _ = downstream.wait_for(passes).await;
             if to_client.write_all(&bytes[..count]).await.is_err() {
                 return;
             }
         }
     };
     tokio::select! {
-        () = asking => {}
-        () = answering => {}
+        () = requests => {}
+        () = responses => {}
     }
 }

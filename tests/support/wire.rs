@@ -39,7 +39,7 @@ pub fn reply(mut stream: TcpStream) -> RawResponse {
     let mut text = String::new();
     let read = stream.read_to_string(&mut text);
     assert!(read.is_ok(), "{read:?} after {text:?}");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer, but {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response, but {text:?}"));
     RawResponse {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         head: head.to_ascii_lowercase(),

@@ -51,7 +51,7 @@ async fn admin_bulk_revoke_matches_all_filter_fields() {
         (json!({ "subject": "alice", "organization": "acme" }), 2),
         (json!({ "subject": "dave", "organization": "acme" }), 0),
         (json!({ "subject": "alice", "issuer": "https://elsewhere.example" }), 0),
-        (json!({ "subject": "nobody" }), 0),
+        (json!({ "subject": "unknown" }), 0),
         (json!({ "issuer": ISSUER }), 4),
         (json!({ "created_before": made(&keys[2]) }), 2),
         (json!({ "created_before": made(&keys[2]), "subject": "bob" }), 0),

@@ -189,14 +189,14 @@ async fn token_for_other_use_or_audience_is_rejected() {
         ],
     )
     .await;
-    for good in [
+    for valid in [
         typ("AT+JWT"),
         typ("application/at+jwt"),
         claim("aud", json!(["billing", "mintkey"])),
         claim("sub", json!("x".repeat(255))),
         without("scope"),
     ] {
-        assert_eq!(server.create(&good, json!({ "name": "x" })).await.status, 201);
+        assert_eq!(server.create(&valid, json!({ "name": "x" })).await.status, 201);
     }
 }
 

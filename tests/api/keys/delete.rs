@@ -38,7 +38,7 @@ async fn delete_makes_key_look_unknown_to_its_owner() {
         (Method::POST, "/revoke", json!({ "reason": "x" })),
         (Method::DELETE, "", Value::Null),
     ] {
-        let mut told = Vec::new();
+        let mut responses = Vec::new();
         for id in [id(&key), &unknown_key()] {
             let request = server.request(method.clone(), &format!("{KEYS}{id}{tail}"), &token);
             let request = request.header("x-request-id", "the-same");
@@ -46,9 +46,9 @@ async fn delete_makes_key_look_unknown_to_its_owner() {
             response.assert_problem(404);
             let mut headers = response.headers;
             headers.remove("date");
-            told.push((headers, response.text));
+            responses.push((headers, response.text));
         }
-        assert_eq!(told[0], told[1], "{method} {tail}");
+        assert_eq!(responses[0], responses[1], "{method} {tail}");
     }
     assert_eq!(server.get(KEYS, &token).await.body, json!({ "items": [] }));
     assert_eq!(server.dump().await, before);

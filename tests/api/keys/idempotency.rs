@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{KEYS, Response, Server, id, secret};
 
-const IDEMPOTENCY_KEY: &str = "a-name-that-nobody-guesses-7b1d";
+const IDEMPOTENCY_KEY: &str = "an-unguessable-request-key-7b1d";
 
 fn idempotent_request(server: &Server, path: &str, credential: &str, name: &str, body: &Value) -> RequestBuilder {
     let request = server.request(Method::POST, path, credential).header("idempotency-key", name);

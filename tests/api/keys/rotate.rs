@@ -130,7 +130,7 @@ async fn rotate_with_grace_lists_both_secrets() {
     assert!(before <= created && created <= after);
     assert_eq!(end - created, TimeDelta::hours(1));
     assert!(secrets[0].get("expires_at").is_none(), "{}", response.text);
-    assert_eq!(response.body["safe_to_retire"], false, "nobody has used the new one");
+    assert_eq!(response.body["safe_to_retire"], false, "the new one has not been used");
     for issued in [&new, &key] {
         assert!(!response.text.contains(secret(issued)) && !response.text.contains(&secret(issued)[7..48]));
     }
@@ -285,8 +285,8 @@ async fn rotate_with_invalid_grace_is_rejected() {
     Response::to(server.request(Method::POST, &path, &token).body("{}")).await.assert_problem(415);
     assert_eq!(server.dump().await, before);
 
-    for good in [json!({}), json!({ "grace_seconds": 0 }), json!({ "grace_seconds": 2_592_000.0 })] {
-        assert_eq!(server.rotate(id(&key), &token, good).await.status, 201);
+    for valid in [json!({}), json!({ "grace_seconds": 0 }), json!({ "grace_seconds": 2_592_000.0 })] {
+        assert_eq!(server.rotate(id(&key), &token, valid).await.status, 201);
     }
     let empty = create_key(&server, &token, json!({})).await;
     let path = format!("{KEYS}{}/rotate", id(&empty));

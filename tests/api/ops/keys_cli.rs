@@ -86,7 +86,7 @@ fn keys_cli_shows_rotates_and_revokes_by_id() {
 #[test]
 fn keys_cli_reports_errors_on_stderr() {
     let directory = tempfile::tempdir().unwrap();
-    for (arguments, said) in [
+    for (arguments, expected) in [
         (&["show", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"][..], "no such key"),
         (&["show", "5"], "invalid value '5'"),
         (&["create", "--owner", "a", "--name", " "], "at least one character"),
@@ -97,6 +97,6 @@ fn keys_cli_reports_errors_on_stderr() {
         let output = keys_command(directory.path(), arguments);
         assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(error.contains(said), "{arguments:?}: {error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
     }
 }

@@ -58,10 +58,10 @@ async fn pepper_rotation_rehashes_key_on_verify() {
     let again = both.verify(gateway, json!({ "key": secret(&keys[0]) })).await;
     assert_eq!(again.text, first.text);
     assert_eq!(stored_hash(&both, &keys[0]).await, after, "once");
-    assert_eq!(stored_hash(&both, &keys[1]).await.0, before.0, "who was not asked about stays");
+    assert_eq!(stored_hash(&both, &keys[1]).await.0, before.0, "a key that was not verified keeps its hash");
     let rest_after = both.rows("SELECT start || CAST(created_at AS text) AS rest FROM secrets ORDER BY id").await;
     assert_eq!(rest_after.iter().map(|row| row.try_get("", "rest").unwrap()).collect::<Vec<String>>(), rest);
-    assert_eq!(both.count("audit_events").await, events, "nobody did anything");
+    assert_eq!(both.count("audit_events").await, events, "a rehash is not audited");
     assert!(both.terminate().success());
 
     let new = Server::start_in(directory.path(), &["--master-secret", NEW]);

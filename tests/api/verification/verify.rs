@@ -64,7 +64,7 @@ async fn verify_describes_valid_key_of_any_owner() {
     assert_eq!(response.header("cache-control"), Some("no-store"));
     assert!(response.header("x-request-id").is_some());
     assert!(!response.text.contains(secret(&key)));
-    assert_eq!(server.dump().await, before, "asking changes nothing");
+    assert_eq!(server.dump().await, before, "verification changes nothing");
 }
 
 #[tokio::test]

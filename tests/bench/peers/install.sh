@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the peers, each in the versions that are written down here, into target/bench/peers.
+# Installs the peers, in the versions pinned here, into target/bench/peers.
 set -eu
 cd "$(dirname "$0")"
 
@@ -28,7 +28,7 @@ for peer in fastapi django; do
     fi
 done
 
-# better-sqlite3 is compiled here, against the headers that lie beside Node.
+# Compiles better-sqlite3 against the headers of the installed Node.
 node=$peers/better-auth
 mkdir -p "$node"
 cp better-auth/package.json better-auth/server.mjs "$node"

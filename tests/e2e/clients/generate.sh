@@ -1,13 +1,13 @@
 #!/bin/sh
-# Generates a client from openapi.yaml in each language that is named (all, when none is), into target/sdk, with the
-# program that uses it, and checks the types of both. A warning of a generator is a failure.
+# Generates a client from openapi.yaml in each named language (default: all) into target/sdk, together with the program
+# that uses it, and checks the types of both. A warning of a generator is a failure.
 set -eu
 cd "$(dirname "$0")/../../.."
 top=$PWD
 npm=$top/tests/e2e/node_modules/.bin
 venv=$top/target/tools/venv/bin
 
-# fresh LANGUAGE: an empty place for a client.
+# fresh LANGUAGE: an empty directory for a client.
 fresh() {
     sdk=$top/target/sdk/$1
     here=$top/tests/e2e/clients/$1
@@ -42,7 +42,7 @@ go() {
     (cd "$sdk" && command go vet ./... && command go build -o lifecycle .)
 }
 
-# Its build script generates, and the compiler denies warnings.
+# Its build script generates the client, and the compiler denies warnings.
 rust() {
     cargo build --quiet --locked --manifest-path tests/e2e/clients/rust/Cargo.toml --target-dir target
 }

@@ -86,7 +86,7 @@ async fn body_of_5_mib_from_client_library_receives_401() {
         for credential in ["", "garbled"] {
             let request = server.request(Method::POST, KEYS, credential).header("content-type", "application/json");
             let response = request.body(body.clone()).send().await;
-            assert_eq!(response.expect("an answer").status(), 401);
+            assert_eq!(response.expect("a response").status(), 401);
         }
     }
 }

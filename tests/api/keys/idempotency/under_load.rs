@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{KEYS, Response, Server, id, secret};
 
-const IDEMPOTENCY_KEY: &str = "a-name-that-nobody-guesses-7b1d";
+const IDEMPOTENCY_KEY: &str = "an-unguessable-request-key-7b1d";
 
 async fn send_identical(server: &Server, token: &str, path: &str, count: usize) -> Vec<Response> {
     let client = reqwest::Client::new();
@@ -85,7 +85,7 @@ async fn retry_until_created(url: Arc<RwLock<String>>, token: String, name: Stri
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{name} was never answered");
+    panic!("{name} got no response");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +119,7 @@ async fn idempotency_key_retried_after_kill_makes_one_key() {
     for key in &keys {
         let name = key["name"].as_str().unwrap().to_owned();
         let again = retry_until_created(url.clone(), token.clone(), name).await;
-        assert_eq!(&again, key, "what was said once is said again");
+        assert_eq!(&again, key, "a repeated request gets the same response");
     }
 }
 

@@ -61,10 +61,10 @@ async fn update_disabled_key_is_refused_until_enabled() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let key = server.create_key(&token, json!({ "name": "x", "scopes": ["api-keys:read"] })).await;
-    for (enabled, is, answered) in [(false, "disabled", 401), (true, "active", 200), (false, "disabled", 401)] {
+    for (enabled, status, http_status) in [(false, "disabled", 401), (true, "active", 200), (false, "disabled", 401)] {
         let response = server.patch(id(&key), &token, json!({ "enabled": enabled })).await;
-        assert_eq!((&response.body["enabled"], &response.body["status"]), (&json!(enabled), &json!(is)));
-        assert_eq!(server.get(KEYS, secret(&key)).await.status, answered);
+        assert_eq!((&response.body["enabled"], &response.body["status"]), (&json!(enabled), &json!(status)));
+        assert_eq!(server.get(KEYS, secret(&key)).await.status, http_status);
     }
     let again = server.patch(id(&key), &token, json!({ "enabled": false })).await;
     assert_eq!(again.status, 200);

@@ -156,7 +156,7 @@ async fn config_older_master_secret_keeps_its_keys_valid() {
     let mut both = Server::start_in(directory.path(), &["--master-secret", &format!("{newer}\n\n  {MASTER}\n")]);
     let child = both.create_key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
     let peppers = both.rows("SELECT DISTINCT pepper_id FROM secrets").await;
-    assert_eq!(peppers.len(), 2, "the old key that was used is hashed anew, the other is not");
+    assert_eq!(peppers.len(), 2, "only the old key that was used is rehashed");
     both.terminate();
 
     let new = Server::start_in(directory.path(), &["--master-secret", newer]);

@@ -57,7 +57,10 @@ impl Verifier {
                 while verified_after < VERIFIES_AFTER {
                     let is_after = changed.load(Ordering::SeqCst);
                     let code = verifier.verify_code(&secret).await;
-                    assert!(code == after || !is_after && code == before, "{code}, asked after the change: {is_after}");
+                    assert!(
+                        code == after || !is_after && code == before,
+                        "{code}, requested after the change: {is_after}"
+                    );
                     verified_after += usize::from(is_after);
                 }
             });

@@ -96,12 +96,12 @@ async fn verify_with_cached_token_stops_at_its_expiry() {
     let server = Server::start();
     let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
     let token = server.token_with("gateway", &["--scopes", SCOPE, "--ttl", "2s"]);
-    for good in 0..200 {
+    for round in 0..200 {
         let response = server.verify(&token, json!({ "key": secret(&key) })).await;
         if response.status != 200 {
             response.assert_problem(401);
             assert_eq!(response.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
-            assert!(good > 1);
+            assert!(round > 1);
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

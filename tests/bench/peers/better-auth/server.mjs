@@ -23,7 +23,7 @@ const { user } = await auth.api.signUpEmail({
   body: { name: "alice", email: "alice@example.com", password: "only for the bench" },
 });
 
-async function answer(path, body) {
+async function handle(path, body) {
   if (path === "/verify") {
     const { valid, key } = await auth.api.verifyApiKey({ body: { key: body.key } });
     return [200, valid ? { valid, id: key.id, name: key.name, owner: key.referenceId } : { valid }];
@@ -35,6 +35,6 @@ async function answer(path, body) {
 createServer(async (request, response) => {
   let text = "";
   for await (const part of request) text += part;
-  const [status, body] = await answer(request.url, JSON.parse(text));
+  const [status, body] = await handle(request.url, JSON.parse(text));
   response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(body));
 }).listen(Number(process.env.PORT), "127.0.0.1");

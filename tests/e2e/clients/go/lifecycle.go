@@ -26,10 +26,10 @@ func connect(credential, etag string) *mintkey.APIClient {
 	return mintkey.NewAPIClient(configuration)
 }
 
-// What was asked for, or the end.
-func ok[T any](answer T, _ *http.Response, err error) T {
+// ok returns the result of a call, or exits.
+func ok[T any](result T, _ *http.Response, err error) T {
 	check(err == nil, err)
-	return answer
+	return result
 }
 
 // What the service has against a request.
@@ -52,7 +52,7 @@ func main() {
 	client := connect(os.Args[2], "")
 	keys := client.APIKeysAPI
 
-	// Create: the only answer with the secret, beside that of a rotation.
+	// Create: only this response and that of a rotation contain the secret.
 	request := mintkey.NewApiKeyCreateRequest("ci")
 	request.SetScopes([]string{"projects:read"})
 	request.SetMetadata(map[string]any{"team": "billing"})
@@ -75,7 +75,7 @@ func main() {
 	}
 	check(reflect.DeepEqual(names, []string{"second", "ci"}), names)
 
-	// Update, unless somebody else did in between.
+	// Update, unless the key was changed in between.
 	got, response, err := keys.GetMyApiKey(ctx, created.Id).Execute()
 	check(err == nil && got.Status == mintkey.ACTIVE, err, got)
 	asRead := connect(os.Args[2], response.Header.Get("ETag")).APIKeysAPI
@@ -112,7 +112,7 @@ func main() {
 	_, err = time.Parse("2006-01-02", usage.To)
 	check(err == nil, usage)
 
-	// Revoke, for good.
+	// Revoke permanently.
 	reason := mintkey.NewApiKeyRevokeRequest()
 	reason.SetReason("leaked")
 	revoked := ok(keys.RevokeMyApiKey(ctx, created.Id).ApiKeyRevokeRequest(*reason).Execute())

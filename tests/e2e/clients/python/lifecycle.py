@@ -36,22 +36,22 @@ mintkey = AuthenticatedClient(base_url=base_url, token=token)
 T = TypeVar("T")
 
 
-def ok(answer: T | ProblemDetail | None) -> T:
-    """What was asked for, or the problem that stood in its way."""
-    if answer is None or isinstance(answer, ProblemDetail):
-        raise RuntimeError(answer)
-    return answer
+def ok(result: T | ProblemDetail | None) -> T:
+    """Return the result of a call, or raise its problem."""
+    if result is None or isinstance(result, ProblemDetail):
+        raise RuntimeError(result)
+    return result
 
 
 def problem(response: Response[T | ProblemDetail], status: int) -> ProblemDetail:
-    answer = response.parsed
-    assert isinstance(answer, ProblemDetail), response
-    assert response.status_code == answer.status == status, response
-    assert response.headers["x-request-id"] == answer.request_id
-    return answer
+    problem = response.parsed
+    assert isinstance(problem, ProblemDetail), response
+    assert response.status_code == problem.status == status, response
+    assert response.headers["x-request-id"] == problem.request_id
+    return problem
 
 
-# Create: the only answer with the secret, beside that of a rotation.
+# Create: only this response and that of a rotation contain the secret.
 metadata = ApiKeyCreateRequestMetadata.from_dict({"team": "billing"})
 request = ApiKeyCreateRequest(name="ci", scopes=["projects:read"], metadata=metadata, expires_in_seconds=3600)
 created = ok(create_my_api_key.sync(client=mintkey, body=request))
@@ -68,7 +68,7 @@ while True:
     cursor = page.next_cursor
 assert names == ["second", "ci"], names
 
-# Update, unless somebody else did in between.
+# Update, unless the key was changed in between.
 got = get_my_api_key.sync_detailed(created.id, client=mintkey)
 assert ok(got.parsed).status == Status.ACTIVE
 as_read = AuthenticatedClient(base_url=base_url, token=token, headers={"If-Match": got.headers["etag"]})
@@ -100,7 +100,7 @@ assert code("mk_nonsense") == VerificationCode.CODE_NOT_FOUND
 usage = ok(get_my_api_key_usage.sync(created.id, client=mintkey))
 assert (usage.to - usage.from_).days == 29, usage
 
-# Revoke, for good.
+# Revoke permanently.
 revoked = ok(revoke_my_api_key.sync(created.id, client=mintkey, body=ApiKeyRevokeRequest(reason="leaked")))
 assert revoked.revoke_reason == "leaked", revoked
 assert code(rotated.key) == VerificationCode.CODE_REVOKED

@@ -13,20 +13,20 @@ const connect = (credential: string) =>
   createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${credential}` } });
 const mintkey = connect(token);
 
-/** What was asked for, or the problem that stood in its way. */
-function ok<T>(answer: { data?: T; error?: Problem; response: Response }): T {
-  if (answer.error) throw new Error(`${answer.error.status} ${answer.error.detail} (${answer.error.request_id})`);
-  return answer.data as T;
+/** Returns the result of a call, or throws its problem. */
+function ok<T>(result: { data?: T; error?: Problem; response: Response }): T {
+  if (result.error) throw new Error(`${result.error.status} ${result.error.detail} (${result.error.request_id})`);
+  return result.data as T;
 }
 
-function problem(answer: { data?: unknown; error?: Problem; response: Response }, status: number): Problem {
-  assert(answer.error, `not refused: ${answer.response.status}`);
-  assert.equal(answer.error.status, status);
-  assert.equal(answer.response.headers.get("x-request-id"), answer.error.request_id);
-  return answer.error;
+function problem(result: { data?: unknown; error?: Problem; response: Response }, status: number): Problem {
+  assert(result.error, `no problem: ${result.response.status}`);
+  assert.equal(result.error.status, status);
+  assert.equal(result.response.headers.get("x-request-id"), result.error.request_id);
+  return result.error;
 }
 
-// Create: the only answer with the secret, beside that of a rotation.
+// Create: only this response and that of a rotation contain the secret.
 const created = ok(
   await mintkey.POST("/auth/api-keys/", {
     body: { name: "ci", scopes: ["projects:read"], metadata: { team: "billing" }, expires_in_seconds: 3600 },
@@ -47,7 +47,7 @@ for (let cursor: string | undefined, more = true; more; more = cursor !== undefi
 }
 assert.deepEqual(names, ["second", "ci"]);
 
-// Update, unless somebody else did in between.
+// Update, unless the key was changed in between.
 const got = await mintkey.GET("/auth/api-keys/{id}", { params: { path } });
 assert.equal(ok(got).status, "active");
 const headers = { "If-Match": got.response.headers.get("etag") };
@@ -79,7 +79,7 @@ assert.equal((await verify("mk_nonsense")).code, "NOT_FOUND");
 const usage = ok(await mintkey.GET("/auth/api-keys/{id}/usage", { params: { path } }));
 assert.match(usage.to, /^\d{4}-\d{2}-\d{2}$/);
 
-// Revoke, for good.
+// Revoke permanently.
 const revoked = ok(await mintkey.POST("/auth/api-keys/{id}/revoke", { params: { path }, body: { reason: "leaked" } }));
 assert.equal(revoked.revoke_reason, "leaked");
 assert.equal((await verify(rotated.key)).code, "REVOKED");

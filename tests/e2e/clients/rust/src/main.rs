@@ -20,8 +20,8 @@ fn connect(base_url: &str, headers: &[(HeaderName, &str)]) -> Result<Client, Fai
 }
 
 /// What the service has against a request.
-fn problem<T>(answer: Result<ResponseValue<T>, Error<ProblemDetail>>, status: u16) -> ProblemDetail {
-    match answer {
+fn problem<T>(result: Result<ResponseValue<T>, Error<ProblemDetail>>, status: u16) -> ProblemDetail {
+    match result {
         Err(Error::ErrorResponse(problem)) => {
             assert_eq!((problem.status().as_u16(), problem.status), (status, status.into()), "{problem:?}");
             let traced = problem.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned());
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Failure> {
     let bearer = format!("Bearer {token}");
     let mintkey = connect(base_url, &[(AUTHORIZATION, &bearer)])?;
 
-    // Create: the only answer with the secret, beside that of a rotation.
+    // Create: only this response and that of a rotation contain the secret.
     let metadata = serde_json::json!({ "team": "billing" }).as_object().cloned().unwrap_or_default();
     let created = mintkey
         .create_my_api_key()
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Failure> {
     }
     assert_eq!(names, ["second", "ci"]);
 
-    // Update, unless somebody else did in between.
+    // Update, unless the key was changed in between.
     let got = mintkey.get_my_api_key().id(created.id).send().await?;
     let etag = got.headers()["etag"].to_str()?;
     let as_read = connect(base_url, &[(AUTHORIZATION, &bearer), (IF_MATCH, etag)])?;
@@ -93,7 +93,7 @@ async fn main() -> Result<(), Failure> {
     let usage = mintkey.get_my_api_key_usage().id(created.id).send().await?;
     assert_eq!((usage.to - usage.from).num_days(), 29);
 
-    // Revoke, for good.
+    // Revoke permanently.
     let reason = "leaked".parse()?;
     let revoked = mintkey.revoke_my_api_key().id(created.id).body_map(|body| body.reason(Some(reason))).send().await?;
     assert_eq!(revoked.revoke_reason.as_deref(), Some("leaked"));
