@@ -7,14 +7,15 @@ use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::types::Any;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::api::enums::api_enum;
 use crate::api::keys::schemas::Owner;
 use crate::api::page::NextPage;
+use crate::api::schema_rules::SchemaRules;
+use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
 use crate::domain::audit;
 use crate::http::body::JsonResponse;
@@ -79,6 +80,13 @@ pub struct AuditEvent {
     user_agent: Option<String>,
     /// The members that changed, with their new values; never a secret.
     changes: Any<Value>,
+}
+
+impl SchemaRules for AuditEvent {
+    fn amend(schema: &mut Value) {
+        schema["properties"]["changes"]["type"] = json!("object");
+        schema["properties"]["changes"]["additionalProperties"] = json!(true);
+    }
 }
 
 impl From<audit::AuditEvent> for AuditEvent {

@@ -7,7 +7,9 @@ mod enums;
 pub mod health;
 pub mod keys;
 pub mod page;
+pub mod schema_rules;
 pub mod self_key;
+pub mod tag;
 pub mod usage;
 pub mod verification;
 
@@ -16,23 +18,10 @@ use std::collections::HashMap;
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
 use poem_openapi::registry::{MetaApi, MetaPath, Registry};
-use poem_openapi::{OpenApi, OpenApiService, Tags};
+use poem_openapi::{OpenApi, OpenApiService};
 
-/// What every operation's path begins with.
-pub const BASE: &str = "/api";
-
-#[derive(Tags)]
-pub enum Tag {
-    /// Keys of the current user: made, looked after and ended by their owner.
-    #[oai(rename = "API keys")]
-    ApiKeys,
-    /// Whether a key is good: the same answer in the words of this service, of proxies and of OAuth.
-    Verification,
-    /// What was changed in keys, by whom, when and from where.
-    Audit,
-    /// Keys of all owners, for a caller with the scope `api-keys:admin`.
-    Administration,
-}
+use schema_rules::{NamedRules, rules_of};
+use tag::BASE;
 
 /// Every operation of the API.
 #[derive(Clone, Copy)]
@@ -96,4 +85,14 @@ pub fn service() -> OpenApiService<Operations, ()> {
         .contact(poem_openapi::ContactObject::new().name("The mintkey maintainers"))
         .license(poem_openapi::LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
         .server(BASE)
+}
+
+/// The schemas with rules that poem-openapi cannot derive.
+pub fn all_schema_rules() -> [NamedRules; 4] {
+    [
+        rules_of::<keys::create::ApiKeyCreateRequest>(),
+        rules_of::<keys::update::ApiKeyUpdateRequest>(),
+        rules_of::<admin::bulk_revoke::ApiKeyBulkRevokeRequest>(),
+        rules_of::<audit::AuditEvent>(),
+    ]
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::OpenApi;
 
-use crate::api::Tag;
 use crate::api::auth::{ApiKeyOnly, Audited, Authorized};
 use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
+use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::precondition::Precondition;
 use crate::http::problem::{Failure, Problem, may_fail};

@@ -8,8 +8,8 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
+use crate::api::tag::Tag;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::params::day::Day;

@@ -63,7 +63,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => token::print_token(&command),
         Command::Keys(command) => block_on(keys::execute_keys(command)),
         Command::Openapi => {
-            print!("{}", Document::new().yaml());
+            print!("{}", Document::new().to_yaml());
             Ok(())
         }
     };

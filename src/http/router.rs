@@ -10,9 +10,10 @@ use poem::http::{Method, StatusCode};
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
-use crate::api::{BASE, Operations};
+use crate::api::Operations;
+use crate::api::tag::BASE;
 use crate::http::paths::FORWARD;
-use crate::openapi::swagger_ui::SIGNED_IN;
+use crate::openapi::swagger_ui::LOGIN_CALLBACK_PATH;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
 pub struct RouteTable {
@@ -126,7 +127,7 @@ impl Route {
 
     /// Whether the query is somebody else's: a client's behind its proxy, or an issuer's answer to a login.
     pub fn takes_any_query(&self) -> bool {
-        self.template == FORWARD || self.template == SIGNED_IN
+        self.template == FORWARD || self.template == LOGIN_CALLBACK_PATH
     }
 
     pub fn is_asked_often(&self) -> bool {

@@ -1,13 +1,16 @@
-//! Examples: what the document shows for schemas whose types are not made in one piece.
+//! Examples of the schemas whose types do not carry their own.
 
 use serde_json::{Map, Value, json};
+
+use crate::openapi::passes::schema;
 
 const ID: &str = "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11";
 const CURSOR: &str = "AZmzoFwefMKdXi9vfBuPEQ";
 
-/// Gives every such schema its example. That of a key is the type's own, and stands in the others.
-pub fn complete(schemas: &mut Value) {
-    let key = schemas["ApiKey"]["example"].clone();
+/// Gives every such schema its example. The example key is the type's own, and appears in the others.
+pub fn add_examples(document: &mut Value) {
+    let key = schema(document, "ApiKey")["example"].clone();
+    let presented = schema(document, "ApiKeyVerifyRequest")["example"]["key"].clone();
     let owner = key["owner"].clone();
     let event = json!({
         "id": "0199b3a0-6a20-7d3e-8b1c-94d0c2f3a7e5",
@@ -35,7 +38,7 @@ pub fn complete(schemas: &mut Value) {
         },
         "ApiKeyVerifyResponse": verified(&key),
         "AuditEventList": { "items": [event], "next_cursor": CURSOR },
-        "IntrospectionForm": { "token": schemas["ApiKeyVerifyRequest"]["example"]["key"] },
+        "IntrospectionForm": { "token": presented },
         "IntrospectionResponse": {
             "active": true,
             "scope": "projects:read",
@@ -49,11 +52,11 @@ pub fn complete(schemas: &mut Value) {
     });
     let Value::Object(examples) = examples else { unreachable!("it is an object") };
     for (name, example) in examples {
-        schemas[name]["example"] = example;
+        schema(document, &name)["example"] = example;
     }
 }
 
-/// What verify says of the key: the members that both have.
+/// The example response of verify: the fields that it shares with a key.
 fn verified(key: &Value) -> Value {
     let shared = ["id", "name", "owner", "scopes", "metadata", "expires_at"];
     let members = shared.iter().map(|name| ((*name).to_owned(), key[name].clone()));

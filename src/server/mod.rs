@@ -110,7 +110,7 @@ impl Server {
                 (Some(Admin::start(listener, endpoint, limits)), RouteTable::of_probes(health(), &metrics))
             }
         };
-        let pages = swagger_ui::add_to(Route::new()).nest(api::BASE, api::service());
+        let pages = swagger_ui::add_to(Route::new()).nest(api::tag::BASE, api::service());
         let api = boundary(pages, probes.with_api(&swagger_ui::PAGES, &metrics), service.clone(), limits);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
         if traced {

@@ -29,7 +29,7 @@ async fn docs_page_signs_in_with_issuer() {
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("resource", AUDIENCE).finish();
     let options = format!(",client-id=docs,client-scopes=openid projects:read,client-query={query}");
     let server = provider.server(&options);
-    provider.act("redirect", json!({ "uri": format!("{}/docs/signed-in", server.url) })).await;
+    provider.act("redirect", json!({ "uri": format!("{}/docs/login-callback", server.url) })).await;
     server.wait_for_log(&["fetched the issuer's keys"]);
     succeed(
         script("docs_page.mjs")
@@ -51,7 +51,7 @@ async fn docs_page_without_client_names_no_issuer() {
     server.wait_for_log(&["fetched the issuer's keys"]);
     let document = Response::to(server.request(Method::GET, "/openapi.json", "")).await;
     assert!(document.body["components"]["securitySchemes"].get("login").is_none());
-    for path in ["/docs", "/docs/start.js", "/openapi.json"] {
+    for path in ["/docs", "/docs/init.js", "/openapi.json"] {
         let response = Response::to(server.request(Method::GET, path, "")).await;
         let policy = response.header("content-security-policy").unwrap();
         assert!(!response.text.contains(&provider.issuer) && !policy.contains(&provider.issuer), "{path}");

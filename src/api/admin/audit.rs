@@ -8,9 +8,9 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::audit::{Action, AuditEventPage, EventQuery, event_page};
 use crate::api::auth::{Admin, Authorized};
+use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;

@@ -8,11 +8,11 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Admin, Audited, Authorized};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response};
 use crate::api::keys::schemas::Status;
+use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
 use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;

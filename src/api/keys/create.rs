@@ -7,10 +7,12 @@ use poem::web::Data;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::api::Tag;
 use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
+use crate::api::schema_rules::SchemaRules;
+use crate::api::tag::Tag;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
@@ -32,7 +34,7 @@ pub struct CreateKey;
 /// stored in Unicode normalization form C.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
-struct ApiKeyCreateRequest {
+pub struct ApiKeyCreateRequest {
     /// Human-readable label for the API key
     name: KeyName,
     /// What the key may be used for: at most 100 scopes, each 1 to 100 of `a-z 0-9 : . _ - *`, matched exactly. Scopes
@@ -44,6 +46,16 @@ struct ApiKeyCreateRequest {
     expires_at: Option<Expiry>,
     /// The same, as a number of seconds from now, up to a hundred years. Not together with `expires_at`.
     expires_in_seconds: Option<Lifetime>,
+}
+
+impl SchemaRules for ApiKeyCreateRequest {
+    fn amend(schema: &mut Value) {
+        // Redocly wants what is required to be defined beside it.
+        schema["not"] = json!({
+            "required": ["expires_at", "expires_in_seconds"],
+            "properties": { "expires_at": {}, "expires_in_seconds": {} },
+        });
+    }
 }
 
 impl FromObject for ApiKeyCreateRequest {

@@ -7,9 +7,9 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::NoContent;
+use crate::api::tag::Tag;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 

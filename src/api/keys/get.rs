@@ -7,9 +7,9 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::api::tag::Tag;
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;

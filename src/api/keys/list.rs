@@ -7,10 +7,10 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
 
-use crate::api::Tag;
 use crate::api::auth::{Authorized, Read};
 use crate::api::keys::responses::{ApiKeyPage, page_response};
 use crate::api::keys::schemas::Status;
+use crate::api::tag::Tag;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
 use crate::http::problem::{Failure, may_fail};

@@ -6,9 +6,9 @@ use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::BASE;
 use crate::api::keys::schemas::{ApiKey, example_key, example_secret};
 use crate::api::page::NextPage;
+use crate::api::tag::BASE;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;

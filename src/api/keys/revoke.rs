@@ -7,10 +7,10 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Audited, Write};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
 use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;

@@ -8,9 +8,9 @@ use poem_openapi::param::Path;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
+use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;

@@ -6,11 +6,13 @@ use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Audited, Write};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::api::schema_rules::SchemaRules;
+use crate::api::tag::Tag;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
@@ -28,7 +30,7 @@ pub struct UpdateKey;
 /// What is to change in a key: a JSON merge patch (RFC 7396).
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
-struct ApiKeyUpdateRequest {
+pub struct ApiKeyUpdateRequest {
     /// A new label, by the rules of the first one.
     name: Option<KeyName>,
     /// The scopes from now on, all of them; `null` for none.
@@ -49,6 +51,14 @@ struct Cleared {
     scopes: bool,
     metadata: bool,
     expires_at: bool,
+}
+
+impl SchemaRules for ApiKeyUpdateRequest {
+    fn amend(schema: &mut Value) {
+        for field in ["scopes", "metadata", "expires_at"] {
+            schema["properties"][field]["nullable"] = json!(true);
+        }
+    }
 }
 
 impl FromObject for ApiKeyUpdateRequest {

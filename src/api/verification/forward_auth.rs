@@ -9,8 +9,8 @@ use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Reg
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
-use crate::api::Tag;
 use crate::api::auth::bearer_scheme;
+use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::params::scope_list::ScopeList;

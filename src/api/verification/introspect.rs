@@ -10,8 +10,8 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi};
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Authorized, Verify};
+use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;

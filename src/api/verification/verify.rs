@@ -13,10 +13,10 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::api::Tag;
 use crate::api::auth::{Authorized, Verify};
 use crate::api::enums::api_enum;
 use crate::api::keys::schemas::Owner;
+use crate::api::tag::Tag;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner as DomainOwner;
 use crate::domain::scope::Scopes;

@@ -1,0 +1,7 @@
+const ui = SwaggerUIBundle({
+  url: '/openapi.json',
+  dom_id: '#ui',
+  deepLinking: true,
+  validatorUrl: null,
+  oauth2RedirectUrl: `${location.origin}/docs/login-callback`,
+});
