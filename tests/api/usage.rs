@@ -65,7 +65,7 @@ async fn usage_counts_each_verdict_within_seconds() {
     let mut keys = Vec::new();
     for name in ["allowed", "revoked", "disabled", "expired", "insufficient"] {
         let lifetime = if name == "expired" { 1 } else { 3600 };
-        keys.push(server.create_key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await);
+        keys.push(server.create_key_from(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await);
     }
     assert_eq!(counts(&server, &alice, id(&keys[0])).await, [0; 5]);
     assert_eq!(usage(&server, &alice, id(&keys[0]), "").await.body["days"], json!([]));
@@ -91,7 +91,7 @@ async fn usage_counts_each_verdict_within_seconds() {
 #[tokio::test]
 async fn usage_day_has_date_and_every_count() {
     let Fixture { server, gateway, alice } = fixture(Server::start());
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     let day = || Clock::System.now().date_naive();
     let before = day();
     assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
@@ -114,7 +114,7 @@ async fn usage_day_has_date_and_every_count() {
 async fn usage_is_written_at_shutdown() {
     let directory = tempfile::tempdir().unwrap();
     let Fixture { mut server, gateway, alice } = fixture(Server::start_in(directory.path(), &[]));
-    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+    let key = server.create_key(&alice, &["a"]).await;
     for n in 0..30 {
         let scopes = if n % 3 == 0 { json!(["b"]) } else { json!(["a"]) };
         assert_eq!(server.verify(&gateway, json!({ "key": secret(&key), "scopes": scopes })).await.status, 200);
@@ -127,7 +127,7 @@ async fn usage_is_written_at_shutdown() {
     for _ in 0..4 {
         assert_eq!(server.verify_code(&gateway, secret(&key)).await, "REVOKED");
     }
-    let last = server.create_key(&alice, json!({ "name": "last" })).await;
+    let last = server.create_key_from(&alice, json!({ "name": "last" })).await;
     let before = Clock::System.now();
     assert_eq!(server.verify_code(&gateway, secret(&last)).await, "VALID");
     assert!(server.terminate().success(), "{}", server.log());
@@ -143,7 +143,7 @@ async fn usage_is_written_at_shutdown() {
 async fn usage_counts_all_ways_of_verification() {
     let directory = tempfile::tempdir().unwrap();
     let Fixture { mut server, gateway, alice } = fixture(Server::start_in(directory.path(), &[]));
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     let forward = |path| server.get(path, secret(&key));
     assert_eq!(forward("/api/auth/forward").await.status, 200);
     assert_eq!(forward("/api/auth/forward?required_scope=a").await.status, 403);
@@ -162,7 +162,7 @@ async fn usage_counts_all_ways_of_verification() {
 async fn usage_of_secrets_decides_safe_to_retire() {
     let Fixture { server, gateway, alice } = fixture(Server::start());
     for old_is_used in [false, true] {
-        let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+        let key = server.create_key(&alice, &["a"]).await;
         let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 3600 })).await.body;
         assert_eq!(secret_uses(&server, &alice, &key).await, (vec![None, None], json!(false)));
         let before = Clock::System.now();
@@ -188,7 +188,7 @@ async fn usage_of_secrets_decides_safe_to_retire() {
 #[tokio::test]
 async fn usage_range_includes_both_ends() {
     let Fixture { server, alice, .. } = fixture(Server::start());
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     let today = Clock::System.now().date_naive();
     let row = |day: &str, verdict: &str, count: u32| {
         format!("INSERT INTO key_usage VALUES ({}, '{day}', '{verdict}', {count});", database::uuid(id(&key)))
@@ -225,7 +225,7 @@ async fn usage_range_includes_both_ends() {
 #[tokio::test]
 async fn usage_with_invalid_date_is_rejected() {
     let Fixture { server, alice, .. } = fixture(Server::start());
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     for query in [
         "from=yesterday",
         "from=",
@@ -255,8 +255,8 @@ async fn usage_with_invalid_date_is_rejected() {
 async fn usage_requires_owner_or_read_scope() {
     let Fixture { server, gateway, .. } = fixture(Server::start());
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
-    let reader = server.create_key(&alice, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let key = server.create_key(&alice, &[]).await;
+    let reader = server.create_key_from(&alice, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
     assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     assert_eq!(usage(&server, secret(&reader), id(&key), "").await.status, 200);
     for stranger in ["bob", "gateway"] {

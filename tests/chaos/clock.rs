@@ -30,8 +30,8 @@ async fn clock_jump_expires_only_keys_with_an_expiry() {
     let alice = steady.token_with("alice", &["--ttl", "7d"]);
     let (gateway, _) = tokens(&steady);
     let long = steady.token_with("gateway", &["--scopes", "api-keys:verify", "--ttl", "7d"]);
-    let day = steady.create_key(&alice, json!({ "name": "day", "expires_in_seconds": 3600 })).await;
-    let endless = steady.create_key(&alice, json!({ "name": "endless" })).await;
+    let day = steady.create_key_from(&alice, json!({ "name": "day", "expires_in_seconds": 3600 })).await;
+    let endless = steady.create_key_from(&alice, json!({ "name": "endless" })).await;
     for server in [&jumping, &steady] {
         assert_eq!(server.verify_code(&gateway, secret(&day)).await, "VALID");
         assert_eq!(server.verify_code(&gateway, secret(&endless)).await, "VALID");
@@ -43,7 +43,7 @@ async fn clock_jump_expires_only_keys_with_an_expiry() {
     jumping.verify(&gateway, json!({ "key": secret(&day) })).await.assert_problem(401);
     assert_eq!(jumping.verify_code(&long, secret(&endless)).await, "VALID");
     assert_eq!(steady.verify_code(&gateway, secret(&day)).await, "VALID");
-    let made = jumping.create_key(&alice, json!({ "name": "tomorrow" })).await;
+    let made = jumping.create_key_from(&alice, json!({ "name": "tomorrow" })).await;
     assert_eq!(steady.verify_code(&gateway, secret(&made)).await, "VALID");
     assert_eq!(jumping.revoke(id(&endless), &alice, Value::Null).await.status, 200);
     assert!(

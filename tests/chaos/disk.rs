@@ -53,7 +53,7 @@ async fn full_disk_is_503_until_freed_and_loses_nothing() {
     let data = disk.0.path().join("data");
     let mut server = Server::start_in(&data, &[]);
     let (gateway, alice) = tokens(&server);
-    let warm = server.create_key(&alice, json!({ "name": "warm" })).await;
+    let warm = server.create_key_from(&alice, json!({ "name": "warm" })).await;
     assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");
     let (mut made, mut revoked) = (vec![id(&warm).to_owned()], Vec::new());
     let metadata = json!({ "a": "x".repeat(4000) });

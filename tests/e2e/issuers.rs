@@ -206,8 +206,8 @@ async fn issuer_outage_affects_only_tokens_with_unknown_kids() {
     let provider = Provider::start();
     let server = provider.server("");
     let [first, second] = [provider.token("RS256").await, provider.token("RS256").await];
-    let key = server.create_key(&first, json!({ "name": "x", "scopes": ["projects:read"] })).await;
-    let gateway = server.create_key(&first, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    let key = server.create_key(&first, &["projects:read"]).await;
+    let gateway = server.create_key_from(&first, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
     provider.act("rotate", json!({ "how": "add" })).await;
     let new = provider.token("RS256").await;
 

@@ -29,7 +29,7 @@ async fn server_with_all_metrics() -> (Server, String, Value) {
     let server = Server::start_with(&["--issuer", &issuer, "--standalone-issuer"]);
     server.wait_for_log(&["fetched the issuer's keys"]);
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     server.verify_code(&gateway, secret(&key)).await;
     server.get("/nowhere", "").await.assert_problem(404);
     (server, gateway, key)

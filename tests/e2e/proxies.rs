@@ -19,7 +19,7 @@ async fn a_good_key_passes_and_the_upstream_learns_whose_it_is() {
     for kind in KINDS {
         let site = Site::start(kind);
         let key = site.key(&["projects:read", "projects:write"]).await;
-        let bobs = site.mintkey.create_key(&site.mintkey.token("bob"), json!({ "name": "x" })).await;
+        let bobs = site.mintkey.create_key(&site.mintkey.token("bob"), &[]).await;
         let bearer = format!("Bearer {}", secret(&key));
         let issuer = "urn:mintkey:standalone";
         let alice = [id(&key), "alice", issuer, "acme", "projects:read projects:write"];
@@ -46,7 +46,7 @@ async fn a_subject_that_means_something_to_a_proxy_arrives_as_text() {
     let subject = r#"{env.HOME} $host %[src] ${HOME} "é", x"#;
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.mintkey.create_key(&site.mintkey.token(subject), json!({ "name": "x" })).await;
+        let key = site.mintkey.create_key(&site.mintkey.token(subject), &[]).await;
         let seen = site.passes("/", &[("X-API-Key", secret(&key))]);
         let expected = r#"{env.HOME}%20$host%20%25[src]%20${HOME}%20"%C3%A9",%20x"#;
         assert_eq!(seen.all("X-Auth-Subject"), [expected], "{kind:?}");

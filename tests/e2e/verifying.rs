@@ -25,9 +25,9 @@ async fn each_tells_good_keys_from_others_and_fails_where_nobody_knows() {
     generate("rust");
     let mut server = Server::start();
     let token = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
-    let gateway = server.create_key(&token, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
-    let good = server.create_key(&token, json!({ "name": "good", "scopes": ["projects:read"] })).await;
-    let short = server.create_key(&token, json!({ "name": "short" })).await;
+    let gateway = server.create_key_from(&token, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    let good = server.create_key_from(&token, json!({ "name": "good", "scopes": ["projects:read"] })).await;
+    let short = server.create_key_from(&token, json!({ "name": "short" })).await;
     let ask = |name, credential: &str, key: &str| {
         let mut command = program(name);
         command.env("MINTKEY_URL", &server.url).env("GATEWAY_KEY", credential).arg(key);

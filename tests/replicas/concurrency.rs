@@ -49,7 +49,7 @@ async fn idempotency_key_at_two_replicas_makes_one_key() {
 async fn update_at_two_replicas_with_same_etag_applies_once() {
     let (site, servers) = pair().await;
     let alice = servers[0].token("alice");
-    let key = servers[0].create_key(&alice, json!({ "name": "k" })).await;
+    let key = servers[0].create_key(&alice, &[]).await;
     for round in 0..5 {
         let path = format!("{KEYS}{}", id(&key));
         let seen = servers[0].get(&path, &alice).await;
@@ -72,7 +72,7 @@ async fn rotate_and_revoke_at_two_replicas_apply_once() {
     let (site, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..5 {
-        let key = servers[0].create_key(&alice, json!({ "name": "k" })).await;
+        let key = servers[0].create_key(&alice, &[]).await;
         let body = json!({ "grace_seconds": 0 });
         let rotated = send_to_both(&servers, async |server| server.rotate(id(&key), &alice, body.clone()).await).await;
         let made: Vec<_> = rotated.iter().filter(|response| response.status == 201).collect();
@@ -99,7 +99,7 @@ async fn usage_of_two_replicas_adds_up() {
     let (gateway, alice) = tokens(&servers[0]);
     let mut keys = Vec::new();
     for _ in 0..20 {
-        keys.push(servers[0].create_key(&alice, json!({ "name": "k" })).await);
+        keys.push(servers[0].create_key(&alice, &[]).await);
     }
     for _ in 0..3 {
         for server in &servers {
@@ -123,7 +123,7 @@ async fn create_at_one_replica_is_valid_at_other_at_once() {
     let (_site, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..20 {
-        let key = servers[0].create_key(&alice, json!({ "name": "k" })).await;
+        let key = servers[0].create_key(&alice, &[]).await;
         assert_eq!(servers[1].verify_code(&gateway, secret(&key)).await, "VALID");
     }
 }
@@ -137,7 +137,7 @@ async fn revoke_reaches_replica_with_other_newest_master_secret() {
     let ahead = site.replica(&["--master-secret", &format!("{new}\n{old}")]);
     let (gateway, alice) = tokens(&ahead);
     for round in 0..6 {
-        let key = behind.create_key(&alice, json!({ "name": "k" })).await;
+        let key = behind.create_key(&alice, &[]).await;
         let (first, last) = if round % 2 == 0 { (&behind, &ahead) } else { (&ahead, &behind) };
         for server in [first, last, first] {
             assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");

@@ -23,12 +23,12 @@ impl Fixture {
     async fn of(server: Server) -> Self {
         let (gateway, alice) = tokens(&server);
         let (warm, cold) = (
-            server.create_key(&alice, json!({ "name": "warm" })).await,
-            server.create_key(&alice, json!({ "name": "cold" })).await,
+            server.create_key_from(&alice, json!({ "name": "warm" })).await,
+            server.create_key_from(&alice, json!({ "name": "cold" })).await,
         );
         let mut others = Vec::new();
         for _ in 0..30 {
-            others.push(server.create_key(&alice, json!({ "name": "other" })).await);
+            others.push(server.create_key_from(&alice, json!({ "name": "other" })).await);
         }
         assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");
         Self { server, gateway, alice, warm, cold, others }
@@ -145,7 +145,7 @@ async fn abandoned_transaction_loses_no_later_create() {
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
     let server = site.replica_by(&url, &["--database-connections", "2"]);
     let alice = server.token("alice");
-    let key = server.create_key(&alice, json!({ "name": "before" })).await;
+    let key = server.create_key_from(&alice, json!({ "name": "before" })).await;
     proxy.set(Wire::SwallowsAll);
     // Its BEGIN arrives after the request was given up.
     let started = Instant::now();

@@ -14,7 +14,7 @@ async fn replicas_start_together_on_empty_database() {
     });
     let alice = servers[0].token("alice");
     for server in &servers {
-        server.create_key(&alice, serde_json::json!({ "name": "k" })).await;
+        server.create_key_from(&alice, serde_json::json!({ "name": "k" })).await;
     }
     assert_eq!(site.query("SELECT count(*) FROM api_keys"), "3");
     assert_eq!(site.query("SELECT count(*) FROM peppers"), "1");
@@ -42,7 +42,7 @@ async fn newer_schema_is_used_if_compatible_and_else_refused() {
     site.query("INSERT INTO seaql_migrations VALUES ('m9999_of_a_later_release', 0)");
     site.query("UPDATE schema_version SET version = version + 1");
     let server = site.replica(&[]);
-    server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    server.create_key_from(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
 
     site.query("UPDATE schema_version SET min_binary_version = version");
     for command in ["migrate", "serve"] {
@@ -52,7 +52,7 @@ async fn newer_schema_is_used_if_compatible_and_else_refused() {
         assert!(!output.status.success() && stderr.contains("newer mintkey"), "{stderr}");
     }
     // A running replica continues: a migration that removes something waits until no running release needs it.
-    server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    server.create_key_from(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
 }
 
 #[test]

@@ -28,7 +28,7 @@ async fn tls_to_postgresql_verifies_its_certificate() {
     let url = site.postgres.url(&site.database);
     let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", cert.display());
     let server = site.replica_by(&verified, &[]);
-    server.create_key(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
+    server.create_key_from(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
     let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                      WHERE application_name = 'mintkey'";
     assert_eq!(site.query(encrypted), "t");

@@ -22,6 +22,9 @@ pub mod database;
 pub mod doctor;
 #[allow(dead_code, reason = "not every test binary stops or freezes it")]
 pub mod postgres;
+mod response;
+
+pub use response::Response;
 
 pub fn mintkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
@@ -130,8 +133,13 @@ impl Server {
         Response::to(request.body(body)).await
     }
 
-    /// Creates a key and returns the response body.
-    pub async fn create_key(&self, credential: &str, body: Value) -> Value {
+    /// Creates a key with these scopes and returns the response body.
+    pub async fn create_key(&self, credential: &str, scopes: &[&str]) -> Value {
+        self.create_key_from(credential, json!({ "name": "k", "scopes": scopes })).await
+    }
+
+    /// Creates a key from this request body and returns the response body.
+    pub async fn create_key_from(&self, credential: &str, body: Value) -> Value {
         let response = self.create(credential, body).await;
         assert_eq!(response.status, StatusCode::CREATED, "{:?}", response.body);
         response.body
@@ -316,65 +324,6 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 
 pub fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
-}
-
-/// A response with its whole body.
-#[derive(Debug)]
-pub struct Response {
-    pub status: StatusCode,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
-    /// `null` if the body is not JSON.
-    pub body: Value,
-}
-
-impl Response {
-    /// Sends the request.
-    pub async fn to(request: RequestBuilder) -> Self {
-        Self::read(request.send().await.unwrap()).await
-    }
-
-    pub async fn read(response: reqwest::Response) -> Self {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Self { status, headers, text, body }
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    /// The pointers of the violations, in the order of the response.
-    pub fn pointers(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().unwrap();
-        assert!(errors.iter().all(|error| error["detail"].as_str().is_some_and(|detail| !detail.is_empty())));
-        errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
-    }
-
-    /// Checks that this is a problem with this status and this type (the part after `urn:mintkey:problem:`).
-    pub fn assert_problem_type(&self, status: u16, problem_type: &str) {
-        self.assert_problem(status);
-        assert_eq!(self.body["type"], format!("urn:mintkey:problem:{problem_type}"), "{}", self.text);
-    }
-
-    pub fn etag(&self) -> &str {
-        let tag = self.header("etag").unwrap_or_else(|| panic!("no ETag: {}", self.text));
-        assert!(tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'), "a strong ETag: {tag}");
-        tag
-    }
-
-    /// Checks that this is a complete problem with this status, and returns its `detail`.
-    pub fn assert_problem(&self, status: u16) -> &str {
-        assert_eq!(self.status, status, "{}", self.text);
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
-        assert_eq!(self.body["status"], json!(status));
-        assert_eq!(self.body["request_id"].as_str(), self.header("x-request-id"));
-        assert!(self.body["title"].as_str().is_some_and(|title| !title.is_empty()));
-        let detail = self.body["detail"].as_str().unwrap();
-        assert!(!detail.is_empty());
-        detail
-    }
 }
 
 pub fn id(key: &Value) -> &str {

@@ -12,8 +12,8 @@ async fn admin_operations_require_admin_scope() {
     let every_other = &["--scopes", "api-keys:read api-keys:write api-keys:verify api-keys:* api-keys:admins *"];
     let alice = server.token_with("alice", every_other);
     let body = json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write", "api-keys:verify"] });
-    let key = server.create_key(&alice, body).await;
-    let admin_key = server.create_key(&carol, json!({ "name": "a", "scopes": ["api-keys:admin"] })).await;
+    let key = server.create_key_from(&alice, body).await;
+    let admin_key = server.create_key_from(&carol, json!({ "name": "a", "scopes": ["api-keys:admin"] })).await;
     let before = server.dump().await;
     for credential in [&*alice, secret(&key)] {
         for (method, path, body) in [

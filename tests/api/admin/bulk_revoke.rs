@@ -100,7 +100,7 @@ async fn admin_bulk_revoke_with_invalid_filter_is_rejected() {
 async fn admin_bulk_revoke_of_several_batches_is_complete() {
     let server = Server::start();
     let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     let columns = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, \
                    enabled, secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, \
                    revoked_by, revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, \

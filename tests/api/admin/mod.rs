@@ -28,7 +28,7 @@ async fn deployment() -> (Server, String, Vec<Value>) {
     ] {
         let arguments = ["--organization", organization];
         let token = server.token_with(subject, if organization.is_empty() { &[] } else { &arguments });
-        keys.push(server.create_key(&token, json!({ "name": name })).await);
+        keys.push(server.create_key_from(&token, json!({ "name": name })).await);
     }
     (server, carol, keys)
 }

@@ -34,7 +34,7 @@ async fn create_returns_key_as_contract_says() {
 async fn create_stores_key_hash_and_audit_event() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
-    let key = server.create_key(&token, json!({ "name": "example", "scopes": ["projects:read"] })).await;
+    let key = server.create_key_from(&token, json!({ "name": "example", "scopes": ["projects:read"] })).await;
 
     let row = &server.rows("SELECT * FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "owner_issuer").unwrap(), "urn:mintkey:standalone");

@@ -12,7 +12,7 @@ async fn get_returns_all_fields_except_secret() {
     let token = server.token_with("alice", &["--organization", "acme"]);
     let body =
         json!({ "name": "é", "scopes": ["b", "a"], "metadata": { "z": 1, "a": null }, "expires_in_seconds": 60 });
-    let key = server.create_key(&token, body).await;
+    let key = server.create_key_from(&token, body).await;
     let response = get(&server, &token, &key).await;
     assert_eq!(response.header("content-type"), Some("application/json"));
     assert_eq!(response.header("cache-control"), Some("no-store"));
@@ -35,7 +35,7 @@ async fn get_returns_all_fields_except_secret() {
 #[tokio::test]
 async fn get_with_malformed_id_matches_unknown_id() {
     let (server, token) = alice().await;
-    let key = server.create_key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, &[]).await;
     let absent = server.get(&format!("{KEYS}{}", unknown_key()), &token).await;
     let detail = absent.assert_problem(404);
     for malformed in malformed_ids() {
@@ -48,9 +48,9 @@ async fn get_with_malformed_id_matches_unknown_id() {
 async fn get_by_key_requires_read_scope() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let target = server.create_key(&token, json!({ "name": "x" })).await;
+    let target = server.create_key(&token, &[]).await;
     for (scope, status) in [("api-keys:read", 200), ("api-keys:write", 403), ("a", 403)] {
-        let caller = server.create_key(&token, json!({ "name": "c", "scopes": [scope] })).await;
+        let caller = server.create_key_from(&token, json!({ "name": "c", "scopes": [scope] })).await;
         let response = server.get(&format!("{KEYS}{}", id(&target)), secret(&caller)).await;
         assert_eq!(response.status, status, "{scope}");
         let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:read""#;

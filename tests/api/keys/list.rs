@@ -26,7 +26,7 @@ fn names(page: &Response) -> Vec<&str> {
 async fn create_keys(server: &Server, token: &str, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
-        ids.push(id(&server.create_key(token, json!({ "name": format!("key {number}") })).await).to_owned());
+        ids.push(id(&server.create_key_from(token, json!({ "name": format!("key {number}") })).await).to_owned());
     }
     ids
 }
@@ -72,7 +72,7 @@ async fn list_items_omit_secrets() {
     let server = Server::start();
     let token = server.token_with("alice", &["--organization", "acme"]);
     let body = json!({ "name": "é", "scopes": ["b", "a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
-    let key = server.create_key(&token, body).await;
+    let key = server.create_key_from(&token, body).await;
     assert_eq!(server.rotate(id(&key), &token, json!({ "grace_seconds": 60 })).await.status, 201);
     let page = list(&server, &token, "").await;
     let mut whole = server.get(&format!("{KEYS}{}", id(&key)), &token).await.body;
@@ -104,9 +104,9 @@ async fn list_pages_visit_each_key_once_during_changes() {
             };
             assert_eq!(next.is_some(), cursor.is_some());
 
-            let added = server.create_key(&token, json!({ "name": "later" })).await;
+            let added = server.create_key_from(&token, json!({ "name": "later" })).await;
             assert_eq!(server.delete(id(&added), &token).await.status, 204);
-            let added = server.create_key(&token, json!({ "name": "later too" })).await;
+            let added = server.create_key_from(&token, json!({ "name": "later too" })).await;
             assert_eq!(server.revoke(id(&added), &token, Value::Null).await.status, 200);
             assert_eq!(server.revoke(seen.last().unwrap(), &token, Value::Null).await.status, 200);
             if let Some(ahead) = created.iter().find(|id| !seen.contains(id)) {
@@ -141,7 +141,7 @@ async fn list_link_keeps_rest_of_query() {
     let server = Server::start();
     let token = server.token("alice");
     for name in ["über a", "other", "über b", "über c"] {
-        server.create_key(&token, json!({ "name": name })).await;
+        server.create_key_from(&token, json!({ "name": name })).await;
     }
     let first = list(&server, &token, "q=%C3%BCber&limit=2&status=active").await;
     assert_eq!(names(&first), ["über c", "über b"]);
@@ -159,7 +159,7 @@ async fn list_filters_by_current_status() {
     for name in ["active", "expired", "disabled", "revoked", "disabled expired", "revoked disabled expired", "deleted"]
     {
         let lifetime = if name.contains("expired") { 1 } else { 3600 };
-        let key = server.create_key(&token, json!({ "name": name, "expires_in_seconds": lifetime })).await;
+        let key = server.create_key_from(&token, json!({ "name": name, "expires_in_seconds": lifetime })).await;
         created.insert(name, id(&key).to_owned());
         if name.contains("disabled") {
             assert_eq!(server.patch(id(&key), &token, json!({ "enabled": false })).await.status, 200);
@@ -197,7 +197,7 @@ async fn list_finds_names_by_word_prefix() {
     let token = server.token("alice");
     let created = ["Build-Bot 2", "rebuild", "Éclair CAFÉ", "Ключ сборки", "鍵 one", "100%_sure", "ΟΔΥΣΣΕΑΣ"];
     for name in created {
-        server.create_key(&token, json!({ "name": name })).await;
+        server.create_key_from(&token, json!({ "name": name })).await;
     }
     for (query, expected) in [
         ("build", vec!["Build-Bot 2"]),
@@ -237,7 +237,7 @@ async fn list_search_ignores_case_and_unicode_form() {
     let server = Server::start();
     let token = server.token("alice");
     for name in ["Éclair CAFÉ", "ΟΔΥΣΣΕΑΣ"] {
-        server.create_key(&token, json!({ "name": name })).await;
+        server.create_key_from(&token, json!({ "name": name })).await;
     }
     for (query, expected) in [
         ("cafe\u{301}", "Éclair CAFÉ"),
@@ -318,12 +318,10 @@ async fn list_with_invalid_query_is_rejected() {
 async fn list_by_key_requires_read_scope() {
     let server = Server::start();
     let token = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
-    let reader = server.create_key(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
-    let writer = server.create_key(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
-    server.create_key(&server.token("bob"), json!({ "name": "b" })).await;
+    let reader = server.create_key_from(&token, json!({ "name": "r", "scopes": ["api-keys:read"] })).await;
+    let writer = server.create_key_from(&token, json!({ "name": "w", "scopes": ["api-keys:write"] })).await;
+    server.create_key_from(&server.token("bob"), json!({ "name": "b" })).await;
     assert_eq!(names(&list(&server, secret(&reader), "").await), ["w", "r"]);
     let response = server.get(KEYS, secret(&writer)).await;
-    response.assert_problem(403);
-    let challenge = r#"Bearer error="insufficient_scope", scope="api-keys:read""#;
-    assert_eq!(response.header("www-authenticate"), Some(challenge));
+    response.assert_missing_scope("api-keys:read");
 }

@@ -16,7 +16,7 @@ const SCOPES: &[&str] = &["--scopes", "api-keys:read api-keys:write"];
 async fn create_key(server: &Server, token: &str, more: Value) -> Value {
     let mut body = json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    server.create_key(token, body).await
+    server.create_key_from(token, body).await
 }
 
 async fn is_accepted(server: &Server, secret: &str) -> bool {
@@ -278,8 +278,7 @@ async fn rotate_with_invalid_grace_is_rejected() {
         assert_eq!(response.pointers(), ["/grace_seconds"], "{bad}");
     }
     let unknown = server.rotate(id(&key), &token, json!({ "grace": 5 })).await;
-    unknown.assert_problem(422);
-    assert_eq!(unknown.pointers(), ["/grace"]);
+    unknown.assert_violations(&["/grace"]);
     server.rotate(id(&key), &token, json!([])).await.assert_problem(400);
     let path = format!("{KEYS}{}/rotate", id(&key));
     Response::to(server.request(Method::POST, &path, &token).body("{}")).await.assert_problem(415);

@@ -18,7 +18,7 @@ async fn patch(server: &Server, token: &str, key: &Value, body: Value) -> Respon
 #[tokio::test]
 async fn update_is_returned_stored_and_audited() {
     let (server, token) = alice().await;
-    let key = server.create_key(&token, json!({ "name": "before", "scopes": ["a"] })).await;
+    let key = server.create_key_from(&token, json!({ "name": "before", "scopes": ["a"] })).await;
     let before = get(&server, &token, &key).await;
     let change = json!({
         "name": " after ", "scopes": ["b", "a"], "metadata": { "m": 1 }, "expires_at": "2040-01-01T02:00:00+02:00",
@@ -50,7 +50,7 @@ async fn update_is_returned_stored_and_audited() {
 async fn update_clears_null_and_keeps_absent_fields() {
     let (server, token) = alice().await;
     let body = json!({ "name": "x", "scopes": ["a"], "metadata": { "m": 1 }, "expires_in_seconds": 3600 });
-    let key = server.create_key(&token, body).await;
+    let key = server.create_key_from(&token, body).await;
     let kept = |response: &Response, members: &[&str]| {
         for member in members {
             assert_eq!(response.body.get(member), key.get(member), "{member}: {}", response.text);
@@ -75,7 +75,7 @@ async fn update_clears_null_and_keeps_absent_fields() {
 async fn update_merges_metadata_at_any_depth() {
     let (server, token) = alice().await;
     let metadata = json!({ "a": { "b": 1, "c": { "d": 2 } }, "list": [1, 2], "x": null });
-    let key = server.create_key(&token, json!({ "name": "x", "metadata": metadata })).await;
+    let key = server.create_key_from(&token, json!({ "name": "x", "metadata": metadata })).await;
     for (change, result) in [
         (json!({}), metadata.clone()),
         (
@@ -97,12 +97,11 @@ async fn update_merges_metadata_at_any_depth() {
 #[tokio::test]
 async fn update_with_metadata_over_4096_bytes_is_rejected() {
     let (server, token) = alice().await;
-    let key = server.create_key(&token, json!({ "name": "x", "metadata": { "a": "x".repeat(3000) } })).await;
+    let key = server.create_key_from(&token, json!({ "name": "x", "metadata": { "a": "x".repeat(3000) } })).await;
     let room = 4096 - json!({ "a": "x".repeat(3000), "b": "" }).to_string().len();
     let before = server.dump().await;
     let response = server.patch(id(&key), &token, json!({ "metadata": { "b": "y".repeat(room + 1) } })).await;
-    response.assert_problem(422);
-    assert_eq!(response.pointers(), ["/metadata"]);
+    response.assert_violations(&["/metadata"]);
     assert_eq!(server.dump().await, before);
     patch(&server, &token, &key, json!({ "metadata": { "b": "y".repeat(room) } })).await;
     patch(&server, &token, &key, json!({ "metadata": { "a": null, "c": "z".repeat(2900) } })).await;
@@ -111,7 +110,7 @@ async fn update_with_metadata_over_4096_bytes_is_rejected() {
 #[tokio::test]
 async fn update_with_invalid_field_is_rejected_at_its_pointer() {
     let (server, token) = alice().await;
-    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["a"] })).await;
+    let key = server.create_key(&token, &["a"]).await;
     let before = server.dump().await;
     for (body, pointers) in [
         (json!({ "name": null }), vec!["/name"]),
@@ -146,7 +145,7 @@ async fn update_with_invalid_field_is_rejected_at_its_pointer() {
 #[tokio::test]
 async fn update_accepts_json_and_merge_patch_media_types() {
     let (server, token) = alice().await;
-    let key = server.create_key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, &[]).await;
     for (media_type, status) in [
         ("application/json", 200),
         ("application/merge-patch+json", 200),
@@ -171,7 +170,7 @@ async fn update_without_change_keeps_etag_and_audit() {
     let (server, token) = alice().await;
     let body =
         json!({ "name": "x", "scopes": ["a"], "metadata": { "m": { "n": 1 } }, "expires_at": "2040-01-01T00:00:00Z" });
-    let key = server.create_key(&token, body.clone()).await;
+    let key = server.create_key_from(&token, body.clone()).await;
     let (before, tag) = (server.dump().await, get(&server, &token, &key).await);
     for same in [
         json!({}),

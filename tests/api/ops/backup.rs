@@ -53,7 +53,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let (gateway, alice) = (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"));
     let mut keys = Vec::new();
     for name in ["stays", "revoked", "deleted", "rotated", "disabled", "narrowed", "revoked before"] {
-        keys.push(server.create_key(&alice, json!({ "name": name, "scopes": ["a", "b"] })).await);
+        keys.push(server.create_key_from(&alice, json!({ "name": name, "scopes": ["a", "b"] })).await);
     }
     let [stays, revoked, deleted, rotated, disabled, narrowed, revoked_before] = &keys[..] else { panic!() };
     server.revoke(id(revoked_before), &alice, Value::Null).await;
@@ -65,7 +65,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let new = server.rotate(id(rotated), &alice, json!({ "grace_seconds": 0 })).await.body;
     server.patch(id(disabled), &alice, json!({ "enabled": false })).await;
     server.patch(id(narrowed), &alice, json!({ "scopes": ["a"] })).await;
-    let made_after = server.create_key(&alice, json!({ "name": "made after" })).await;
+    let made_after = server.create_key_from(&alice, json!({ "name": "made after" })).await;
     server.revoke(id(&made_after), &alice, Value::Null).await;
     let revocation_log = directory.path().join("revocations");
     let lines = succeed(mintkey_at(&server.data).args(["keys", "export-revocations", "--since", &since]));
@@ -105,7 +105,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
 async fn backup_without_master_secret_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start();
-    server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    server.create_key(&server.token("alice"), &[]).await;
     let copy = back_up(&server, directory.path());
     let data = directory.path().join("restored");
     restore(&copy, &[], &data);

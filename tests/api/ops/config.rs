@@ -192,7 +192,7 @@ async fn config_of_serve_can_all_be_variables() {
     ]);
     let server = Server::spawn(&mut command, &data);
     let token = server.token("alice");
-    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["projects:read"] })).await;
+    let key = server.create_key(&token, &["projects:read"]).await;
     assert!(key["key"].as_str().unwrap().starts_with("acme_live_"), "{key}");
     server.create(&token, json!({ "name": "x", "scopes": ["other"] })).await.assert_problem(422);
     server.wait_for_log(&["\"status\":201"]);

@@ -212,7 +212,7 @@ async fn restart_keeps_keys() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start_in(directory.path(), &[]);
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
-    let key = server.create_key(&token, json!({ "name": "x", "scopes": ["api-keys:write"] })).await;
+    let key = server.create_key(&token, &["api-keys:write"]).await;
     assert_eq!(server.terminate().code(), Some(0));
 
     let restarted = Server::start_in(directory.path(), &[]);

@@ -63,7 +63,7 @@ async fn log_has_one_line_per_request() {
 #[tokio::test]
 async fn log_json_lines_have_time_level_and_target() {
     let mut server = Server::start_with(&["--log-format", "json", "--log-level", "debug"]);
-    server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.create_key(&server.token("alice"), &[]).await;
     server.create("garbled", json!({})).await.assert_problem(401);
     server.terminate();
     server.wait_for_log(&["stopped"]);
@@ -125,7 +125,7 @@ async fn log_line_omits_text_from_clients() {
 async fn log_line_cannot_be_forged() {
     let server = Server::start();
     let token = server.token("alice\u{2028}INFO answered status=200\u{202e}");
-    server.create_key(&token, json!({ "name": "x" })).await;
+    server.create_key(&token, &[]).await;
     let request =
         "GET /%0aINFO%20answered HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\tstatus=200\r\nConnection: close\r\n\r\n";
     assert_eq!(wire::exchange(&server, request.as_bytes()).status, 404);

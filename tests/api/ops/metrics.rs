@@ -40,7 +40,7 @@ async fn metrics_count_and_time_requests() {
     let token = server.token("alice");
     let before = Scrape::of(&server).await;
     assert_eq!(before.requests(KEYS, "POST", 201), 0.0, "what is usual is there from the start");
-    let key = server.create_key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, &[]).await;
     server.get(&format!("{KEYS}{}", id(&key)), &token).await;
     server.get(&format!("{KEYS}nonsense"), &token).await.assert_problem(404);
     server.create("garbled", json!({})).await.assert_problem(401);
@@ -63,7 +63,7 @@ async fn metrics_count_and_time_requests() {
 async fn metrics_count_verdicts_and_cache_hits() {
     let server = Server::start();
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     let before = Scrape::of(&server).await;
     for _ in 0..3 {
         assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
@@ -146,7 +146,7 @@ async fn metrics_labels_contain_no_text_from_clients() {
         server.get(path, &token).await;
     }
     wire::exchange(&server, b"CANARY / HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n");
-    let key = server.create_key(&token, json!({ "name": "canary" })).await;
+    let key = server.create_key_from(&token, json!({ "name": "canary" })).await;
     server.verify_code(&server.token_with("gateway", &["--scopes", "api-keys:verify"]), secret(&key)).await;
 
     let scrape = Scrape::of(&server).await;

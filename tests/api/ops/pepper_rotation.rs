@@ -24,7 +24,7 @@ async fn fixture(count: usize) -> (Fixture, Server) {
     let alice = old.token("alice");
     let mut keys = Vec::new();
     for _ in 0..count {
-        keys.push(old.create_key(&alice, json!({ "name": "k" })).await);
+        keys.push(old.create_key(&alice, &[]).await);
     }
     assert!(old.terminate().success());
     let both = Server::start_in(directory.path(), &["--master-secret", &format!("{NEW}\n{OLD}")]);
@@ -42,7 +42,7 @@ async fn stored_hash(server: &Server, key: &Value) -> (String, Vec<u8>) {
 async fn pepper_rotation_rehashes_key_on_verify() {
     let (fixture, mut both) = fixture(2).await;
     let Fixture { directory, gateway, alice, keys } = &fixture;
-    let new_key = both.create_key(alice, json!({ "name": "new" })).await;
+    let new_key = both.create_key_from(alice, json!({ "name": "new" })).await;
     let before = stored_hash(&both, &keys[0]).await;
     let (new_pepper, _) = stored_hash(&both, &new_key).await;
     assert_ne!(before.0, new_pepper);

@@ -44,7 +44,7 @@ fn scene_on(server: Server) -> Fixture {
 
 impl Fixture {
     async fn create_key(&self) -> Value {
-        self.server.create_key(&self.alice, json!({ "name": "k" })).await
+        self.server.create_key(&self.alice, &[]).await
     }
 
     async fn verify(&self, key: &Value) {

@@ -42,7 +42,7 @@ fn forward_request(server: &Server, path: &str) -> RequestBuilder {
 async fn forward_auth_allows_valid_key_with_identity_headers() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--organization", "acme"]);
-    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*"] })).await;
+    let key = server.create_key(&alice, &["projects:read", "files:*"]).await;
     let before = server.dump().await;
     for request in [
         forward_request(&server, FORWARD).bearer_auth(secret(&key)),
@@ -60,7 +60,7 @@ async fn forward_auth_allows_valid_key_with_identity_headers() {
 #[tokio::test]
 async fn forward_auth_sends_absent_identity_as_empty_headers() {
     let server = Server::start();
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     // Identity headers that the client sends have no effect.
     let claimed =
         IDENTITY.iter().fold(forward_request(&server, FORWARD), |request, name| request.header(*name, "mallory"));
@@ -81,7 +81,7 @@ async fn forward_auth_percent_encodes_non_ascii_identity() {
         ("a\"b,c;d=e", "a\"b,c;d=e"),
     ] {
         let token = server.token_with(subject, &["--organization", subject]);
-        let key = server.create_key(&token, json!({ "name": "k" })).await;
+        let key = server.create_key(&token, &[]).await;
         let response = Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await;
         assert_allowed(&response, &key);
         assert_eq!(identity(&response)[1..4], [shown, "urn:mintkey:standalone", shown]);
@@ -100,7 +100,7 @@ async fn forward_auth_without_credential_is_challenged() {
 async fn forward_auth_with_invalid_credential_is_unauthorized() {
     let server = Server::start();
     let alice = server.token_with("alice", &["--scopes", "api-keys:verify"]);
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     let good = secret(&key);
     let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
     // A user's token is not a key.
@@ -130,10 +130,8 @@ async fn forward_auth_with_invalid_credential_is_unauthorized() {
 async fn forward_auth_with_two_credentials_is_unauthorized() {
     let server = Server::start();
     let alice = server.token("alice");
-    let (key, other) = (
-        server.create_key(&alice, json!({ "name": "k" })).await,
-        server.create_key(&alice, json!({ "name": "l" })).await,
-    );
+    let (key, other) =
+        (server.create_key(&alice, &[]).await, server.create_key_from(&alice, json!({ "name": "l" })).await);
     for second in [secret(&key), secret(&other), "", "garbage"] {
         let first = || forward_request(&server, FORWARD).bearer_auth(secret(&key));
         assert_unauthorized(&Response::to(first().header("x-api-key", second)).await, INVALID_TOKEN);
@@ -152,7 +150,7 @@ async fn forward_auth_refuses_inactive_key_at_next_request() {
     let server = Server::start();
     let alice = server.token("alice");
     for end in ["revoked", "disabled", "deleted", "rotated"] {
-        let key = server.create_key(&alice, json!({ "name": end })).await;
+        let key = server.create_key_from(&alice, json!({ "name": end })).await;
         for _ in 0..2 {
             assert_allowed(&Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
         }
@@ -172,7 +170,7 @@ async fn forward_auth_refuses_inactive_key_at_next_request() {
             INVALID_TOKEN,
         );
     }
-    let key = server.create_key(&alice, json!({ "name": "expires", "expires_in_seconds": 1 })).await;
+    let key = server.create_key_from(&alice, json!({ "name": "expires", "expires_in_seconds": 1 })).await;
     assert_allowed(&Response::to(forward_request(&server, FORWARD).bearer_auth(secret(&key))).await, &key);
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
     assert_unauthorized(
@@ -184,7 +182,7 @@ async fn forward_auth_refuses_inactive_key_at_next_request() {
 #[tokio::test]
 async fn forward_auth_without_required_scope_is_forbidden() {
     let server = Server::start();
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k", "scopes": ["a", "b:c", "x"] })).await;
+    let key = server.create_key(&server.token("alice"), &["a", "b:c", "x"]).await;
     let forward = |required: &str| {
         let path = format!("{FORWARD}?required_scope={required}");
         Response::to(forward_request(&server, &path).bearer_auth(secret(&key)))
@@ -212,7 +210,7 @@ async fn forward_auth_without_required_scope_is_forbidden() {
 #[tokio::test]
 async fn forward_auth_ignores_method_subpath_and_query() {
     let server = Server::start();
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PURGE"] {
         for path in ["", "/", "/any/path/", "/a%2Fb/../%00", "//x", "/self", "?q=1&q=2&%ZZ", "/x?limit=0&scope=d"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -239,7 +237,7 @@ async fn forward_auth_ignores_method_subpath_and_query() {
 #[tokio::test]
 async fn forward_auth_ignores_body() {
     let server = Server::start();
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     for body in ["not JSON".to_owned(), json!({ "key": "other" }).to_string(), "x".repeat(200_000)] {
         let request = server.request(Method::POST, FORWARD, secret(&key)).header("content-type", "image/png");
         assert_allowed(&Response::to(request.body(body)).await, &key);

@@ -36,7 +36,7 @@ async fn introspect_active_key_has_rfc_7662_fields() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let body = json!({ "name": "k", "scopes": ["projects:read", "files:*"], "expires_at": "2040-01-01T00:00:00Z" });
-    let key = server.create_key(&server.token_with("alice", &["--organization", "acme"]), body).await;
+    let key = server.create_key_from(&server.token_with("alice", &["--organization", "acme"]), body).await;
     let before = server.dump().await;
     let response = introspect(&server, &gateway, secret(&key)).await;
     assert_eq!(response.status, 200, "{}", response.text);
@@ -61,7 +61,7 @@ async fn introspect_active_key_has_rfc_7662_fields() {
 async fn introspect_omits_exp_and_sends_empty_scope() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     let response = introspect(&server, &gateway, secret(&key)).await;
     assert_eq!((&response.body["active"], &response.body["scope"]), (&json!(true), &json!("")), "{}", response.text);
     assert!(response.body.get("exp").is_none(), "{}", response.text);
@@ -72,7 +72,7 @@ async fn introspect_exp_is_end_of_presented_secret() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let alice = server.token("alice");
-    let key = server.create_key(&alice, json!({ "name": "k", "expires_at": "2040-01-01T00:00:00Z" })).await;
+    let key = server.create_key_from(&alice, json!({ "name": "k", "expires_at": "2040-01-01T00:00:00Z" })).await;
     let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 3600 })).await.body;
     let shown = server.get(&format!("{KEYS}{}", id(&key)), &alice).await.body;
     let old = introspect(&server, &gateway, secret(&key)).await.body;
@@ -89,7 +89,7 @@ async fn introspect_unusable_token_is_only_inactive() {
     let mut keys = Vec::new();
     for name in ["revoked", "disabled", "deleted", "rotated", "expired"] {
         let lifetime = if name == "expired" { 1 } else { 3600 };
-        let key = server.create_key(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await;
+        let key = server.create_key_from(&alice, json!({ "name": name, "expires_in_seconds": lifetime })).await;
         assert_eq!(introspect(&server, &gateway, secret(&key)).await.body["active"], true, "{name}");
         keys.push(key);
     }
@@ -116,7 +116,7 @@ async fn introspect_unusable_token_is_only_inactive() {
 async fn introspect_ignores_hint_and_unknown_fields() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     let plain = introspect(&server, &gateway, secret(&key)).await;
     for form in [
         format!("token={}&token_type_hint=access_token", secret(&key)),
@@ -138,7 +138,7 @@ async fn introspect_ignores_hint_and_unknown_fields() {
 async fn introspect_without_exactly_one_token_is_rejected() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     let k = secret(&key);
     for form in [
         String::new(),
@@ -162,7 +162,7 @@ async fn introspect_without_exactly_one_token_is_rejected() {
 async fn introspect_with_other_media_type_is_415() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let key = server.create_key(&server.token("alice"), json!({ "name": "k" })).await;
+    let key = server.create_key(&server.token("alice"), &[]).await;
     for media_type in ["application/json", "multipart/form-data; boundary=x", "text/plain", "x-www-form-urlencoded"] {
         for body in [json!({ "token": secret(&key) }).to_string(), format!("token={}", secret(&key))] {
             let response = send(&server, &gateway, media_type, body).await;
@@ -178,9 +178,9 @@ async fn introspect_with_other_media_type_is_415() {
 async fn introspect_requires_verify_scope() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
-    let caller = server.create_key(&gateway, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
+    let caller = server.create_key_from(&gateway, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
     let alice = server.token_with("alice", &["--scopes", "api-keys:read api-keys:write api-keys:admin"]);
-    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:admin"] })).await;
+    let key = server.create_key(&alice, &["api-keys:read", "api-keys:admin"]).await;
     assert_eq!(introspect(&server, secret(&caller), secret(&key)).await.body["active"], true);
     for credential in [&*alice, secret(&key)] {
         for form in [format!("token={}", secret(&key)), "nonsense".to_owned()] {
@@ -191,11 +191,9 @@ async fn introspect_requires_verify_scope() {
         }
     }
     let anonymous = introspect(&server, "", secret(&key)).await;
-    anonymous.assert_problem(401);
-    assert_eq!(anonymous.header("www-authenticate"), Some("Bearer"));
+    anonymous.assert_unauthenticated();
     let garbled = introspect(&server, "garbage", secret(&key)).await;
-    garbled.assert_problem(401);
-    assert_eq!(garbled.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+    garbled.assert_invalid_token();
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn verify_describes_valid_key_of_any_owner() {
         "metadata": { "team": "billing", "deep": { "list": [1, "zwei", null] } },
         "expires_at": "2040-01-01T00:00:00Z",
     });
-    let key = server.create_key(&alice, body).await;
+    let key = server.create_key_from(&alice, body).await;
     let before = server.dump().await;
     let response = server.verify(&gateway, json!({ "key": secret(&key), "scopes": ["projects:write"] })).await;
     assert_eq!(response.status, 200, "{}", response.text);
@@ -70,7 +70,7 @@ async fn verify_describes_valid_key_of_any_owner() {
 #[tokio::test]
 async fn verify_omits_absent_fields() {
     let (server, gateway, _) = gateway();
-    let key = server.create_key(&server.token("bob"), json!({ "name": "plain" })).await;
+    let key = server.create_key_from(&server.token("bob"), json!({ "name": "plain" })).await;
     let response = server.verify(&gateway, json!({ "key": secret(&key) })).await;
     let expected = json!({
         "valid": true,
@@ -88,7 +88,7 @@ async fn verify_omits_absent_fields() {
 async fn verify_returns_same_response_from_store_and_cache() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "é \"k\" \\", "scopes": ["b:2", "a:1"], "metadata": { "z": 1, "a": [] } });
-    let key = server.create_key(&alice, body).await;
+    let key = server.create_key_from(&alice, body).await;
     for request in [secret(&key), &unknown_secret()] {
         let first = server.verify(&gateway, json!({ "key": request })).await;
         for _ in 0..5 {
@@ -102,7 +102,7 @@ async fn verify_returns_same_response_from_store_and_cache() {
 #[tokio::test]
 async fn verify_of_unknown_secret_is_not_found() {
     let (server, gateway, alice) = gateway();
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     let good = secret(&key);
     assert_eq!(server.verify_code(&gateway, good).await, "VALID");
     let last = if good.ends_with('0') { '1' } else { '0' };
@@ -135,7 +135,7 @@ async fn verify_of_unknown_secret_is_not_found() {
 #[tokio::test]
 async fn verify_requires_all_scopes_exactly() {
     let (server, gateway, alice) = gateway();
-    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["projects:read", "files:*", "x"] })).await;
+    let key = server.create_key(&alice, &["projects:read", "files:*", "x"]).await;
     for held in [json!([]), json!(["x"]), json!(["x", "projects:read"]), json!(["files:*"])] {
         let response = server.verify(&gateway, json!({ "key": secret(&key), "scopes": held })).await;
         assert_eq!((response.status.as_u16(), &response.body["code"]), (200, &json!("VALID")), "{held}");
@@ -153,7 +153,7 @@ async fn verify_requires_all_scopes_exactly() {
 async fn verify_returns_first_reason_in_order() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "k", "scopes": ["a"], "expires_in_seconds": 3600 });
-    let key = server.create_key(&alice, body).await;
+    let key = server.create_key_from(&alice, body).await;
     let request = json!({ "key": secret(&key), "scopes": ["b"] });
     let now = || Clock::System.now();
     assert_denied(&server, &gateway, request.clone(), "INSUFFICIENT_SCOPE").await;
@@ -183,7 +183,7 @@ async fn verify_returns_first_reason_in_order() {
 #[tokio::test]
 async fn verify_of_deleted_key_is_revoked() {
     let (server, gateway, alice) = gateway();
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     assert_eq!(server.delete(id(&key), &alice).await.status, 204);
     assert_denied(&server, &gateway, json!({ "key": secret(&key) }), "REVOKED").await;
@@ -212,7 +212,7 @@ async fn assert_expires_at(server: &Server, gateway: &str, secret: &str, end: Da
 #[tokio::test]
 async fn verify_expires_cached_key_at_its_instant() {
     let (server, gateway, alice) = gateway();
-    let key = server.create_key(&alice, json!({ "name": "k", "expires_in_seconds": 1 })).await;
+    let key = server.create_key_from(&alice, json!({ "name": "k", "expires_in_seconds": 1 })).await;
     let end = key["expires_at"].as_str().unwrap().parse().unwrap();
     assert_expires_at(&server, &gateway, secret(&key), end).await;
 }
@@ -220,7 +220,7 @@ async fn verify_expires_cached_key_at_its_instant() {
 #[tokio::test]
 async fn verify_expires_old_secret_after_grace() {
     let (server, gateway, alice) = gateway();
-    let key = server.create_key(&alice, json!({ "name": "k" })).await;
+    let key = server.create_key(&alice, &[]).await;
     assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 1 })).await.body;
     assert_eq!(server.verify_code(&gateway, secret(&new)).await, "VALID");
@@ -233,7 +233,7 @@ async fn verify_expires_old_secret_after_grace() {
 #[tokio::test]
 async fn verify_sees_change_at_next_request() {
     let (server, gateway, alice) = gateway();
-    let key = server.create_key(&alice, json!({ "name": "old", "scopes": ["a"] })).await;
+    let key = server.create_key_from(&alice, json!({ "name": "old", "scopes": ["a"] })).await;
     let request = json!({ "key": secret(&key), "scopes": ["a"] });
     for round in 0..20 {
         let name = format!("name {round}");

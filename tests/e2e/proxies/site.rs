@@ -70,7 +70,7 @@ impl Site {
 
     /// A key of alice's, as the answer to its creation.
     pub async fn key(&self, scopes: &[&str]) -> Value {
-        self.mintkey.create_key(&self.alice, json!({ "name": "a client", "scopes": scopes })).await
+        self.mintkey.create_key_from(&self.alice, json!({ "name": "a client", "scopes": scopes })).await
     }
 
     pub async fn bearer(&self) -> String {

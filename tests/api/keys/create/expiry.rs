@@ -82,13 +82,13 @@ async fn create_keeps_expires_at_in_utc_to_the_microsecond() {
         ("2040-01-01T00:00:00.123456789Z", "2040-01-01T00:00:00.123456Z"),
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
     ] {
-        let key = server.create_key(&token, json!({ "name": "x", "expires_at": sent })).await;
+        let key = server.create_key_from(&token, json!({ "name": "x", "expires_at": sent })).await;
         assert_eq!(key["expires_at"], kept, "{sent}");
         let row = &server.rows("SELECT expires_at FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
         let stored: DateTime<chrono::Utc> = row.try_get("", "expires_at").unwrap();
         assert_eq!(stored, DateTime::parse_from_rfc3339(kept).unwrap());
     }
-    let key = server.create_key(&token, json!({ "name": "x" })).await;
+    let key = server.create_key(&token, &[]).await;
     assert!(key.get("expires_at").is_none(), "{key}");
 }
 
@@ -102,8 +102,7 @@ async fn create_with_leap_second_expiry_works_or_is_rejected() {
         let key = response.body["key"].as_str().unwrap();
         assert_eq!(server.create(key, json!({ "name": "made by it" })).await.status, 201);
     } else {
-        response.assert_problem(422);
-        assert_eq!(response.pointers(), ["/expires_at"]);
+        response.assert_violations(&["/expires_at"]);
     }
 }
 

@@ -100,7 +100,7 @@ async fn create_trims_and_composes_name() {
     let composed = ("e\u{301}".repeat(255), "é".repeat(255));
     let names = names.into_iter().chain(longest.iter().map(|name| (name.as_str(), name.as_str())));
     for (sent, kept) in names.chain([(composed.0.as_str(), composed.1.as_str())]) {
-        let key = server.create_key(&token, json!({ "name": sent })).await;
+        let key = server.create_key_from(&token, json!({ "name": sent })).await;
         assert_eq!(key["name"], kept);
         let row = &server.rows("SELECT name FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
         assert_eq!(row.try_get::<String>("", "name").unwrap(), kept);
@@ -179,7 +179,7 @@ async fn create_keeps_order_of_scopes() {
     let longest = "x".repeat(100);
     let mut scopes: Vec<_> = (0..98).map(|n| format!("scope-{}", 98 - n)).collect();
     scopes.extend(["*:._-a9".to_owned(), longest]);
-    let key = server.create_key(&server.token("alice"), body_with("scopes", scopes.clone())).await;
+    let key = server.create_key_from(&server.token("alice"), body_with("scopes", scopes.clone())).await;
     assert_eq!(key["scopes"], json!(scopes));
     let row = &server.rows("SELECT scopes FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "scopes").unwrap(), json!(scopes).to_string());
@@ -202,7 +202,7 @@ async fn create_accepts_metadata_objects_up_to_4096_bytes() {
     let server = Server::start();
     let token = server.token("alice");
     for metadata in [of_size(4096), json!({}), json!({ "b": [1, null, { "c": "\u{0}é" }], "a": 1.5 })] {
-        let key = server.create_key(&token, body_with("metadata", metadata.clone())).await;
+        let key = server.create_key_from(&token, body_with("metadata", metadata.clone())).await;
         assert_eq!(key["metadata"], metadata);
         let row = &server.rows("SELECT metadata FROM api_keys ORDER BY id DESC LIMIT 1").await[0];
         assert_eq!(row.try_get::<String>("", "metadata").unwrap(), metadata.to_string());
@@ -236,6 +236,6 @@ async fn create_with_scope_not_allowed_is_rejected() {
     }
     assert_eq!(server.counts().await, [0, 0, 0]);
     for scopes in [json!([]), json!(["projects:list", "projects:read"]), json!(["api-keys:verify"])] {
-        server.create_key(&token, json!({ "name": "x", "scopes": scopes })).await;
+        server.create_key_from(&token, json!({ "name": "x", "scopes": scopes })).await;
     }
 }

@@ -111,23 +111,23 @@ async fn config_key_prefix_applies_to_new_keys_only() {
     let directory = tempfile::tempdir().unwrap();
     let mut old = Server::start_in(directory.path(), &[]);
     let token = old.token_with("alice", &["--scopes", WRITE]);
-    let parent = old.create_key(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
+    let parent = old.create_key_from(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
     assert!(parent["key"].as_str().unwrap().starts_with("mk_"));
     old.terminate();
 
     let new = Server::start_in(directory.path(), &["--key-prefix", "acme_live"]);
-    let child = new.create_key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
+    let child = new.create_key_from(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
     let secret = child["key"].as_str().unwrap();
     assert!(secret.starts_with("acme_live_") && secret.len() == "acme_live_".len() + 49, "{secret}");
     assert_eq!(child["start"], secret[.."acme_live_".len() + 4]);
-    new.create_key(secret, json!({ "name": "newer" })).await;
+    new.create_key_from(secret, json!({ "name": "newer" })).await;
 }
 
 #[tokio::test]
 async fn config_wrong_master_secret_is_refused_at_start() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start_in(directory.path(), &[]);
-    server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.create_key(&server.token("alice"), &[]).await;
     server.terminate();
 
     let wrong = format!("--master-secret=wrong-{MASTER}");
@@ -148,19 +148,20 @@ async fn config_older_master_secret_keeps_its_keys_valid() {
     let directory = tempfile::tempdir().unwrap();
     let mut old = Server::start_in(directory.path(), &["--master-secret", MASTER]);
     let token = old.token_with("alice", &["--scopes", WRITE]);
-    let parent = old.create_key(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
-    let unused = old.create_key(&token, json!({ "name": "unused", "scopes": [WRITE] })).await;
+    let parent = old.create_key_from(&token, json!({ "name": "old", "scopes": [WRITE] })).await;
+    let unused = old.create_key_from(&token, json!({ "name": "unused", "scopes": [WRITE] })).await;
     old.terminate();
 
     let newer = "fedcba9876543210fedcba9876543210";
     let mut both = Server::start_in(directory.path(), &["--master-secret", &format!("{newer}\n\n  {MASTER}\n")]);
-    let child = both.create_key(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
+    let child =
+        both.create_key_from(parent["key"].as_str().unwrap(), json!({ "name": "new", "scopes": [WRITE] })).await;
     let peppers = both.rows("SELECT DISTINCT pepper_id FROM secrets").await;
     assert_eq!(peppers.len(), 2, "only the old key that was used is rehashed");
     both.terminate();
 
     let new = Server::start_in(directory.path(), &["--master-secret", newer]);
-    new.create_key(child["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
-    new.create_key(parent["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
+    new.create_key_from(child["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
+    new.create_key_from(parent["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
     new.create(unused["key"].as_str().unwrap(), json!({ "name": "x" })).await.assert_problem(401);
 }

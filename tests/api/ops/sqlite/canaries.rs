@@ -163,8 +163,8 @@ async fn nothing_is_left_of_canaries(format: &str) {
     let mut server = Server::start_with(&["--log-format", format, "--log-level", "debug"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:write"]);
     let body = json!({ "name": PLANTED, "scopes": ["api-keys:write"] });
-    let secret = server.create_key(&token, body.clone()).await["key"].as_str().unwrap().to_owned();
-    let child = server.create_key(&secret, body).await["key"].as_str().unwrap().to_owned();
+    let secret = server.create_key_from(&token, body.clone()).await["key"].as_str().unwrap().to_owned();
+    let child = server.create_key_from(&secret, body).await["key"].as_str().unwrap().to_owned();
 
     let mut errors = Errors::default();
     as_credentials(&server, &[&token, &secret, &child], &mut errors).await;
@@ -223,7 +223,8 @@ async fn secrets_sent_as_method_leak_nowhere() {
     for format in ["text", "json"] {
         let mut server = Server::start_with(&["--log-format", format, "--log-level", "debug"]);
         let token = server.token("alice");
-        let secret = server.create_key(&token, json!({ "name": PLANTED })).await["key"].as_str().unwrap().to_owned();
+        let secret =
+            server.create_key_from(&token, json!({ "name": PLANTED })).await["key"].as_str().unwrap().to_owned();
         let mut errors = Errors::default();
         for canary in [&token, &secret] {
             for path in ["/", KEYS] {

@@ -40,7 +40,7 @@ async fn create_deployment() -> Deployment {
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let data = directory.path().join("data");
     let mut server = Server::start_in(&data, &[]);
-    server.create_key(&server.token("alice"), json!({ "name": "x" })).await;
+    server.create_key(&server.token("alice"), &[]).await;
     assert!(server.terminate().success());
     Deployment { _directory: directory, data }
 }

@@ -80,7 +80,7 @@ async fn assert_changes_take_effect_at_once(server: Server, warm: bool, rounds: 
     let verifier = Verifier::new(&server, &gateway);
     for round in 0..rounds {
         for change in ["revoke", "delete", "rotate", "disable and enable", "scopes"] {
-            let key = server.create_key(&alice, json!({ "name": change, "scopes": ["a"] })).await;
+            let key = server.create_key_from(&alice, json!({ "name": change, "scopes": ["a"] })).await;
             let (id, secret) = (id(&key), secret(&key));
             if warm {
                 assert_eq!(verifier.verify_code(secret).await, "VALID", "{change}, round {round}");
@@ -125,7 +125,7 @@ async fn verify_sees_change_of_loading_key_before_its_response() {
 async fn verify_of_uncached_key_serves_a_thousand_at_once() {
     let server = Server::start();
     let (gateway, alice) = gateway(&server);
-    let key = server.create_key(&alice, json!({ "name": "k", "scopes": ["a"] })).await;
+    let key = server.create_key(&alice, &["a"]).await;
     let verifier = Verifier::new(&server, &gateway);
     let codes = (0..1000).map(|_| verifier.verify_code(secret(&key)));
     assert!(futures_util::future::join_all(codes).await.iter().all(|code| code == "VALID"));
@@ -144,10 +144,8 @@ async fn verify_sees_change_by_other_process_within_a_second() {
     let server = Server::start();
     let (gateway, alice) = gateway(&server);
     for _ in 0..3 {
-        let (revoked, rotated) = (
-            server.create_key(&alice, json!({ "name": "k" })).await,
-            server.create_key(&alice, json!({ "name": "l" })).await,
-        );
+        let (revoked, rotated) =
+            (server.create_key(&alice, &[]).await, server.create_key_from(&alice, json!({ "name": "l" })).await);
         for key in [&revoked, &rotated] {
             assert_eq!(server.verify_code(&gateway, secret(key)).await, "VALID");
         }
@@ -184,7 +182,7 @@ mod sqlite {
     async fn verify_sees_change_by_database_shell_within_a_second() {
         let server = Server::start();
         let (gateway, alice) = gateway(&server);
-        let key = server.create_key(&alice, json!({ "name": "k" })).await;
+        let key = server.create_key(&alice, &[]).await;
         assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
         server.execute("UPDATE api_keys SET enabled = false").await;
         let disabled = async || (server.verify_code(&gateway, secret(&key)).await == "DISABLED").then_some(());
@@ -195,7 +193,7 @@ mod sqlite {
     async fn verify_uses_cache_while_database_is_locked_or_gone() {
         let server = Server::start();
         let (gateway, alice) = gateway(&server);
-        let key = server.create_key(&alice, json!({ "name": "k" })).await;
+        let key = server.create_key(&alice, &[]).await;
         assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
 
         let other = server.lock().await;
@@ -223,7 +221,7 @@ mod sqlite {
     async fn verify_uses_stale_cache_no_longer_than_its_limit() {
         let server = Server::start_with(&["--max-staleness", "4s", "--cache-ttl", "1s"]);
         let (gateway, alice) = gateway(&server);
-        let key = server.create_key(&alice, json!({ "name": "k" })).await;
+        let key = server.create_key(&alice, &[]).await;
         assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
         let (here, away) = (server.data.join("mintkey.db"), server.data.join("away.db"));
         fs::rename(&here, &away).unwrap();
@@ -248,7 +246,7 @@ mod sqlite {
         let (gateway, alice) = gateway(&server);
         let mut unknown = Vec::new();
         for _ in 0..4 {
-            unknown.push(server.create_key(&alice, json!({ "name": "k" })).await);
+            unknown.push(server.create_key(&alice, &[]).await);
         }
         assert!(server.terminate().success());
         let server = Server::start_in(directory.path(), &[]);
