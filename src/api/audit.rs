@@ -1,4 +1,4 @@
-//! Audit: what was changed in keys, read back by page.
+//! Lists the audit events of the current user's keys, and the page that every list of events shares.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::service::{Service, ServiceError};
 pub struct ListMyAuditEvents;
 
 api_enum! {
-    /// What was done to a key.
+    /// Change of a key.
     #[oai(rename_all = "lowercase")]
     pub enum Action = audit::Action {
         Created,
@@ -42,17 +42,17 @@ api_enum! {
     }
 }
 
-/// Who did it.
+/// Actor of a change.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditActor {
-    /// `user` with a token, `key` with an API key, or `operator` at the command line.
+    /// `user` (access token), `key` (API key) or `operator` (command line).
     kind: String,
-    /// The issuer of the user, or of the key's owner.
+    /// Issuer of the user, or of the key's owner.
     issuer: String,
-    /// The user, or the key's owner.
+    /// User, or the key's owner.
     subject: String,
-    /// The key that acted, when it was one.
+    /// Acting key, if any.
     key_id: Option<Uuid>,
 }
 
@@ -60,25 +60,25 @@ pub struct AuditActor {
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditEvent {
-    /// The event's id; ids sort by time.
+    /// Id of the event. Ids sort by time.
     id: Uuid,
-    /// When it was done.
+    /// Time of the change.
     at: Time,
-    /// What was done: `created`, `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`.
+    /// Kind of change: `created`, `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`.
     action: String,
-    /// Who did it.
+    /// Actor.
     actor: AuditActor,
-    /// The key it was done to.
+    /// Changed key.
     key_id: Uuid,
-    /// Whose key it is.
+    /// Owner of the key.
     owner: Owner,
-    /// The id of the request that did it.
+    /// Id of the request that made the change.
     request_id: String,
-    /// The address it came from; absent at the command line.
+    /// Address of the client. Omitted for the command line.
     client_address: Option<String>,
-    /// The client's `User-Agent`, if it sent one.
+    /// `User-Agent` of the client, if sent.
     user_agent: Option<String>,
-    /// The members that changed, with their new values; never a secret.
+    /// Changed fields with their new values. Never contains secrets.
     changes: Any<Value>,
 }
 
@@ -111,10 +111,10 @@ impl From<audit::AuditEvent> for AuditEvent {
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditEventList {
-    /// The events.
+    /// Events of this page.
     #[oai(validator(max_items = 100))]
     items: Vec<AuditEvent>,
-    /// What to send as `cursor` for the next page; absent on the last.
+    /// Value of `cursor` for the next page. Omitted on the last page.
     next_cursor: Option<String>,
 }
 
@@ -124,13 +124,13 @@ pub enum AuditEventPage {
     #[oai(status = 200)]
     Page(
         JsonResponse<AuditEventList>,
-        /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
+        /// URL of the next page, as `<...>; rel="next"` (RFC 8288). Omitted on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),
 }
 
-/// The query of both lists of events.
+/// The query parameters of every list of events.
 pub struct EventQuery {
     pub key_id: Option<Uuid>,
     pub action: Option<Action>,
@@ -142,8 +142,8 @@ pub struct EventQuery {
 impl ListMyAuditEvents {
     /// List my audit events
     ///
-    /// What was changed in the caller's keys, deleted ones too, newest first. A caller who is itself an API key needs
-    /// the scope `api-keys:read`.
+    /// Returns the changes of the current user's keys, including deleted ones, newest first. When called with an API key,
+    /// the key needs `api-keys:read`.
     #[oai(path = "/auth/audit-events", method = "get", operation_id = "list_my_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn mine(
@@ -151,13 +151,13 @@ impl ListMyAuditEvents {
         caller: Authorized<Read>,
         Data(service): Data<&Arc<Service>>,
         request: &Request,
-        /// At most how many events to answer.
+        /// Maximum number of items.
         limit: Query<Option<Limit>>,
-        /// Where to go on: the `next_cursor` of the page before.
+        /// `next_cursor` from the previous page.
         cursor: Query<Option<Cursor>>,
-        /// Only events of the key with this id.
+        /// Filter by key id.
         key_id: Query<Option<Uuid>>,
-        /// Only events of this kind.
+        /// Filter by action.
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };

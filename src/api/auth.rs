@@ -155,7 +155,7 @@ fn service(request: &Request) -> Result<&Arc<Service>, Problem> {
 pub fn bearer_scheme() -> MetaSecurityScheme {
     MetaSecurityScheme {
         ty: "http",
-        description: Some("An access token of a trusted issuer (a JWT by RFC 9068), or an API key of this service."),
+        description: Some("An access token of a trusted issuer (JWT, RFC 9068), or an API key of this service."),
         name: None,
         key_in: None,
         scheme: Some("bearer"),
@@ -173,8 +173,8 @@ async fn authenticate(request: &Request, service: &Service) -> Result<Caller, Pr
     }
 }
 
-/// The one bearer credential of the request. Two headers are refused rather than chosen between: a proxy in front may
-/// have looked at the other one.
+/// Returns the bearer credential of the request. Rejects two `Authorization` headers, because a proxy in front may have
+/// checked the other one.
 fn credential(request: &Request) -> Result<&str, Problem> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let value = match (headers.next(), headers.next()) {

@@ -1,4 +1,4 @@
-//! Own key: what a key can ask about itself, for whoever holds it.
+//! The key that authenticates the request: its holder can read and revoke it with no other credential.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct SelfOperations;
 impl SelfOperations {
     /// Get the key that makes this request
     ///
-    /// The bearer credential is the key itself, which needs no scope for it. A user's token is answered with 403.
+    /// Returns the key used to authenticate. The key needs no scope. Access tokens return 403.
     #[oai(path = "/", method = "get", operation_id = "get_this_api_key")]
     async fn get(
         &self,
@@ -32,7 +32,7 @@ impl SelfOperations {
 
     /// Revoke the key that makes this request
     ///
-    /// For whoever finds a leaked key: it is revoked, for good, with no other credential than itself.
+    /// Revokes the key used to authenticate. Lets anyone who finds a leaked key disable it.
     #[oai(path = "/", method = "delete", operation_id = "revoke_this_api_key")]
     async fn revoke(
         &self,

@@ -7,13 +7,13 @@ pub const BASE: &str = "/api";
 
 #[derive(Tags)]
 pub enum Tag {
-    /// Keys of the current user: made, looked after and ended by their owner.
+    /// Create and manage the current user's keys.
     #[oai(rename = "API keys")]
     ApiKeys,
-    /// Whether a key is good: the same answer in the words of this service, of proxies and of OAuth.
+    /// Check whether a key is valid: JSON API, proxy forward-auth, and OAuth 2.0 introspection.
     Verification,
-    /// What was changed in keys, by whom, when and from where.
+    /// History of changes to keys.
     Audit,
-    /// Keys of all owners, for a caller with the scope `api-keys:admin`.
+    /// Manage keys of all owners. Requires `api-keys:admin`.
     Administration,
 }

@@ -1,4 +1,4 @@
-//! Usage: how often a key was asked about.
+//! Returns the usage of one of the current user's keys.
 
 use std::sync::Arc;
 
@@ -19,27 +19,27 @@ use crate::service::usage::DailyUsage;
 
 pub struct GetKeyUsage;
 
-/// How often a key was found not to be good, by reason.
+/// Number of failed verifications, by reason.
 #[derive(Object, Default)]
 struct DeniedCounts {
-    /// It was revoked.
+    /// The key was revoked.
     revoked: u64,
-    /// It was disabled.
+    /// The key was disabled.
     disabled: u64,
-    /// It had expired.
+    /// The key or the presented secret had expired.
     expired: u64,
-    /// It lacked a scope that was asked for.
+    /// The key lacked a required scope.
     insufficient_scope: u64,
 }
 
-/// What was asked about a key on one day.
+/// Usage of one key on one day.
 #[derive(Object)]
 struct UsageDay {
-    /// The day, in UTC.
+    /// Day (UTC).
     date: NaiveDate,
-    /// How often the key was found good.
+    /// Number of successful verifications.
     allowed: u64,
-    /// How often it was not, and why.
+    /// Number of failed verifications, by reason.
     denied: DeniedCounts,
 }
 
@@ -59,34 +59,34 @@ impl From<DailyUsage> for UsageDay {
     }
 }
 
-/// The days on which a key was asked about.
+/// Daily usage of one key.
 #[derive(Object)]
 struct ApiKeyUsage {
-    /// The first day that was looked at.
+    /// First day of the range (UTC).
     from: NaiveDate,
-    /// The last day that was looked at.
+    /// Last day of the range (UTC).
     to: NaiveDate,
-    /// Days without a question are left out.
+    /// Usage by day. Days without requests are omitted.
     #[oai(validator(max_items = 366))]
     days: Vec<UsageDay>,
 }
 
 #[derive(ApiResponse)]
 enum UsageResponse {
-    /// What was counted.
+    /// Daily counts.
     #[oai(status = 200)]
     Usage(JsonResponse<ApiKeyUsage>),
 }
 
-/// A range is at most a leap year; the answer says which days were looked at.
+/// Days before the last one in the longest range: a leap year. The response states the range.
 const MAX_BEFORE: Days = Days::new(365);
 
 #[OpenApi(tag = "Tag::ApiKeys")]
 impl GetKeyUsage {
     /// Get the usage of one of my API keys
     ///
-    /// How often the key was verified, day by day (UTC), by what was answered; the last 30 days unless told otherwise.
-    /// The counts are up to a minute behind, and a crash can lose that minute.
+    /// Returns daily verification counts (UTC) by result. Defaults to the last 30 days. Counts can lag by up to a minute, and a
+    /// crash can lose that minute.
     #[oai(path = "/auth/api-keys/:id/usage", method = "get", operation_id = "get_my_api_key_usage")]
     async fn usage(
         &self,
@@ -94,9 +94,9 @@ impl GetKeyUsage {
         Data(service): Data<&Arc<Service>>,
         /// The key's id.
         id: Path<Uuid>,
-        /// The first day (UTC); 29 days before the last if absent.
+        /// First day (UTC). Defaults to 29 days before the last day.
         from: Query<Option<Day>>,
-        /// The last day (UTC); today if absent. At most the 366 days that end with it are looked at.
+        /// Last day (UTC). Defaults to today. The range is cut to the 366 days that end with it.
         to: Query<Option<Day>>,
     ) -> Result<UsageResponse, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
         let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);

@@ -1,4 +1,4 @@
-//! Audit of all owners: what was changed in every key.
+//! Lists the audit events of all keys.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct ListAllAuditEvents;
 impl ListAllAuditEvents {
     /// List all audit events
     ///
-    /// What was changed in the keys of all owners, newest first. Needs the scope `api-keys:admin`.
+    /// Returns the changes of the keys of all owners, newest first. Requires `api-keys:admin`.
     #[oai(path = "/admin/audit-events", method = "get", operation_id = "list_all_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn all(
@@ -31,13 +31,13 @@ impl ListAllAuditEvents {
         _caller: Authorized<Admin>,
         Data(service): Data<&Arc<Service>>,
         request: &Request,
-        /// At most how many events to answer.
+        /// Maximum number of items.
         limit: Query<Option<Limit>>,
-        /// Where to go on: the `next_cursor` of the page before.
+        /// `next_cursor` from the previous page.
         cursor: Query<Option<Cursor>>,
-        /// Only events of the key with this id.
+        /// Filter by key id.
         key_id: Query<Option<Uuid>>,
-        /// Only events of this kind.
+        /// Filter by action.
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };

@@ -1,4 +1,4 @@
-//! Bulk revoke: revokes every key that matches a filter.
+//! Revokes every key that matches a filter.
 
 use std::sync::Arc;
 
@@ -20,21 +20,21 @@ use crate::service::keys::KeyFilter;
 
 pub struct BulkRevokeKeys;
 
-/// Which keys to revoke.
+/// Filter of the keys to revoke. At least one of `issuer`, `subject`, `organization` and `created_before` is required.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct ApiKeyBulkRevokeRequest {
-    /// Only keys made under tokens of this issuer.
+    /// Issuer of the owner.
     issuer: Option<Identifier>,
-    /// Only keys of this user.
+    /// Subject of the owner.
     subject: Option<Identifier>,
-    /// Only keys of this organisation.
+    /// Organization of the owner.
     organization: Option<Identifier>,
-    /// Only keys made before this time.
+    /// Only keys created before this time.
     created_before: Option<Time>,
-    /// For whoever asks later: 1 to 255 characters, by the rules of a name.
+    /// Free-text reason, 1 to 255 characters, stored with the revocation.
     reason: Option<Reason>,
-    /// Count the keys and leave them as they are; `false` if absent.
+    /// Count the matching keys without revoking them. Defaults to false.
     #[oai(default)]
     dry_run: bool,
 }
@@ -59,7 +59,7 @@ impl FromObject for ApiKeyBulkRevokeRequest {
             reason: members.optional("reason")?,
             dry_run: members.optional("dry_run")?.unwrap_or_default(),
         };
-        // A filter forgotten would be every key there is.
+        // An empty filter matches every key.
         let filtered = request.issuer.is_some()
             || request.subject.is_some()
             || request.organization.is_some()
@@ -71,20 +71,20 @@ impl FromObject for ApiKeyBulkRevokeRequest {
     }
 }
 
-/// What a revocation by filter did.
+/// Result of a bulk revocation.
 #[derive(Object)]
 struct ApiKeyBulkRevokeResponse {
-    /// Keys that the filter matches and that were not revoked before.
+    /// Number of keys that match the filter and were not revoked before.
     matched: u64,
-    /// Keys that were revoked now: all that matched, or none in a dry run.
+    /// Number of keys revoked by this request: all that matched, or 0 in a dry run.
     revoked: u64,
-    /// Whether it was a dry run.
+    /// True if this was a dry run.
     dry_run: bool,
 }
 
 #[derive(ApiResponse)]
 enum BulkRevokeResponse {
-    /// The keys are revoked, or counted.
+    /// The keys are revoked, or counted in a dry run.
     #[oai(status = 200)]
     Revoked(JsonResponse<ApiKeyBulkRevokeResponse>),
 }
@@ -93,8 +93,8 @@ enum BulkRevokeResponse {
 impl BulkRevokeKeys {
     /// Revoke all keys that match
     ///
-    /// For the day something leaked: every key that all the given members match. At least one must be given. Try it with
-    /// `dry_run` first.
+    /// Revokes every key matching all given filters (at least one is required). Use `dry_run` to count first. Requires
+    /// `api-keys:admin`.
     #[oai(path = "/admin/api-keys/revoke", method = "post", operation_id = "revoke_api_keys")]
     async fn revoke_matching(
         &self,

@@ -1,4 +1,4 @@
-//! Administration: the keys of all owners, one at a time.
+//! Lists, returns and revokes keys of any owner.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct AdminKeyOperations;
 impl AdminKeyOperations {
     /// List keys of any owner
     ///
-    /// Deleted keys too, newest first, a page at a time. Needs the scope `api-keys:admin`, as do all operations here.
+    /// Returns keys of all owners, including deleted ones, newest first. Requires `api-keys:admin`.
     #[oai(path = "/", method = "get", operation_id = "list_api_keys")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn list(
@@ -36,22 +36,22 @@ impl AdminKeyOperations {
         _caller: Authorized<Admin>,
         Data(service): Data<&Arc<Service>>,
         request: &Request,
-        /// At most how many keys to answer.
+        /// Maximum number of items.
         limit: Query<Option<Limit>>,
-        /// Where to go on: the `next_cursor` of the page before.
+        /// `next_cursor` from the previous page.
         cursor: Query<Option<Cursor>>,
-        /// Only keys that are this now.
+        /// Filter by current status.
         status: Query<Option<Status>>,
-        /// Only keys whose name has words that begin with these, in any order, whatever their case.
+        /// Filter by name: every word must be a prefix of a word in the name (case-insensitive).
         #[oai(validator(max_length = 255))]
         q: Query<Option<String>>,
-        /// Only keys made under tokens of this issuer.
+        /// Filter by issuer of the owner.
         #[oai(validator(max_length = 255))]
         issuer: Query<Option<String>>,
-        /// Only keys of this user.
+        /// Filter by subject of the owner.
         #[oai(validator(max_length = 255))]
         subject: Query<Option<String>>,
-        /// Only keys of this organisation.
+        /// Filter by organization of the owner.
         #[oai(validator(max_length = 255))]
         organization: Query<Option<String>>,
     ) -> Result<ApiKeyPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
@@ -70,7 +70,7 @@ impl AdminKeyOperations {
 
     /// Get a key of any owner
     ///
-    /// A deleted key too.
+    /// Returns the key with its active secrets, even if it is deleted. Requires `api-keys:admin`.
     #[oai(path = "/:id", method = "get", operation_id = "get_api_key")]
     async fn get(
         &self,
@@ -84,7 +84,9 @@ impl AdminKeyOperations {
 
     /// Revoke a key of any owner
     ///
-    /// Ends the key for good, as its owner could. Revoking again changes nothing.
+    /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas typically
+    /// within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no effect.
+    /// Requires `api-keys:admin`.
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_api_key")]
     async fn revoke(
         &self,

@@ -1,4 +1,4 @@
-//! Administration: operations on the keys of all owners.
+//! Operations on the keys of all owners.
 
 pub mod audit;
 pub mod bulk_revoke;

@@ -1,4 +1,4 @@
-//! Create: makes a key for the current user.
+//! Creates a key for the current user.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,21 +30,22 @@ use crate::service::keys::{NewKey, RequestedExpiry};
 
 pub struct CreateKey;
 
-/// A key to be made. Its name is 1 to 255 characters after trimming, none of them a control or format character, and is
-/// stored in Unicode normalization form C.
+/// A key to create. The name has 1 to 255 characters after trimming, without control or format characters, and is stored
+/// in Unicode normalization form C.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateRequest {
     /// Human-readable label for the API key
     name: KeyName,
-    /// What the key may be used for: at most 100 scopes, each 1 to 100 of `a-z 0-9 : . _ - *`, matched exactly. Scopes
-    /// that begin with `api-keys:` are this service's own and can be granted only by a caller who holds them.
+    /// Permissions of the key: at most 100 scopes, each 1 to 100 characters of `a-z 0-9 : . _ - *`, compared exactly. Scopes
+    /// that begin with `api-keys:` are reserved for this service; only a caller that holds one can grant it.
     scopes: Option<Scopes>,
-    /// An object of your own, at most 4096 bytes as JSON without white space; given back whenever the key is verified.
+    /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification.
     metadata: Option<Metadata>,
-    /// The first instant at which the key is no longer good: a time to come. Not together with `expires_in_seconds`.
+    /// Expiry time; the key is invalid from this instant. Must be in the future. Mutually exclusive with
+    /// `expires_in_seconds`.
     expires_at: Option<Expiry>,
-    /// The same, as a number of seconds from now, up to a hundred years. Not together with `expires_at`.
+    /// Lifetime in seconds from now, up to 100 years (3,153,600,000). Mutually exclusive with `expires_at`.
     expires_in_seconds: Option<Lifetime>,
 }
 
@@ -125,14 +126,14 @@ impl From<ApiKeyCreateRequest> for NewKey {
 impl CreateKey {
     /// Create My Api Key
     ///
-    /// Makes an API key for the current user. The secret, `key`, is in this answer only and cannot be retrieved again.
+    /// Creates an API key for the current user. The secret is returned once, in `key`, and cannot be retrieved later.
     ///
-    /// Owner, organisation and issuer are those of the credential. A caller who is itself an API key needs the scope
-    /// `api-keys:write`, grants no scope that it lacks, and no expiry beyond its own.
+    /// The owner, organization and issuer are taken from the credential. When called with an API key, the key needs
+    /// `api-keys:write`; it cannot grant scopes it does not have or an expiry later than its own.
     ///
-    /// With an `Idempotency-Key` header (22 to 255 visible ASCII characters that nobody can guess, such as a random UUID),
-    /// the same request sent again within 24 hours by the same caller gets the same answer, secret included, with
-    /// `Idempotency-Replayed: true`, and makes nothing new; with another body it is refused with 422.
+    /// Send `Idempotency-Key` (22 to 255 printable ASCII characters, such as a random UUID) to retry safely: within 24
+    /// hours the same request returns the original response, including the secret, with `Idempotency-Replayed: true`. A
+    /// different body returns 422.
     #[oai(path = "/", method = "post", operation_id = "create_my_api_key")]
     async fn create(
         &self,

@@ -1,4 +1,4 @@
-//! Delete: revokes one of the current user's keys and hides it.
+//! Deletes one of the current user's keys: revokes it and hides it from its owner.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct DeleteKey;
 impl DeleteKey {
     /// Delete one of my API keys
     ///
-    /// Revokes the key, and it is gone for its owner: 404 from then on. The audit still knows of it.
+    /// Revokes the key and hides it from its owner (404). Audit events are kept.
     #[oai(path = "/:id", method = "delete", operation_id = "delete_my_api_key")]
     async fn delete(
         &self,

@@ -1,4 +1,4 @@
-//! Get: one of the current user's keys.
+//! Returns one of the current user's keys.
 
 use std::sync::Arc;
 
@@ -20,9 +20,10 @@ pub struct GetKey;
 impl GetKey {
     /// Get one of my API keys
     ///
-    /// With its live secrets, by which an owner sees whether an old one is still in use after a rotation. An id that is
-    /// another owner's is answered exactly as one that never was. `ETag` names the key's revision; with an `If-Match`
-    /// header that names another, the answer is 412.
+    /// Returns the key with its active secrets, whose `last_used_at` shows whether an old secret is still in use after a
+    /// rotation. Keys of other owners return 404, exactly like unknown ids.
+    ///
+    /// `ETag` is the key's revision. If the request's `If-Match` does not contain it, the response is 412.
     #[oai(path = "/:id", method = "get", operation_id = "get_my_api_key")]
     async fn get(
         &self,

@@ -1,4 +1,4 @@
-//! List: the current user's keys, a page at a time.
+//! Lists the current user's keys by page.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ pub struct ListKeys;
 impl ListKeys {
     /// List my API keys
     ///
-    /// The caller's keys, newest first, a page at a time. A page stays where it is while keys are made and revoked: the
-    /// cursor is a place in the order, not a count. Deleted keys are not listed.
+    /// Returns the current user's keys, newest first. Pagination is cursor-based, so results stay consistent while keys are
+    /// created or revoked. Deleted keys are not listed. When called with an API key, the key needs `api-keys:read`.
     #[oai(path = "/", method = "get", operation_id = "list_my_api_keys")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn list(
@@ -32,13 +32,13 @@ impl ListKeys {
         caller: Authorized<Read>,
         Data(service): Data<&Arc<Service>>,
         request: &Request,
-        /// At most how many keys to answer.
+        /// Maximum number of items.
         limit: Query<Option<Limit>>,
-        /// Where to go on: the `next_cursor` of the page before.
+        /// `next_cursor` from the previous page.
         cursor: Query<Option<Cursor>>,
-        /// Only keys that are this now.
+        /// Filter by current status.
         status: Query<Option<Status>>,
-        /// Only keys whose name has words that begin with these, in any order, whatever their case.
+        /// Filter by name: every word must be a prefix of a word in the name (case-insensitive).
         #[oai(validator(max_length = 255))]
         q: Query<Option<String>>,
     ) -> Result<ApiKeyPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {

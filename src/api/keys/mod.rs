@@ -1,4 +1,4 @@
-//! Keys: the operations on the current user's API keys, one file each.
+//! Operations on the current user's API keys, one file each.
 
 pub mod create;
 pub mod delete;

@@ -1,15 +1,15 @@
-//! Requests: bodies that more than one operation takes.
+//! Request bodies that more than one operation takes.
 
 use poem_openapi::Object;
 
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::values::text::Reason;
 
-/// Why a key is revoked.
+/// The reason for a revocation.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct ApiKeyRevokeRequest {
-    /// For whoever asks later: 1 to 255 characters, by the rules of a name.
+    /// Free-text reason, 1 to 255 characters, stored with the revocation.
     reason: Option<Reason>,
 }
 

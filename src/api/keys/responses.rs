@@ -1,4 +1,4 @@
-//! Responses: those that more than one operation on keys gives.
+//! Responses that more than one operation on keys returns.
 
 use poem::Request;
 use poem_openapi::types::Example;
@@ -18,29 +18,30 @@ use crate::http::values::time::Time;
 use crate::service::Service;
 use crate::service::keys::{IssuedKey, KeyPage};
 
-/// A key with a new secret: the deployment's prefix, 43 base62 characters that nobody can guess and a checksum of 6.
+/// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the creation
+/// time) and a 6-character checksum.
 #[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateResponse {
-    /// The key's id (a UUID of version 7), which never changes.
+    /// Id of the key (UUIDv7). It never changes.
     id: Uuid,
     /// The API key secret (shown only once)
     #[oai(validator(pattern = "^[a-z0-9]+(_[a-z0-9]+)*_[0-9A-Za-z]{49}$"))]
     key: String,
-    /// The label, as it is stored.
+    /// Label, as stored.
     name: String,
-    /// When the key was made.
+    /// Creation time.
     created_at: Time,
-    /// What the secret begins with: enough to tell keys apart later.
+    /// First characters of the secret, by which keys can be told apart later.
     start: String,
-    /// The secret's last four characters.
+    /// Last four characters of the secret.
     #[oai(validator(min_length = 4, max_length = 4))]
     last4: String,
-    /// What the key may be used for.
+    /// Permissions of the key.
     scopes: Scopes,
-    /// Your own object.
+    /// Caller-defined metadata.
     metadata: Metadata,
-    /// The first instant at which the key is no longer good; absent when there is none.
+    /// Expiry time; the key is invalid from this instant. Omitted if the key does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Time>,
 }
@@ -72,10 +73,10 @@ impl Example for ApiKeyCreateResponse {
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct ApiKeyList {
-    /// The keys.
+    /// Keys of this page.
     #[oai(validator(max_items = 100))]
     pub items: Vec<ApiKey>,
-    /// What to send as `cursor` for the next page; absent on the last.
+    /// Value of `cursor` for the next page. Omitted on the last page.
     pub next_cursor: Option<String>,
 }
 
@@ -85,13 +86,13 @@ pub enum CreatedKeyResponse {
     #[oai(status = 201)]
     Created(
         PreserializedJson<ApiKeyCreateResponse>,
-        /// Where the key is found from now on.
+        /// URL of the key.
         #[oai(header = "Location")]
         String,
-        /// Always `no-store`: no cache may keep the secret.
+        /// Always `no-store`, so that no cache keeps the secret.
         #[oai(header = "Cache-Control")]
         String,
-        /// `true` when this is the answer to an earlier request with the same `Idempotency-Key`.
+        /// `true` if this is the original response to an earlier request with the same `Idempotency-Key`.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
     ),
@@ -99,11 +100,11 @@ pub enum CreatedKeyResponse {
 
 #[derive(ApiResponse)]
 pub enum ApiKeyResponse {
-    /// The key, as it is now.
+    /// The key.
     #[oai(status = 200)]
     Key(
         JsonResponse<ApiKey>,
-        /// The key's revision, for `If-Match`.
+        /// Revision of the key, for `If-Match`.
         #[oai(header = "ETag")]
         String,
     ),
@@ -115,7 +116,7 @@ pub enum ApiKeyPage {
     #[oai(status = 200)]
     Page(
         JsonResponse<ApiKeyList>,
-        /// The next page, as `<...>; rel="next"` (RFC 8288); absent on the last.
+        /// URL of the next page, as `<...>; rel="next"` (RFC 8288). Omitted on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),
@@ -123,7 +124,7 @@ pub enum ApiKeyPage {
 
 #[derive(ApiResponse)]
 pub enum NoContent {
-    /// The key is revoked and gone.
+    /// The key is revoked.
     #[oai(status = 204)]
     NoContent,
 }

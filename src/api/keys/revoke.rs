@@ -1,4 +1,4 @@
-//! Revoke: ends one of the current user's keys.
+//! Revokes one of the current user's keys.
 
 use std::sync::Arc;
 
@@ -21,8 +21,10 @@ pub struct RevokeKey;
 impl RevokeKey {
     /// Revoke one of my API keys
     ///
-    /// Ends the key for good: no request that begins after this answer can use it. It stays listed and readable, and
-    /// says when, by whom and why. Revoking again changes nothing.
+    /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas typically
+    /// within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no effect.
+    ///
+    /// The key stays listed, with the time, the actor and the reason of its revocation.
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_my_api_key")]
     async fn revoke(
         &self,

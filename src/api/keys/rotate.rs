@@ -1,4 +1,4 @@
-//! Rotate: gives one of the current user's keys a new secret.
+//! Rotates the secret of one of the current user's keys.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::service::Service;
 
 pub struct RotateKey;
 
-/// How a key is rotated.
+/// Options of a rotation.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 struct ApiKeyRotateRequest {
-    /// For how long the old secret stays good beside the new one, in seconds: up to 30 days; 0, the default, ends it now.
+    /// Seconds for which the old secret keeps working, up to 30 days (2,592,000). Defaults to 0: it stops working immediately.
     grace_seconds: Option<Grace>,
 }
 
@@ -46,11 +46,11 @@ impl FromObject for ApiKeyRotateRequest {
 impl RotateKey {
     /// Rotate one of my API keys
     ///
-    /// Gives the key a new secret, which is in this answer only. Id, scopes, expiry and history stay. The old secret
-    /// lives on for `grace_seconds`, though never beyond the end it had; while it does, another rotation is refused
-    /// with 409. So is the rotation of a key that is not active.
+    /// Issues a new secret, returned once. The key's id, scopes, expiry and history are unchanged. The old secret works for
+    /// `grace_seconds` more, but not past its own expiry. Rotating again during the grace period returns 409, as does
+    /// rotating a key that is not active.
     ///
-    /// An `Idempotency-Key` header works as it does when a key is created.
+    /// Send `Idempotency-Key` to retry safely, as on creation.
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
     async fn rotate(
         &self,

@@ -1,4 +1,4 @@
-//! Schemas: a key as the API shows it.
+//! A key as the API represents it.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -47,7 +47,7 @@ pub fn example_key(secret: &Secret<'_>) -> DomainKey {
 }
 
 api_enum! {
-    /// What a key is now. What cannot be undone comes first: a revoked key is `revoked`, whatever else it is.
+    /// Current status of a key. `revoked` takes precedence over `disabled`, then `expired`.
     #[oai(rename_all = "lowercase")]
     pub enum Status = KeyStatus {
         Active,
@@ -57,15 +57,15 @@ api_enum! {
     }
 }
 
-/// Whose a key is.
+/// Owner of a key.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Owner {
-    /// The issuer of the token that made the key.
+    /// Issuer of the user's tokens.
     issuer: String,
-    /// The user, as that issuer names them.
+    /// User: the `sub` claim of the issuer's tokens.
     subject: String,
-    /// The organisation that the user acted in, if any.
+    /// Organization in which the user created the key, if any.
     organization: Option<String>,
 }
 
@@ -75,19 +75,19 @@ impl From<DomainOwner> for Owner {
     }
 }
 
-/// A live secret of a key, without the secret itself.
+/// An active secret of a key, without the secret itself.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct SecretSummary {
-    /// What the secret begins with.
+    /// First characters of the secret.
     start: String,
-    /// The secret's last four characters.
+    /// Last four characters of the secret.
     last4: String,
-    /// When the secret was made.
+    /// Creation time of the secret.
     created_at: Time,
-    /// When the secret ends, because a rotation replaced it; absent for the newest.
+    /// Time from which the secret is invalid, because a rotation replaced it. Omitted for the newest secret.
     expires_at: Option<Time>,
-    /// When the secret was last used, to within a minute; absent when it never was.
+    /// Time of last use, accurate to one minute. Omitted if the secret has never been used.
     last_used_at: Option<Time>,
 }
 
@@ -103,47 +103,46 @@ impl From<&SecretRecord> for SecretSummary {
     }
 }
 
-/// A key, as its owner sees it.
+/// An API key, without its secret.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKey {
-    /// The key's id, which never changes.
+    /// Id of the key (UUIDv7). It never changes.
     id: Uuid,
-    /// The label.
+    /// Label.
     name: String,
-    /// What the key is now.
+    /// Current status.
     status: Status,
-    /// What the newest secret begins with.
+    /// First characters of the newest secret.
     start: String,
-    /// The last four characters of the newest secret.
+    /// Last four characters of the newest secret.
     last4: String,
-    /// What the key may be used for.
+    /// Permissions of the key.
     scopes: Scopes,
-    /// Your own object.
+    /// Caller-defined metadata.
     metadata: Metadata,
-    /// Whose the key is.
+    /// Owner.
     owner: Owner,
-    /// Whether the owner lets the key be used.
+    /// False if the owner disabled the key.
     enabled: bool,
-    /// When the key was made.
+    /// Creation time.
     created_at: Time,
-    /// When the key was last changed.
+    /// Time of the last change.
     updated_at: Time,
-    /// The first instant at which the key is no longer good; absent when there is none.
+    /// Expiry time; the key is invalid from this instant. Omitted if the key does not expire.
     expires_at: Option<Time>,
-    /// When the key was revoked; absent when it was not.
+    /// Time of the revocation. Omitted if the key is not revoked.
     revoked_at: Option<Time>,
-    /// The subject of whoever revoked it.
+    /// Subject of the actor that revoked the key.
     revoked_by: Option<String>,
-    /// Why it was revoked, if that was said.
+    /// Reason given for the revocation.
     revoke_reason: Option<String>,
-    /// When its owner deleted it; only administrators see such keys.
+    /// Time at which the owner deleted the key. Only administrators see deleted keys.
     deleted_at: Option<Time>,
-    /// The live secrets, newest first: two while the grace of a rotation runs. Not in lists.
+    /// Active secrets, newest first; two during a rotation grace period. Omitted in lists.
     #[oai(validator(max_items = 2))]
     secrets: Option<Vec<SecretSummary>>,
-    /// While two secrets live: whether only the new one has been in use since it was made, so that the old one would not
-    /// be missed. Not in lists.
+    /// During a grace period: true once only the new secret is in use. Omitted otherwise and in lists.
     safe_to_retire: Option<bool>,
 }
 

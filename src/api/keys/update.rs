@@ -1,4 +1,4 @@
-//! Update: changes one of the current user's keys.
+//! Updates one of the current user's keys.
 
 use std::sync::Arc;
 
@@ -27,19 +27,19 @@ use crate::service::keys::KeyPatch;
 
 pub struct UpdateKey;
 
-/// What is to change in a key: a JSON merge patch (RFC 7396).
+/// The changes to a key: a JSON Merge Patch (RFC 7396).
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 pub struct ApiKeyUpdateRequest {
-    /// A new label, by the rules of the first one.
+    /// New label, with the same rules as on creation.
     name: Option<KeyName>,
-    /// The scopes from now on, all of them; `null` for none.
+    /// New scopes, replacing all current ones; `null` removes all.
     scopes: Option<Scopes>,
-    /// A merge patch of your own object: members that are `null` go, others are put in; `null` empties it.
+    /// Merge patch of the caller-defined object: `null` fields are removed, others are set; `null` removes all.
     metadata: Option<Metadata>,
-    /// When the key ends from now on: a time to come; `null` for never.
+    /// New expiry time, in the future; `null` removes the expiry.
     expires_at: Option<Expiry>,
-    /// Whether the key can be used.
+    /// False to disable the key, true to enable it again.
     enabled: Option<bool>,
     #[oai(skip)]
     cleared: Cleared,
@@ -117,12 +117,12 @@ impl From<ApiKeyUpdateRequest> for KeyPatch {
 impl UpdateKey {
     /// Update one of my API keys
     ///
-    /// A JSON merge patch (RFC 7396), as `application/json` or `application/merge-patch+json`: a member that is absent
-    /// stays as it is, `null` clears. `enabled: false` makes the key unusable until it is `true` again. Only scopes that
-    /// the key does not have yet must be the caller's to grant.
+    /// Applies a JSON Merge Patch (RFC 7396), sent as `application/json` or `application/merge-patch+json`: omitted fields
+    /// are unchanged, `null` clears. The caller must be able to grant any scope being added. `enabled: false` makes the key
+    /// unusable until it is set to `true` again.
     ///
-    /// With an `If-Match` header that holds the key's `ETag`, the change is made only if nobody else made one since;
-    /// else the answer is 412. A revoked key cannot be changed: 409.
+    /// Send `If-Match` with the key's `ETag` to prevent lost updates: if the key has changed since, the response is 412.
+    /// A revoked key cannot be updated and returns 409.
     #[oai(path = "/:id", method = "patch", operation_id = "update_my_api_key")]
     async fn update(
         &self,

@@ -1,4 +1,4 @@
-//! Forward auth: the same question for proxies, which ask it with the client's own headers and understand a status.
+//! Verifies the key of a proxied request. A proxy forwards its client's headers and acts on the status of the response.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct CheckForwarded;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The key that the proxy's client sent, as `Authorization: Bearer` or as `X-API-Key`, once.
+/// The key that the proxy's client sent, in exactly one of `Authorization: Bearer` and `X-API-Key`.
 struct ForwardedKey(String);
 
 impl ForwardedKey {
@@ -34,7 +34,7 @@ impl ForwardedKey {
         let bearers = headers.get_all(header::AUTHORIZATION).iter().map(bearer);
         let plain = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().ok().map(str::to_owned));
         let mut credentials = bearers.chain(plain);
-        // Of two credentials the upstream may believe the other one, so that two are as bad as none.
+        // Rejects two credentials, because the upstream may use the other one.
         match (credentials.next(), credentials.next()) {
             (None, _) => Err(Problem::unauthorized(false)),
             (Some(Some(key)), None) if !key.is_empty() => Ok(Self(key)),
@@ -54,7 +54,7 @@ impl<'a> ApiExtractor<'a> for ForwardedKey {
             "api_key",
             MetaSecurityScheme {
                 ty: "apiKey",
-                description: Some("An API key of this service, where a client cannot send it as a bearer."),
+                description: Some("An API key of this service, for clients that cannot send it as a bearer token."),
                 name: Some("X-API-Key"),
                 key_in: Some("header"),
                 scheme: None,
@@ -78,8 +78,8 @@ impl<'a> ApiExtractor<'a> for ForwardedKey {
     }
 }
 
-/// The query parameter `required_scope`, read from the query itself: this operation is reached without the router that
-/// takes queries apart. What else is in the query is the proxied client's.
+/// The query parameter `required_scope`. It is read from the raw query, because this operation is called without the router
+/// that parses queries. Ignores other parameters: they belong to the proxied request.
 struct RequiredScope(Scopes);
 
 impl<'a> ApiExtractor<'a> for RequiredScope {
@@ -115,26 +115,26 @@ impl<'a> ApiExtractor<'a> for RequiredScope {
     }
 }
 
-/// Every header is always there, empty where there is nothing to say: a proxy that copies them overwrites whatever the
-/// client sent under the same name.
+/// Sends every header, empty if it has no value: a proxy that copies them then overwrites headers of the same names that
+/// the client sent.
 #[derive(ApiResponse)]
 enum ForwardAllowed {
-    /// The key is good: let the request through.
+    /// The key is valid: allow the request.
     #[oai(status = 200)]
     Allowed(
-        /// The key's id.
+        /// Id of the key.
         #[oai(header = "X-Auth-Key-Id")]
         String,
-        /// The user whose key it is, percent-encoded where it is not visible ASCII; as are the following.
+        /// Owner of the key. Here and in the following headers, characters outside visible ASCII are percent-encoded.
         #[oai(header = "X-Auth-Subject")]
         String,
-        /// The issuer that names the user so.
+        /// Issuer of the user's tokens.
         #[oai(header = "X-Auth-Issuer")]
         String,
-        /// The user's organisation, or empty.
+        /// Organization of the owner, or empty.
         #[oai(header = "X-Auth-Org")]
         String,
-        /// The key's scopes, separated by spaces.
+        /// Scopes of the key, separated by spaces.
         #[oai(header = "X-Auth-Scopes")]
         String,
     ),
@@ -145,39 +145,39 @@ impl From<&CachedKey> for ForwardAllowed {
         let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
         Self::Allowed(
             key.id.to_string(),
-            visible(&key.owner.subject),
-            visible(&key.owner.issuer),
-            visible(key.owner.organization.as_deref().unwrap_or_default()),
+            percent_encode_non_ascii(&key.owner.subject),
+            percent_encode_non_ascii(&key.owner.issuer),
+            percent_encode_non_ascii(key.owner.organization.as_deref().unwrap_or_default()),
             scopes.join(" "),
         )
     }
 }
 
-/// What is not visible ASCII, and the percent sign itself, as `%XX`.
-fn visible(text: &str) -> String {
-    let shown = |byte: u8| match byte {
+/// Encodes everything but visible ASCII, and the percent sign, as `%XX`.
+fn percent_encode_non_ascii(text: &str) -> String {
+    let encode = |byte: u8| match byte {
         b'%' => "%25".to_owned(),
         b if b.is_ascii_graphic() => char::from(b).to_string(),
         b => format!("%{b:02X}"),
     };
-    text.bytes().map(shown).collect()
+    text.bytes().map(encode).collect()
 }
 
 #[OpenApi(tag = "Tag::Verification")]
 impl CheckForwarded {
     /// Check the key of a proxied request
     ///
-    /// For nginx `auth_request`, Caddy `forward_auth`, HAProxy, Traefik and Envoy: the proxy sends its client's headers
-    /// here and lets the request through on 200, copying the identity headers to the upstream. 401 means that there is no
-    /// good key, 403 that it lacks a scope; anything else means that the service could not know, and is no permission.
+    /// For nginx `auth_request`, Caddy `forward_auth`, HAProxy, Traefik and Envoy: the proxy forwards its client's headers and
+    /// copies the identity headers of the response to the upstream request. 200 allows; 401 means no valid key; 403 means a
+    /// missing scope; treat every other response as denied.
     ///
-    /// Any method is taken, and any path below this one, as Envoy sends it; both are the client's and mean nothing here.
+    /// Accepts any method and any path below this one, as Envoy sends it. Method and sub-path are ignored.
     #[oai(path = "/auth/forward", method = "get", operation_id = "check_forwarded_request")]
     async fn forward(
         &self,
         key: ForwardedKey,
         Data(service): Data<&Arc<Service>>,
-        /// Scopes that the key must hold, separated by spaces; set in the proxy's configuration.
+        /// Required scopes, separated by spaces. Set them in the proxy's configuration.
         required_scope: RequiredScope,
     ) -> Result<ForwardAllowed, Failure<{ may_fail(&[400, 401, 403, 408, 413, 500, 503]) }>> {
         let RequiredScope(required) = required_scope;
@@ -185,14 +185,14 @@ impl CheckForwarded {
         match (decision.verdict, decision.known) {
             (Verdict::Valid, Some(known)) => Ok(ForwardAllowed::from(&*known)),
             (Verdict::InsufficientScope, Some(known)) => {
-                Err(Problem::insufficient_scope(&missing(&required, &known)).into())
+                Err(Problem::insufficient_scope(&missing_scopes(&required, &known)).into())
             }
             (verdict, _) => Err(Problem::unauthorized(true).because(verdict.as_str()).into()),
         }
     }
 }
 
-fn missing(required: &Scopes, known: &CachedKey) -> String {
+fn missing_scopes(required: &Scopes, known: &CachedKey) -> String {
     let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.scopes.contains(scope)).collect();
     missing.join(" ")
 }

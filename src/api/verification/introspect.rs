@@ -1,4 +1,4 @@
-//! Introspection: the same question in the words of OAuth (RFC 7662).
+//! Introspects a token: verification by OAuth 2.0 Token Introspection (RFC 7662).
 
 use std::sync::Arc;
 
@@ -24,35 +24,35 @@ pub struct IntrospectToken;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A token to look into (RFC 7662, section 2.1).
+/// Token to introspect (RFC 7662, section 2.1).
 #[derive(Object)]
 struct IntrospectionForm {
-    /// The API key.
+    /// API key to introspect.
     token: String,
-    /// Accepted as the RFC asks, and not looked at.
+    /// Accepted for compatibility; ignored.
     #[oai(skip_serializing_if_is_none)]
     token_type_hint: Option<String>,
 }
 
-/// What the token stands for (RFC 7662, section 2.2); of one that cannot be used, exactly `{"active":false}`.
+/// State of the token (RFC 7662, section 2.2). For an unusable token, exactly `{"active":false}`.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct IntrospectionResponse {
-    /// Whether the key can be used now.
+    /// True if the key is valid.
     active: bool,
-    /// The key's scopes, separated by spaces.
+    /// Scopes of the key, separated by spaces.
     scope: Option<String>,
-    /// The key's id.
+    /// Id of the key.
     client_id: Option<Uuid>,
-    /// The user whose key it is.
+    /// Owner of the key.
     sub: Option<String>,
-    /// The issuer that names the user so.
+    /// Issuer of the user's tokens.
     iss: Option<String>,
-    /// When the key was made, in seconds since the epoch.
+    /// Creation time, in seconds since the Unix epoch.
     iat: Option<i64>,
-    /// When it ends, in seconds since the epoch.
+    /// Expiry time, in seconds since the Unix epoch. Omitted if the key does not expire.
     exp: Option<i64>,
-    /// How it is presented: `Bearer`.
+    /// Always `Bearer`.
     token_type: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl From<&CachedKey> for IntrospectionResponse {
     }
 }
 
-/// The `token` of the form.
+/// The `token` field of the form.
 struct IntrospectedToken(String);
 
 impl<'a> ApiExtractor<'a> for IntrospectedToken {
@@ -115,14 +115,14 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
         let mut tokens = form_urlencoded::parse(&bytes).filter(|(name, _)| name == "token");
         match (tokens.next(), tokens.next()) {
             (Some((_, token)), None) => Ok(Self(token.into_owned())),
-            _ => Err(Problem::bad_request("Send the form's member `token` once, with the key to look into.").into()),
+            _ => Err(Problem::bad_request("Send the form field `token` once, with the key to introspect.").into()),
         }
     }
 }
 
 #[derive(ApiResponse)]
 enum IntrospectionResult {
-    /// What the token stands for, or that it is not active.
+    /// State of the token.
     #[oai(status = 200)]
     Introspected(JsonResponse<IntrospectionResponse>),
 }
@@ -131,8 +131,8 @@ enum IntrospectionResult {
 impl IntrospectToken {
     /// Introspect a token
     ///
-    /// Token introspection by RFC 7662, for gateways that speak OAuth. The token is an API key of this service; the
-    /// caller needs the scope `api-keys:verify`.
+    /// Implements OAuth 2.0 Token Introspection (RFC 7662). The token is an API key of this service. Unusable keys return 200 with
+    /// `active: false`; on any error response, deny access. The caller needs `api-keys:verify`.
     #[oai(path = "/oauth/introspect", method = "post", operation_id = "introspect_token")]
     async fn introspect(
         &self,

@@ -1,4 +1,4 @@
-//! Verification: one decision about a presented key, in three protocols.
+//! Verification of a presented key, in three protocols with the same decision.
 
 pub mod forward_auth;
 pub mod introspect;

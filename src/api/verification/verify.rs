@@ -1,4 +1,4 @@
-//! Verification: is this key good? What gateways ask on every request.
+//! Verifies a presented key. Gateways call this operation on every request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,13 +36,13 @@ use crate::service::verify::{Answers, Decision};
 
 pub struct VerifyKey;
 
-/// A key that a client presented.
+/// A presented key, and the scopes that it must have.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 struct ApiKeyVerifyRequest {
-    /// What the client presented, whatever it is.
+    /// The key as the client sent it, even if malformed.
     key: PresentedKey,
-    /// Scopes that the key must hold, all of them.
+    /// Required scopes: the key must have all of them.
     scopes: Option<Scopes>,
 }
 
@@ -73,43 +73,45 @@ impl Example for ApiKeyVerifyRequest {
 }
 
 api_enum! {
-    /// Why a key is good, or the first reason why it is not, in the order of this list.
+    /// Result of a verification: the first that applies of `NOT_FOUND` (unknown or malformed), `REVOKED`, `DISABLED` (by its
+    /// owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope); otherwise `VALID`.
     #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
     enum VerificationCode = Verdict {
-        /// Good.
+        /// Valid.
         Valid,
-        /// Nothing that this service ever made, or malformed.
+        /// Unknown or malformed.
         NotFound,
-        /// Ended for good.
+        /// Revoked.
         Revoked,
-        /// Switched off by its owner.
+        /// Disabled by its owner.
         Disabled,
-        /// At its end, or the presented secret is.
+        /// The key or this secret has expired.
         Expired,
-        /// Good, but lacks a scope that was asked for.
+        /// Lacks a required scope.
         InsufficientScope,
     }
 }
 
-/// Whether the key is good. With `valid: true` come `id`, `name`, `owner`, `scopes`, `metadata` and `expires_at`.
+/// Verification result. If `valid` is true, it includes `id`, `name`, `owner`, `scopes` and `metadata`, and `expires_at` if
+/// the key expires.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ApiKeyVerifyResponse {
-    /// Whether to let the client in.
+    /// True if the request may proceed.
     valid: bool,
-    /// The reason.
+    /// Result code.
     code: VerificationCode,
-    /// The key's id.
+    /// Id of the key.
     id: Option<Uuid>,
-    /// The key's label.
+    /// Label of the key.
     name: Option<String>,
-    /// Whose the key is.
+    /// Owner of the key.
     owner: Option<Owner>,
-    /// What the key may be used for.
+    /// Permissions of the key.
     scopes: Option<Scopes>,
-    /// The owner's own object.
+    /// Caller-defined metadata of the key.
     metadata: Option<Metadata>,
-    /// The first instant at which the key is no longer good; absent when there is none.
+    /// Expiry time; the key is invalid from this instant. Omitted if the key does not expire.
     expires_at: Option<Time>,
 }
 
@@ -143,7 +145,7 @@ impl From<&CachedKey> for ApiKeyVerifyResponse {
     }
 }
 
-/// The verdict, rendered.
+/// The verification result, already serialized.
 struct VerifyResponse(Bytes);
 
 impl VerifyResponse {
@@ -175,7 +177,7 @@ impl IntoResponse for VerifyResponse {
 impl ApiResponse for VerifyResponse {
     fn meta() -> MetaResponses {
         let content = vec![MetaMediaType { content_type: JSON, schema: Self::schema_ref() }];
-        let description = "What is known of the key. One that cannot be used is an answer, too.";
+        let description = "Verification result. Unusable keys also return 200.";
         let response = MetaResponse { description, status: Some(200), status_range: None, content, headers: vec![] };
         MetaResponses { responses: vec![response] }
     }
@@ -189,11 +191,10 @@ impl ApiResponse for VerifyResponse {
 impl VerifyKey {
     /// Verify an API key
     ///
-    /// Whether a key that a client presented is good, now and for these scopes. For gateways and other services: the
-    /// caller, a user or a key of this service, needs the scope `api-keys:verify`, and may ask about any owner's keys.
+    /// Checks a presented key against the required scopes. An unusable key returns 200 with `valid: false` and a `code`. On
+    /// any error response, deny access.
     ///
-    /// A key that cannot be used is an answer with 200 and a `code`; an error means that the service could not know, and
-    /// no client should be let in for it.
+    /// For gateways and other services: the caller needs `api-keys:verify` and can verify keys of any owner.
     #[oai(path = "/auth/api-keys/verify", method = "post", operation_id = "verify_api_key")]
     async fn verify(
         &self,
