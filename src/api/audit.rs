@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Read};
 use crate::api::enums::api_enum;
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::schemas::Owner;
 use crate::api::page::NextPage;
 use crate::api::schema_rules::SchemaRules;
@@ -21,12 +22,13 @@ use crate::domain::audit;
 use crate::http::body::JsonResponse;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::http::problem::{Failure, may_fail};
 use crate::http::values::time::Time;
 use crate::service::audit::EventFilter;
 use crate::service::{Service, ServiceError};
 
 pub struct ListMyAuditEvents;
+
+error_set!(ListMyAuditEventsErrors: 400, 401, 403, 500, 503);
 
 api_enum! {
     /// Change of a key.
@@ -159,7 +161,7 @@ impl ListMyAuditEvents {
         key_id: Query<Option<Uuid>>,
         /// Filter by action.
         action: Query<Option<Action>>,
-    ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<AuditEventPage, ApiError<ListMyAuditEventsErrors>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
         Ok(event_page(request, service, caller.own_keys(), query).await?)
     }

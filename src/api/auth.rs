@@ -67,7 +67,7 @@ impl Permission for ApiKeyOnly {
     fn check(caller: &Caller) -> Result<(), Problem> {
         match caller.credential {
             Credential::Key { .. } => Ok(()),
-            Credential::Token | Credential::Operator => Err(Problem::not_a_key()),
+            Credential::Token | Credential::Operator => Err(Problem::api_key_required()),
         }
     }
 }
@@ -168,7 +168,7 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
 async fn authenticate(request: &Request, service: &Service) -> Result<Caller, Problem> {
     match service.authenticate(credential(request)?).await {
         Ok(caller) => Ok(caller),
-        Err(AuthError::InvalidCredential(reason)) => Err(Problem::unauthorized(true).because(reason)),
+        Err(AuthError::InvalidCredential(reason)) => Err(Problem::unauthorized(true).with_log_context(reason)),
         Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }

@@ -28,19 +28,29 @@ pub fn readyz(service: Arc<Service>, draining: Draining) -> BoxEndpoint<'static>
             let detail = if stops { "finishes its last requests and takes no more" } else { "takes requests" };
             checks.insert(0, Check { name: "server", ok: !stops, detail: detail.to_owned(), cause: None });
             if checks.iter().all(|check| check.ok) {
-                Ok::<_, poem::Error>(answer(&json!({ "status": "ready", "checks": told(&checks) })))
+                Ok::<_, poem::Error>(answer(&json!({ "status": "ready", "checks": public_checks(&checks) })))
             } else {
-                Err(Problem::not_ready(&checks).into())
+                Err(not_ready(&checks).into())
             }
         }
     };
     poem::get(make(ready)).map_to_response().boxed()
 }
 
+/// 503 with the checks that failed, so that a load balancer sends requests elsewhere.
+fn not_ready(checks: &[Check]) -> Problem {
+    let failed = || checks.iter().filter(|check| !check.ok);
+    let reasons: Vec<_> = failed().map(|check| format!("{} {}", check.name, check.detail)).collect();
+    let causes: Vec<_> = failed().map(|check| check.cause.as_deref().unwrap_or(&check.detail)).collect();
+    Problem::unavailable(format!("Not ready; send requests to another server: {}.", reasons.join("; ")), 1)
+        .with_extension("checks", public_checks(checks))
+        .with_log_context(causes.join("; "))
+}
+
 /// The checks, without what is only for the log.
-pub fn told(checks: &[Check]) -> Value {
-    let told = |Check { name, ok, detail, .. }: &Check| json!({ "name": name, "ok": ok, "detail": detail });
-    checks.iter().map(told).collect()
+fn public_checks(checks: &[Check]) -> Value {
+    let public = |Check { name, ok, detail, .. }: &Check| json!({ "name": name, "ok": ok, "detail": detail });
+    checks.iter().map(public).collect()
 }
 
 fn answer(body: &Value) -> Response {

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod audit;
 pub mod auth;
 mod enums;
+pub mod errors;
 pub mod health;
 pub mod keys;
 pub mod page;

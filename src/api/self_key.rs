@@ -6,14 +6,18 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 
 use crate::api::auth::{ApiKeyOnly, Audited, Authorized};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
 use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::precondition::Precondition;
-use crate::http::problem::{Failure, Problem, may_fail};
+use crate::http::problem::Problem;
 use crate::service::Service;
 
 pub struct SelfOperations;
+
+error_set!(GetSelfErrors: 400, 401, 403, 500, 503);
+error_set!(RevokeSelfErrors: 400, 401, 403, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/self", tag = "Tag::ApiKeys")]
 impl SelfOperations {
@@ -25,7 +29,7 @@ impl SelfOperations {
         &self,
         caller: Authorized<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
-    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<ApiKeyResponse, ApiError<GetSelfErrors>> {
         let record = service.find_key(caller.own_keys(), id_of(&caller.0)?, &Precondition::None).await?;
         Ok(key_response(record, service))
     }
@@ -38,7 +42,7 @@ impl SelfOperations {
         &self,
         audited: Audited<ApiKeyOnly>,
         Data(service): Data<&Arc<Service>>,
-    ) -> Result<NoContent, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<NoContent, ApiError<RevokeSelfErrors>> {
         let reason = Some("by the key itself".to_owned());
         service.revoke_key(&audited.context(), audited.own_keys(), id_of(&audited.caller)?, reason).await?;
         Ok(NoContent::NoContent)
@@ -48,6 +52,6 @@ impl SelfOperations {
 fn id_of(caller: &Caller) -> Result<uuid::Uuid, Problem> {
     match caller.credential {
         Credential::Key { id, .. } => Ok(id),
-        Credential::Token | Credential::Operator => Err(Problem::not_a_key()),
+        Credential::Token | Credential::Operator => Err(Problem::api_key_required()),
     }
 }

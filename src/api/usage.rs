@@ -9,15 +9,17 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Read};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::params::day::Day;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 use crate::service::usage::DailyUsage;
 
 pub struct GetKeyUsage;
+
+error_set!(GetKeyUsageErrors: 400, 401, 403, 404, 500, 503);
 
 /// Number of failed verifications, by reason.
 #[derive(Object, Default)]
@@ -98,7 +100,7 @@ impl GetKeyUsage {
         from: Query<Option<Day>>,
         /// Last day (UTC). Defaults to today. The range is cut to the 366 days that end with it.
         to: Query<Option<Day>>,
-    ) -> Result<UsageResponse, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
+    ) -> Result<UsageResponse, ApiError<GetKeyUsageErrors>> {
         let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);
         let from = from.0.map(|Day(day)| day).or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));

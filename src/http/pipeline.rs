@@ -57,7 +57,7 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
         let (mut response, cause) = match outcome {
             Ok(response) => (response, None),
             Err(mut problem) => {
-                let cause = problem.cause.take();
+                let cause = problem.log_context.take();
                 (problem.into_response(media_type, context.request_id()), cause)
             }
         };

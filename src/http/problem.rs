@@ -1,48 +1,45 @@
-//! Problem: the one shape of every answer that is not 2xx (RFC 9457).
-
-use std::fmt;
+//! Problem: the one shape of every response that is not 2xx (RFC 9457).
+//!
+//! The kinds of problem here are those of HTTP and of bearer credentials; a service maps its own errors to them.
 
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Body, Response};
-use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
-use poem_openapi::types::{ToJSON, Type};
-use poem_openapi::{ApiResponse, Object};
-
-use crate::api::health;
-use crate::service::ServiceError;
-use crate::service::readiness::Check;
+use poem_openapi::Object;
+use poem_openapi::types::ToJSON;
+use serde_json::{Map, Value};
+use thiserror::Error;
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const JSON: &str = "application/json";
 
-/// What went wrong, and what to change (RFC 9457).
+/// Error response (RFC 9457).
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct ProblemDetail {
-    /// What kind of problem it is: `about:blank` where the status says all, else a `urn:mintkey:problem:` name that a
-    /// client can act on.
+    /// Problem type: `about:blank` if the status says everything, else a `urn:mintkey:problem:` name that a client can
+    /// act on.
     #[oai(rename = "type")]
     kind: Option<String>,
-    /// The kind in a few words; for `about:blank` the name of the status.
+    /// Short summary of the type; for `about:blank` the name of the status.
     title: String,
-    /// The HTTP status of this answer.
+    /// HTTP status of this response.
     #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
     status: u16,
-    /// What to change, for this request. Never holds a credential.
+    /// What to change. Never contains a credential.
     detail: String,
-    /// On 422: every member that breaks a rule.
+    /// On 422: every validation error.
     errors: Option<Vec<Violation>>,
-    /// The id of the request in the service's log.
+    /// Id of the request in the server's log.
     request_id: Option<String>,
 }
 
-/// A rule that a member of the body breaks.
+/// A validation error.
 #[derive(Object, Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Where: a JSON pointer (RFC 6901); the empty one is the body itself.
+    /// JSON pointer to the invalid field (RFC 6901); empty for the body itself.
     pub pointer: String,
-    /// The rule.
+    /// What is wrong.
     pub detail: String,
 }
 
@@ -52,190 +49,145 @@ impl Violation {
     }
 }
 
-/// A problem on its way out. Its `detail` is shown to the client; its `cause` only to the log.
-#[derive(Debug)]
+/// An error to be sent as a response. The client sees `detail`; only the log sees `log_context`.
+#[derive(Debug, Error)]
+#[error("{status}: {}", log_context.as_deref().unwrap_or(detail))]
 pub struct Problem {
     pub status: StatusCode,
-    /// What follows `urn:mintkey:problem:`, where a client can act on the difference.
-    slug: Option<&'static str>,
-    /// Boxed, as a failure is handed through many results.
+    /// Follows `urn:mintkey:problem:` in `type`. Absent where a client can act on the status alone.
+    type_slug: Option<&'static str>,
+    /// Boxed to keep results small, as are the extensions.
     detail: Box<str>,
     errors: Vec<Violation>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// What `/readyz` looked at, for its answer alone.
-    checks: Option<Box<serde_json::Value>>,
-    pub cause: Option<String>,
+    /// Members of the body beside the standard ones (RFC 9457, section 3.2).
+    extensions: Option<Box<Map<String, Value>>>,
+    pub log_context: Option<String>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let (errors, headers, checks, cause) = Default::default();
-        Self { status, slug: None, detail: detail.into().into(), errors, headers, checks, cause }
+        let (errors, headers, extensions, log_context) = Default::default();
+        Self { status, type_slug: None, detail: detail.into().into(), errors, headers, extensions, log_context }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// RFC 6750, section 3: an error code only when a credential came.
-    pub fn unauthorized(credential_came: bool) -> Self {
-        let (challenge, detail) = if credential_came {
+    /// The challenge holds an error code only if the request had a credential (RFC 6750, section 3).
+    pub fn unauthorized(credential_present: bool) -> Self {
+        let (challenge, detail) = if credential_present {
             (
                 r#"Bearer error="invalid_token""#,
-                "The credential is not valid here, or no longer; send a current access token or API key.",
+                "The credential is invalid or has expired; send a current access token or API key.",
             )
         } else {
             ("Bearer", "Send an access token or an API key as `Authorization: Bearer <credential>`.")
         };
-        Self::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, challenge)
+        Self::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, challenge)
     }
 
     /// RFC 6750, section 3.1. Scopes need no quoting: their alphabet has neither quotes nor backslashes.
     pub fn insufficient_scope(scope: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, format!("The credential lacks the scope {scope}; use one that holds it."))
-            .with(header::WWW_AUTHENTICATE, &format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
+        Self::new(StatusCode::FORBIDDEN, format!("The credential lacks the scope {scope}; use one that has it."))
+            .with_header(header::WWW_AUTHENTICATE, &format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
     }
 
-    pub fn not_a_key() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "Only an API key can ask about itself; send one as the bearer credential.")
-            .with(header::WWW_AUTHENTICATE, r#"Bearer error="insufficient_scope""#)
-    }
-
-    pub fn unsupported_media_type(detail: &str) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    pub fn api_key_required() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "This operation requires an API key; send one as the bearer credential.")
+            .with_header(header::WWW_AUTHENTICATE, r#"Bearer error="insufficient_scope""#)
     }
 
     pub fn not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "There is nothing here that this credential may see; check the path and the id.",
-        )
+        Self::new(StatusCode::NOT_FOUND, "Not found. Check the path and the id.")
     }
 
     pub fn method_not_allowed(allow: &str) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("This path takes {allow} only.")).with(header::ALLOW, allow)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("This path accepts only {allow}."))
+            .with_header(header::ALLOW, allow)
     }
 
+    pub fn body_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time; send it without pauses.")
+    }
+
+    pub fn body_too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Send a body of at most 64 KiB (65536 bytes).")
+    }
+
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// `detail` repeats the first violation.
     pub fn unprocessable(errors: Vec<Violation>) -> Self {
         let first = errors.first().map(|error| match error.pointer.as_str() {
             "" => format!("it {}", error.detail),
             pointer => format!("{pointer} {}", error.detail),
         });
-        let detail = format!("The body breaks a rule: {}.", first.unwrap_or_default());
+        let detail = format!("The body is invalid: {}.", first.unwrap_or_default());
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
-    pub fn unavailable(cause: impl Into<String>) -> Self {
+    pub fn internal(log_context: impl Into<String>) -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The service cannot reach its database now; send the request again later.",
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "An internal error occurred; the server's log has the reason under this request id.",
         )
-        .with(header::RETRY_AFTER, "1")
-        .because(cause)
+        .with_log_context(log_context)
     }
 
-    /// The provider is asked again at the latest when this time is over.
-    fn issuer_unavailable(cause: String) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The keys of the token's issuer cannot be had now; send the request again later.",
-        )
-        .with(header::RETRY_AFTER, "30")
-        .because(cause)
+    pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            .with_header(header::RETRY_AFTER, &retry_after_seconds.to_string())
     }
 
-    pub fn not_ready(checks: &[Check]) -> Self {
-        let bad = || checks.iter().filter(|check| !check.ok);
-        let reasons: Vec<_> = bad().map(|check| format!("{} {}", check.name, check.detail)).collect();
-        let causes: Vec<_> = bad().map(|check| check.cause.as_deref().unwrap_or(&check.detail)).collect();
-        let problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Send no requests here: {}.", reasons.join("; ")))
-                .with(header::RETRY_AFTER, "1")
-                .because(causes.join("; "));
-        Self { checks: Some(health::told(checks).into()), ..problem }
+    pub fn with_type(self, type_slug: &'static str) -> Self {
+        Self { type_slug: Some(type_slug), ..self }
     }
 
-    pub fn internal(cause: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The service failed; its log says why, under this request's id.")
-            .because(cause)
+    pub fn with_log_context(self, log_context: impl Into<String>) -> Self {
+        Self { log_context: Some(log_context.into()), ..self }
     }
 
-    fn with(mut self, name: HeaderName, value: &str) -> Self {
-        let value = HeaderValue::from_str(value).expect("our own header values are visible ASCII");
+    pub fn with_extension(mut self, name: &str, value: Value) -> Self {
+        self.extensions.get_or_insert_default().insert(name.to_owned(), value);
+        self
+    }
+
+    fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).expect("header values of problems are visible ASCII");
         self.headers.push((name, value));
         self
     }
 
-    pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
-        self
-    }
-
-    /// Such a problem as the document shows it.
-    pub fn example(status: StatusCode) -> serde_json::Value {
-        let problem = match status {
-            StatusCode::BAD_REQUEST => Self::bad_request("The body is not well-formed JSON: look at line 1, column 9."),
-            StatusCode::UNAUTHORIZED => Self::unauthorized(true),
-            StatusCode::FORBIDDEN => Self::insufficient_scope("api-keys:write"),
-            StatusCode::NOT_FOUND => Self::not_found(),
-            StatusCode::REQUEST_TIMEOUT => Self::too_slow(),
-            StatusCode::CONFLICT => ServiceError::Conflict {
-                kind: "rotation-in-progress",
-                detail: "The key has been rotated and its old secret still lives; wait until the grace is over.",
-            }
-            .into(),
-            StatusCode::PRECONDITION_FAILED => ServiceError::PreconditionFailed.into(),
-            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
-            StatusCode::UNPROCESSABLE_ENTITY => Self::unprocessable(vec![Violation::new("/name", "is required")]),
-            StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(""),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                Self::new(status, "Send the body as JSON, with `Content-Type: application/json`.")
-            }
-            _ => Self::internal(""),
-        };
-        problem.body("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11").to_json().unwrap_or_default()
-    }
-
-    pub fn too_slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "Send the body at once; it took too long.")
-    }
-
-    pub fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Send a body of at most 64 KiB (65536 bytes).")
-    }
-
-    fn body(self, request_id: &str) -> ProblemDetail {
-        ProblemDetail {
-            kind: Some(self.slug.map_or("about:blank".into(), |slug| format!("urn:mintkey:problem:{slug}"))),
+    /// Returns the body of the response, without the headers.
+    pub fn into_json(self, request_id: &str) -> Value {
+        let kind = self.type_slug.map_or("about:blank".into(), |slug| format!("urn:mintkey:problem:{slug}"));
+        let standard = ProblemDetail {
+            kind: Some(kind),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
             detail: self.detail.into(),
             errors: (!self.errors.is_empty()).then_some(self.errors),
             request_id: Some(request_id.to_owned()),
+        };
+        let mut body = standard.to_json().unwrap_or_default();
+        for (name, value) in self.extensions.into_iter().flat_map(|extensions| *extensions) {
+            body[name] = value;
         }
+        body
     }
 
     pub fn into_response(mut self, media_type: &'static str, request_id: &str) -> Response {
         let (status, headers) = (self.status, std::mem::take(&mut self.headers));
-        let checks = self.checks.take();
-        let mut body = self.body(request_id).to_json().unwrap_or_default();
-        if let Some(checks) = checks {
-            body["checks"] = *checks;
-        }
-        let body = Body::from(body.to_string());
+        let body = Body::from(self.into_json(request_id).to_string());
         let mut response = Response::builder().status(status).content_type(media_type).body(body);
         response.headers_mut().extend(headers);
         response
     }
 }
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.status, self.cause.as_deref().unwrap_or(&self.detail))
-    }
-}
-
-impl std::error::Error for Problem {}
 
 impl ResponseError for Problem {
     fn status(&self) -> StatusCode {
@@ -243,119 +195,32 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<ServiceError> for Problem {
-    fn from(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Invalid(broken) => Self::unprocessable(
-                broken.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
-            ),
-            ServiceError::NotFound => Self::not_found(),
-            ServiceError::PreconditionFailed => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                "The key has changed since the ETag in If-Match was given; get it again and repeat the change.",
-            ),
-            ServiceError::Conflict { kind, detail } => {
-                Self { slug: Some(kind), ..Self::new(StatusCode::CONFLICT, detail) }
-            }
-            ServiceError::IdempotencyKeyReused => Self {
-                slug: Some("idempotency-key-reused"),
-                ..Self::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "This Idempotency-Key was used with another body; send the same body, or a new key.",
-                )
-            },
-            ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
-            ServiceError::Unavailable(cause) => Self::unavailable(cause),
-            ServiceError::IssuerUnavailable(cause) => Self::issuer_unavailable(cause),
-            ServiceError::Internal(cause) => Self::internal(cause),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// Names of headers, and what they hold.
-type Headers = &'static [(&'static str, &'static str)];
+    use super::*;
 
-/// The statuses that an operation may fail with: what each means is written here, once.
-const FAILURES: [(u16, &str, Headers); 12] = [
-    (400, "The request cannot be read: its JSON or its query is malformed.", &[]),
-    (
-        401,
-        "The credential is missing, malformed, expired or unknown.",
-        &[("WWW-Authenticate", "What to send, and what was wrong with what came (RFC 6750).")],
-    ),
-    (403, "The caller is known and may not do this.", &[("WWW-Authenticate", "The scope that is missing (RFC 6750).")]),
-    (404, "There is no such thing, or it is another owner's.", &[]),
-    (408, "The body did not arrive in time.", &[]),
-    (409, "The state of the key forbids it; `type` says why.", &[]),
-    (412, "The `If-Match` of the request names another revision than the present one.", &[]),
-    (413, "The body is over 64 KiB.", &[]),
-    (415, "The body is not declared as `application/json`.", &[]),
-    (
-        422,
-        "The body is JSON and breaks a rule, which `errors` names; or its `Idempotency-Key` came with another body before.",
-        &[],
-    ),
-    (500, "The service failed.", &[]),
-    (503, "The service cannot know the answer now.", &[("Retry-After", "Seconds to wait before the next try.")]),
-];
-
-/// A problem of an operation that may fail with the given statuses and no others: a bit each, in the order of
-/// [`FAILURES`], made by [`may_fail`]. The document lists them from here.
-#[derive(Debug)]
-pub struct Failure<const MAY: u32>(Problem);
-
-pub const fn may_fail(statuses: &[u16]) -> u32 {
-    let mut mask = 0;
-    let mut asked = 0;
-    while asked < statuses.len() {
-        let mut known = 0;
-        while FAILURES[known].0 != statuses[asked] {
-            known += 1;
-        }
-        mask |= 1 << known;
-        asked += 1;
-    }
-    mask
-}
-
-impl<const MAY: u32, T: Into<Problem>> From<T> for Failure<MAY> {
-    fn from(error: T) -> Self {
-        Self(error.into())
-    }
-}
-
-impl<const MAY: u32> From<Failure<MAY>> for poem::Error {
-    fn from(Failure(problem): Failure<MAY>) -> Self {
-        problem.into()
-    }
-}
-
-impl<const MAY: u32> ApiResponse for Failure<MAY> {
-    fn meta() -> MetaResponses {
-        let listed = FAILURES.iter().enumerate().filter(|(bit, _)| MAY & (1 << bit) != 0);
-        let responses = listed.map(|(_, &(status, description, headers))| failure_meta(status, description, headers));
-        MetaResponses { responses: responses.collect() }
+    #[test]
+    fn into_json_adds_extensions_to_the_standard_members() {
+        let problem = Problem::unavailable("Not ready.", 5).with_extension("checks", json!([{ "name": "store" }]));
+        let expected = json!({
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "Not ready.",
+            "request_id": "r",
+            "checks": [{ "name": "store" }],
+        });
+        assert_eq!(problem.into_json("r"), expected);
     }
 
-    fn register(registry: &mut Registry) {
-        ProblemDetail::register(registry);
-    }
-}
-
-fn failure_meta(status: u16, description: &'static str, headers: &[(&str, &str)]) -> MetaResponse {
-    let header = |name: &str, description: &str, schema: MetaSchemaRef| MetaHeader {
-        name: name.to_owned(),
-        description: Some(description.to_owned()),
-        required: true,
-        deprecated: false,
-        schema,
-    };
-    let content = |content_type| MetaMediaType { content_type, schema: ProblemDetail::schema_ref() };
-    MetaResponse {
-        description,
-        status: Some(status),
-        status_range: None,
-        content: vec![content(PROBLEM_JSON), content(JSON)],
-        headers: headers.iter().map(|(name, description)| header(name, description, String::schema_ref())).collect(),
+    #[test]
+    fn into_json_never_shows_the_log_context() {
+        let problem = Problem::internal("the secret reason").with_type("broken");
+        assert_eq!(problem.to_string(), "500 Internal Server Error: the secret reason");
+        let body = problem.into_json("r");
+        assert_eq!(body["type"], "urn:mintkey:problem:broken");
+        assert!(!body.to_string().contains("secret"));
     }
 }

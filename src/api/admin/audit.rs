@@ -10,14 +10,16 @@ use uuid::Uuid;
 
 use crate::api::audit::{Action, AuditEventPage, EventQuery, event_page};
 use crate::api::auth::{Admin, Authorized};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 
 pub struct ListAllAuditEvents;
+
+error_set!(ListAllAuditEventsErrors: 400, 401, 403, 500, 503);
 
 #[OpenApi(tag = "Tag::Audit")]
 impl ListAllAuditEvents {
@@ -39,7 +41,7 @@ impl ListAllAuditEvents {
         key_id: Query<Option<Uuid>>,
         /// Filter by action.
         action: Query<Option<Action>>,
-    ) -> Result<AuditEventPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<AuditEventPage, ApiError<ListAllAuditEventsErrors>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
         Ok(event_page(request, service, AccessFilter::Any, query).await?)
     }

@@ -7,18 +7,20 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Value, json};
 
 use crate::api::auth::{Admin, Audited};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::schema_rules::SchemaRules;
 use crate::api::tag::Tag;
 use crate::domain::validation::ValidationError;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::body::{JsonRequest, JsonResponse};
-use crate::http::problem::{Failure, may_fail};
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
 use crate::service::Service;
 use crate::service::keys::KeyFilter;
 
 pub struct BulkRevokeKeys;
+
+error_set!(BulkRevokeErrors: 400, 401, 403, 408, 413, 415, 422, 500, 503);
 
 /// Filter of the keys to revoke. At least one of `issuer`, `subject`, `organization` and `created_before` is required.
 #[derive(Object)]
@@ -101,7 +103,7 @@ impl BulkRevokeKeys {
         audited: Audited<Admin>,
         Data(service): Data<&Arc<Service>>,
         body: JsonRequest<ApiKeyBulkRevokeRequest>,
-    ) -> Result<BulkRevokeResponse, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
+    ) -> Result<BulkRevokeResponse, ApiError<BulkRevokeErrors>> {
         let ApiKeyBulkRevokeRequest { issuer, subject, organization, created_before, reason, dry_run } = body.value;
         let name = |identifier: Option<Identifier>| identifier.map(|Identifier(text)| text);
         let filter = KeyFilter {

@@ -9,6 +9,7 @@ use poem_openapi::param::{Path, Query};
 use uuid::Uuid;
 
 use crate::api::auth::{Admin, Audited, Authorized};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response};
 use crate::api::keys::schemas::Status;
@@ -18,11 +19,14 @@ use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct AdminKeyOperations;
+
+error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
+error_set!(GetKeyErrors: 400, 401, 403, 404, 500, 503);
+error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 
 #[OpenApi(prefix_path = "/admin/api-keys", tag = "Tag::Administration")]
 impl AdminKeyOperations {
@@ -54,7 +58,7 @@ impl AdminKeyOperations {
         /// Filter by organization of the owner.
         #[oai(validator(max_length = 255))]
         organization: Query<Option<String>>,
-    ) -> Result<ApiKeyPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<ApiKeyPage, ApiError<ListKeysErrors>> {
         let filter = KeyFilter {
             issuer: issuer.0,
             subject: subject.0,
@@ -78,7 +82,7 @@ impl AdminKeyOperations {
         Data(service): Data<&Arc<Service>>,
         /// The key's id.
         id: Path<Uuid>,
-    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
+    ) -> Result<ApiKeyResponse, ApiError<GetKeyErrors>> {
         Ok(key_response(service.find_key(AccessFilter::Any, id.0, &Precondition::None).await?, service))
     }
 
@@ -95,7 +99,7 @@ impl AdminKeyOperations {
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
-    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
+    ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
         let reason = body.value.reason();
         let record = service.revoke_key(&audited.context(), AccessFilter::Any, id.0, reason).await?;
         Ok(key_response(record, service))

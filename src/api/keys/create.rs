@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::auth::{Audited, Write};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
 use crate::api::schema_rules::SchemaRules;
 use crate::api::tag::Tag;
@@ -21,7 +22,6 @@ use crate::http::body::JsonRequest;
 use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
-use crate::http::problem::{Failure, may_fail};
 use crate::http::values::duration::Lifetime;
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::time::Expiry;
@@ -29,6 +29,8 @@ use crate::service::Service;
 use crate::service::keys::{NewKey, RequestedExpiry};
 
 pub struct CreateKey;
+
+error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 
 /// A key to create. The name has 1 to 255 characters after trimming, without control or format characters, and is stored
 /// in Unicode normalization form C.
@@ -141,7 +143,7 @@ impl CreateKey {
         Data(service): Data<&Arc<Service>>,
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyCreateRequest>,
-    ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
+    ) -> Result<CreatedKeyResponse, ApiError<CreateKeyErrors>> {
         let key = idempotency_key.0;
         let request = key.map(|key| service.idempotent_request(&audited.caller, "create", &key, &body.bytes));
         let new = NewKey::from(body.value);

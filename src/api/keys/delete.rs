@@ -8,12 +8,14 @@ use poem_openapi::param::Path;
 use uuid::Uuid;
 
 use crate::api::auth::{Audited, Write};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::NoContent;
 use crate::api::tag::Tag;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 
 pub struct DeleteKey;
+
+error_set!(DeleteKeyErrors: 400, 401, 403, 404, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
 impl DeleteKey {
@@ -27,7 +29,7 @@ impl DeleteKey {
         Data(service): Data<&Arc<Service>>,
         /// The key's id.
         id: Path<Uuid>,
-    ) -> Result<NoContent, Failure<{ may_fail(&[400, 401, 403, 404, 500, 503]) }>> {
+    ) -> Result<NoContent, ApiError<DeleteKeyErrors>> {
         service.delete_key(&audited.context(), audited.own_keys(), id.0).await?;
         Ok(NoContent::NoContent)
     }

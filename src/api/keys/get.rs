@@ -8,13 +8,15 @@ use poem_openapi::param::Path;
 use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Read};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::headers::if_match::IfMatch;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 
 pub struct GetKey;
+
+error_set!(GetKeyErrors: 400, 401, 403, 404, 412, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
 impl GetKey {
@@ -32,7 +34,7 @@ impl GetKey {
         /// The key's id.
         id: Path<Uuid>,
         if_match: IfMatch,
-    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 412, 500, 503]) }>> {
+    ) -> Result<ApiKeyResponse, ApiError<GetKeyErrors>> {
         let record = service.find_key(caller.own_keys(), id.0, &if_match.0).await?;
         Ok(key_response(record, service))
     }

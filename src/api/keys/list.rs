@@ -8,16 +8,18 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
 
 use crate::api::auth::{Authorized, Read};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyPage, page_response};
 use crate::api::keys::schemas::Status;
 use crate::api::tag::Tag;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct ListKeys;
+
+error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
 impl ListKeys {
@@ -41,7 +43,7 @@ impl ListKeys {
         /// Filter by name: every word must be a prefix of a word in the name (case-insensitive).
         #[oai(validator(max_length = 255))]
         q: Query<Option<String>>,
-    ) -> Result<ApiKeyPage, Failure<{ may_fail(&[400, 401, 403, 500, 503]) }>> {
+    ) -> Result<ApiKeyPage, ApiError<ListKeysErrors>> {
         let filter = KeyFilter { status: status.0.map(Into::into), q: q.0, ..KeyFilter::default() };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
         let page = service.list_keys(caller.own_keys(), &query).await?;

@@ -8,14 +8,16 @@ use poem_openapi::param::Path;
 use uuid::Uuid;
 
 use crate::api::auth::{Audited, Write};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
-use crate::http::problem::{Failure, may_fail};
 use crate::service::Service;
 
 pub struct RevokeKey;
+
+error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
 impl RevokeKey {
@@ -33,7 +35,7 @@ impl RevokeKey {
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
-    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 413, 415, 422, 500, 503]) }>> {
+    ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
         let record = service.revoke_key(&audited.context(), audited.own_keys(), id.0, body.value.reason()).await?;
         Ok(key_response(record, service))
     }

@@ -9,16 +9,18 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use crate::api::auth::{Audited, Write};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
-use crate::http::problem::{Failure, may_fail};
 use crate::http::values::duration::Grace;
 use crate::service::Service;
 
 pub struct RotateKey;
+
+error_set!(RotateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503);
 
 /// Options of a rotation.
 #[derive(Object)]
@@ -60,8 +62,7 @@ impl RotateKey {
         id: Path<Uuid>,
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyRotateRequest>,
-    ) -> Result<CreatedKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503]) }>>
-    {
+    ) -> Result<CreatedKeyResponse, ApiError<RotateKeyErrors>> {
         let operation = format!("rotate {}", id.0);
         let key = idempotency_key.0;
         let request = key.map(|key| service.idempotent_request(&audited.caller, &operation, &key, &body.bytes));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::api::auth::{Audited, Write};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::schema_rules::SchemaRules;
 use crate::api::tag::Tag;
@@ -20,12 +21,14 @@ use crate::http::body::JsonRequest;
 use crate::http::body::media_type::MERGE_PATCH;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::if_match::IfMatch;
-use crate::http::problem::{Failure, JSON, may_fail};
+use crate::http::problem::JSON;
 use crate::http::values::time::Expiry;
 use crate::service::Service;
 use crate::service::keys::KeyPatch;
 
 pub struct UpdateKey;
+
+error_set!(UpdateKeyErrors: 400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503);
 
 /// The changes to a key: a JSON Merge Patch (RFC 7396).
 #[derive(Object)]
@@ -132,8 +135,7 @@ impl UpdateKey {
         id: Path<Uuid>,
         if_match: IfMatch,
         body: JsonRequest<ApiKeyUpdateRequest>,
-    ) -> Result<ApiKeyResponse, Failure<{ may_fail(&[400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503]) }>>
-    {
+    ) -> Result<ApiKeyResponse, ApiError<UpdateKeyErrors>> {
         let patch = body.value.into();
         let record = service.update_key(&audited.context(), audited.own_keys(), id.0, patch, &if_match.0).await?;
         Ok(key_response(record, service))

@@ -10,15 +10,18 @@ use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
 use crate::api::auth::bearer_scheme;
+use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::params::scope_list::ScopeList;
-use crate::http::problem::{Failure, Problem, may_fail};
+use crate::http::problem::Problem;
 use crate::service::Service;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct CheckForwarded;
+
+error_set!(CheckForwardedErrors: 400, 401, 403, 408, 413, 500, 503);
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -179,7 +182,7 @@ impl CheckForwarded {
         Data(service): Data<&Arc<Service>>,
         /// Required scopes, separated by spaces. Set them in the proxy's configuration.
         required_scope: RequiredScope,
-    ) -> Result<ForwardAllowed, Failure<{ may_fail(&[400, 401, 403, 408, 413, 500, 503]) }>> {
+    ) -> Result<ForwardAllowed, ApiError<CheckForwardedErrors>> {
         let RequiredScope(required) = required_scope;
         let decision = service.verify(&key.0, &required).await?;
         match (decision.verdict, decision.known) {
@@ -187,7 +190,7 @@ impl CheckForwarded {
             (Verdict::InsufficientScope, Some(known)) => {
                 Err(Problem::insufficient_scope(&missing_scopes(&required, &known)).into())
             }
-            (verdict, _) => Err(Problem::unauthorized(true).because(verdict.as_str()).into()),
+            (verdict, _) => Err(Problem::unauthorized(true).with_log_context(verdict.as_str()).into()),
         }
     }
 }

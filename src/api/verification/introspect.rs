@@ -11,16 +11,19 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Verify};
+use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::body::buffer::BufferedBody;
-use crate::http::problem::{Failure, Problem, may_fail};
+use crate::http::problem::Problem;
 use crate::service::Service;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct IntrospectToken;
+
+error_set!(IntrospectTokenErrors: 400, 401, 403, 408, 413, 415, 500, 503);
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -139,7 +142,7 @@ impl IntrospectToken {
         _caller: Authorized<Verify>,
         Data(service): Data<&Arc<Service>>,
         token: IntrospectedToken,
-    ) -> Result<IntrospectionResult, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 500, 503]) }>> {
+    ) -> Result<IntrospectionResult, ApiError<IntrospectTokenErrors>> {
         let decision = service.verify(&token.0, &Scopes::default()).await?;
         let answer = match decision.known {
             Some(known) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*known),

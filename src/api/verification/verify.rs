@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Verify};
 use crate::api::enums::api_enum;
+use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::schemas::Owner;
 use crate::api::tag::Tag;
 use crate::domain::metadata::Metadata;
@@ -25,7 +26,7 @@ use crate::http::body::JsonRequest;
 use crate::http::body::buffer::BufferedBody;
 use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
-use crate::http::problem::{Failure, JSON, may_fail};
+use crate::http::problem::JSON;
 use crate::http::request_context::RequestContext;
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::text::PresentedKey;
@@ -35,6 +36,8 @@ use crate::service::verify::cached_key::CachedKey;
 use crate::service::verify::{Answers, Decision};
 
 pub struct VerifyKey;
+
+error_set!(VerifyKeyErrors: 400, 401, 403, 408, 413, 415, 422, 500, 503);
 
 /// A presented key, and the scopes that it must have.
 #[derive(Object)]
@@ -201,7 +204,7 @@ impl VerifyKey {
         _caller: Authorized<Verify>,
         Data(service): Data<&Arc<Service>>,
         body: JsonRequest<ApiKeyVerifyRequest>,
-    ) -> Result<VerifyResponse, Failure<{ may_fail(&[400, 401, 403, 408, 413, 415, 422, 500, 503]) }>> {
+    ) -> Result<VerifyResponse, ApiError<VerifyKeyErrors>> {
         let ApiKeyVerifyRequest { key: PresentedKey(key), scopes } = body.value;
         let decision = service.verify(&key, &scopes.unwrap_or_default()).await?;
         Ok(VerifyResponse::new(decision, &service.answers))

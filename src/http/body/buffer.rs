@@ -32,7 +32,7 @@ impl BufferedBody {
     pub fn into_bytes(self) -> Result<Bytes, Problem> {
         match self {
             Self::Whole(bytes) => Ok(bytes),
-            Self::TooLarge => Err(Problem::too_large()),
+            Self::TooLarge => Err(Problem::body_too_large()),
         }
     }
 }
@@ -78,11 +78,11 @@ impl<S: TryStream<Ok = Bytes, Error = std::io::Error> + Unpin> Chunks<S> {
             Some(arrived) => arrived,
             None => {
                 let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.within);
-                timeout_at(deadline, self.stream.try_next()).await.map_err(|_elapsed| Problem::too_slow())?
+                timeout_at(deadline, self.stream.try_next()).await.map_err(|_elapsed| Problem::body_timeout())?
             }
         };
         arrived.map_err(|error| {
-            Problem::bad_request("The body ended before its time; send it whole.").because(error.to_string())
+            Problem::bad_request("The body ended before its time; send it whole.").with_log_context(error.to_string())
         })
     }
 }

@@ -1,0 +1,285 @@
+//! Errors: the statuses that each operation may return, checked whenever one is returned, and how errors of the service
+//! become problems.
+
+use std::marker::PhantomData;
+
+use poem::http::StatusCode;
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type;
+use serde_json::Value;
+
+use crate::http::problem::{JSON, PROBLEM_JSON, Problem, ProblemDetail, Violation};
+use crate::service::ServiceError;
+
+/// A status that an operation may declare. Another one does not compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorStatus {
+    BadRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    RequestTimeout,
+    Conflict,
+    PreconditionFailed,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    UnprocessableEntity,
+    InternalServerError,
+    ServiceUnavailable,
+}
+
+impl ErrorStatus {
+    const ALL: [Self; 12] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::RequestTimeout,
+        Self::Conflict,
+        Self::PreconditionFailed,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::UnprocessableEntity,
+        Self::InternalServerError,
+        Self::ServiceUnavailable,
+    ];
+
+    pub fn from_code(code: StatusCode) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.code() == code)
+    }
+
+    pub const fn code(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnprocessableEntity => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::BadRequest => "Malformed JSON or query.",
+            Self::Unauthorized => "The credential is missing, malformed, expired or unknown.",
+            Self::Forbidden => "The caller lacks a required scope.",
+            Self::NotFound => "Not found, or owned by someone else.",
+            Self::RequestTimeout => "The body did not arrive in time.",
+            Self::Conflict => "Conflicts with the key's state; see `type`.",
+            Self::PreconditionFailed => "`If-Match` does not match the current revision.",
+            Self::PayloadTooLarge => "The body exceeds 64 KiB.",
+            Self::UnsupportedMediaType => "The `Content-Type` is not supported.",
+            Self::UnprocessableEntity => {
+                "The body is invalid, see `errors`; or its `Idempotency-Key` was used with another body."
+            }
+            Self::InternalServerError => "Internal error.",
+            Self::ServiceUnavailable => "Temporarily unavailable.",
+        }
+    }
+
+    /// Names and descriptions of the headers that come with the status.
+    const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Unauthorized => &[("WWW-Authenticate", "The accepted scheme and the error (RFC 6750).")],
+            Self::Forbidden => &[("WWW-Authenticate", "The missing scope (RFC 6750).")],
+            Self::ServiceUnavailable => &[("Retry-After", "Seconds to wait before retrying.")],
+            _ => &[],
+        }
+    }
+
+    /// Returns a body with this status, for the document.
+    pub fn example(self) -> Value {
+        let problem = match self {
+            Self::BadRequest => Problem::bad_request("The body is not well-formed JSON: look at line 1, column 9."),
+            Self::Unauthorized => Problem::unauthorized(true),
+            Self::Forbidden => Problem::insufficient_scope("api-keys:write"),
+            Self::NotFound => Problem::not_found(),
+            Self::RequestTimeout => Problem::body_timeout(),
+            Self::Conflict => ServiceError::Conflict {
+                kind: "rotation-in-progress",
+                detail: "The key has been rotated and its old secret still lives; wait until the grace is over.",
+            }
+            .into(),
+            Self::PreconditionFailed => ServiceError::PreconditionFailed.into(),
+            Self::PayloadTooLarge => Problem::body_too_large(),
+            Self::UnsupportedMediaType => {
+                Problem::unsupported_media_type("Send the body as JSON, with `Content-Type: application/json`.")
+            }
+            Self::UnprocessableEntity => Problem::unprocessable(vec![Violation::new("/name", "is required")]),
+            Self::InternalServerError => Problem::internal(""),
+            Self::ServiceUnavailable => ServiceError::Unavailable(String::new()).into(),
+        };
+        problem.into_json("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
+    }
+
+    fn meta(self) -> MetaResponse {
+        let header = |&(name, description): &(&str, &str)| MetaHeader {
+            name: name.to_owned(),
+            description: Some(description.to_owned()),
+            required: true,
+            deprecated: false,
+            schema: String::schema_ref(),
+        };
+        let content = |content_type| MetaMediaType { content_type, schema: ProblemDetail::schema_ref() };
+        MetaResponse {
+            description: self.description(),
+            status: Some(self.code().as_u16()),
+            status_range: None,
+            content: vec![content(PROBLEM_JSON), content(JSON)],
+            headers: self.headers().iter().map(header).collect(),
+        }
+    }
+}
+
+/// The error statuses of one operation. [`error_set!`] declares one.
+pub trait ErrorSet: Send + Sync + 'static {
+    const STATUSES: &'static [ErrorStatus];
+}
+
+/// Declares a type with the error statuses of an operation: `error_set!(GetKeyErrors: 401, 404, 500)`.
+macro_rules! error_set {
+    ($name:ident: $($status:tt),+ $(,)?) => {
+        enum $name {}
+
+        impl $crate::api::errors::ErrorSet for $name {
+            const STATUSES: &'static [$crate::api::errors::ErrorStatus] = &[$($crate::api::errors::error_status!($status)),+];
+        }
+    };
+}
+
+macro_rules! error_status {
+    (400) => {
+        $crate::api::errors::ErrorStatus::BadRequest
+    };
+    (401) => {
+        $crate::api::errors::ErrorStatus::Unauthorized
+    };
+    (403) => {
+        $crate::api::errors::ErrorStatus::Forbidden
+    };
+    (404) => {
+        $crate::api::errors::ErrorStatus::NotFound
+    };
+    (408) => {
+        $crate::api::errors::ErrorStatus::RequestTimeout
+    };
+    (409) => {
+        $crate::api::errors::ErrorStatus::Conflict
+    };
+    (412) => {
+        $crate::api::errors::ErrorStatus::PreconditionFailed
+    };
+    (413) => {
+        $crate::api::errors::ErrorStatus::PayloadTooLarge
+    };
+    (415) => {
+        $crate::api::errors::ErrorStatus::UnsupportedMediaType
+    };
+    (422) => {
+        $crate::api::errors::ErrorStatus::UnprocessableEntity
+    };
+    (500) => {
+        $crate::api::errors::ErrorStatus::InternalServerError
+    };
+    (503) => {
+        $crate::api::errors::ErrorStatus::ServiceUnavailable
+    };
+}
+
+pub(in crate::api) use {error_set, error_status};
+
+/// An error of an operation that declares the statuses `E`. The document lists them from here.
+pub struct ApiError<E>(Problem, PhantomData<E>);
+
+impl<E: ErrorSet, T: Into<Problem>> From<T> for ApiError<E> {
+    /// A status that the operation does not declare is a bug: it panics in tests, and is logged where the client still
+    /// gets the error that it caused.
+    fn from(error: T) -> Self {
+        let problem = error.into();
+        if !E::STATUSES.iter().any(|status| status.code() == problem.status) {
+            let errors = std::any::type_name::<E>();
+            debug_assert!(false, "{errors} does not declare {problem}");
+            tracing::error!(errors, %problem, "undeclared error status");
+        }
+        Self(problem, PhantomData)
+    }
+}
+
+impl<E> From<ApiError<E>> for poem::Error {
+    fn from(error: ApiError<E>) -> Self {
+        error.0.into()
+    }
+}
+
+impl<E: ErrorSet> ApiResponse for ApiError<E> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: E::STATUSES.iter().map(|status| status.meta()).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemDetail::register(registry);
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Invalid(errors) => Self::unprocessable(
+                errors.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
+            ),
+            ServiceError::NotFound => Self::not_found(),
+            ServiceError::PreconditionFailed => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "The key has changed since the ETag in If-Match was returned; get the key and repeat the change.",
+            ),
+            ServiceError::Conflict { kind, detail } => Self::new(StatusCode::CONFLICT, detail).with_type(kind),
+            ServiceError::IdempotencyKeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "This Idempotency-Key was used with another body; send the same body, or a new key.",
+            )
+            .with_type("idempotency-key-reused"),
+            ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
+            ServiceError::Unavailable(reason) => {
+                Self::unavailable("The database is unavailable; retry later.", 1).with_log_context(reason)
+            }
+            // The provider is fetched again after 30 seconds at most.
+            ServiceError::IssuerUnavailable(reason) => {
+                Self::unavailable("The token issuer's keys are unavailable; retry later.", 30).with_log_context(reason)
+            }
+            ServiceError::Internal(reason) => Self::internal(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    error_set!(ReadErrors: 401, 404, 500);
+
+    #[test]
+    fn api_error_takes_a_declared_status() {
+        let error = ApiError::<ReadErrors>::from(ServiceError::NotFound);
+        assert_eq!(poem::Error::from(error).status(), 404);
+    }
+
+    #[test]
+    #[should_panic(expected = "ReadErrors does not declare 412 Precondition Failed")]
+    fn api_error_panics_in_tests_on_an_undeclared_status() {
+        let _ = ApiError::<ReadErrors>::from(ServiceError::PreconditionFailed);
+    }
+
+    #[test]
+    fn document_lists_the_declared_statuses() {
+        let listed: Vec<_> = ApiError::<ReadErrors>::meta().responses.iter().map(|response| response.status).collect();
+        assert_eq!(listed, [Some(401), Some(404), Some(500)]);
+    }
+}
