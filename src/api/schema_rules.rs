@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use poem_openapi::types::Type;
 use serde_json::Value;
 
-/// A type whose fields depend on each other, or may be `null`.
+/// A type whose fields depend on each other, or whose fields poem-openapi describes too loosely.
 pub trait SchemaRules: Type {
     /// Adds the rules to the derived schema.
     fn amend(schema: &mut Value);

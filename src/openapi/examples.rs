@@ -59,7 +59,7 @@ pub fn add_examples(document: &mut Value) {
 /// The example response of verify: the fields that it shares with a key.
 fn verified(key: &Value) -> Value {
     let shared = ["id", "name", "owner", "scopes", "metadata", "expires_at"];
-    let members = shared.iter().map(|name| ((*name).to_owned(), key[name].clone()));
+    let entries = shared.iter().map(|name| ((*name).to_owned(), key[name].clone()));
     let verdict = [("valid".to_owned(), json!(true)), ("code".to_owned(), json!("VALID"))];
-    Value::Object(verdict.into_iter().chain(members).collect::<Map<_, _>>())
+    Value::Object(verdict.into_iter().chain(entries).collect::<Map<_, _>>())
 }

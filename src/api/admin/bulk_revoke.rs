@@ -52,14 +52,14 @@ impl SchemaRules for ApiKeyBulkRevokeRequest {
 }
 
 impl FromObject for ApiKeyBulkRevokeRequest {
-    fn from_object(members: &mut ObjectReader) -> Option<Self> {
+    fn from_object(fields: &mut ObjectReader) -> Option<Self> {
         let request = Self {
-            issuer: members.optional("issuer")?,
-            subject: members.optional("subject")?,
-            organization: members.optional("organization")?,
-            created_before: members.optional("created_before")?,
-            reason: members.optional("reason")?,
-            dry_run: members.optional("dry_run")?.unwrap_or_default(),
+            issuer: fields.optional("issuer")?,
+            subject: fields.optional("subject")?,
+            organization: fields.optional("organization")?,
+            created_before: fields.optional("created_before")?,
+            reason: fields.optional("reason")?,
+            dry_run: fields.optional("dry_run")?.unwrap_or_default(),
         };
         // An empty filter matches every key.
         let filtered = request.issuer.is_some()
@@ -67,7 +67,9 @@ impl FromObject for ApiKeyBulkRevokeRequest {
             || request.organization.is_some()
             || request.created_before.is_some();
         if !filtered {
-            members.break_body(&ValidationError::new("must name issuer, subject, organization or created_before"));
+            fields.break_body(&ValidationError::new(
+                "must have at least one of issuer, subject, organization and created_before",
+            ));
         }
         Some(request)
     }

@@ -62,14 +62,14 @@ impl SchemaRules for ApiKeyCreateRequest {
 }
 
 impl FromObject for ApiKeyCreateRequest {
-    fn from_object(members: &mut ObjectReader) -> Option<Self> {
-        let name = members.required("name");
-        let scopes = members.optional("scopes");
-        let metadata = members.optional("metadata");
-        let expires_at = members.optional("expires_at");
-        let expires_in_seconds = members.optional("expires_in_seconds");
+    fn from_object(fields: &mut ObjectReader) -> Option<Self> {
+        let name = fields.required("name");
+        let scopes = fields.optional("scopes");
+        let metadata = fields.optional("metadata");
+        let expires_at = fields.optional("expires_at");
+        let expires_in_seconds = fields.optional("expires_in_seconds");
         if let (Some(Some(_)), Some(Some(_))) = (&expires_at, &expires_in_seconds) {
-            members.break_rule("expires_in_seconds", &ValidationError::new("must not stand together with expires_at"));
+            fields.break_rule("expires_in_seconds", &ValidationError::new("cannot be combined with expires_at"));
         }
         Some(Self {
             name: name?,

@@ -22,7 +22,7 @@ impl ApiKeyRevokeRequest {
 impl FromObject for ApiKeyRevokeRequest {
     const OPTIONAL: bool = true;
 
-    fn from_object(members: &mut ObjectReader) -> Option<Self> {
-        Some(Self { reason: members.optional("reason")? })
+    fn from_object(fields: &mut ObjectReader) -> Option<Self> {
+        Some(Self { reason: fields.optional("reason")? })
     }
 }

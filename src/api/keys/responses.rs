@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::keys::schemas::{ApiKey, example_key, example_secret};
+use crate::api::keys::schemas::{ApiKey, example_key};
 use crate::api::page::NextPage;
 use crate::api::tag::BASE;
 use crate::domain::api_key::KeyRecord;
@@ -14,6 +14,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::http::body::{JsonResponse, PreserializedJson};
 use crate::http::headers::if_match::entity_tag;
+use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
 use crate::service::Service;
 use crate::service::keys::{IssuedKey, KeyPage};

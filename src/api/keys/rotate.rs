@@ -39,8 +39,8 @@ impl ApiKeyRotateRequest {
 impl FromObject for ApiKeyRotateRequest {
     const OPTIONAL: bool = true;
 
-    fn from_object(members: &mut ObjectReader) -> Option<Self> {
-        Some(Self { grace_seconds: members.optional("grace_seconds")? })
+    fn from_object(fields: &mut ObjectReader) -> Option<Self> {
+        Some(Self { grace_seconds: fields.optional("grace_seconds")? })
     }
 }
 

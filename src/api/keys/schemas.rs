@@ -11,7 +11,8 @@ use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner as DomainOwner;
 use crate::domain::scope::Scopes;
-use crate::domain::secret::{Entropy, Secret};
+use crate::domain::secret::Secret;
+use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
 
 impl Example for ApiKey {
@@ -20,10 +21,6 @@ impl Example for ApiKey {
         let now = key.created_at;
         Self::new(key, now)
     }
-}
-
-pub fn example_secret() -> Secret<'static> {
-    Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH)
 }
 
 pub fn example_key(secret: &Secret<'_>) -> DomainKey {

@@ -6,13 +6,11 @@ use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::api::auth::{Audited, Write};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
-use crate::api::schema_rules::SchemaRules;
 use crate::api::tag::Tag;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
@@ -22,6 +20,7 @@ use crate::http::body::media_type::MERGE_PATCH;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::JSON;
+use crate::http::values::patch::Patch;
 use crate::http::values::time::Expiry;
 use crate::service::Service;
 use crate::service::keys::KeyPatch;
@@ -37,56 +36,25 @@ pub struct ApiKeyUpdateRequest {
     /// New label, with the same rules as on creation.
     name: Option<KeyName>,
     /// New scopes, replacing all current ones; `null` removes all.
-    scopes: Option<Scopes>,
+    scopes: Patch<Scopes>,
     /// Merge patch of the caller-defined object: `null` fields are removed, others are set; `null` removes all.
-    metadata: Option<Metadata>,
+    metadata: Patch<Metadata>,
     /// New expiry time, in the future; `null` removes the expiry.
-    expires_at: Option<Expiry>,
+    expires_at: Patch<Expiry>,
     /// False to disable the key, true to enable it again.
     enabled: Option<bool>,
-    #[oai(skip)]
-    cleared: Cleared,
-}
-
-/// The members that were `null`.
-#[derive(Default)]
-struct Cleared {
-    scopes: bool,
-    metadata: bool,
-    expires_at: bool,
-}
-
-impl SchemaRules for ApiKeyUpdateRequest {
-    fn amend(schema: &mut Value) {
-        for field in ["scopes", "metadata", "expires_at"] {
-            schema["properties"][field]["nullable"] = json!(true);
-        }
-    }
 }
 
 impl FromObject for ApiKeyUpdateRequest {
     const MEDIA_TYPES: &'static [&'static str] = &[JSON, MERGE_PATCH];
 
-    fn from_object(members: &mut ObjectReader) -> Option<Self> {
-        let name = members.optional("name");
-        let scopes = members.clearable("scopes");
-        let metadata = members.clearable("metadata");
-        let expires_at = members.clearable("expires_at");
-        let enabled = members.optional("enabled");
-        let (scopes, metadata, expires_at) = (scopes?, metadata?, expires_at?);
-        let cleared = Cleared {
-            scopes: matches!(scopes, Some(None)),
-            metadata: matches!(metadata, Some(None)),
-            expires_at: matches!(expires_at, Some(None)),
-        };
-        Some(Self {
-            name: name?,
-            scopes: scopes.flatten(),
-            metadata: metadata.flatten(),
-            expires_at: expires_at.flatten(),
-            enabled: enabled?,
-            cleared,
-        })
+    fn from_object(fields: &mut ObjectReader) -> Option<Self> {
+        let name = fields.optional("name");
+        let scopes = fields.nullable("scopes");
+        let metadata = fields.nullable("metadata");
+        let expires_at = fields.nullable("expires_at");
+        let enabled = fields.optional("enabled");
+        Some(Self { name: name?, scopes: scopes?, metadata: metadata?, expires_at: expires_at?, enabled: enabled? })
     }
 }
 
@@ -94,24 +62,22 @@ impl Example for ApiKeyUpdateRequest {
     fn example() -> Self {
         Self {
             name: Some(KeyName::from_db("build bot".into())),
-            scopes: None,
-            metadata: None,
-            expires_at: None,
+            scopes: Patch::Absent,
+            metadata: Patch::Absent,
+            expires_at: Patch::Absent,
             enabled: Some(false),
-            cleared: Cleared::default(),
         }
     }
 }
 
 impl From<ApiKeyUpdateRequest> for KeyPatch {
     fn from(request: ApiKeyUpdateRequest) -> Self {
-        let ApiKeyUpdateRequest { name, scopes, metadata, expires_at, enabled, cleared } = request;
         Self {
-            name,
-            scopes: if cleared.scopes { Some(Scopes::default()) } else { scopes },
-            metadata: if cleared.metadata { Some(None) } else { metadata.map(|members| Some(members.into_object())) },
-            expires_at: if cleared.expires_at { Some(None) } else { expires_at.map(|Expiry(at)| Some(at)) },
-            enabled,
+            name: request.name,
+            scopes: request.scopes.into_change().map(Option::unwrap_or_default),
+            metadata: request.metadata.into_change().map(|patch| patch.map(Metadata::into_object)),
+            expires_at: request.expires_at.into_change().map(|expiry| expiry.map(|Expiry(at)| at)),
+            enabled: request.enabled,
         }
     }
 }

@@ -50,8 +50,8 @@ struct ApiKeyVerifyRequest {
 }
 
 impl FromObject for ApiKeyVerifyRequest {
-    fn from_object(members: &mut ObjectReader) -> Option<Self> {
-        let (key, scopes) = (members.required("key"), members.optional("scopes"));
+    fn from_object(fields: &mut ObjectReader) -> Option<Self> {
+        let (key, scopes) = (fields.required("key"), fields.optional("scopes"));
         Some(Self { key: key?, scopes: scopes? })
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::validation::ValidationError;
 use crate::http::problem::{JSON, Violation};
+use crate::http::values::patch::Patch;
 use crate::http::values::{FromJson, ValueError};
 use crate::json::pointer::is_safe_to_echo;
 
@@ -56,14 +57,14 @@ impl ObjectReader {
         self.violations.push(Violation::new("", rule.to_string()));
     }
 
-    /// A member that a patch may also clear: `null` is `Some(Some(None))`.
-    pub fn clearable<T: FromJson>(&mut self, name: &str) -> Option<Option<Option<T>>> {
+    /// Takes a field of a merge patch, which `null` clears.
+    pub fn nullable<T: FromJson>(&mut self, name: &str) -> Option<Patch<T>> {
         match self.object.get(name) {
             Some(Value::Null) => {
                 self.object.remove(name);
-                Some(Some(None))
+                Some(Patch::Clear)
             }
-            _ => self.optional(name).map(|value| value.map(Some)),
+            _ => self.optional(name).map(|value| value.map_or(Patch::Absent, Patch::Set)),
         }
     }
 

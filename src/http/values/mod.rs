@@ -3,6 +3,7 @@
 
 pub mod duration;
 pub mod metadata;
+pub mod patch;
 pub mod scopes;
 pub mod text;
 pub mod time;

@@ -96,11 +96,14 @@ json_value!(
 );
 
 impl PresentedKey {
-    /// The secret of 32 zero bytes, which no random source will ever give.
     pub fn example() -> Self {
-        let prefix = "mk".parse().expect("mk is a prefix");
-        Self(Secret::mint(&prefix, &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH).expose().to_owned())
+        Self(example_secret().expose().to_owned())
     }
+}
+
+/// The secret in every example: that of 32 zero bytes, which no random source returns.
+pub fn example_secret() -> Secret<'static> {
+    Secret::mint(&"mk".parse().expect("mk is a prefix"), &Entropy::fixed([0; 32]), DateTime::UNIX_EPOCH)
 }
 
 impl FromJson for PresentedKey {

@@ -4,19 +4,19 @@ use poem::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::api::errors::ErrorStatus;
-use crate::openapi::passes::{members, operations};
+use crate::openapi::passes::{entries, operations};
 
 /// Makes one named response of each error status, with an example, and refers to it from the operations.
 pub fn name_error_responses(document: &mut Value) {
     let mut named = Map::new();
     for operation in operations(document) {
-        for (status, response) in members(operation, "responses").filter(|(status, _)| status.as_str() >= "4") {
+        for (status, response) in entries(operation, "responses").filter(|(status, _)| status.as_str() >= "4") {
             let status: StatusCode = status.parse().expect("responses are listed by status");
             let name = reason_phrase(status).replace(' ', "");
             let example = ErrorStatus::from_code(status).expect("operations declare error statuses").example();
             let reference = json!({ "$ref": format!("#/components/responses/{name}") });
             let mut response = std::mem::replace(response, reference);
-            members(&mut response, "content").for_each(|(_, content)| content["example"] = example.clone());
+            entries(&mut response, "content").for_each(|(_, content)| content["example"] = example.clone());
             named.entry(name).or_insert(response);
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::openapi::passes::{members, operations};
+use crate::openapi::passes::{entries, operations};
 
 /// Declares `X-Request-Id` once and refers to it from every response.
 pub fn add_request_id_header(document: &mut Value) {
@@ -13,9 +13,9 @@ pub fn add_request_id_header(document: &mut Value) {
             "schema": { "type": "string" },
         },
     });
-    members(&mut document["components"], "responses").for_each(|(_, response)| add_to(response));
+    entries(&mut document["components"], "responses").for_each(|(_, response)| add_to(response));
     for operation in operations(document) {
-        members(operation, "responses").for_each(|(_, response)| add_to(response));
+        entries(operation, "responses").for_each(|(_, response)| add_to(response));
     }
 }
 

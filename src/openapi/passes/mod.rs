@@ -16,13 +16,13 @@ pub fn schema<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
     schema.unwrap_or_else(|| panic!("the document has no schema {name}"))
 }
 
-/// The members of the object under this name; none when it is absent.
-pub fn members<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+/// The entries of the object under this name. Empty if it is absent.
+pub fn entries<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
     value.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::iter_mut)
 }
 
 pub fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
-    members(document, "paths").filter_map(|(_, path)| path.as_object_mut()).flat_map(Map::values_mut)
+    entries(document, "paths").filter_map(|(_, path)| path.as_object_mut()).flat_map(Map::values_mut)
 }
 
 /// The operation with this id. Panics when there is none, as [`schema`] does.

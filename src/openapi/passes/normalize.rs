@@ -37,7 +37,7 @@ fn write_header_names(object: &mut Map<String, Value>) {
     }
 }
 
-/// Drops the `allOf` entry with which poem-openapi repeats the description that stands beside a reference.
+/// Drops the `allOf` entry with which poem-openapi repeats the description beside a reference.
 fn drop_repeated_description(object: &mut Map<String, Value>) {
     if let Some(Value::Array(all)) = object.get_mut("allOf") {
         all.retain(|schema| schema.as_object().is_none_or(|schema| !schema.keys().eq(["description"])));

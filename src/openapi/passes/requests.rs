@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::all_schema_rules;
-use crate::openapi::passes::{members, operations, schema};
+use crate::openapi::passes::{entries, operations, schema};
 
 /// States that unknown fields of a JSON body are rejected, and drops the defaults of its fields: many generators take a
 /// field with a default for one that is always present. The descriptions say what an absent field means.
@@ -11,7 +11,7 @@ pub fn deny_unknown_properties(document: &mut Value) {
     for name in json_request_schemas(document) {
         let schema = schema(document, &name);
         schema["additionalProperties"] = json!(false);
-        members(schema, "properties").filter_map(|(_, field)| field.as_object_mut()).for_each(|field| {
+        entries(schema, "properties").filter_map(|(_, field)| field.as_object_mut()).for_each(|field| {
             field.remove("default");
         });
     }
