@@ -1,6 +1,7 @@
 //! Operations: settings, commands, logs, metrics, health, backup and durability.
 
 mod backup;
+mod canaries;
 mod config;
 mod durability;
 pub mod health;

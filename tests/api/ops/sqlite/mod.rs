@@ -1,5 +1,4 @@
 //! Tests that need SQLite. The run on PostgreSQL skips every test with `sqlite::` in its path (see the Makefile).
 
-mod canaries;
 mod doctor;
 mod outages;
