@@ -24,7 +24,7 @@ use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
 use crate::http::values::time::Time;
 use crate::service::audit::EventFilter;
-use crate::service::{Service, ServiceError};
+use crate::service::{ServiceError, Services};
 
 pub struct ListMyAuditEvents;
 
@@ -151,7 +151,7 @@ impl ListMyAuditEvents {
     async fn mine(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         request: &Request,
         /// Maximum number of items.
         limit: Query<Option<Limit>>,
@@ -163,20 +163,20 @@ impl ListMyAuditEvents {
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, ApiError<ListMyAuditEventsErrors>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
-        Ok(event_page(request, service, caller.own_keys(), query).await?)
+        Ok(event_page(request, services, caller.own_keys(), query).await?)
     }
 }
 
 /// Reads a page of the events that `access` admits.
 pub async fn event_page(
     request: &Request,
-    service: &Service,
+    services: &Services,
     access: AccessFilter<'_>,
     query: EventQuery,
 ) -> Result<AuditEventPage, ServiceError> {
     let filter = EventFilter { key_id: query.key_id, action: query.action.map(Into::into) };
     let after = query.cursor.map(|Cursor(id)| id);
-    let page = service.list_events(access, &filter, after, query.limit.unwrap_or_default().0).await?;
+    let page = services.audit.list(access, &filter, after, query.limit.unwrap_or_default().0).await?;
     let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);
     let items = page.events.into_iter().map(AuditEvent::from).collect();
     Ok(AuditEventPage::Page(JsonResponse(AuditEventList { items, next_cursor }), link))

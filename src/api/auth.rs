@@ -19,7 +19,7 @@ use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::reserved;
 use crate::http::problem::Problem;
 use crate::http::request_context::{AuditOrigin, RequestContext};
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::auth::AuthError;
 
 /// A caller who has the permission `P`.
@@ -93,13 +93,13 @@ impl<'a, P: Permission> ApiExtractor<'a> for Authorized<P> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::check(request, service(request)?, &RequestContext::of(request)).await?)
+        Ok(Self::check(request, services(request)?, &RequestContext::of(request)).await?)
     }
 }
 
 impl<P: Permission> Authorized<P> {
-    pub async fn check(request: &Request, service: &Service, context: &RequestContext) -> Result<Self, Problem> {
-        let caller = authenticate(request, service).await?;
+    pub async fn check(request: &Request, services: &Services, context: &RequestContext) -> Result<Self, Problem> {
+        let caller = authenticate(request, services).await?;
         context.set_owner(&caller.owner);
         P::check(&caller)?;
         Ok(Self(caller, PhantomData))
@@ -129,11 +129,11 @@ impl<'a, P: Permission> ApiExtractor<'a> for Audited<P> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let service = service(request)?;
+        let services = services(request)?;
         let Authorized(caller, permission) =
-            Authorized::<P>::check(request, service, &RequestContext::of(request)).await?;
+            Authorized::<P>::check(request, services, &RequestContext::of(request)).await?;
         let AuditOrigin(source) = <AuditOrigin as FromRequest>::from_request(request, body).await?;
-        Ok(Self { caller, source, at: service.clock.now(), permission })
+        Ok(Self { caller, source, at: services.now(), permission })
     }
 }
 
@@ -148,7 +148,7 @@ impl<P: Permission> Audited<P> {
     }
 }
 
-fn service(request: &Request) -> Result<&Arc<Service>, Problem> {
+fn services(request: &Request) -> Result<&Arc<Services>, Problem> {
     request.data().ok_or_else(|| Problem::internal("no service is attached to the routes"))
 }
 
@@ -165,10 +165,12 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
     }
 }
 
-async fn authenticate(request: &Request, service: &Service) -> Result<Caller, Problem> {
-    match service.authenticate(credential(request)?).await {
+async fn authenticate(request: &Request, services: &Services) -> Result<Caller, Problem> {
+    match services.auth.authenticate(credential(request)?).await {
         Ok(caller) => Ok(caller),
-        Err(AuthError::InvalidCredential(reason)) => Err(Problem::unauthorized(true).with_log_context(reason)),
+        Err(AuthError::InvalidCredential(reason)) => {
+            Err(Problem::unauthorized(true).with_log_context(reason.to_string()))
+        }
         Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }

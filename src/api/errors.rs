@@ -10,7 +10,7 @@ use poem_openapi::types::Type;
 use serde_json::Value;
 
 use crate::http::problem::{JSON, PROBLEM_JSON, Problem, ProblemDetail, Violation};
-use crate::service::ServiceError;
+use crate::service::{ConflictReason, ServiceError};
 
 /// A status that an operation may declare. Another one does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +103,7 @@ impl ErrorStatus {
             Self::Forbidden => Problem::insufficient_scope("api-keys:write"),
             Self::NotFound => Problem::not_found(),
             Self::RequestTimeout => Problem::body_timeout(),
-            Self::Conflict => ServiceError::Conflict {
-                kind: "rotation-in-progress",
-                detail: "The key has been rotated and its old secret still lives; wait until the grace is over.",
-            }
-            .into(),
+            Self::Conflict => ServiceError::Conflict(ConflictReason::RotationInProgress).into(),
             Self::PreconditionFailed => ServiceError::PreconditionFailed.into(),
             Self::PayloadTooLarge => Problem::body_too_large(),
             Self::UnsupportedMediaType => {
@@ -240,7 +236,9 @@ impl From<ServiceError> for Problem {
                 StatusCode::PRECONDITION_FAILED,
                 "The key has changed since the ETag in If-Match was returned; get the key and repeat the change.",
             ),
-            ServiceError::Conflict { kind, detail } => Self::new(StatusCode::CONFLICT, detail).with_type(kind),
+            ServiceError::Conflict(reason) => {
+                Self::new(StatusCode::CONFLICT, reason.message()).with_type(reason.code())
+            }
             ServiceError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This Idempotency-Key was used with another body; send the same body, or a new key.",

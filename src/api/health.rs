@@ -8,7 +8,7 @@ use poem::{EndpointExt, IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::http::problem::{JSON, Problem};
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::readiness::Check;
 
 /// Set when the server begins to stop: who sends requests should look elsewhere.
@@ -19,11 +19,11 @@ pub fn livez() -> BoxEndpoint<'static> {
     poem::get(make_sync(|_| answer(&json!({ "status": "live", "checks": [] })))).map_to_response().boxed()
 }
 
-pub fn readyz(service: Arc<Service>, draining: Draining) -> BoxEndpoint<'static> {
+pub fn readyz(services: Arc<Services>, draining: Draining) -> BoxEndpoint<'static> {
     let ready = move |_| {
-        let (service, draining) = (service.clone(), draining.clone());
+        let (services, draining) = (services.clone(), draining.clone());
         async move {
-            let mut checks = service.readiness().await;
+            let mut checks = services.health.check().await;
             let stops = draining.load(Ordering::Relaxed);
             let detail = if stops { "finishes its last requests and takes no more" } else { "takes requests" };
             checks.insert(0, Check { name: "server", ok: !stops, detail: detail.to_owned(), cause: None });

@@ -12,7 +12,7 @@ use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::precondition::Precondition;
 use crate::http::problem::Problem;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct SelfOperations;
 
@@ -28,10 +28,10 @@ impl SelfOperations {
     async fn get(
         &self,
         caller: Authorized<ApiKeyOnly>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
     ) -> Result<ApiKeyResponse, ApiError<GetSelfErrors>> {
-        let record = service.find_key(caller.own_keys(), id_of(&caller.0)?, &Precondition::None).await?;
-        Ok(key_response(record, service))
+        let record = services.keys.get(caller.own_keys(), id_of(&caller.0)?, &Precondition::None).await?;
+        Ok(key_response(record, services))
     }
 
     /// Revoke the key that makes this request
@@ -41,10 +41,10 @@ impl SelfOperations {
     async fn revoke(
         &self,
         audited: Audited<ApiKeyOnly>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
     ) -> Result<NoContent, ApiError<RevokeSelfErrors>> {
         let reason = Some("by the key itself".to_owned());
-        service.revoke_key(&audited.context(), audited.own_keys(), id_of(&audited.caller)?, reason).await?;
+        services.keys.revoke(&audited.context(), audited.own_keys(), id_of(&audited.caller)?, reason).await?;
         Ok(NoContent::NoContent)
     }
 }

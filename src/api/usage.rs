@@ -14,7 +14,7 @@ use crate::api::tag::Tag;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::params::day::Day;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::usage::DailyUsage;
 
 pub struct GetKeyUsage;
@@ -93,7 +93,7 @@ impl GetKeyUsage {
     async fn usage(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
         /// First day (UTC). Defaults to 29 days before the last day.
@@ -101,10 +101,10 @@ impl GetKeyUsage {
         /// Last day (UTC). Defaults to today. The range is cut to the 366 days that end with it.
         to: Query<Option<Day>>,
     ) -> Result<UsageResponse, ApiError<GetKeyUsageErrors>> {
-        let to = to.0.map_or_else(|| service.clock.now().date_naive(), |Day(day)| day);
+        let to = to.0.map_or_else(|| services.now().date_naive(), |Day(day)| day);
         let from = from.0.map(|Day(day)| day).or_else(|| to.checked_sub_days(Days::new(29))).unwrap_or(to);
         let from = to.checked_sub_days(MAX_BEFORE).map_or(from, |earliest| from.max(earliest));
-        let days = service.key_usage(caller.own_keys(), id.0, from, to).await?;
+        let days = services.usage.daily(caller.own_keys(), id.0, from, to).await?;
         let days = days.into_iter().map(UsageDay::from).collect();
         Ok(UsageResponse::Usage(JsonResponse(ApiKeyUsage { from, to, days })))
     }

@@ -1,7 +1,6 @@
 //! `mintkey serve`: runs the server.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,10 +12,10 @@ use crate::config::{
 };
 use crate::domain::clock::Clock;
 use crate::server::{self, Limits, Server, TlsFiles};
-use crate::service::Service;
-use crate::service::auth::VerifiedTokens;
 use crate::service::built_in_issuer::{SigningKey, TokenSubject};
-use crate::service::cache::KeyCache;
+use crate::service::cache::CacheConfig;
+use crate::service::issuer::TrustedIssuer;
+use crate::service::{ServiceConfig, Services};
 use crate::telemetry;
 
 #[derive(Args)]
@@ -44,10 +43,10 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data)).transpose()?;
     let issuers = issuers.trusted(signing.as_ref())?;
     let server = bind(&serve).await?;
-    let cache = KeyCache::new(cache.cache_entries, cache.cache_ttl, cache.max_staleness);
-    let service = open_service(&data, &secrets, &keys, cache).await?;
+    let cache = CacheConfig { entries: cache.cache_entries, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
+    let services = open_services(&data, &secrets, &keys, cache, issuers).await?;
     if serve.welcome {
-        print_welcome(&server, signing.as_ref(), &service.clock)?;
+        print_welcome(&server, signing.as_ref(), services.clock())?;
     }
     let limits = Limits {
         connections: server::connections(serve.max_connections as usize),
@@ -56,7 +55,7 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    let served = server.run(Service { issuers: issuers.into(), ..service }, &limits, traces.is_some()).await;
+    let served = server.run(services, &limits, traces.is_some()).await;
     if let Some(traces) = traces {
         tokio::task::spawn_blocking(|| traces.end()).await?;
     }
@@ -76,33 +75,28 @@ async fn bind(settings: &ServeSettings) -> Result<Server, CommandError> {
 }
 
 /// Opens the store, applies pending migrations, and registers the peppers in it.
-pub async fn open_service(
+pub async fn open_services(
     data: &DataSettings,
     secrets: &SecretSettings,
     keys: &KeySettings,
-    cache: KeyCache<crate::service::verify::cached_key::CachedKey>,
-) -> Result<Service, CommandError> {
+    cache: CacheConfig,
+    issuers: Vec<TrustedIssuer>,
+) -> Result<Services, CommandError> {
     let clock = Clock::System;
     // Checks the settings first: their errors show without waiting for a database.
     data.database_url()?;
     let peppers = secrets.peppers(data)?;
     let store = open_store(data).await?;
     store.verify_or_register_peppers(&peppers, clock.now()).await?;
-    let tokens = VerifiedTokens::new(&peppers).into();
-    Ok(Service {
-        store,
-        clock,
+    let config = ServiceConfig {
         peppers,
         prefix: keys.key_prefix.clone(),
-        allowed_scopes: keys.allowed_scopes.clone().map(Arc::new),
-        issuers: Vec::new().into(),
-        tokens,
-        cache: Arc::new(cache),
-        owners: Arc::default(),
-        scopes: Arc::default(),
-        answers: Arc::default(),
-        usage: Arc::default(),
-    })
+        allowed_scopes: keys.allowed_scopes.clone(),
+        issuers,
+        cache,
+        clock,
+    };
+    Ok(Services::new(store, config))
 }
 
 /// Prints a curl command. The socket is bound, so the command works when pasted at once: it waits until startup is done.

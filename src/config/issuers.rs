@@ -57,7 +57,7 @@ impl IssuerSettings {
     pub fn trusted(&self, built_in: Option<&SigningKey>) -> Result<Vec<TrustedIssuer>, ConfigError> {
         let setting = setting_name("issuer");
         let mut trusted: Vec<TrustedIssuer> = Vec::new();
-        for issuer in self.issuers.iter().cloned().chain(built_in.map(SigningKey::trusted)) {
+        for issuer in self.issuers.iter().cloned().chain(built_in.map(SigningKey::as_trusted_issuer)) {
             if trusted.iter().any(|other| other.issuer == issuer.issuer) {
                 return Err(ConfigError(format!("{setting}: {} is given twice; give it once", issuer.issuer)));
             }

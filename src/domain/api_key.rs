@@ -50,8 +50,8 @@ pub enum KeyStatus {
 impl KeyStatus {
     pub const ALL: [Self; 4] = [Self::Active, Self::Expired, Self::Disabled, Self::Revoked];
 
-    /// What a key is as long as nobody changes it, leaving aside when it ends. What cannot be undone comes first.
-    pub const fn standing(is_revoked: bool, is_enabled: bool) -> Self {
+    /// The status that is stored, leaving aside expiry. What cannot be undone takes precedence.
+    pub const fn ignoring_expiry(is_revoked: bool, is_enabled: bool) -> Self {
         if is_revoked {
             Self::Revoked
         } else if !is_enabled {
@@ -72,15 +72,11 @@ impl KeyStatus {
 }
 
 impl ApiKey {
-    fn standing(&self) -> KeyStatus {
-        KeyStatus::standing(self.revocation.is_some(), self.enabled)
-    }
-
     /// What the key is at this instant. An expiry is the first instant at which the key is no longer good.
     pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
-        match self.standing() {
+        match KeyStatus::ignoring_expiry(self.revocation.is_some(), self.enabled) {
             KeyStatus::Active if self.expires_at.is_some_and(|expiry| expiry <= now) => KeyStatus::Expired,
-            standing => standing,
+            stored => stored,
         }
     }
 }
@@ -93,7 +89,7 @@ pub struct KeyForSecret {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
-    pub standing: KeyStatus,
+    pub stored_status: KeyStatus,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub secret_id: Uuid,

@@ -35,13 +35,13 @@ impl Verdict {
     /// what was asked. `ends` is the end of the key or of the presented secret, whichever is first. Limits and quotas
     /// stand behind these, on a key that is otherwise good.
     pub fn of(
-        standing: KeyStatus,
+        stored_status: KeyStatus,
         ends: Option<DateTime<Utc>>,
         held: &Scopes,
         required: &Scopes,
         now: DateTime<Utc>,
     ) -> Self {
-        match standing {
+        match stored_status {
             KeyStatus::Revoked => Self::Revoked,
             KeyStatus::Disabled => Self::Disabled,
             KeyStatus::Expired => Self::Expired,

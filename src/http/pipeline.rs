@@ -21,12 +21,12 @@ use crate::http::query_check::check_query;
 use crate::http::request_context::{REQUEST_ID, RequestContext};
 use crate::http::router::{Route, RouteTable, Way, method_label};
 use crate::http::run_to_completion::RunToCompletion;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct RequestPipeline<E> {
     pub inner: Arc<E>,
     pub routes: Arc<RouteTable>,
-    pub service: Arc<Service>,
+    pub services: Arc<Services>,
     pub request_timeout: Duration,
 }
 
@@ -35,7 +35,7 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let context = RequestContext::new(&request, &self.service.clock);
+        let context = RequestContext::new(&request, self.services.clock());
         route_by_canonical_path(&mut request);
         if request.uri().path() == FORWARD {
             // A proxy asks with its client's method, which means nothing here.
@@ -100,7 +100,7 @@ impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
 impl<E: Endpoint<Output = Response> + 'static> RequestPipeline<E> {
     /// With all that the operations take from it.
     fn attach_extensions(&self, mut request: Request, context: &RequestContext, received: BufferedBody) -> Request {
-        request.set_data(self.service.clone());
+        request.set_data(self.services.clone());
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(received);
         request
@@ -119,7 +119,7 @@ impl<E: Endpoint<Output = Response> + 'static> RequestPipeline<E> {
             check_query(&request, operation)?;
         }
         let answered = match &operation.way {
-            Way::Verify => catch_panic(verify::direct(&request, received, &self.service, context)).await,
+            Way::Verify => catch_panic(verify::direct(&request, received, &self.services, context)).await,
             Way::Direct(endpoint) => {
                 catch_panic(endpoint.call(self.attach_extensions(request, context, received))).await
             }
@@ -196,7 +196,7 @@ mod tests {
         RequestPipeline {
             inner: Arc::new(inner),
             routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
-            service: Arc::new(crate::service::tests::service().await),
+            services: Arc::new(crate::service::tests::services().await),
             request_timeout: Duration::from_secs(5),
         }
     }

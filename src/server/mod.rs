@@ -24,7 +24,7 @@ use crate::http::otel::OtelMiddleware;
 use crate::http::pipeline::RequestPipeline;
 use crate::http::router::RouteTable;
 use crate::openapi::swagger_ui;
-use crate::service::Service;
+use crate::service::Services;
 use crate::telemetry::metrics::Metrics;
 
 pub use listener::TlsFiles;
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, then finishes what is in flight and closes the store.
-    pub async fn run(self, service: Service, limits: &Limits, traced: bool) -> io::Result<()> {
+    pub async fn run(self, services: Services, limits: &Limits, traced: bool) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let draining = Draining::default();
@@ -95,23 +95,23 @@ impl Server {
             }
             draining.store(true, Ordering::Relaxed);
         };
-        let service = Arc::new(service);
-        let background = background::start(&service);
+        let services = Arc::new(services);
+        let background = background::start(&services);
         let metrics = Metrics::default();
-        let page = || ("/metrics", metrics.page(service.clone(), limits.connections));
-        let health = || [("/livez", health::livez()), ("/readyz", health::readyz(service.clone(), draining.clone()))];
+        let page = || ("/metrics", metrics.page(services.clone(), limits.connections));
+        let health = || [("/livez", health::livez()), ("/readyz", health::readyz(services.clone(), draining.clone()))];
 
         let (admin, probes) = match self.admin {
             None => (None, RouteTable::of_probes(health().into_iter().chain([page()]), &metrics)),
             Some(listener) => {
                 info!(address = %listener.local_addr()?, "metrics and health are served");
                 let probes = RouteTable::of_probes(health().into_iter().chain([page()]), &metrics);
-                let endpoint = boundary(Route::new(), probes, service.clone(), limits);
+                let endpoint = boundary(Route::new(), probes, services.clone(), limits);
                 (Some(Admin::start(listener, endpoint, limits)), RouteTable::of_probes(health(), &metrics))
             }
         };
         let pages = swagger_ui::add_to(Route::new()).nest(api::tag::BASE, api::service());
-        let api = boundary(pages, probes.with_api(&swagger_ui::PAGES, &metrics), service.clone(), limits);
+        let api = boundary(pages, probes.with_api(&swagger_ui::PAGES, &metrics), services.clone(), limits);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
         if traced {
             let api = OtelMiddleware { routes: api.routes.clone(), inner: api };
@@ -120,13 +120,13 @@ impl Server {
             listener::serve(self.listener, self.tls, api, limits, &metrics, stop).await;
         }
         background.end().await;
-        if let Err(error) = service.write_usage(true).await {
-            warn!(%error, "the last counts of use could not be written");
+        if let Err(error) = services.usage.flush_all().await {
+            warn!(%error, "final usage flush failed; up to one minute of counts lost");
         }
         if let Some(admin) = admin {
             admin.end().await;
         }
-        service.store.clone().close().await.map_err(io::Error::other)?;
+        services.close().await.map_err(io::Error::other)?;
         info!("stopped");
         Ok(())
     }
@@ -189,13 +189,13 @@ impl Admin {
 fn boundary(
     inner: Route,
     routes: RouteTable,
-    service: Arc<Service>,
+    services: Arc<Services>,
     limits: &Limits,
 ) -> RequestPipeline<impl Endpoint<Output = Response> + use<>> {
     RequestPipeline {
         inner: Arc::new(inner.map_to_response()),
         routes: Arc::new(routes),
-        service,
+        services,
         request_timeout: limits.request_timeout,
     }
 }

@@ -1,5 +1,5 @@
-//! Standalone issuer: mintkey's own, for a first try, for tests and for machines, where no identity provider is at hand.
-//! Its tokens are access tokens by RFC 9068, signed with Ed25519.
+//! Built-in issuer: signs access tokens for development, tests and machines without an identity provider. Its tokens
+//! follow RFC 9068 and are signed with Ed25519.
 
 use std::time::Duration;
 
@@ -15,29 +15,34 @@ use crate::service::issuer::jwks::Key;
 use crate::service::issuer::jwks_cache::{JwksCache, Source};
 use crate::service::issuer::{TokenType, TrustedIssuer, is_valid_identifier};
 
+/// The `iss` of its tokens.
 pub const ISSUER: &str = "urn:mintkey:standalone";
+/// The `aud` of its tokens.
 pub const AUDIENCE: &str = "mintkey";
 
+/// The issuer's private key.
 pub struct SigningKey {
     pair: Ed25519KeyPair,
     private: EncodingKey,
 }
 
-/// What a token says of its user.
+/// The user that a token authenticates.
 pub struct TokenSubject<'a> {
     pub subject: &'a str,
+    /// Separated by spaces.
     pub scopes: &'a str,
     pub organization: Option<&'a str>,
 }
 
 impl SigningKey {
-    /// A new private key, as PKCS #8 in PEM (RFC 5958, RFC 7468).
+    /// Generates a private key, as PKCS #8 in PEM (RFC 5958, RFC 7468).
     pub fn generate_pem() -> Result<String, ValidationError> {
         let failed = |_| ValidationError::new("no Ed25519 key could be generated");
         let der = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map_err(failed)?;
         Ok(pem::encode(&Pem::new("PRIVATE KEY", der.as_ref())))
     }
 
+    /// Parses a private key as PKCS #8 in PEM.
     pub fn from_pem(text: &str) -> Result<Self, ValidationError> {
         let rule = ValidationError::new(
             "a signing key is an Ed25519 private key in PEM: make one with `openssl genpkey -algorithm ed25519`",
@@ -47,7 +52,8 @@ impl SigningKey {
         Ok(Self { private: EncodingKey::from_ed_der(pem.contents()), pair })
     }
 
-    pub fn trusted(&self) -> TrustedIssuer {
+    /// The issuer as one whose tokens are accepted.
+    pub fn as_trusted_issuer(&self) -> TrustedIssuer {
         let public = DecodingKey::from_ed_der(self.pair.public_key().as_ref());
         let key = Key::fixed(public, Algorithm::EdDSA).into();
         TrustedIssuer {
@@ -57,24 +63,25 @@ impl SigningKey {
             token_type: TokenType::Strict,
             scopes: None,
             organization: Some("org".to_owned()),
-            // Its clock is ours.
+            // It signs by this machine's clock.
             leeway: TimeDelta::zero(),
             keys: JwksCache::new(ISSUER, Source::Fixed(key)),
             client: None,
         }
     }
 
+    /// Signs a token.
     pub fn token(&self, of: &TokenSubject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, ValidationError> {
         let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
         if !is_valid_identifier(of.subject) || !of.organization.is_none_or(is_valid_identifier) {
             return Err(ValidationError::new(
-                "--subject and --organization are 1 to 255 bytes long and hold no control character",
+                "--subject and --organization must be 1 to 255 bytes long, without control characters",
             ));
         }
         let issued = now.timestamp();
         let lifetime = i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=100 * 365 * 86_400).contains(seconds));
         let lifetime = lifetime
-            .ok_or(ValidationError::new("the lifetime of a token is between one second and a hundred years"))?;
+            .ok_or(ValidationError::new("the lifetime of a token must be between one second and a hundred years"))?;
         let mut claims = json!({
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -95,8 +102,8 @@ impl SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::auth::{AuthError, VerifiedToken};
-    use crate::service::issuer::UnverifiedToken;
+    use crate::service::issuer::rejection::TokenRejection;
+    use crate::service::issuer::{TokenError, UnverifiedToken, VerifiedToken};
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -108,12 +115,12 @@ mod tests {
         key.token(&alice, Duration::from_secs(60), at(1_000)).unwrap()
     }
 
-    async fn verify(key: &SigningKey, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, AuthError> {
-        key.trusted().verify(&UnverifiedToken::parse(token).unwrap(), now).await
+    async fn verify(key: &SigningKey, token: &str, now: DateTime<Utc>) -> Result<VerifiedToken, TokenError> {
+        key.as_trusted_issuer().verify(&UnverifiedToken::parse(token).unwrap(), now).await
     }
 
     #[tokio::test]
-    async fn a_token_names_its_user_until_it_expires() {
+    async fn token_authenticates_its_subject_until_it_expires() {
         let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
         let caller = verify(&key, &token(&key), at(1_059)).await.unwrap().caller;
         assert_eq!(caller.owner.issuer, ISSUER);
@@ -121,17 +128,17 @@ mod tests {
         assert_eq!(caller.owner.organization.as_deref(), Some("acme"));
         assert!(caller.scopes.contains("projects:read") && caller.scopes.contains("api-keys:verify"));
         let later = verify(&key, &token(&key), at(1_060)).await;
-        assert!(matches!(later, Err(AuthError::InvalidCredential("expired"))));
+        assert!(matches!(later, Err(TokenError::Invalid(TokenRejection::Expired(_)))));
     }
 
     #[tokio::test]
-    async fn a_token_of_another_key_is_rejected() {
+    async fn token_of_another_key_is_rejected() {
         let [ours, theirs] = [(); 2].map(|()| SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap());
         assert!(verify(&ours, &token(&theirs), at(1_000)).await.is_err());
     }
 
     #[test]
-    fn a_key_of_another_kind_is_refused_with_the_cure() {
+    fn from_pem_of_another_kind_of_key_says_how_to_generate_one() {
         let error =
             SigningKey::from_pem("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").err().unwrap();
         assert!(error.to_string().contains("openssl genpkey"));

@@ -1,81 +1,131 @@
-//! Idempotency: a request with a name of the client's choosing is done once, however often it is sent
+//! Idempotency: a request with an `Idempotency-Key` takes effect once, however often it is sent
 //! (draft-ietf-httpapi-idempotency-key-header).
 //!
-//! Its answer holds a secret, and the database must not. So the answer is sealed with AES-256-GCM under a key derived
-//! from the master secret and from the name itself, of which the database has only a keyed hash: whoever reads the
-//! database cannot open it, nor can whoever holds the master secret too, short of guessing a name of 128 bits.
+//! Its response contains a secret, which the database must not hold in the clear. So the response is sealed with
+//! AES-256-GCM under a key derived from the master secret and the idempotency key, of which the database has only a keyed
+//! hash. Neither the database nor the database with the master secret suffices to open it: that takes the idempotency
+//! key, which has 128 bits.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::idempotency_key::IdempotencyKey;
-use crate::service::keys::IssuedKey;
-use crate::service::{Service, ServiceError};
+use crate::domain::secret_hash::Pepper;
+use crate::service::errors::ServiceError;
+use crate::service::keys::issued_key::IssuedKey;
 use crate::store::SavedResponse;
 
-const REMEMBERED_FOR: TimeDelta = TimeDelta::hours(24);
+/// Time for which a response can be replayed.
+const RESPONSE_TTL: TimeDelta = TimeDelta::hours(24);
 
-/// A request that is known by its name.
+/// A request with an idempotency key.
 pub struct IdempotentRequest {
-    id: [u8; 32],
-    seal: [u8; 32],
+    storage_key: [u8; 32],
+    sealing_key: [u8; 32],
     fingerprint: [u8; 32],
 }
 
-impl Service {
-    /// `operation` is what is asked for, `body` the bytes that say how. The name belongs to its caller alone.
-    pub fn idempotent_request(
-        &self,
-        caller: &Caller,
-        operation: &str,
-        key: &IdempotencyKey,
-        body: &[u8],
-    ) -> IdempotentRequest {
-        let by = match caller.credential {
+impl IdempotentRequest {
+    /// Identifies a request. An idempotency key belongs to its caller and to one operation; `body` are the bytes that a
+    /// repetition must repeat.
+    pub fn new(pepper: &Pepper, caller: &Caller, operation: &str, key: &IdempotencyKey, body: &[u8]) -> Self {
+        let caller_key = match caller.credential {
             Credential::Key { id, .. } => id.to_string(),
             Credential::Token | Credential::Operator => String::new(),
         };
-        let parts = [caller.owner.issuer.as_str(), &caller.owner.subject, &by, operation, key.as_str()];
-        // Each part with its length, so that no two lists of parts run together into the same bytes.
-        let named: Vec<u8> =
+        let owner = &caller.owner;
+        let parts = [owner.issuer.as_str(), &owner.subject, &caller_key, operation, key.as_str()];
+        // Each part with its length, so that no two lists of parts concatenate to the same bytes.
+        let identity: Vec<u8> =
             parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes())).collect();
-        let derived = |purpose: &str| *blake3::keyed_hash(&self.peppers.newest().subkey(purpose), &named).as_bytes();
-        IdempotentRequest {
-            id: derived("mintkey 2026 idempotency name"),
-            seal: derived("mintkey 2026 idempotency seal"),
+        let derive = |purpose: &str| *blake3::keyed_hash(&pepper.subkey(purpose), &identity).as_bytes();
+        Self {
+            storage_key: derive("mintkey 2026 idempotency name"),
+            sealing_key: derive("mintkey 2026 idempotency seal"),
             fingerprint: *blake3::hash(body).as_bytes(),
         }
     }
-}
 
-impl IdempotentRequest {
-    pub fn id(&self) -> &[u8] {
-        &self.id
+    /// The key under which the response is stored.
+    pub fn storage_key(&self) -> &[u8] {
+        &self.storage_key
     }
 
+    /// Encrypts the response for the store.
     pub fn seal(&self, issued: &IssuedKey, now: DateTime<Utc>) -> Result<SavedResponse, ServiceError> {
-        let failed = |_| ServiceError::Internal("an answer could not be sealed".into());
-        let mut sealed_response =
-            serde_json::to_vec(issued).map_err(|error| ServiceError::Internal(error.to_string()))?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &self.seal).map_err(failed)?;
-        let nonce = key.seal_in_place_append_tag(Aad::from(&self.fingerprint), &mut sealed_response).map_err(failed)?;
-        sealed_response.extend_from_slice(nonce.as_ref());
-        let (id, fingerprint) = (self.id.to_vec(), self.fingerprint.to_vec());
-        Ok(SavedResponse { id, fingerprint, sealed_response, expires_at: now + REMEMBERED_FOR })
+        let failed = |_| ServiceError::Internal("a response could not be sealed".into());
+        let mut response = serde_json::to_vec(issued).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &self.sealing_key).map_err(failed)?;
+        let nonce = key.seal_in_place_append_tag(Aad::from(&self.fingerprint), &mut response).map_err(failed)?;
+        response.extend_from_slice(nonce.as_ref());
+        let (id, fingerprint) = (self.storage_key.to_vec(), self.fingerprint.to_vec());
+        Ok(SavedResponse { id, fingerprint, sealed_response: response, expires_at: now + RESPONSE_TTL })
     }
 
-    pub fn open(&self, earlier: &SavedResponse) -> Result<IssuedKey, ServiceError> {
-        if earlier.fingerprint != self.fingerprint {
+    /// Decrypts a stored response, if this request has the same body.
+    pub fn open(&self, saved: &SavedResponse) -> Result<IssuedKey, ServiceError> {
+        if saved.fingerprint != self.fingerprint {
             return Err(ServiceError::IdempotencyKeyReused);
         }
-        let damaged = || ServiceError::Internal("a remembered answer cannot be opened".into());
-        let mut answer = earlier.sealed_response.clone();
-        let nonce = answer.split_off(answer.len().saturating_sub(aws_lc_rs::aead::NONCE_LEN));
+        let damaged = || ServiceError::Internal("a saved response cannot be opened".into());
+        let mut response = saved.sealed_response.clone();
+        let nonce = response.split_off(response.len().saturating_sub(aws_lc_rs::aead::NONCE_LEN));
         let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| damaged())?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &self.seal).map_err(|_| damaged())?;
-        let opened = key.open_in_place(nonce, Aad::from(&self.fingerprint), &mut answer).map_err(|_| damaged())?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &self.sealing_key).map_err(|_| damaged())?;
+        let opened = key.open_in_place(nonce, Aad::from(&self.fingerprint), &mut response).map_err(|_| damaged())?;
         let issued: IssuedKey = serde_json::from_slice(opened).map_err(|_| damaged())?;
         Ok(IssuedKey { replayed: true, ..issued })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::secret::{Entropy, Secret};
+    use crate::service::keys::tests::{at, caller, key_caller, record};
+
+    const KEY: &str = "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11";
+
+    fn request(caller: &Caller, operation: &str, key: &str, body: &[u8]) -> IdempotentRequest {
+        let pepper = Pepper::derive(&"m".repeat(32));
+        IdempotentRequest::new(&pepper, caller, operation, &IdempotencyKey::new(key).unwrap(), body)
+    }
+
+    #[test]
+    fn open_returns_every_field_that_was_sealed() {
+        let user = caller(Credential::Token, &[]);
+        let mut key = record(&["a", "b"], Some(100)).key;
+        key.owner.organization = Some("acme".into());
+        key.metadata = crate::domain::metadata::Metadata::from_db(r#"{"a":{"b":[1,null]}}"#).unwrap();
+        key.enabled = false;
+        key.revocation =
+            Some(crate::domain::api_key::Revocation { at: at(2), by: "s".into(), reason: Some("leaked".into()) });
+        key.deleted_at = Some(at(3));
+        key.revision = 7;
+        let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([1; 32]), at(1));
+        let issued = IssuedKey { key, secret, replayed: false };
+        let saved = request(&user, "create", KEY, b"{}").seal(&issued, at(10)).unwrap();
+        assert_eq!(saved.expires_at, at(10) + RESPONSE_TTL);
+        let opened = request(&user, "create", KEY, b"{}").open(&saved).unwrap();
+        assert_eq!(opened.key, issued.key);
+        assert_eq!(opened.secret.expose(), issued.secret.expose());
+        assert!(opened.replayed);
+        let sealed = String::from_utf8_lossy(&saved.sealed_response);
+        assert!(!sealed.contains(issued.secret.expose()) && !sealed.contains("acme"));
+        assert!(matches!(request(&user, "create", KEY, b"{ }").open(&saved), Err(ServiceError::IdempotencyKeyReused)));
+    }
+
+    #[test]
+    fn storage_key_differs_by_caller_operation_and_key() {
+        let user = caller(Credential::Token, &[]);
+        let others = [
+            request(&key_caller(None, &[]), "create", KEY, b""),
+            request(&user, "rotate", KEY, b""),
+            request(&user, "create", &KEY.replace('0', "1"), b""),
+        ];
+        let this = request(&user, "create", KEY, b"");
+        assert!(others.iter().all(|other| other.storage_key() != this.storage_key()));
+        assert_eq!(request(&user, "create", KEY, b"another body").storage_key(), this.storage_key());
     }
 }

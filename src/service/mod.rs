@@ -1,9 +1,14 @@
-//! Service: what the product does, whoever asks and by whatever protocol. One struct, its methods spread by resource.
+//! Service: what the product does, independent of HTTP. The API, the command line and the server call it.
+//!
+//! One struct per resource, one file per operation on it. No layer above can reach the [`Store`]: [`Services::new`] takes
+//! it, and the fields that hold it are private.
 
 pub mod audit;
 pub mod auth;
 pub mod built_in_issuer;
 pub mod cache;
+mod cache_sync;
+pub mod errors;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
@@ -11,116 +16,136 @@ pub mod readiness;
 pub mod usage;
 pub mod verify;
 
-use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::clock::Clock;
-use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::SecretPrefix;
 use crate::domain::secret_hash::Peppers;
-use crate::domain::validation::ValidationError;
-use crate::store::{Store, StoreError};
+use crate::service::audit::AuditLog;
+use crate::service::auth::Authenticator;
+use crate::service::cache::{CacheConfig, KeyCache};
+use crate::service::issuer::TrustedIssuer;
+use crate::service::keys::KeyService;
+use crate::service::readiness::Readiness;
+use crate::service::usage::UsageService;
+use crate::service::usage::recorder::UsageRecorder;
+use crate::service::verify::Verifier;
+use crate::service::verify::cached_key::CachedKey;
+use crate::store::{PoolStats, Store};
 
-#[derive(Clone)]
-pub struct Service {
-    pub store: Store,
-    pub clock: Clock,
+pub use crate::service::errors::{ConflictReason, ServiceError};
+
+/// The services of one process, over one store, cache and clock. Shared by all requests in an `Arc`.
+pub struct Services {
+    /// Creates, reads, changes and revokes keys.
+    pub keys: KeyService,
+    /// Decides whether a presented secret is valid.
+    pub verifier: Arc<Verifier>,
+    /// Turns a bearer credential into a caller.
+    pub auth: Authenticator,
+    /// Writes and reads counts of verifications.
+    pub usage: UsageService,
+    /// Reads the history of changes to keys.
+    pub audit: AuditLog,
+    /// Checks whether requests can be served.
+    pub health: Readiness,
+    cache: Arc<KeyCache<CachedKey>>,
+    clock: Clock,
+    store: Store,
+}
+
+/// The settings of [`Services`].
+pub struct ServiceConfig {
+    /// Keys of the secrets' hashes, newest first.
     pub peppers: Peppers,
+    /// Prefix of new secrets.
     pub prefix: SecretPrefix,
-    /// The scopes that keys may carry, when the deployment has a list of them.
-    pub allowed_scopes: Option<Arc<Scopes>>,
-    /// Whose access tokens are believed.
-    pub issuers: Arc<[issuer::TrustedIssuer]>,
-    pub tokens: Arc<auth::VerifiedTokens>,
-    pub cache: Arc<cache::KeyCache<verify::cached_key::CachedKey>>,
-    /// Of the keys in the cache.
-    pub owners: Arc<verify::cached_key::Shared<Owner>>,
-    pub scopes: Arc<verify::cached_key::Shared<Scopes>>,
-    pub answers: Arc<verify::Answers>,
-    pub usage: Arc<usage::Usage>,
+    /// The scopes that keys may carry; any scope if `None`.
+    pub allowed_scopes: Option<Scopes>,
+    /// Issuers whose access tokens are accepted.
+    pub issuers: Vec<TrustedIssuer>,
+    /// The cache of verified keys.
+    pub cache: CacheConfig,
+    /// The source of the current time.
+    pub clock: Clock,
 }
 
-/// Why the service did not do what it was asked.
-#[derive(Debug)]
-pub enum ServiceError {
-    /// ObjectReader of the request break rules; each with its JSON pointer (RFC 6901).
-    Invalid(Vec<(String, ValidationError)>),
-    /// The caller is known and lacks this scope.
-    MissingScope(String),
-    /// There is no such key within the caller's reach.
-    NotFound,
-    /// The key is not what the caller believed it to be.
-    PreconditionFailed,
-    /// The state of the key forbids it; `kind` is for programs, `detail` for people.
-    Conflict { kind: &'static str, detail: &'static str },
-    /// The same `Idempotency-Key` came with another body.
-    IdempotencyKeyReused,
-    /// The store cannot be asked now; the words are for the log, here and below.
-    Unavailable(String),
-    /// An issuer cannot be asked for its keys now.
-    IssuerUnavailable(String),
-    /// A mistake or a failure of ours.
-    Internal(String),
-}
-
-impl ServiceError {
-    fn conflict(kind: &'static str, detail: &'static str) -> Self {
-        Self::Conflict { kind, detail }
-    }
-
-    fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
-        Self::Invalid(vec![(pointer.into(), ValidationError::new(rule))])
-    }
-}
-
-impl fmt::Display for ServiceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid(broken) => {
-                broken.iter().try_for_each(|(pointer, rule)| write!(f, "{} {rule}; ", pointer.trim_start_matches('/')))
-            }
-            Self::NotFound => f.write_str("there is no such key"),
-            Self::PreconditionFailed => f.write_str("the key has changed meanwhile"),
-            Self::Conflict { detail, .. } => f.write_str(detail),
-            Self::IdempotencyKeyReused => f.write_str("the Idempotency-Key was used with another body"),
-            Self::MissingScope(scope) => write!(f, "the caller lacks the scope {scope}"),
-            Self::Unavailable(reason) | Self::IssuerUnavailable(reason) | Self::Internal(reason) => f.write_str(reason),
+impl Services {
+    /// Builds the services over an open store.
+    pub fn new(store: Store, config: ServiceConfig) -> Self {
+        let ServiceConfig { peppers, prefix, allowed_scopes, issuers, cache, clock } = config;
+        let cache = Arc::new(KeyCache::new(cache));
+        let recorder = Arc::new(UsageRecorder::default());
+        let issuers: Arc<[TrustedIssuer]> = issuers.into();
+        let verifier = Arc::new(Verifier::new(
+            store.clone(),
+            clock.clone(),
+            peppers.clone(),
+            Arc::clone(&cache),
+            Arc::clone(&recorder),
+        ));
+        Self {
+            auth: Authenticator::new(Arc::clone(&verifier), Arc::clone(&issuers), &peppers, clock.clone()),
+            verifier,
+            usage: UsageService::new(recorder, store.clone(), clock.clone()),
+            audit: AuditLog::new(store.clone()),
+            health: Readiness::new(store.clone(), issuers),
+            keys: KeyService::new(store.clone(), clock.clone(), peppers, prefix, allowed_scopes, Arc::clone(&cache)),
+            cache,
+            clock,
+            store,
         }
     }
-}
 
-impl std::error::Error for ServiceError {}
+    /// The current time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
 
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(reason) | StoreError::Incompatible(reason) => Self::Unavailable(reason),
-            StoreError::Internal(error) => Self::Internal(error.to_string()),
-        }
+    /// The source of the current time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Connections to the database, by pool.
+    pub fn store_stats(&self) -> Vec<PoolStats> {
+        self.store.pool_stats()
+    }
+
+    /// Invalidates cached keys that other processes change, forever. Without it the cache is not trusted.
+    pub async fn sync_cache(&self) {
+        cache_sync::follow_changes(&self.store, &self.cache).await;
+    }
+
+    /// Closes the connections to the database. Every later call fails.
+    pub async fn close(&self) -> Result<(), ServiceError> {
+        Ok(self.store.clone().close().await?)
     }
 }
 
 #[cfg(test)]
 pub mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    /// A service on a database in memory, for what does not touch the cache.
-    pub async fn service() -> Service {
-        let peppers = Peppers::derive(&"m".repeat(32)).unwrap();
-        Service {
-            store: Store::open("sqlite::memory:", 1).await.unwrap(),
-            clock: Clock::System,
-            tokens: auth::VerifiedTokens::new(&peppers).into(),
-            peppers,
+    /// Settings for a test: no issuers, and a cache that holds nothing for any time.
+    pub fn config() -> ServiceConfig {
+        ServiceConfig {
+            peppers: Peppers::derive(&"m".repeat(32)).unwrap(),
             prefix: "mk".parse().unwrap(),
             allowed_scopes: None,
-            issuers: Vec::new().into(),
-            cache: Arc::new(cache::KeyCache::new(1, std::time::Duration::ZERO, std::time::Duration::ZERO)),
-            owners: Arc::default(),
-            scopes: Arc::default(),
-            answers: Arc::default(),
-            usage: Arc::default(),
+            issuers: Vec::new(),
+            cache: CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO },
+            clock: Clock::System,
         }
+    }
+
+    /// Services on an in-memory database, for tests that do not depend on the cache.
+    pub async fn services() -> Services {
+        Services::new(Store::open("sqlite::memory:", 1).await.unwrap(), config())
     }
 }

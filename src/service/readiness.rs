@@ -1,66 +1,82 @@
-//! Readiness: whether there is all that it takes to answer.
+//! Readiness: whether everything that requests depend on works.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::service::Service;
-use crate::store::SchemaState;
+use crate::service::issuer::TrustedIssuer;
+use crate::store::{SchemaState, Store};
 
-/// One thing that it takes.
+/// The result of checking one dependency.
 pub struct Check {
     pub name: &'static str,
     pub ok: bool,
-    /// For whoever asks, who may be anybody.
+    /// Public: what is wrong and what to do.
     pub detail: String,
-    /// For the log.
+    /// For the log alone.
     pub cause: Option<String>,
 }
 
 impl Check {
-    fn good(name: &'static str, detail: &str) -> Self {
+    fn passed(name: &'static str, detail: &str) -> Self {
         Self { name, ok: true, detail: detail.to_owned(), cause: None }
     }
 
-    fn bad(name: &'static str, detail: impl Into<String>) -> Self {
+    fn failed(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, ok: false, detail: detail.into(), cause: None }
     }
 }
 
-/// Who asks wants to know soon, above all when the answer is no.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time allowed for the store, below the usual timeout of an orchestrator's probe.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Service {
-    pub async fn readiness(&self) -> Vec<Check> {
-        let schema = tokio::time::timeout(PATIENCE, self.store.schema()).await;
-        let (store, migrations) = match schema {
-            Err(_) => (Check::bad("store", "does not answer within 2 seconds"), None),
-            Ok(Err(error)) => {
-                let bad = Check::bad("store", "cannot be asked; the log says why, under this request's id");
-                (Check { cause: Some(error.to_string()), ..bad }, None)
-            }
-            Ok(Ok(schema)) => (Check::good("store", "answers"), Some(schema)),
-        };
-        let migrations = match migrations {
-            None => Check::bad("migrations", "are not known while the store does not answer"),
-            Some(SchemaState::Newer { .. }) => {
-                Check::bad("migrations", "the database is newer than this program; run the newer one")
-            }
-            Some(SchemaState::Missing) => Check::bad("migrations", "there are no tables; run `mintkey migrate`"),
-            Some(SchemaState::Outdated(pending)) => {
-                Check::bad("migrations", format!("{pending} are not done; run `mintkey migrate`"))
-            }
-            Some(SchemaState::Current) => Check::good("migrations", "are done"),
-        };
-        vec![store, migrations, self.issuers_are_ready()]
+/// Checks the store, its schema and the issuers.
+pub struct Readiness {
+    store: Store,
+    issuers: Arc<[TrustedIssuer]>,
+}
+
+impl Readiness {
+    pub(super) fn new(store: Store, issuers: Arc<[TrustedIssuer]>) -> Self {
+        Self { store, issuers }
     }
 
-    fn issuers_are_ready(&self) -> Check {
-        let unready = self.issuers_unready();
-        if unready.is_empty() {
-            return Check::good("issuers", "their keys are loaded");
+    /// Runs every check. Takes up to two seconds.
+    pub async fn check(&self) -> Vec<Check> {
+        let schema = tokio::time::timeout(READINESS_TIMEOUT, self.store.schema()).await;
+        let (store, schema) = match schema {
+            Err(_) => (Check::failed("store", "did not respond within 2 seconds"), None),
+            Ok(Err(error)) => {
+                let check = Check::failed("store", "is unreachable; see the log lines with this request id");
+                (Check { cause: Some(error.to_string()), ..check }, None)
+            }
+            Ok(Ok(schema)) => (Check::passed("store", "is reachable"), Some(schema)),
+        };
+        vec![store, check_schema(schema), self.check_issuers()]
+    }
+
+    fn check_issuers(&self) -> Check {
+        let not_ready = |issuer: &TrustedIssuer| Some((issuer.issuer.clone(), issuer.keys.ready().err()?));
+        let not_ready: Vec<_> = self.issuers.iter().filter_map(not_ready).collect();
+        if not_ready.is_empty() {
+            return Check::passed("issuers", "keys are loaded");
         }
-        let names: Vec<_> = unready.iter().map(|(issuer, _)| *issuer).collect();
-        let causes: Vec<_> = unready.iter().map(|(issuer, why)| format!("{issuer}: {why}")).collect();
-        let bad = Check::bad("issuers", format!("have given no keys yet: {}; the log says why", names.join(", ")));
-        Check { cause: Some(causes.join("; ")), ..bad }
+        let names: Vec<_> = not_ready.iter().map(|(issuer, _)| issuer.as_str()).collect();
+        let causes: Vec<_> = not_ready.iter().map(|(issuer, reason)| format!("{issuer}: {reason}")).collect();
+        let check = Check::failed("issuers", format!("no keys fetched yet: {}; see the log", names.join(", ")));
+        Check { cause: Some(causes.join("; ")), ..check }
+    }
+}
+
+fn check_schema(schema: Option<SchemaState>) -> Check {
+    match schema {
+        None => Check::failed("migrations", "are unknown while the store is unreachable"),
+        Some(SchemaState::Newer { .. }) => {
+            Check::failed("migrations", "are newer than this program; run the newer version")
+        }
+        Some(SchemaState::Missing) => Check::failed("migrations", "are missing; run `mintkey migrate`"),
+        Some(SchemaState::Outdated(pending)) => {
+            Check::failed("migrations", format!("{pending} pending; run `mintkey migrate`"))
+        }
+        Some(SchemaState::Current) => Check::passed("migrations", "are up to date"),
     }
 }

@@ -157,7 +157,7 @@ async fn issuer_down_at_start_is_reported_and_recovers() {
     let token = provider.token("RS256").await;
     provider.act("break", json!({ "how": { "status": 500 } })).await;
     let server = provider.server("");
-    server.wait_for_log(&["WARN", "could not be fetched", "answered with 503", &provider.issuer, "500"]);
+    server.wait_for_log(&["WARN", "JWKS fetch failed", "get 503", &provider.issuer, "500"]);
     assert_undecided(&server, &token).await;
     assert!(server.get("/readyz", "").await.assert_problem(503).contains(&provider.issuer));
     create(&server, "garbage.garbage.garbage").await.assert_problem(401);
@@ -257,7 +257,7 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
         let started = Instant::now();
         assert_undecided(&server, &token).await;
         assert!(started.elapsed() < Duration::from_secs(7), "{expected}: {:?}", started.elapsed());
-        server.wait_for_log(&["could not be fetched", expected]);
+        server.wait_for_log(&["JWKS fetch failed", expected]);
     }
     assert_eq!(elsewhere.act("requests", Value::Null).await, json!([]));
 }
@@ -282,7 +282,7 @@ async fn issuer_with_untrusted_certificate_is_refused() {
     assert_accepted(&serve("trusting", Some(pem_text)), &token).await;
     let wary = serve("wary", None);
     assert_undecided(&wary, &token).await;
-    wary.wait_for_log(&["could not be fetched", "certificate"]);
+    wary.wait_for_log(&["JWKS fetch failed", "certificate"]);
 
     let line = provider.line("");
     assert_fails(&run_doctor(doctor().args(["--issuer", &line])), "issuers", &["certificate", "SSL_CERT_FILE"]);

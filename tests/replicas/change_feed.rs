@@ -88,7 +88,7 @@ async fn revocation_arrives_in_time_when_listener_is_killed() {
         let lag = wait_for_code(&there, &gateway, secret(&key), "REVOKED", Instant::now()).await;
         assert!(lag < MAX_LAG, "{lag:?}");
     }
-    there.wait_for_log(&["WARN", "not heard of"]);
+    there.wait_for_log(&["WARN", "change feed disconnected"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -173,7 +173,7 @@ async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
     fixture.assert_outage().await;
     fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
     assert!(lag().await > 4.0);
-    assert!(fixture.server.get("/readyz", "").await.assert_problem(503).contains("store cannot be asked"));
+    assert!(fixture.server.get("/readyz", "").await.assert_problem(503).contains("store is unreachable"));
     site.postgres.freeze(false);
     fixture.assert_recovers().await;
     eventually(Duration::from_secs(5), "a lag as before", async || (lag().await < 1.0).then_some(())).await;

@@ -15,7 +15,7 @@ use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct ListAllAuditEvents;
 
@@ -31,7 +31,7 @@ impl ListAllAuditEvents {
     async fn all(
         &self,
         _caller: Authorized<Admin>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         request: &Request,
         /// Maximum number of items.
         limit: Query<Option<Limit>>,
@@ -43,6 +43,6 @@ impl ListAllAuditEvents {
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, ApiError<ListAllAuditEventsErrors>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
-        Ok(event_page(request, service, AccessFilter::Any, query).await?)
+        Ok(event_page(request, services, AccessFilter::Any, query).await?)
     }
 }

@@ -15,7 +15,7 @@ use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::body::{JsonRequest, JsonResponse};
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::KeyFilter;
 
 pub struct BulkRevokeKeys;
@@ -103,7 +103,7 @@ impl BulkRevokeKeys {
     async fn revoke_matching(
         &self,
         audited: Audited<Admin>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         body: JsonRequest<ApiKeyBulkRevokeRequest>,
     ) -> Result<BulkRevokeResponse, ApiError<BulkRevokeErrors>> {
         let ApiKeyBulkRevokeRequest { issuer, subject, organization, created_before, reason, dry_run } = body.value;
@@ -116,7 +116,7 @@ impl BulkRevokeKeys {
             ..KeyFilter::default()
         };
         let reason = reason.map(|Reason(text)| text);
-        let done = service.revoke_keys(&audited.context(), &filter, reason, dry_run).await?;
+        let done = services.keys.bulk_revoke(&audited.context(), &filter, reason, dry_run).await?;
         let answer = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
         Ok(BulkRevokeResponse::Revoked(JsonResponse(answer)))
     }

@@ -19,7 +19,7 @@ use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct AdminKeyOperations;
@@ -38,7 +38,7 @@ impl AdminKeyOperations {
     async fn list(
         &self,
         _caller: Authorized<Admin>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         request: &Request,
         /// Maximum number of items.
         limit: Query<Option<Limit>>,
@@ -68,8 +68,8 @@ impl AdminKeyOperations {
             created_before: None,
         };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
-        let page = service.list_keys(AccessFilter::Any, &query).await?;
-        Ok(page_response(request, page, service))
+        let page = services.keys.list(AccessFilter::Any, &query).await?;
+        Ok(page_response(request, page, services))
     }
 
     /// Get a key of any owner
@@ -79,11 +79,11 @@ impl AdminKeyOperations {
     async fn get(
         &self,
         _caller: Authorized<Admin>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<ApiKeyResponse, ApiError<GetKeyErrors>> {
-        Ok(key_response(service.find_key(AccessFilter::Any, id.0, &Precondition::None).await?, service))
+        Ok(key_response(services.keys.get(AccessFilter::Any, id.0, &Precondition::None).await?, services))
     }
 
     /// Revoke a key of any owner
@@ -95,13 +95,13 @@ impl AdminKeyOperations {
     async fn revoke(
         &self,
         audited: Audited<Admin>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
         let reason = body.value.reason();
-        let record = service.revoke_key(&audited.context(), AccessFilter::Any, id.0, reason).await?;
-        Ok(key_response(record, service))
+        let record = services.keys.revoke(&audited.context(), AccessFilter::Any, id.0, reason).await?;
+        Ok(key_response(record, services))
     }
 }

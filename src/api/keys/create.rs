@@ -25,7 +25,7 @@ use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::values::duration::Lifetime;
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::time::Expiry;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::{NewKey, RequestedExpiry};
 
 pub struct CreateKey;
@@ -119,7 +119,7 @@ impl From<ApiKeyCreateRequest> for NewKey {
             name: request.name,
             scopes: request.scopes.unwrap_or_default(),
             metadata: request.metadata.unwrap_or_default(),
-            ending: request.expires_at.map(|Expiry(at)| RequestedExpiry::At(at)).or(after),
+            expiry: request.expires_at.map(|Expiry(at)| RequestedExpiry::At(at)).or(after),
         }
     }
 }
@@ -140,14 +140,14 @@ impl CreateKey {
     async fn create(
         &self,
         audited: Audited<Write>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyCreateRequest>,
     ) -> Result<CreatedKeyResponse, ApiError<CreateKeyErrors>> {
         let key = idempotency_key.0;
-        let request = key.map(|key| service.idempotent_request(&audited.caller, "create", &key, &body.bytes));
+        let request = key.map(|key| services.keys.idempotent_request(&audited.caller, "create", &key, &body.bytes));
         let new = NewKey::from(body.value);
-        let issued = service.create_key(&audited.context(), &audited.caller.owner, new, request).await?;
+        let issued = services.keys.create(&audited.context(), &audited.caller.owner, new, request).await?;
         Ok(created_response(issued))
     }
 }

@@ -11,7 +11,7 @@ use crate::api::auth::{Audited, Write};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::NoContent;
 use crate::api::tag::Tag;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct DeleteKey;
 
@@ -26,11 +26,11 @@ impl DeleteKey {
     async fn delete(
         &self,
         audited: Audited<Write>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
     ) -> Result<NoContent, ApiError<DeleteKeyErrors>> {
-        service.delete_key(&audited.context(), audited.own_keys(), id.0).await?;
+        services.keys.delete(&audited.context(), audited.own_keys(), id.0).await?;
         Ok(NoContent::NoContent)
     }
 }

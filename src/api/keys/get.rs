@@ -12,7 +12,7 @@ use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::headers::if_match::IfMatch;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct GetKey;
 
@@ -30,12 +30,12 @@ impl GetKey {
     async fn get(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
         if_match: IfMatch,
     ) -> Result<ApiKeyResponse, ApiError<GetKeyErrors>> {
-        let record = service.find_key(caller.own_keys(), id.0, &if_match.0).await?;
-        Ok(key_response(record, service))
+        let record = services.keys.get(caller.own_keys(), id.0, &if_match.0).await?;
+        Ok(key_response(record, services))
     }
 }

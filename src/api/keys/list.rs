@@ -14,7 +14,7 @@ use crate::api::keys::schemas::Status;
 use crate::api::tag::Tag;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct ListKeys;
@@ -32,7 +32,7 @@ impl ListKeys {
     async fn list(
         &self,
         caller: Authorized<Read>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         request: &Request,
         /// Maximum number of items.
         limit: Query<Option<Limit>>,
@@ -46,7 +46,7 @@ impl ListKeys {
     ) -> Result<ApiKeyPage, ApiError<ListKeysErrors>> {
         let filter = KeyFilter { status: status.0.map(Into::into), q: q.0, ..KeyFilter::default() };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
-        let page = service.list_keys(caller.own_keys(), &query).await?;
-        Ok(page_response(request, page, service))
+        let page = services.keys.list(caller.own_keys(), &query).await?;
+        Ok(page_response(request, page, services))
     }
 }

@@ -16,7 +16,7 @@ use crate::http::body::{JsonResponse, PreserializedJson};
 use crate::http::headers::if_match::entity_tag;
 use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::{IssuedKey, KeyPage};
 
 /// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the creation
@@ -130,16 +130,16 @@ pub enum NoContent {
     NoContent,
 }
 
-pub fn page_response(request: &Request, page: KeyPage, service: &Service) -> ApiKeyPage {
+pub fn page_response(request: &Request, page: KeyPage, services: &Services) -> ApiKeyPage {
     let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);
-    let now = service.clock.now();
+    let now = services.now();
     let items = page.keys.into_iter().map(|key| ApiKey::new(key, now)).collect();
     ApiKeyPage::Page(JsonResponse(ApiKeyList { items, next_cursor }), link)
 }
 
-pub fn key_response(record: KeyRecord, service: &Service) -> ApiKeyResponse {
+pub fn key_response(record: KeyRecord, services: &Services) -> ApiKeyResponse {
     let tag = entity_tag(&record.key);
-    ApiKeyResponse::Key(JsonResponse(ApiKey::with_secrets(record, service.clock.now())), tag)
+    ApiKeyResponse::Key(JsonResponse(ApiKey::with_secrets(record, services.now())), tag)
 }
 
 pub fn created_response(issued: IssuedKey) -> CreatedKeyResponse {

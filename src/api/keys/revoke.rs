@@ -13,7 +13,7 @@ use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct RevokeKey;
 
@@ -31,12 +31,12 @@ impl RevokeKey {
     async fn revoke(
         &self,
         audited: Audited<Write>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
-        let record = service.revoke_key(&audited.context(), audited.own_keys(), id.0, body.value.reason()).await?;
-        Ok(key_response(record, service))
+        let record = services.keys.revoke(&audited.context(), audited.own_keys(), id.0, body.value.reason()).await?;
+        Ok(key_response(record, services))
     }
 }

@@ -16,7 +16,7 @@ use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::values::duration::Grace;
-use crate::service::Service;
+use crate::service::Services;
 
 pub struct RotateKey;
 
@@ -57,7 +57,7 @@ impl RotateKey {
     async fn rotate(
         &self,
         audited: Audited<Write>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
         idempotency_key: IdempotencyKeyHeader,
@@ -65,9 +65,9 @@ impl RotateKey {
     ) -> Result<CreatedKeyResponse, ApiError<RotateKeyErrors>> {
         let operation = format!("rotate {}", id.0);
         let key = idempotency_key.0;
-        let request = key.map(|key| service.idempotent_request(&audited.caller, &operation, &key, &body.bytes));
+        let request = key.map(|key| services.keys.idempotent_request(&audited.caller, &operation, &key, &body.bytes));
         let grace = body.value.grace();
-        let issued = service.rotate_key(&audited.context(), audited.own_keys(), id.0, grace, request).await?;
+        let issued = services.keys.rotate(&audited.context(), audited.own_keys(), id.0, grace, request).await?;
         Ok(created_response(issued))
     }
 }

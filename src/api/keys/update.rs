@@ -22,7 +22,7 @@ use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::JSON;
 use crate::http::values::patch::Patch;
 use crate::http::values::time::Expiry;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::KeyPatch;
 
 pub struct UpdateKey;
@@ -96,14 +96,14 @@ impl UpdateKey {
     async fn update(
         &self,
         audited: Audited<Write>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
         if_match: IfMatch,
         body: JsonRequest<ApiKeyUpdateRequest>,
     ) -> Result<ApiKeyResponse, ApiError<UpdateKeyErrors>> {
         let patch = body.value.into();
-        let record = service.update_key(&audited.context(), audited.own_keys(), id.0, patch, &if_match.0).await?;
-        Ok(key_response(record, service))
+        let record = services.keys.update(&audited.context(), audited.own_keys(), id.0, patch, &if_match.0).await?;
+        Ok(key_response(record, services))
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::params::scope_list::ScopeList;
 use crate::http::problem::Problem;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct CheckForwarded;
@@ -179,13 +179,13 @@ impl CheckForwarded {
     async fn forward(
         &self,
         key: ForwardedKey,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         /// Required scopes, separated by spaces. Set them in the proxy's configuration.
         required_scope: RequiredScope,
     ) -> Result<ForwardAllowed, ApiError<CheckForwardedErrors>> {
         let RequiredScope(required) = required_scope;
-        let decision = service.verify(&key.0, &required).await?;
-        match (decision.verdict, decision.known) {
+        let decision = services.verifier.verify(&key.0, &required).await?;
+        match (decision.verdict, decision.key) {
             (Verdict::Valid, Some(known)) => Ok(ForwardAllowed::from(&*known)),
             (Verdict::InsufficientScope, Some(known)) => {
                 Err(Problem::insufficient_scope(&missing_scopes(&required, &known)).into())

@@ -18,7 +18,7 @@ use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::body::buffer::BufferedBody;
 use crate::http::problem::Problem;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct IntrospectToken;
@@ -80,7 +80,7 @@ impl From<&CachedKey> for IntrospectionResponse {
             sub: Some(key.owner.subject.clone()),
             iss: Some(key.owner.issuer.clone()),
             iat: Some(key.created_at.into()),
-            exp: key.ends().map(|end| end.timestamp()),
+            exp: key.effective_expiry().map(|end| end.timestamp()),
             token_type: Some("Bearer".to_owned()),
         }
     }
@@ -140,11 +140,11 @@ impl IntrospectToken {
     async fn introspect(
         &self,
         _caller: Authorized<Verify>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         token: IntrospectedToken,
     ) -> Result<IntrospectionResult, ApiError<IntrospectTokenErrors>> {
-        let decision = service.verify(&token.0, &Scopes::default()).await?;
-        let answer = match decision.known {
+        let decision = services.verifier.verify(&token.0, &Scopes::default()).await?;
+        let answer = match decision.key {
             Some(known) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*known),
             _ => INACTIVE,
         };

@@ -31,9 +31,10 @@ use crate::http::request_context::RequestContext;
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::text::PresentedKey;
 use crate::http::values::time::Time;
-use crate::service::Service;
+use crate::service::Services;
+use crate::service::verify::Decision;
 use crate::service::verify::cached_key::CachedKey;
-use crate::service::verify::{Answers, Decision};
+use crate::service::verify::response_cache::ResponseCache;
 
 pub struct VerifyKey;
 
@@ -152,11 +153,11 @@ impl From<&CachedKey> for ApiKeyVerifyResponse {
 struct VerifyResponse(Bytes);
 
 impl VerifyResponse {
-    fn new(Decision { verdict, known }: Decision, answers: &Answers) -> Self {
+    fn new(Decision { verdict, key }: Decision, responses: &ResponseCache) -> Self {
         let render = |answer: ApiKeyVerifyResponse| Bytes::from(answer.to_json_string());
-        match known {
-            Some(known) if verdict == Verdict::Valid => {
-                Self(answers.get_or_render(&known, || render(ApiKeyVerifyResponse::from(&*known))))
+        match key {
+            Some(key) if verdict == Verdict::Valid => {
+                Self(responses.get_or_render(&key, || render(ApiKeyVerifyResponse::from(&*key))))
             }
             _ => Self(render(ApiKeyVerifyResponse::refused(verdict))),
         }
@@ -202,12 +203,12 @@ impl VerifyKey {
     async fn verify(
         &self,
         _caller: Authorized<Verify>,
-        Data(service): Data<&Arc<Service>>,
+        Data(services): Data<&Arc<Services>>,
         body: JsonRequest<ApiKeyVerifyRequest>,
     ) -> Result<VerifyResponse, ApiError<VerifyKeyErrors>> {
         let ApiKeyVerifyRequest { key: PresentedKey(key), scopes } = body.value;
-        let decision = service.verify(&key, &scopes.unwrap_or_default()).await?;
-        Ok(VerifyResponse::new(decision, &service.answers))
+        let decision = services.verifier.verify(&key, &scopes.unwrap_or_default()).await?;
+        Ok(VerifyResponse::new(decision, services.verifier.responses()))
     }
 }
 
@@ -216,12 +217,12 @@ impl VerifyKey {
 pub async fn direct(
     request: &Request,
     received: BufferedBody,
-    service: &Arc<Service>,
+    services: &Arc<Services>,
     context: &RequestContext,
 ) -> poem::Result<Response> {
-    let caller = Authorized::check(request, service, context).await?;
+    let caller = Authorized::check(request, services, context).await?;
     let body = JsonRequest::read(request, received)?;
-    let verified = VerifyKey.verify(caller, Data(service), body).await;
+    let verified = VerifyKey.verify(caller, Data(services), body).await;
     Ok(verified.map_err(poem::Error::from)?.into_response())
 }
 

@@ -7,7 +7,7 @@ use crate::config::{IssuerSettings, ServeSettings};
 
 pub async fn check_issuers(settings: &IssuerSettings, serve: &ServeSettings) -> CheckResult {
     let issuers = settings.trusted(None).map_err(|error| error.to_string())?;
-    let probes = issuers.iter().map(async |issuer| match issuer.look().await {
+    let probes = issuers.iter().map(async |issuer| match issuer.probe().await {
         Ok(()) => None,
         Err(reason) => Some(format!("{}: {reason}", issuer.issuer)),
     });

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use crate::cli::CommandError;
-use crate::cli::serve::open_service;
+use crate::cli::serve::open_services;
 use crate::config::{DataSettings, KeySettings, SecretSettings, parse_duration, parse_grace, parse_scopes_setting};
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyStatus;
@@ -25,9 +25,9 @@ use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::precondition::Precondition;
 use crate::domain::scope::Scopes;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::built_in_issuer::ISSUER;
-use crate::service::cache::KeyCache;
+use crate::service::cache::CacheConfig;
 use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry};
 use output::{print_issued, print_list, print_record};
 
@@ -133,49 +133,54 @@ struct ListArgs {
 
 pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> Result<(), CommandError> {
     // Each key is read once, so caching would gain nothing.
-    let cache = KeyCache::new(1, Duration::ZERO, Duration::ZERO);
-    let service = open_service(&store.data, &store.secrets, &store.keys, cache).await?;
-    let outcome = execute(&service, action, json).await;
-    service.store.close().await?;
+    let cache = CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO };
+    let services = open_services(&store.data, &store.secrets, &store.keys, cache, Vec::new()).await?;
+    let outcome = execute(&services, action, json).await;
+    services.close().await?;
     outcome
 }
 
-async fn execute(service: &Service, action: KeysAction, json: bool) -> Result<(), CommandError> {
+async fn execute(services: &Services, action: KeysAction, json: bool) -> Result<(), CommandError> {
     let (caller, origin) = operator_caller();
-    let audit = AuditContext { caller: &caller, origin: &origin, at: service.clock.now() };
+    let audit = AuditContext { caller: &caller, origin: &origin, at: services.now() };
     match action {
-        KeysAction::Create(args) => create(service, &audit, args, json).await?,
+        KeysAction::Create(args) => create(services, &audit, args, json).await?,
         KeysAction::List(ListArgs { owner, issuer, organization, status }) => {
             let status = KeyStatus::ALL.into_iter().find(|value| Some(value.as_str()) == status.as_deref());
             let filter = KeyFilter { issuer, subject: owner, organization, status, ..KeyFilter::default() };
-            print_list(service, filter, json).await?;
+            print_list(services, filter, json).await?;
         }
         KeysAction::Show { id } => {
-            print_record(service.find_key(AccessFilter::Any, id, &Precondition::None).await?, audit.at, json);
+            print_record(services.keys.get(AccessFilter::Any, id, &Precondition::None).await?, audit.at, json);
         }
         KeysAction::Revoke { id, reason } => {
             let reason = reason.map(|reason| reason.as_str().to_owned());
-            print_record(service.revoke_key(&audit, AccessFilter::Any, id, reason).await?, audit.at, json);
+            print_record(services.keys.revoke(&audit, AccessFilter::Any, id, reason).await?, audit.at, json);
         }
         KeysAction::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;
-            print_issued(service.rotate_key(&audit, AccessFilter::Any, id, grace, None).await?, json);
+            print_issued(services.keys.rotate(&audit, AccessFilter::Any, id, grace, None).await?, json);
         }
-        KeysAction::ExportRevocations { since } => revocation_log::export_revocations(service, since).await?,
+        KeysAction::ExportRevocations { since } => revocation_log::export_revocations(services, since).await?,
         KeysAction::ApplyRevocations { log } => {
             let lines = revocation_log::open_log(&log)?;
-            println!("{}", revocation_log::apply_revocations(service, &audit, lines).await?);
+            println!("{}", revocation_log::apply_revocations(services, &audit, lines).await?);
         }
     }
     Ok(())
 }
 
-async fn create(service: &Service, audit: &AuditContext<'_>, args: CreateArgs, json: bool) -> Result<(), CommandError> {
+async fn create(
+    services: &Services,
+    audit: &AuditContext<'_>,
+    args: CreateArgs,
+    json: bool,
+) -> Result<(), CommandError> {
     let CreateArgs { owner, issuer, organization, name, scopes, expires_in } = args;
     let owner = Owner { issuer, subject: owner, organization };
-    let ending = expires_in.map(TimeDelta::from_std).transpose()?.map(RequestedExpiry::After);
-    let new = NewKey { name, scopes, metadata: Metadata::default(), ending };
-    print_issued(service.create_key(audit, &owner, new, None).await?, json);
+    let expiry = expires_in.map(TimeDelta::from_std).transpose()?.map(RequestedExpiry::After);
+    let new = NewKey { name, scopes, metadata: Metadata::default(), expiry };
+    print_issued(services.keys.create(audit, &owner, new, None).await?, json);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::cli::CommandError;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::scope::Scope;
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery};
 
 pub fn print_issued(issued: IssuedKey, json: bool) {
@@ -25,15 +25,15 @@ pub fn print_record(record: KeyRecord, now: DateTime<Utc>, json: bool) {
 }
 
 /// Prints each page as it is read. In JSON, one object per line, so that a script can start before the list ends.
-pub async fn print_list(service: &Service, filter: KeyFilter, json: bool) -> Result<(), CommandError> {
+pub async fn print_list(services: &Services, filter: KeyFilter, json: bool) -> Result<(), CommandError> {
     let mut out = std::io::stdout();
     let mut query = KeyQuery { filter, after: None, limit: 100 };
-    let now = service.clock.now();
+    let now = services.now();
     if !json {
         writeln!(out, "{:<36}  {:<8}  {:<12}  {:<20}  {:<20}  NAME", "ID", "STATUS", "START", "CREATED", "OWNER")?;
     }
     loop {
-        let page = service.list_keys(AccessFilter::Any, &query).await?;
+        let page = services.keys.list(AccessFilter::Any, &query).await?;
         for key in page.keys {
             let line = if json { to_json(&ApiKeyJson::new(key, now)) } else { format_line(&key, now) };
             writeln!(out, "{line}")?;

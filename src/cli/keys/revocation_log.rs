@@ -17,7 +17,7 @@ use crate::domain::audit::{Action, AuditContext};
 use crate::domain::precondition::Precondition;
 use crate::service::audit::EventFilter;
 use crate::service::keys::KeyPatch;
-use crate::service::{Service, ServiceError};
+use crate::service::{ServiceError, Services};
 
 /// One line of the log.
 #[derive(Serialize, Deserialize)]
@@ -56,10 +56,10 @@ fn parse_action(text: &str) -> Option<Action> {
 const EXPORT_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
 /// Prints the entries since then, newest first, one JSON object per line.
-pub async fn export_revocations(service: &Service, since: DateTime<Utc>) -> Result<(), CommandError> {
+pub async fn export_revocations(services: &Services, since: DateTime<Utc>) -> Result<(), CommandError> {
     let mut after = None;
     loop {
-        let page = service.list_events(AccessFilter::Any, &EventFilter::default(), after, 100).await?;
+        let page = services.audit.list(AccessFilter::Any, &EventFilter::default(), after, 100).await?;
         for event in page.events {
             if event.at < since - EXPORT_MARGIN {
                 return Ok(());
@@ -88,7 +88,7 @@ pub fn open_log(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
 
 /// Applies each entry and returns a summary. Applying a log twice changes nothing more.
 pub async fn apply_revocations(
-    service: &Service,
+    services: &Services,
     audit: &AuditContext<'_>,
     log: impl BufRead,
 ) -> Result<String, CommandError> {
@@ -100,13 +100,13 @@ pub async fn apply_revocations(
             failed(&format!("unknown action {:?}; apply the log with the version that exported it", entry.action))
         })?;
         let effect = effect_of(action);
-        match apply_effect(service, audit, &entry, effect).await {
+        match apply_effect(services, audit, &entry, effect).await {
             Ok(()) if effect == Effect::Disable => disabled += 1,
             Ok(()) => revoked += 1,
             // Created after the backup: the restored database does not accept it.
             Err(ServiceError::NotFound) => unknown += 1,
             // Revoked already, by an earlier entry or before the backup.
-            Err(ServiceError::Conflict { .. }) => {}
+            Err(ServiceError::Conflict(_)) => {}
             Err(error) => return Err(failed(&error).into()),
         }
     }
@@ -116,7 +116,7 @@ pub async fn apply_revocations(
 }
 
 async fn apply_effect(
-    service: &Service,
+    services: &Services,
     audit: &AuditContext<'_>,
     entry: &RevocationLogEntry,
     effect: Effect,
@@ -124,14 +124,14 @@ async fn apply_effect(
     let (access, id) = (AccessFilter::Any, entry.key_id);
     match effect {
         Effect::None => Ok(()),
-        Effect::Delete => service.delete_key(audit, access, id).await,
+        Effect::Delete => services.keys.delete(audit, access, id).await,
         Effect::Revoke => {
             let reason = format!("{} at {}, after the restored backup", entry.action, entry.at.to_rfc3339());
-            service.revoke_key(audit, access, id, Some(reason)).await.map(|_| ())
+            services.keys.revoke(audit, access, id, Some(reason)).await.map(|_| ())
         }
         Effect::Disable => {
             let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };
-            service.update_key(audit, access, id, disable, &Precondition::None).await.map(|_| ())
+            services.keys.update(audit, access, id, disable, &Precondition::None).await.map(|_| ())
         }
     }
 }

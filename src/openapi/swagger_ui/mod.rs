@@ -11,8 +11,8 @@ use poem::{Endpoint, Request, Response, Route};
 use serde_json::{Map, json};
 
 use crate::openapi::Document;
-use crate::service::Service;
-use crate::service::issuer::{Login, TrustedIssuer};
+use crate::service::Services;
+use crate::service::issuer::Login;
 
 /// The path to which the issuer sends the browser back after a login.
 pub const LOGIN_CALLBACK_PATH: &str = "/docs/login-callback";
@@ -65,8 +65,8 @@ fn static_file<B: Into<Bytes>>(
     content: impl Fn(Option<&Login<'_>>) -> B + Send + Sync + 'static,
 ) -> impl Endpoint<Output = Response> {
     poem::get(make_sync(move |request: Request| {
-        let service = request.data::<Arc<Service>>();
-        let login = service.and_then(|service| service.issuers.iter().find_map(TrustedIssuer::login));
+        let services = request.data::<Arc<Services>>();
+        let login = services.and_then(|services| services.auth.login());
         let content: Bytes = content(login.as_ref()).into();
         let chunks: Vec<_> = content.chunks(CHUNK).map(|chunk| Ok::<_, io::Error>(content.slice_ref(chunk))).collect();
         Response::builder()

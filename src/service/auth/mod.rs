@@ -1,89 +1,109 @@
-//! Bearer: from a credential (RFC 6750) to the caller it stands for.
+//! Auth: turns a bearer credential (RFC 6750) into the caller that it authenticates.
 //!
-//! A credential is a token of a trusted issuer or a secret of this service. The outcome has three sides, kept apart
-//! on purpose: a caller, a credential that is no good, and an outage that kept the service from knowing.
+//! A credential is an access token of a trusted issuer or a secret of this service. There are three outcomes, kept apart
+//! on purpose: a caller, an invalid credential, and an outage because of which neither is known.
 
-use std::sync::Weak;
+mod token_cache;
 
-use chrono::{DateTime, Utc};
-use siphasher::sip128::SipHasher24;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::domain::caller::Caller;
+use crate::domain::clock::Clock;
 use crate::domain::scope::Scopes;
 use crate::domain::secret_hash::Peppers;
 use crate::domain::verdict::Verdict;
-use crate::service::cache::{Pool, half, pool};
-use crate::service::issuer::jwks::Key;
-use crate::service::issuer::{TrustedIssuer, UnverifiedToken};
-use crate::service::{Service, ServiceError};
+use crate::service::auth::token_cache::TokenCache;
+use crate::service::errors::ServiceError;
+use crate::service::issuer::rejection::TokenRejection;
+use crate::service::issuer::{Login, TokenError, TrustedIssuer, UnverifiedToken};
+use crate::service::verify::Verifier;
 
+/// Why no caller was authenticated.
 #[derive(Debug)]
 pub enum AuthError {
-    /// The credential is no good; the reason is for the log of a debugging operator, never for the client.
-    InvalidCredential(&'static str),
+    /// The credential is invalid. The reason is for the log, never for the client.
+    InvalidCredential(CredentialRejection),
+    /// Whether the credential is valid cannot be decided now.
     Unavailable(ServiceError),
 }
 
-/// Tokens that were verified, by a hash of them, until they expire: a signature takes longer to check than all the
-/// rest of a request.
-pub struct VerifiedTokens {
-    tokens: Pool<VerifiedToken>,
-    /// SipHash-2-4 (Aumasson and Bernstein, 2012), with 128 bits, is a pseudorandom function to whoever does not know its
-    /// key, so that nobody can make a token that is taken for another. BLAKE3 took four times as long for a string of such a
-    /// length, 6 % of a verify.
-    hasher: SipHasher24,
+/// Why a credential is invalid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialRejection {
+    /// It is not a valid API key; never [`Verdict::Valid`].
+    Key(Verdict),
+    /// It is not a valid access token.
+    Token(TokenRejection),
 }
 
-#[derive(Clone)]
-pub struct VerifiedToken {
-    pub caller: Caller,
-    /// What signed it. When the issuer drops the key, the token is no good any more.
-    pub key: Weak<Key>,
-    pub expires_at: DateTime<Utc>,
-}
-
-impl VerifiedTokens {
-    pub fn new(peppers: &Peppers) -> Self {
-        let key = peppers.newest().subkey("mintkey 2026 verified tokens");
-        Self { tokens: pool(100_000), hasher: SipHasher24::new_with_key(half(&key)) }
+/// A stable code for log lines, for a token followed by the value that decided.
+impl fmt::Display for CredentialRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(verdict) => write!(f, "key_{}", verdict.as_str().to_ascii_lowercase()),
+            Self::Token(rejection) => rejection.fmt(f),
+        }
     }
 }
 
-impl Service {
+impl From<TokenError> for AuthError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Invalid(rejection) => Self::InvalidCredential(CredentialRejection::Token(rejection)),
+            TokenError::KeysUnavailable(reason) => Self::Unavailable(ServiceError::IssuerUnavailable(reason)),
+        }
+    }
+}
+
+/// Authenticates callers.
+pub struct Authenticator {
+    verifier: Arc<Verifier>,
+    issuers: Arc<[TrustedIssuer]>,
+    tokens: TokenCache,
+    clock: Clock,
+}
+
+impl Authenticator {
+    pub(super) fn new(verifier: Arc<Verifier>, issuers: Arc<[TrustedIssuer]>, peppers: &Peppers, clock: Clock) -> Self {
+        Self { verifier, issuers, tokens: TokenCache::new(peppers), clock }
+    }
+
+    /// Returns the caller that a bearer credential authenticates.
     pub async fn authenticate(&self, credential: &str) -> Result<Caller, AuthError> {
-        // A JWT has dots and a secret has none, so nothing can be both.
+        // A JWT contains dots and a secret does not, so no credential can be taken for both.
         if credential.as_bytes().contains(&b'.') {
-            return self.caller_of_token(credential).await;
+            return Ok(self.authenticate_token(credential).await?);
         }
-        let decision = self.verify(credential, &Scopes::default()).await.map_err(AuthError::Unavailable)?;
-        match (decision.verdict, decision.known) {
-            (Verdict::Valid, Some(known)) => Ok(known.caller()),
-            (verdict, _) => Err(AuthError::InvalidCredential(verdict.as_str())),
+        let decision = self.verifier.verify(credential, &Scopes::default()).await.map_err(AuthError::Unavailable)?;
+        match (decision.verdict, decision.key) {
+            (Verdict::Valid, Some(key)) => Ok(key.caller()),
+            (verdict, _) => Err(AuthError::InvalidCredential(CredentialRejection::Key(verdict))),
         }
     }
 
-    async fn caller_of_token(&self, token: &str) -> Result<Caller, AuthError> {
+    async fn authenticate_token(&self, token: &str) -> Result<Caller, TokenError> {
         let now = self.clock.now();
-        let VerifiedTokens { tokens, hasher } = &*self.tokens;
-        let hash = hasher.hash(token.as_bytes()).as_bytes();
-        if let Some(verified) = tokens.get(&hash)
-            && now < verified.expires_at
-            && verified.key.strong_count() > 0
-        {
-            return Ok(verified.caller);
+        let hash = self.tokens.hash(token);
+        if let Some(caller) = self.tokens.get(hash, now) {
+            return Ok(caller);
         }
-        let token = UnverifiedToken::parse(token).ok_or(AuthError::InvalidCredential("not a JWT"))?;
+        let token = UnverifiedToken::parse(token).ok_or(TokenRejection::NotAJwt)?;
         let issuer = self.issuers.iter().find(|issuer| token.issuer() == Some(&issuer.issuer));
-        let issuer = issuer.ok_or(AuthError::InvalidCredential("an issuer that is not trusted"))?;
+        let issuer = issuer.ok_or_else(|| TokenRejection::untrusted_issuer(token.issuer()))?;
         let verified = issuer.verify(&token, now).await?;
         let caller = verified.caller.clone();
-        tokens.insert(hash, verified);
+        self.tokens.insert(hash, verified);
         Ok(caller)
     }
 
-    /// The issuers whose tokens cannot be judged yet, and why.
-    pub fn issuers_unready(&self) -> Vec<(&str, String)> {
-        let why = |issuer: &TrustedIssuer| issuer.keys.ready().err();
-        self.issuers.iter().filter_map(|issuer| Some((&*issuer.issuer, why(issuer)?))).collect()
+    /// The issuers whose tokens are accepted.
+    pub fn issuers(&self) -> &[TrustedIssuer] {
+        &self.issuers
+    }
+
+    /// How users of the API's page sign in, if an issuer has a client configured and its metadata was fetched.
+    pub fn login(&self) -> Option<Login<'_>> {
+        self.issuers.iter().find_map(TrustedIssuer::login)
     }
 }

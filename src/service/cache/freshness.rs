@@ -1,79 +1,86 @@
-//! Freshness: how far what is in memory can be believed.
+//! Freshness: for how long the cache can be trusted.
 //!
-//! Whoever listens for changes says again and again until when it has heard of all of them; memory is as true as that
-//! moment is recent. Later than [`TRUSTED`] after it memory is not believed, and the store is asked each time. When the
-//! store cannot be asked, what was read last is still given, no later than the limit after that moment.
+//! The change feed reports again and again up to which time it has delivered every change; the cache is as accurate as
+//! that time is recent. Once the time is older than [`FRESH_FOR`], entries are not trusted, and each lookup loads from the
+//! store. While the store is unreachable, stale entries are served up to the configured limit after that time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Nanoseconds after the cache was made: half of what an `Instant` takes, and compared at once.
-pub type Moment = u64;
+/// Nanoseconds since the cache was created: half the size of an `Instant`, and compared in one instruction.
+pub type CacheInstant = u64;
 
-/// How long after the last moment until which all changes were heard of memory is believed.
-const TRUSTED: Duration = Duration::from_secs(3);
+/// Time for which entries are trusted after the change feed last caught up.
+const FRESH_FOR: Duration = Duration::from_secs(3);
 
+/// The state of the change feed and of the store.
 pub struct Freshness {
     start: Instant,
-    heard_until: AtomicU64,
-    /// In nanoseconds, between that moment and the news of it.
+    caught_up_to: AtomicU64,
+    /// Nanoseconds from that time to its report.
     lag: AtomicU64,
-    store_answers: AtomicBool,
+    store_reachable: AtomicBool,
     max_staleness: Duration,
 }
 
 impl Freshness {
+    /// Not fresh until the change feed reports.
     pub fn new(max_staleness: Duration) -> Self {
         Self {
             start: Instant::now(),
-            heard_until: AtomicU64::new(0),
+            caught_up_to: AtomicU64::new(0),
             lag: AtomicU64::new(0),
-            store_answers: AtomicBool::new(true),
+            store_reachable: AtomicBool::new(true),
             max_staleness,
         }
     }
 
-    pub fn moment(&self, at: Instant) -> Moment {
+    /// Converts an instant; earlier ones than the cache's creation become 0.
+    pub fn instant(&self, at: Instant) -> CacheInstant {
         nanos(at.saturating_duration_since(self.start))
     }
 
-    pub fn heard_until(&self, at: Instant) {
-        self.heard_until.fetch_max(self.moment(at), Ordering::AcqRel);
+    /// Records that every change committed before this time was delivered.
+    pub fn caught_up_to(&self, at: Instant) {
+        self.caught_up_to.fetch_max(self.instant(at), Ordering::AcqRel);
         self.lag.store(nanos(at.elapsed()), Ordering::Relaxed);
-        self.store_answers(true);
+        self.set_store_reachable(true);
     }
 
-    pub fn store_answers(&self, answers: bool) {
-        self.store_answers.store(answers, Ordering::Release);
+    /// Records whether the store responds.
+    pub fn set_store_reachable(&self, reachable: bool) {
+        self.store_reachable.store(reachable, Ordering::Release);
     }
 
-    pub fn is_trusted(&self, now: Moment) -> bool {
-        self.staleness(now) < nanos(TRUSTED)
+    /// True if entries are trusted at this time.
+    pub fn is_fresh(&self, now: CacheInstant) -> bool {
+        self.staleness(now) < nanos(FRESH_FOR)
     }
 
-    /// Whether asking the store is known to be in vain.
-    pub fn is_cut_off(&self) -> bool {
-        !self.store_answers.load(Ordering::Acquire)
+    /// True if the store was unreachable when last tried.
+    pub fn store_is_unreachable(&self) -> bool {
+        !self.store_reachable.load(Ordering::Acquire)
     }
 
-    /// Whether memory may stand in for a store that cannot be asked.
-    pub fn may_stand_in(&self, now: Moment) -> bool {
+    /// True if stale entries may be served at this time instead of an error.
+    pub fn may_serve_stale(&self, now: CacheInstant) -> bool {
         self.staleness(now) <= nanos(self.max_staleness)
     }
 
-    /// How long a change took to be heard of when that was last measured; longer, when nothing has been heard since.
+    /// The delay with which changes were last delivered; once the cache is not fresh, the time since then.
     pub fn lag(&self) -> Duration {
-        let now = self.moment(Instant::now());
-        let lag = if self.is_trusted(now) { self.lag.load(Ordering::Relaxed) } else { self.staleness(now) };
+        let now = self.instant(Instant::now());
+        let lag = if self.is_fresh(now) { self.lag.load(Ordering::Relaxed) } else { self.staleness(now) };
         Duration::from_nanos(lag)
     }
 
     /// In nanoseconds.
-    fn staleness(&self, now: Moment) -> u64 {
-        now.saturating_sub(self.heard_until.load(Ordering::Acquire))
+    fn staleness(&self, now: CacheInstant) -> u64 {
+        now.saturating_sub(self.caught_up_to.load(Ordering::Acquire))
     }
 }
 
+/// The duration in nanoseconds, saturating.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -83,15 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_believed_for_three_seconds_after_the_last_that_was_heard() {
+    fn is_fresh_for_three_seconds_after_catching_up() {
         let freshness = Freshness::new(Duration::from_secs(30));
-        let heard = freshness.start + Duration::from_secs(100);
-        let after = |seconds: u64| freshness.moment(heard + Duration::from_secs(seconds));
-        assert!(!freshness.is_trusted(after(0)));
-        freshness.heard_until(heard);
-        assert!(freshness.is_trusted(after(2)) && !freshness.is_trusted(after(3)));
-        assert!(freshness.may_stand_in(after(30)) && !freshness.may_stand_in(after(31)));
-        freshness.heard_until(freshness.start);
-        assert!(freshness.is_trusted(after(2)), "what was heard is not unheard");
+        let reported = freshness.start + Duration::from_secs(100);
+        let after = |seconds: u64| freshness.instant(reported + Duration::from_secs(seconds));
+        assert!(!freshness.is_fresh(after(0)));
+        freshness.caught_up_to(reported);
+        assert!(freshness.is_fresh(after(2)) && !freshness.is_fresh(after(3)));
+        assert!(freshness.may_serve_stale(after(30)) && !freshness.may_serve_stale(after(31)));
+        freshness.caught_up_to(freshness.start);
+        assert!(freshness.is_fresh(after(2)), "a late report of an earlier time changes nothing");
     }
 }

@@ -1,12 +1,15 @@
-//! Cache: what is known of the keys that were asked about lately, in memory.
+//! Cache: recently verified keys in memory.
 //!
-//! Two pools, so that whoever asks for keys that do not exist pushes out none that do: known keys, a million unless told
-//! otherwise, and a small one of hashes that stand for nothing. Both are bounded by entries and by age; what makes an
-//! entry untrue at once is in [`stamps`], and what becomes of all when changes are not heard of, in [`freshness`].
+//! There are two maps, so that lookups of secrets that do not exist evict no keys: positive entries (a million by
+//! default), and a few negative ones, of hashes that belong to no key. Both are bounded by number and by age;
+//! [`generations`] tells which entries are outdated by a change, and [`freshness`] what may be used while changes are not
+//! received.
 //!
-//! quick_cache, because with a million entries it took 460 ns a look-up and 106 bytes an entry beside its value, where
-//! moka took 1670 ns and 368 bytes (two cores, both with the hasher below), and because one fill serves all who wait.
+//! quick_cache, because with a million entries it took 460 ns a lookup and 106 bytes an entry besides its value, where
+//! moka took 1670 ns and 368 bytes (two cores, both with the hasher of [`entry`]), and because concurrent lookups share
+//! one load.
 
+mod entry;
 mod freshness;
 mod generations;
 
@@ -14,32 +17,22 @@ mod atomic {
     pub use std::sync::atomic::{AtomicU64, Ordering};
 }
 
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use freshness::{Freshness, Moment, nanos};
-use generations::{Stamp, Stamps};
-use quick_cache::UnitWeighter;
-use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
-
 use crate::domain::secret_hash::SecretHash;
+use crate::service::cache::entry::{CacheEntry, FillGuard};
+use crate::service::cache::freshness::{CacheInstant, Freshness, nanos};
+use crate::service::cache::generations::{Generation, GenerationTable};
 
-/// The later half of a keyed hash: nobody can find two that end alike, and the other half would be a fifth of an entry.
-pub type Half = [u8; 16];
+pub use crate::service::cache::entry::{HashMapCache, cache_key, hash_map_cache};
 
-pub fn half(hash: &[u8; 32]) -> &Half {
-    hash.last_chunk().expect("16 is less than 32")
-}
-
-/// What is known by a keyed hash.
-pub type Pool<T> = Cache<Half, T, UnitWeighter, BuildHasherDefault<FirstBytes>>;
-
+/// Keys by the hashes of their secrets.
 pub struct KeyCache<T> {
-    known: Pool<Entry<Arc<T>>>,
-    unknown: Pool<Entry<()>>,
-    stamps: Stamps,
+    positive: HashMapCache<CacheEntry<Arc<T>>>,
+    negative: HashMapCache<CacheEntry<()>>,
+    generations: GenerationTable,
     /// In nanoseconds.
     ttl: u64,
     freshness: Freshness,
@@ -47,32 +40,37 @@ pub struct KeyCache<T> {
     misses: AtomicU64,
 }
 
-/// A question, by when it came and what was known of changes then.
+/// The settings of [`KeyCache`].
+#[derive(Debug, Clone, Copy)]
+pub struct CacheConfig {
+    /// Maximum number of cached keys.
+    pub entries: usize,
+    /// Time before a cached key is loaded again.
+    pub ttl: Duration,
+    /// Time for which cached keys are verified while the store is unreachable.
+    pub max_staleness: Duration,
+}
+
+/// What a lookup saw when it began.
 #[derive(Clone, Copy)]
-struct Asked {
-    stamp: Stamp,
-    at: Moment,
-    trusts_memory: bool,
+struct LookupContext {
+    generation: Generation,
+    began_at: CacheInstant,
+    cache_is_fresh: bool,
 }
 
-#[derive(Clone)]
-struct Entry<T> {
-    value: T,
-    stamp: Stamp,
-    read_at: Moment,
-}
-
-/// How many hashes that stand for nothing are remembered.
-const UNKNOWN: usize = 10_000;
-/// A few bytes each; with a million entries a change spoils about fifteen others.
-const STAMPS: usize = 1 << 16;
+/// Maximum number of negative entries.
+const NEGATIVE_ENTRIES: usize = 10_000;
+/// 512 KiB; of a million entries a change invalidates about fifteen others.
+const GENERATIONS: usize = 1 << 16;
 
 impl<T> KeyCache<T> {
-    pub fn new(capacity: usize, ttl: Duration, max_staleness: Duration) -> Self {
+    /// An empty cache.
+    pub fn new(CacheConfig { entries, ttl, max_staleness }: CacheConfig) -> Self {
         Self {
-            known: pool(capacity),
-            unknown: pool(UNKNOWN),
-            stamps: Stamps::new(STAMPS),
+            positive: hash_map_cache(entries),
+            negative: hash_map_cache(NEGATIVE_ENTRIES),
+            generations: GenerationTable::new(GENERATIONS),
             ttl: nanos(ttl),
             freshness: Freshness::new(max_staleness),
             hits: AtomicU64::new(0),
@@ -80,169 +78,144 @@ impl<T> KeyCache<T> {
         }
     }
 
-    /// What the hash stands for, if that is in memory; the inner `None` is a hash that stands for nothing.
+    /// Returns the cached key of a hash. The inner `None` is a negative entry, the outer one a miss.
     pub fn get(&self, hash: &SecretHash) -> Option<Option<Arc<T>>> {
-        let remembered = self.remembered(&hash.0, self.asked(&hash.0));
-        let counter = if remembered.is_some() { &self.hits } else { &self.misses };
+        let cached = self.peek(&hash.0, self.begin_lookup(&hash.0));
+        let counter = if cached.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        remembered
+        cached
     }
 
-    /// How often [`get`](Self::get) knew.
+    /// Calls of [`get`](Self::get) that found an entry.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// How often it did not.
+    /// Calls of [`get`](Self::get) that did not.
     pub fn misses(&self) -> u64 {
         self.misses.load(Ordering::Relaxed)
     }
 
-    /// How many entries of each kind there are.
-    pub fn entries(&self) -> [(&'static str, usize); 2] {
-        [("known", self.known.len()), ("unknown", self.unknown.len())]
+    /// The number of cached keys.
+    pub fn positive_entries(&self) -> usize {
+        self.positive.len()
     }
 
-    /// The same, read by `read` if need be: one such future is polled for all who ask at the same time. An error is
-    /// remembered by nobody.
-    pub async fn get_or_read<E>(
+    /// The number of cached hashes that belong to no key.
+    pub fn negative_entries(&self) -> usize {
+        self.negative.len()
+    }
+
+    /// Returns the cached key of a hash, or loads it. Concurrent lookups of a hash share one load. An error is not cached.
+    pub async fn get_or_load<E>(
         &self,
         hash: &SecretHash,
-        read: impl Future<Output = Result<Option<T>, E>>,
+        load: impl Future<Output = Result<Option<T>, E>>,
     ) -> Result<Option<Arc<T>>, E> {
         let SecretHash(hash) = hash;
-        let asked = self.asked(hash);
-        if let Some(remembered) = self.remembered(hash, asked) {
-            return Ok(remembered);
+        let lookup = self.begin_lookup(hash);
+        if let Some(cached) = self.peek(hash, lookup) {
+            return Ok(cached);
         }
         loop {
-            let before = self.known.get(half(hash));
-            self.known.remove_if(half(hash), |entry| !self.is_good(entry, asked));
-            match self.known.get_value_or_guard_async(half(hash)).await {
-                // Another's fill, which may have begun before a change that was finished when we asked.
-                Ok(entry) if self.is_good(&entry, asked) => return Ok(Some(entry.value)),
+            let previous = self.positive.get(cache_key(hash));
+            self.positive.remove_if(cache_key(hash), |entry| !self.is_valid_for(entry, lookup));
+            match self.positive.get_value_or_guard_async(cache_key(hash)).await {
+                Ok(entry) if self.is_valid_for(&entry, lookup) => return Ok(Some(entry.value)),
+                // Loaded by another lookup, which began before a change that had finished when this one began.
                 Ok(_) => {}
-                Err(place) => {
-                    let mut place = Place { place: Some(place), before };
-                    let (stamp, read_at) = (self.stamps.now(hash), self.freshness.moment(Instant::now()));
-                    // Someone may have found out while we waited for the place.
-                    if let Some(entry) = self.unknown.get(half(hash))
-                        && self.is_good(&entry, asked)
-                    {
-                        return Ok(None);
-                    }
-                    let Some(value) = read.await? else {
-                        place.before = None;
-                        self.unknown.insert(*half(hash), Entry { value: (), stamp, read_at });
-                        return Ok(None);
-                    };
-                    let value = Arc::new(value);
-                    place.before = Some(Entry { value: value.clone(), stamp, read_at });
-                    return Ok(Some(value));
+                Err(placeholder) => {
+                    return self.load(hash, lookup, FillGuard::new(placeholder, previous), load).await;
                 }
             }
         }
     }
 
-    /// What the hash stood for when it was last read, for when the store cannot be asked. Not when it is known to have
-    /// changed since, nor when changes have not been heard of for too long. That a hash stood for nothing is no answer: a
-    /// good credential must not look bad because of an outage.
-    pub fn recall(&self, hash: &SecretHash) -> Option<Arc<T>> {
+    async fn load<E>(
+        &self,
+        hash: &[u8; 32],
+        lookup: LookupContext,
+        guard: FillGuard<'_, Arc<T>>,
+        load: impl Future<Output = Result<Option<T>, E>>,
+    ) -> Result<Option<Arc<T>>, E> {
+        let (generation, loaded_at) = (self.generations.current(hash), self.freshness.instant(Instant::now()));
+        // Another lookup may have added a negative entry while this one waited for the placeholder.
+        if self.negative.get(cache_key(hash)).is_some_and(|entry| self.is_valid_for(&entry, lookup)) {
+            return Ok(None);
+        }
+        match load.await? {
+            Some(value) => {
+                let value = Arc::new(value);
+                guard.fill(CacheEntry { value: value.clone(), generation, loaded_at });
+                Ok(Some(value))
+            }
+            None => {
+                guard.clear();
+                self.negative.insert(*cache_key(hash), CacheEntry { value: (), generation, loaded_at });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns the key of a hash as last loaded, for use while the store is unreachable: unless it is known to have
+    /// changed since, or changes have not been received for too long. Negative entries are not used, so that a valid
+    /// credential is not reported as invalid because of an outage.
+    pub fn get_stale(&self, hash: &SecretHash) -> Option<Arc<T>> {
         let SecretHash(hash) = hash;
-        let entry = self.known.get(half(hash)).filter(|entry| entry.stamp >= self.stamps.now(hash))?;
-        self.freshness.may_stand_in(self.freshness.moment(Instant::now())).then_some(entry.value)
+        let current = self.generations.current(hash);
+        let entry = self.positive.get(cache_key(hash)).filter(|entry| entry.generation >= current)?;
+        self.freshness.may_serve_stale(self.freshness.instant(Instant::now())).then_some(entry.value)
     }
 
-    /// Whether asking the store is known to be in vain.
-    pub fn is_cut_off(&self) -> bool {
-        self.freshness.is_cut_off()
+    /// True if the store was unreachable when last tried.
+    pub fn store_is_unreachable(&self) -> bool {
+        self.freshness.store_is_unreachable()
     }
 
-    /// To be called when all changes that were committed before this moment have been heard of.
-    pub fn heard_until(&self, moment: Instant) {
-        self.freshness.heard_until(moment);
+    /// Records that every change committed before this time was received.
+    pub fn caught_up_to(&self, at: Instant) {
+        self.freshness.caught_up_to(at);
     }
 
-    /// To be called when changes cannot be heard of, with whether the store can be asked.
-    pub fn store_answers(&self, answers: bool) {
-        self.freshness.store_answers(answers);
+    /// Records whether the store responds, while changes are not received.
+    pub fn set_store_reachable(&self, reachable: bool) {
+        self.freshness.set_store_reachable(reachable);
     }
 
+    /// The delay with which changes are received.
     pub fn lag(&self) -> Duration {
         self.freshness.lag()
     }
 
-    /// To be called after a change of what the hash stands for is committed, and before anybody is told of it.
-    pub fn changed(&self, hash: &SecretHash) {
-        self.stamps.raise(&hash.0);
+    /// Invalidates the entry of a hash. Call it after a change is committed and before its response is sent.
+    pub fn invalidate(&self, hash: &SecretHash) {
+        self.generations.bump(&hash.0);
     }
 
-    /// The same, when somebody else made the change and did not say which.
-    pub fn changed_somewhere(&self) {
-        self.stamps.raise_all();
+    /// Invalidates every entry.
+    pub fn invalidate_all(&self) {
+        self.generations.bump_all();
     }
 
-    fn asked(&self, hash: &[u8; 32]) -> Asked {
-        let (stamp, at) = (self.stamps.now(hash), self.freshness.moment(Instant::now()));
-        Asked { stamp, at, trusts_memory: self.freshness.is_trusted(at) }
+    fn begin_lookup(&self, hash: &[u8; 32]) -> LookupContext {
+        let (generation, began_at) = (self.generations.current(hash), self.freshness.instant(Instant::now()));
+        LookupContext { generation, began_at, cache_is_fresh: self.freshness.is_fresh(began_at) }
     }
 
-    fn remembered(&self, hash: &[u8; 32], asked: Asked) -> Option<Option<Arc<T>>> {
-        if let Some(entry) = self.known.get(half(hash))
-            && self.is_good(&entry, asked)
+    fn peek(&self, hash: &[u8; 32], lookup: LookupContext) -> Option<Option<Arc<T>>> {
+        if let Some(entry) = self.positive.get(cache_key(hash))
+            && self.is_valid_for(&entry, lookup)
         {
             return Some(Some(entry.value));
         }
-        self.unknown.get(half(hash)).filter(|entry| self.is_good(entry, asked)).map(|_| None)
+        self.negative.get(cache_key(hash)).filter(|entry| self.is_valid_for(entry, lookup)).map(|_| None)
     }
 
-    fn is_good<V>(&self, entry: &Entry<V>, asked: Asked) -> bool {
-        let is_young = || asked.at.saturating_sub(entry.read_at) < self.ttl;
-        entry.stamp >= asked.stamp && (entry.read_at >= asked.at || asked.trusts_memory && is_young())
+    fn is_valid_for<V>(&self, entry: &CacheEntry<V>, lookup: LookupContext) -> bool {
+        let is_young = || lookup.began_at.saturating_sub(entry.loaded_at) < self.ttl;
+        entry.generation >= lookup.generation
+            && (entry.loaded_at >= lookup.began_at || lookup.cache_is_fresh && is_young())
     }
-}
-
-type Guard<'a, E> =
-    PlaceholderGuard<'a, Half, E, UnitWeighter, BuildHasherDefault<FirstBytes>, DefaultLifecycle<Half, E>>;
-
-/// The place of an entry that is being read. What it is left with is put there, also when the reading fails or is given
-/// up: until then, what was there before.
-struct Place<'a, T> {
-    place: Option<Guard<'a, Entry<Arc<T>>>>,
-    before: Option<Entry<Arc<T>>>,
-}
-
-impl<T> Drop for Place<'_, T> {
-    fn drop(&mut self) {
-        if let (Some(place), Some(entry)) = (self.place.take(), self.before.take()) {
-            // Refused when the place was taken away meanwhile; then the next one who asks reads again.
-            let _ = place.insert(entry);
-        }
-    }
-}
-
-pub fn pool<T: Clone>(capacity: usize) -> Pool<T> {
-    // Room is made as entries come, not for all of them at the start.
-    let estimated = capacity.min(1024);
-    Cache::with(estimated, capacity as u64, UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default())
-}
-
-/// The keys of the map are keyed hashes already: uniform, and not to be chosen by an attacker.
-#[derive(Default)]
-pub struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
 }
 
 #[cfg(test)]
@@ -254,58 +227,62 @@ mod tests {
     const HASH: SecretHash = SecretHash([7; 32]);
     const TTL: Duration = Duration::from_secs(60);
 
-    async fn ask(cache: &KeyCache<&'static str>, found: Option<&'static str>) -> Option<&'static str> {
-        let read = async { Ok::<_, ()>(found) };
-        cache.get_or_read(&HASH, read).await.unwrap().map(|value| *value)
+    fn config(ttl: Duration, max_staleness: Duration) -> CacheConfig {
+        CacheConfig { entries: 10, ttl, max_staleness }
+    }
+
+    async fn look_up(cache: &KeyCache<&'static str>, stored: Option<&'static str>) -> Option<&'static str> {
+        let load = async { Ok::<_, ()>(stored) };
+        cache.get_or_load(&HASH, load).await.unwrap().map(|value| *value)
     }
 
     #[tokio::test]
-    async fn what_was_read_once_is_answered_from_memory_until_it_changes() {
-        let cache = KeyCache::new(10, TTL, TTL);
-        assert_eq!(ask(&cache, Some("first")).await, Some("first"));
-        assert_eq!(ask(&cache, Some("second")).await, Some("first"));
-        cache.changed(&HASH);
-        assert_eq!(ask(&cache, Some("second")).await, Some("second"));
-        cache.changed_somewhere();
-        assert_eq!(ask(&cache, Some("third")).await, Some("third"));
+    async fn get_or_load_loads_once_until_invalidated() {
+        let cache = KeyCache::new(config(TTL, TTL));
+        assert_eq!(look_up(&cache, Some("first")).await, Some("first"));
+        assert_eq!(look_up(&cache, Some("second")).await, Some("first"));
+        cache.invalidate(&HASH);
+        assert_eq!(look_up(&cache, Some("second")).await, Some("second"));
+        cache.invalidate_all();
+        assert_eq!(look_up(&cache, Some("third")).await, Some("third"));
     }
 
     #[tokio::test]
-    async fn an_unknown_hash_is_remembered_until_a_key_is_made_of_it() {
-        let cache = KeyCache::new(10, TTL, TTL);
-        assert_eq!(ask(&cache, None).await, None);
-        assert_eq!(ask(&cache, Some("made since")).await, None);
-        cache.changed(&HASH);
-        assert_eq!(ask(&cache, Some("made since")).await, Some("made since"));
+    async fn get_or_load_of_an_unknown_hash_loads_once_until_a_key_is_created() {
+        let cache = KeyCache::new(config(TTL, TTL));
+        assert_eq!(look_up(&cache, None).await, None);
+        assert_eq!(look_up(&cache, Some("created since")).await, None);
+        cache.invalidate(&HASH);
+        assert_eq!(look_up(&cache, Some("created since")).await, Some("created since"));
     }
 
     #[tokio::test]
-    async fn what_is_too_old_is_read_again() {
-        let cache = KeyCache::new(10, Duration::ZERO, TTL);
-        assert_eq!(ask(&cache, Some("first")).await, Some("first"));
-        assert_eq!(ask(&cache, Some("second")).await, Some("second"));
+    async fn get_or_load_loads_again_after_the_ttl() {
+        let cache = KeyCache::new(config(Duration::ZERO, TTL));
+        assert_eq!(look_up(&cache, Some("first")).await, Some("first"));
+        assert_eq!(look_up(&cache, Some("second")).await, Some("second"));
     }
 
     #[tokio::test]
-    async fn an_error_is_remembered_by_nobody() {
-        let cache: KeyCache<&str> = KeyCache::new(10, TTL, TTL);
-        assert_eq!(cache.get_or_read(&HASH, async { Err("down") }).await.map(|_| ()), Err("down"));
-        assert_eq!(ask(&cache, Some("up")).await, Some("up"));
+    async fn get_or_load_does_not_cache_an_error() {
+        let cache: KeyCache<&str> = KeyCache::new(config(TTL, TTL));
+        assert_eq!(cache.get_or_load(&HASH, async { Err("down") }).await.map(|_| ()), Err("down"));
+        assert_eq!(look_up(&cache, Some("up")).await, Some("up"));
     }
 
     #[tokio::test]
-    async fn an_outage_leaves_what_was_last_known_to_be_recalled_until_it_changes() {
-        let cache: KeyCache<&str> = KeyCache::new(10, Duration::ZERO, TTL);
-        assert_eq!(ask(&cache, Some("first")).await, Some("first"));
+    async fn get_stale_after_a_failed_load_returns_the_last_value_until_invalidated() {
+        let cache: KeyCache<&str> = KeyCache::new(config(Duration::ZERO, TTL));
+        assert_eq!(look_up(&cache, Some("first")).await, Some("first"));
         for _ in 0..2 {
-            assert_eq!(cache.get_or_read(&HASH, async { Err("down") }).await.map(|_| ()), Err("down"));
-            assert_eq!(cache.recall(&HASH).as_deref(), Some(&"first"));
+            assert_eq!(cache.get_or_load(&HASH, async { Err("down") }).await.map(|_| ()), Err("down"));
+            assert_eq!(cache.get_stale(&HASH).as_deref(), Some(&"first"));
         }
-        let given_up = tokio::time::timeout(Duration::from_millis(1), cache.get_or_read(&HASH, pending()));
-        assert!(given_up.await.is_err());
-        assert_eq!(cache.recall(&HASH).as_deref(), Some(&"first"));
-        cache.changed(&HASH);
-        assert_eq!(cache.recall(&HASH), None);
+        let canceled = tokio::time::timeout(Duration::from_millis(1), cache.get_or_load(&HASH, pending()));
+        assert!(canceled.await.is_err());
+        assert_eq!(cache.get_stale(&HASH).as_deref(), Some(&"first"));
+        cache.invalidate(&HASH);
+        assert_eq!(cache.get_stale(&HASH), None);
     }
 
     async fn pending() -> Result<Option<&'static str>, ()> {
@@ -313,69 +290,70 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_changes_are_not_heard_of_the_store_is_asked_each_time_and_memory_stands_in_within_its_limit() {
-        let cache = KeyCache::new(10, TTL, Duration::from_secs(5));
-        assert_eq!(ask(&cache, Some("first")).await, Some("first"));
+    async fn get_stale_serves_what_peek_does_not_trust_without_the_change_feed() {
+        let cache = KeyCache::new(config(TTL, Duration::from_secs(5)));
+        assert_eq!(look_up(&cache, Some("first")).await, Some("first"));
         let later = Instant::now() + Duration::from_secs(3600);
-        let at = cache.freshness.moment(later);
-        let asked = Asked { at, trusts_memory: cache.freshness.is_trusted(at), ..cache.asked(&HASH.0) };
-        assert!(!asked.trusts_memory && cache.remembered(&HASH.0, asked).is_none());
-        assert!(cache.recall(&HASH).is_some() && !cache.freshness.may_stand_in(at));
-        cache.heard_until(later);
-        assert!(cache.freshness.is_trusted(at));
+        let at = cache.freshness.instant(later);
+        let lookup =
+            LookupContext { began_at: at, cache_is_fresh: cache.freshness.is_fresh(at), ..cache.begin_lookup(&HASH.0) };
+        assert!(!lookup.cache_is_fresh && cache.peek(&HASH.0, lookup).is_none());
+        assert!(cache.get_stale(&HASH).is_some() && !cache.freshness.may_serve_stale(at));
+        cache.caught_up_to(later);
+        assert!(cache.freshness.is_fresh(at));
     }
 
     #[tokio::test]
-    async fn a_thousand_who_ask_at_once_share_one_reading() {
-        let cache = Arc::new(KeyCache::new(10, TTL, TTL));
-        let readings = Arc::new(AtomicU64::new(0));
-        let askers: Vec<_> = (0..1000)
+    async fn get_or_load_by_a_thousand_tasks_loads_once() {
+        let cache = Arc::new(KeyCache::new(config(TTL, TTL)));
+        let loads = Arc::new(AtomicU64::new(0));
+        let lookups: Vec<_> = (0..1000)
             .map(|_| {
-                let (cache, readings) = (cache.clone(), readings.clone());
+                let (cache, loads) = (cache.clone(), loads.clone());
                 tokio::spawn(async move {
-                    let read = async {
-                        readings.fetch_add(1, Ordering::SeqCst);
+                    let load = async {
+                        loads.fetch_add(1, Ordering::SeqCst);
                         tokio::task::yield_now().await;
                         Ok::<_, ()>(Some("value"))
                     };
-                    cache.get_or_read(&HASH, read).await.unwrap().map(|value| *value)
+                    cache.get_or_load(&HASH, load).await.unwrap().map(|value| *value)
                 })
             })
             .collect();
-        for asker in askers {
-            assert_eq!(asker.await.unwrap(), Some("value"));
+        for lookup in lookups {
+            assert_eq!(lookup.await.unwrap(), Some("value"));
         }
-        assert_eq!(readings.load(Ordering::SeqCst), 1);
+        assert_eq!(loads.load(Ordering::SeqCst), 1);
     }
 
-    /// The read is held between the store and the insert while the key is revoked and asked about.
+    /// The load is held between the store and the insert while the key is revoked and looked up.
     #[tokio::test]
-    async fn a_fill_that_was_already_reading_brings_no_revoked_key_back() {
-        let cache = Arc::new(KeyCache::new(10, TTL, TTL));
-        let (has_read, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let filler = {
-            let (cache, has_read, go_on) = (cache.clone(), has_read.clone(), go_on.clone());
+    async fn get_or_load_after_invalidation_ignores_a_load_that_was_already_reading() {
+        let cache = Arc::new(KeyCache::new(config(TTL, TTL)));
+        let (has_read, resume) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let loader = {
+            let (cache, has_read, resume) = (cache.clone(), has_read.clone(), resume.clone());
             tokio::spawn(async move {
-                let read = async {
-                    let before = Some("good");
+                let load = async {
+                    let stored = Some("valid");
                     has_read.notify_one();
-                    go_on.notified().await;
-                    Ok::<_, ()>(before)
+                    resume.notified().await;
+                    Ok::<_, ()>(stored)
                 };
-                cache.get_or_read(&HASH, read).await.unwrap().map(|value| *value)
+                cache.get_or_load(&HASH, load).await.unwrap().map(|value| *value)
             })
         };
         has_read.notified().await;
-        cache.changed(&HASH);
-        // Asked after the revocation was answered: it joins the fill that is still under way, and must not believe it.
-        let asker = {
+        cache.invalidate(&HASH);
+        // Begins after the revocation: it joins the load that is still in progress, and must not use its value.
+        let lookup = {
             let cache = cache.clone();
-            tokio::spawn(async move { ask(&cache, Some("revoked")).await })
+            tokio::spawn(async move { look_up(&cache, Some("revoked")).await })
         };
         tokio::task::yield_now().await;
-        go_on.notify_one();
-        assert_eq!(filler.await.unwrap(), Some("good"), "asked before the revocation was answered");
-        assert_eq!(asker.await.unwrap(), Some("revoked"));
-        assert_eq!(ask(&cache, Some("not read")).await, Some("revoked"));
+        resume.notify_one();
+        assert_eq!(loader.await.unwrap(), Some("valid"), "began before the revocation");
+        assert_eq!(lookup.await.unwrap(), Some("revoked"));
+        assert_eq!(look_up(&cache, Some("not read")).await, Some("revoked"));
     }
 }

@@ -1,81 +1,90 @@
-//! Claims: what a token says of its user, once it is known to be meant for us and for now. Types are strict: an `exp`
-//! that is a string is no `exp`.
+//! Claims: the contents of a token that is for this service and valid now. Types are strict: an `exp` that is a string
+//! counts as invalid.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
+use crate::service::issuer::rejection::{Excerpt, TokenRejection};
 use crate::service::issuer::{TokenType, TrustedIssuer, is_valid_identifier};
 
+/// The claims that this service uses.
 pub struct Claims {
     pub owner: Owner,
     pub scopes: Scopes,
-    /// When the token is no good any more, the leeway added.
+    /// The leeway added.
     pub expires_at: DateTime<Utc>,
 }
 
-/// What an ID token (OpenID Connect Core, sections 2 and 3.3.2.11) or a logout token holds and an access token does not.
+/// Claims of an ID token (OpenID Connect Core, sections 2 and 3.3.2.11) or a logout token, not of an access token.
 const OTHER_TOKENS: [&str; 4] = ["nonce", "at_hash", "c_hash", "events"];
 
 impl Claims {
+    /// Checks everything but the signature.
     pub fn check(
         claims: &Map<String, Value>,
         issuer: &TrustedIssuer,
         now: DateTime<Utc>,
-    ) -> Result<Self, &'static str> {
+    ) -> Result<Self, TokenRejection> {
         if text(claims, "iss")? != Some(&issuer.issuer) {
-            return Err("another issuer");
+            return Err(TokenRejection::UntrustedIssuer(Excerpt::of(claims.get("iss"))));
         }
-        if !audience(claims, &issuer.audience) {
-            return Err("another audience");
+        if !is_for(claims, &issuer.audience) {
+            return Err(TokenRejection::WrongAudience(Excerpt::of(claims.get("aud"))));
         }
-        if issuer.token_type == TokenType::Lenient && is_of_another_kind(claims) {
-            return Err("an ID token, or another that is no access token");
+        if issuer.token_type == TokenType::Lenient && is_other_token(claims) {
+            return Err(TokenRejection::IdToken);
         }
-        // RFC 7800: the token is good only together with a key that its holder proves to have, which a bearer does not.
         if claims.contains_key("cnf") {
-            return Err("a token that is bound to a key");
+            return Err(TokenRejection::SenderConstrainedToken);
         }
-        let expires_at = time(claims, "exp")?.ok_or("no exp")? + issuer.leeway;
-        if expires_at <= now {
-            return Err("expired");
-        }
-        time(claims, "iat")?;
-        if time(claims, "nbf")?.is_some_and(|nbf| now + issuer.leeway < nbf) {
-            return Err("not valid yet");
-        }
-        let subject = text(claims, "sub")?.ok_or("no sub")?;
-        let organization = match issuer.organization.as_deref().and_then(|path| find(claims, path)) {
-            None => None,
-            Some(Value::String(name)) => Some(name.as_str()),
-            Some(_) => return Err("an organisation that is no string"),
-        };
-        if !is_valid_identifier(subject) || !organization.is_none_or(is_valid_identifier) {
-            return Err("a subject or organisation that cannot own a key");
-        }
-        Ok(Self {
-            owner: Owner {
-                issuer: issuer.issuer.clone(),
-                subject: subject.to_owned(),
-                organization: organization.map(ToOwned::to_owned),
-            },
-            scopes: scopes(claims, issuer.scopes.as_deref())?,
-            expires_at,
-        })
+        let expires_at = check_times(claims, issuer, now)?;
+        Ok(Self { owner: owner(claims, issuer)?, scopes: scopes(claims, issuer.scopes.as_deref())?, expires_at })
     }
 }
 
-fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Option<&'c str>, &'static str> {
+/// Returns the expiry, the leeway added.
+fn check_times(
+    claims: &Map<String, Value>,
+    issuer: &TrustedIssuer,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, TokenRejection> {
+    let expires_at = time(claims, "exp")?.ok_or(TokenRejection::MissingExp)?;
+    if expires_at + issuer.leeway <= now {
+        return Err(TokenRejection::Expired(expires_at));
+    }
+    // Unused, but of the wrong type it shows a token that another library might read differently.
+    time(claims, "iat")?;
+    match time(claims, "nbf")? {
+        Some(nbf) if now + issuer.leeway < nbf => Err(TokenRejection::NotYetValid(nbf)),
+        _ => Ok(expires_at + issuer.leeway),
+    }
+}
+
+fn owner(claims: &Map<String, Value>, issuer: &TrustedIssuer) -> Result<Owner, TokenRejection> {
+    let subject = text(claims, "sub")?.ok_or(TokenRejection::MissingSub)?;
+    let organization = match issuer.organization.as_deref().and_then(|path| find(claims, path)) {
+        None => None,
+        Some(Value::String(name)) if is_valid_identifier(name) => Some(name.clone()),
+        Some(_) => return Err(TokenRejection::InvalidClaim("organization")),
+    };
+    if !is_valid_identifier(subject) {
+        return Err(TokenRejection::InvalidClaim("sub"));
+    }
+    Ok(Owner { issuer: issuer.issuer.clone(), subject: subject.to_owned(), organization })
+}
+
+fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<Option<&'c str>, TokenRejection> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err("a claim that is no string"),
+        Some(_) => Err(TokenRejection::InvalidClaim(name)),
     }
 }
 
-/// RFC 7519, section 4.1.3: one string, or an array of them.
-fn audience(claims: &Map<String, Value>, ours: &str) -> bool {
+/// True if `aud` contains the audience. It is one string or an array of them (RFC 7519, section 4.1.3).
+fn is_for(claims: &Map<String, Value>, ours: &str) -> bool {
     match claims.get("aud") {
         Some(Value::String(audience)) => audience == ours,
         Some(Value::Array(audiences)) => {
@@ -85,15 +94,18 @@ fn audience(claims: &Map<String, Value>, ours: &str) -> bool {
     }
 }
 
-/// Cognito says it in `token_use`, Keycloak in a claim `typ`; the others by what they add.
-fn is_of_another_kind(claims: &Map<String, Value>) -> bool {
-    let says = |name: &str, access: &str| {
+/// True if the claims are those of an ID token or a logout token. Cognito marks the kind in `token_use`, Keycloak in a
+/// claim `typ`; other providers add claims.
+fn is_other_token(claims: &Map<String, Value>) -> bool {
+    let is_marked = |name: &str, access: &str| {
         claims.get(name).is_some_and(|value| !value.as_str().is_some_and(|value| value.eq_ignore_ascii_case(access)))
     };
-    OTHER_TOKENS.iter().any(|claim| claims.contains_key(*claim)) || says("token_use", "access") || says("typ", "Bearer")
+    OTHER_TOKENS.iter().any(|claim| claims.contains_key(*claim))
+        || is_marked("token_use", "access")
+        || is_marked("typ", "Bearer")
 }
 
-fn scopes(claims: &Map<String, Value>, path: Option<&str>) -> Result<Scopes, &'static str> {
+fn scopes(claims: &Map<String, Value>, path: Option<&str>) -> Result<Scopes, TokenRejection> {
     let found = match path {
         Some(path) => find(claims, path),
         None => claims.get("scope").or_else(|| claims.get("scp")),
@@ -103,13 +115,13 @@ fn scopes(claims: &Map<String, Value>, path: Option<&str>) -> Result<Scopes, &'s
         Some(Value::String(list)) => Ok(Scopes::from_untrusted_lossy(list.split_ascii_whitespace())),
         Some(Value::Array(list)) => {
             let list: Option<Vec<_>> = list.iter().map(Value::as_str).collect();
-            list.map(Scopes::from_untrusted_lossy).ok_or("a list of scopes that holds something else")
+            list.map(Scopes::from_untrusted_lossy).ok_or(TokenRejection::InvalidClaim("scopes"))
         }
-        Some(_) => Err("scopes that are neither a string nor a list"),
+        Some(_) => Err(TokenRejection::InvalidClaim("scopes")),
     }
 }
 
-/// The claim of this name, which may itself have dots as URLs do; else the one to which the dots lead.
+/// Returns the claim of this name, which may contain dots as URLs do; otherwise follows the dots as a path.
 fn find<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     claims.get(path).or_else(|| {
         let (first, rest) = path.split_once('.')?;
@@ -117,10 +129,11 @@ fn find<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     })
 }
 
-/// Seconds since the epoch, which may have a fraction (RFC 7519, section 2).
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<DateTime<Utc>>, &'static str> {
+/// Reads seconds since the epoch, which may have a fraction (RFC 7519, section 2).
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<DateTime<Utc>>, TokenRejection> {
+    let invalid = || TokenRejection::InvalidClaim(name);
     let Some(value) = claims.get(name) else { return Ok(None) };
-    let micros = value.as_f64().ok_or("a time that is no number")? * 1e6;
+    let micros = value.as_f64().ok_or_else(invalid)? * 1e6;
     let time = (micros.abs() < 1e18).then_some(micros as i64).and_then(DateTime::from_timestamp_micros);
-    time.map(Some).ok_or("a time that is none")
+    time.map(Some).ok_or_else(invalid)
 }

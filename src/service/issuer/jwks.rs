@@ -10,14 +10,16 @@ use serde::Deserialize;
 
 use crate::service::issuer::algorithm;
 
-/// No issuer has more; a list without end is not searched for every token.
+/// Above what issuers publish; bounds the search for every token.
 const MAX_KEYS: usize = 100;
 /// NIST SP 800-131A; the upper bound is that of the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// A public key that verifies tokens.
 pub struct Key {
+    /// `None` for a key that was not published as a JWK.
     jwk: Option<Jwk>,
-    /// What its kind can sign with and its `alg`, if it has one, does not exclude.
+    /// The algorithms of its type, narrowed by its `alg` if it has one.
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
@@ -41,8 +43,8 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// The keys that can be used. Others are passed over, as RFC 7517, section 5, says: an issuer publishes keys for
-/// encryption, or of kinds to come, beside those that sign.
+/// Parses a JWKS and returns its usable keys. Others are skipped (RFC 7517, section 5): an issuer may publish keys for
+/// encryption, or of later types, besides those that sign.
 pub fn parse(text: &[u8]) -> Result<Vec<Arc<Key>>, &'static str> {
     let Jwks { keys } = serde_json::from_slice(text).map_err(|_| "no JSON object with an array `keys`")?;
     if keys.len() > MAX_KEYS {
@@ -53,7 +55,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Arc<Key>>, &'static str> {
 }
 
 impl Key {
-    /// One key that needs no name.
+    /// A key without a `kid`.
     pub fn fixed(key: DecodingKey, algorithm: Algorithm) -> Self {
         Self { jwk: None, algorithms: vec![algorithm], key }
     }
@@ -87,18 +89,20 @@ impl Key {
         (!algorithms.is_empty()).then_some(Self { jwk: Some(jwk), algorithms, key })
     }
 
-    /// The name by which tokens point at the key.
+    /// The `kid` by which tokens select the key.
     pub fn id(&self) -> Option<&str> {
         self.jwk.as_ref().and_then(|jwk| jwk.kid.as_deref())
     }
 
+    /// True if tokens with this `alg` may be signed by the key.
     pub fn may_sign_with(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
 
-    pub fn has_signed(&self, text: &[u8], signature: &str, algorithm: Algorithm) -> bool {
+    /// True if the key may sign with the algorithm and the signature (base64url) of the signing input is its own.
+    pub fn verify_signature(&self, signing_input: &[u8], signature: &str, algorithm: Algorithm) -> bool {
         self.may_sign_with(algorithm)
-            && crypto::verify(signature, text, &self.key, algorithm).is_ok_and(|is_good| is_good)
+            && crypto::verify(signature, signing_input, &self.key, algorithm).is_ok_and(|is_valid| is_valid)
     }
 }
 
@@ -127,8 +131,8 @@ fn is_of_length(text: &str, length: usize) -> bool {
 /// RFC 7518, section 6.2.1.2: coordinates have the full length of the curve.
 fn ec(jwk: &Jwk, length: usize) -> Option<DecodingKey> {
     let (x, y) = (jwk.x.as_deref()?, jwk.y.as_deref()?);
-    let whole = is_of_length(x, length) && is_of_length(y, length);
-    whole.then(|| DecodingKey::from_ec_components(x, y).ok())?
+    let full_length = is_of_length(x, length) && is_of_length(y, length);
+    full_length.then(|| DecodingKey::from_ec_components(x, y).ok())?
 }
 
 #[cfg(test)]
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_signs_with_the_algorithms_of_its_kind_alone() {
+    fn parse_allows_the_algorithms_of_each_key_type() {
         use Algorithm::{ES256, ES384, EdDSA, HS256, PS256, RS256};
         for (key, expected) in [
             (rsa(2048), vec![RS256, PS256]),
@@ -175,13 +179,13 @@ mod tests {
         ] {
             let keys = usable(vec![key.clone()]);
             let may = |algorithm: &Algorithm| keys[0].may_sign_with(*algorithm);
-            let signs: Vec<_> = [RS256, PS256, ES256, ES384, EdDSA, HS256].into_iter().filter(may).collect();
-            assert_eq!(signs, expected, "{key}");
+            let allowed: Vec<_> = [RS256, PS256, ES256, ES384, EdDSA, HS256].into_iter().filter(may).collect();
+            assert_eq!(allowed, expected, "{key}");
         }
     }
 
     #[test]
-    fn what_cannot_be_used_is_passed_over() {
+    fn parse_skips_unusable_keys() {
         let unusable = vec![
             rsa(1024),
             rsa(8200),

@@ -1,7 +1,7 @@
-//! Key set: the keys of an issuer as they were last seen, and when they are looked at again.
+//! JwksCache: an issuer's public keys as last fetched, and when they are fetched again.
 //!
-//! They are fetched in the background before they age out, and in between when a token names a key that is not among
-//! them. What fails leaves the keys as they are: a provider that is down ends no session.
+//! They are refreshed in the background before they age out, and in between when a token names a key that is not among
+//! them. A failed fetch keeps the current keys: a provider that is down ends no session.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,55 +13,63 @@ use jsonwebtoken::Algorithm;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
-use crate::service::ServiceError;
-use crate::service::auth::AuthError;
+use crate::service::issuer::TokenError;
 use crate::service::issuer::discovery::{Metadata, Provider};
 use crate::service::issuer::jwks::{self, Key};
+use crate::service::issuer::rejection::{Excerpt, TokenRejection};
 
-/// Between two fetches for the sake of keys that tokens name: whatever is sent, the provider is not bothered more often.
-const BETWEEN_DEMANDS: TimeDelta = TimeDelta::seconds(30);
-/// How long keys are taken for fresh, when the provider does not say (`Cache-Control`), and within which bounds it may.
-const FRESH: Duration = Duration::from_secs(300);
-const FRESH_AT_LEAST: Duration = Duration::from_secs(60);
-const FRESH_AT_MOST: Duration = Duration::from_secs(3600);
-/// After a fetch that failed; sooner at first, while there are no keys at all.
-const RETRY: Duration = Duration::from_secs(30);
+/// Minimum time between two fetches caused by tokens with an unknown `kid`: a flood of such tokens must not become a
+/// flood of requests to the provider.
+const MIN_REFRESH_INTERVAL: TimeDelta = TimeDelta::seconds(30);
+/// Time for which keys are fresh if the provider does not say (`Cache-Control`), and the bounds within which it may.
+const DEFAULT_TTL: Duration = Duration::from_secs(300);
+const MIN_TTL: Duration = Duration::from_secs(60);
+const MAX_TTL: Duration = Duration::from_secs(3600);
+/// Time to the next fetch after one that failed.
+const RETRY_DELAY: Duration = Duration::from_secs(30);
+/// The same while there are no keys yet; doubles up to [`RETRY_DELAY`].
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// The keys of one issuer.
 pub struct JwksCache {
     issuer: String,
     source: Source,
-    held: watch::Sender<Arc<Held>>,
-    /// Held during a fetch, so that there is one at a time; within, when a token last demanded one.
-    turn: Arc<Mutex<Option<DateTime<Utc>>>>,
+    state: watch::Sender<Arc<JwksState>>,
+    /// Locked during a fetch, so that there is one at a time; holds the time of the last fetch for an unknown `kid`.
+    fetch_lock: Arc<Mutex<Option<DateTime<Utc>>>>,
 }
 
+/// Where keys come from.
 pub enum Source {
-    /// Keys that do not change while the process runs.
+    /// One key that does not change while the process runs.
     Fixed(Arc<Key>),
+    /// A file with a JWKS (RFC 7517).
     File(PathBuf),
+    /// The issuer's `jwks_uri`.
     Provider(Provider),
 }
 
-struct Held {
+struct JwksState {
     keys: Vec<Arc<Key>>,
     metadata: Option<Arc<Metadata>>,
-    /// When the keys were last had, from wherever they can be had anew.
+    /// The last successful fetch.
     fetched: Option<Instant>,
-    /// Whether keys were ever had.
+    /// True once there was a successful fetch.
     ready: bool,
-    /// How many fetches there were: who waits for one knows by it that another has just ended.
+    /// Number of fetches: by it a task that waited for the lock knows that another has just fetched.
     fetches: u64,
-    /// How the last one ended.
+    /// The outcome of the last fetch.
     outcome: Result<(), String>,
 }
 
 struct Fetched {
     keys: Vec<Arc<Key>>,
     metadata: Option<Arc<Metadata>>,
-    fresh: Duration,
+    ttl: Duration,
 }
 
 impl JwksCache {
+    /// A cache of the source's keys; empty until the first fetch unless the source is fixed.
     pub fn new(issuer: &str, source: Source) -> Arc<Self> {
         let keys = match &source {
             Source::Fixed(key) => vec![key.clone()],
@@ -69,148 +77,129 @@ impl JwksCache {
         };
         let ready = !keys.is_empty();
         let outcome = if ready { Ok(()) } else { Err("not fetched yet".to_owned()) };
-        let held =
-            watch::Sender::new(Arc::new(Held { keys, metadata: None, fetched: None, ready, fetches: 0, outcome }));
-        Arc::new(Self { issuer: issuer.to_owned(), source, held, turn: Arc::default() })
+        let state = JwksState { keys, metadata: None, fetched: None, ready, fetches: 0, outcome };
+        let state = watch::Sender::new(Arc::new(state));
+        Arc::new(Self { issuer: issuer.to_owned(), source, state, fetch_lock: Arc::default() })
     }
 
-    /// Whether tokens can be judged, or why not yet.
+    /// Ok once there are keys to verify tokens with; otherwise the reason why there are none.
     pub fn ready(&self) -> Result<(), String> {
-        let held = self.held();
-        if held.ready { Ok(()) } else { held.outcome.clone() }
+        let state = self.state();
+        if state.ready { Ok(()) } else { state.outcome.clone() }
     }
 
-    /// What the provider says of itself, once it was asked.
+    /// The provider's metadata, once it was fetched.
     pub fn metadata(&self) -> Option<Arc<Metadata>> {
-        self.held().metadata.clone()
+        self.state().metadata.clone()
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn count(&self) -> usize {
-        self.held().keys.len()
+        self.state().keys.len()
     }
 
-    /// How long ago the keys were last had, if they can change at all.
+    /// Time since the last successful fetch; `None` for a fixed key and before the first.
     pub fn age(&self) -> Option<Duration> {
-        self.held().fetched.map(|fetched| fetched.elapsed())
+        self.state().fetched.map(|fetched| fetched.elapsed())
     }
 
-    /// The keys that a token with this `kid` may be signed with.
+    /// Returns the keys that may have signed a token with this `kid`.
     ///
-    /// A `kid` that is not known now may be that of a new key. After a look that succeeded it is a wrong one; after one
-    /// that failed nobody knows, which is an outage and not the token's fault.
+    /// An unknown `kid` may be that of a new key, so it causes a fetch. If that succeeds, the `kid` is wrong; if it
+    /// fails, the token may be valid, and the error is an outage.
     pub async fn find(
         self: &Arc<Self>,
         id: Option<&str>,
         algorithm: Algorithm,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Arc<Key>>, AuthError> {
-        let mut held = self.held();
-        if !held.knows(id) {
-            held = self.look_again(held.fetches, now).await;
+    ) -> Result<Vec<Arc<Key>>, TokenError> {
+        let mut state = self.state();
+        if !state.has_key(id) {
+            state = self.refresh_for_unknown_kid(state.fetches, now).await;
         }
-        match &held.outcome {
-            _ if held.knows(id) => {
-                let fitting = held.keys.iter().filter(|key| id.is_none_or(|id| key.id() == Some(id)));
-                Ok(fitting.filter(|key| key.may_sign_with(algorithm)).cloned().collect())
+        match &state.outcome {
+            _ if state.has_key(id) => {
+                let matching = state.keys.iter().filter(|key| id.is_none_or(|id| key.id() == Some(id)));
+                Ok(matching.filter(|key| key.may_sign_with(algorithm)).cloned().collect())
             }
-            Ok(()) => Err(AuthError::InvalidCredential("a kid that the issuer does not have")),
-            Err(reason) => {
-                let reason = format!("the keys of {} cannot be had: {reason}", self.issuer);
-                Err(AuthError::Unavailable(ServiceError::IssuerUnavailable(reason)))
-            }
+            Ok(()) => Err(TokenRejection::UnknownKid(Excerpt::of_text(id)).into()),
+            Err(reason) => Err(TokenError::KeysUnavailable(format!("no keys of {}: {reason}", self.issuer))),
         }
     }
 
-    /// The keys as they are now, for whoever looks at a deployment; nothing is kept.
-    pub async fn look(&self) -> Result<Vec<Arc<Key>>, String> {
+    /// Fetches the keys without keeping them: for a check of the deployment.
+    pub async fn probe(&self) -> Result<Vec<Arc<Key>>, String> {
         Ok(self.source.fetch(None).await?.keys)
     }
 
-    /// Fetches the keys for ever, each time before they age out.
-    pub async fn keep_fresh(self: Arc<Self>) {
+    /// Refreshes the keys forever, each time before they age out.
+    pub async fn refresh_loop(self: Arc<Self>) {
         if matches!(self.source, Source::Fixed(_)) {
             return;
         }
-        let mut soon = Duration::from_millis(500);
+        let mut retry_delay = FIRST_RETRY_DELAY;
         loop {
-            let turn = self.turn.lock().await;
-            let fresh = self.fetch(None).await;
-            drop(turn);
-            let wait = match fresh {
-                // A fifth of the time is left for what may fail.
-                Ok(fresh) => fresh.clamp(FRESH_AT_LEAST, FRESH_AT_MOST) * 4 / 5,
-                Err(()) if self.held().ready => RETRY,
+            let lock = self.fetch_lock.lock().await;
+            let ttl = self.fetch(None).await;
+            drop(lock);
+            let wait = match ttl {
+                // The last fifth is left for fetches that fail.
+                Ok(ttl) => ttl.clamp(MIN_TTL, MAX_TTL) * 4 / 5,
+                Err(()) if self.state().ready => RETRY_DELAY,
                 Err(()) => {
-                    soon = (soon * 2).min(RETRY);
-                    soon
+                    let doubled = (retry_delay * 2).min(RETRY_DELAY);
+                    std::mem::replace(&mut retry_delay, doubled)
                 }
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// The keys after a fetch that began after `seen`, if one may be made now.
-    async fn look_again(self: &Arc<Self>, seen: u64, now: DateTime<Utc>) -> Arc<Held> {
+    /// Returns the keys after a fetch that began after the fetch number `seen`, unless the last one was too recent.
+    async fn refresh_for_unknown_kid(self: &Arc<Self>, seen: u64, now: DateTime<Utc>) -> Arc<JwksState> {
         if matches!(self.source, Source::Fixed(_)) {
-            return self.held();
+            return self.state();
         }
-        let mut turn = self.turn.clone().lock_owned().await;
-        let recent = turn.is_some_and(|last| (now - last).abs() < BETWEEN_DEMANDS);
-        if self.held().fetches == seen && !recent {
-            *turn = Some(now);
+        let mut last = self.fetch_lock.clone().lock_owned().await;
+        let recent = last.is_some_and(|last| (now - last).abs() < MIN_REFRESH_INTERVAL);
+        if self.state().fetches == seen && !recent {
+            *last = Some(now);
             let this = self.clone();
-            // In a task of its own: others wait for it, too, when the client that asked has gone away.
+            // In a task of its own: others wait for it, too, when this request's client has disconnected.
             let fetch = tokio::spawn(async move {
                 let metadata = this.metadata();
                 let _ = this.fetch(metadata).await;
-                drop(turn);
+                drop(last);
             });
             let _ = fetch.await;
         }
-        self.held()
+        self.state()
     }
 
-    /// For how long the new keys are fresh. `known` saves asking the provider where they are.
-    async fn fetch(&self, known: Option<Arc<Metadata>>) -> Result<Duration, ()> {
-        let fetched = self.source.fetch(known).await;
-        let before = self.held();
-        let fetches = before.fetches + 1;
-        let (held, fresh) = match fetched {
-            Ok(Fetched { keys, metadata, fresh }) => {
-                // A key that stays is the same one: tokens that it signed stay remembered, those of others do not.
-                let same = |key: Arc<Key>| before.keys.iter().find(|old| **old == key).cloned().unwrap_or(key);
-                let keys: Vec<_> = keys.into_iter().map(same).collect();
-                if !before.ready || keys != before.keys {
-                    info!(issuer = self.issuer, keys = keys.len(), "fetched the issuer's keys");
-                }
-                let fetched = Some(Instant::now());
-                (Held { keys, metadata, fetched, ready: true, fetches, outcome: Ok(()) }, Ok(fresh))
+    /// Fetches the keys and returns for how long they are fresh. With `metadata` the provider's own is not fetched.
+    async fn fetch(&self, metadata: Option<Arc<Metadata>>) -> Result<Duration, ()> {
+        let fetched = self.source.fetch(metadata).await;
+        let before = self.state();
+        let (state, ttl) = match fetched {
+            Ok(Fetched { keys, metadata, ttl }) => (before.replaced(keys, metadata), Ok(ttl)),
+            Err(reason) => (before.failed(reason), Err(())),
+        };
+        match &state.outcome {
+            Ok(()) if before.ready && state.keys == before.keys => {}
+            Ok(()) => info!(issuer = self.issuer, keys = state.keys.len(), "JWKS refreshed"),
+            Err(reason) if before.ready => {
+                warn!(issuer = self.issuer, reason, "JWKS refresh failed; using cached keys");
             }
             Err(reason) => {
-                if before.ready {
-                    warn!(
-                        issuer = self.issuer,
-                        reason, "the issuer's keys could not be fetched; the old ones are kept"
-                    );
-                } else {
-                    warn!(
-                        issuer = self.issuer,
-                        reason,
-                        "the issuer's keys could not be fetched; until they are, its tokens are answered with 503"
-                    );
-                }
-                let (keys, metadata) = (before.keys.clone(), before.metadata.clone());
-                let (fetched, ready) = (before.fetched, before.ready);
-                (Held { keys, metadata, fetched, ready, fetches, outcome: Err(reason) }, Err(()))
+                warn!(issuer = self.issuer, reason, "JWKS fetch failed; tokens from this issuer get 503");
             }
-        };
-        self.held.send_replace(Arc::new(held));
-        fresh
+        }
+        self.state.send_replace(Arc::new(state));
+        ttl
     }
 
-    fn held(&self) -> Arc<Held> {
-        self.held.borrow().clone()
+    fn state(&self) -> Arc<JwksState> {
+        self.state.borrow().clone()
     }
 }
 
@@ -220,29 +209,56 @@ impl fmt::Debug for JwksCache {
     }
 }
 
-impl Held {
-    /// A token without a `kid` may be of any key, so a look for more would be one for every bad signature.
-    fn knows(&self, id: Option<&str>) -> bool {
+impl JwksState {
+    /// True if a token with this `kid` can be checked. One without a `kid` may be signed by any key; a fetch for it
+    /// would be a fetch for every bad signature.
+    fn has_key(&self, id: Option<&str>) -> bool {
         match id {
             Some(id) => self.keys.iter().any(|key| key.id() == Some(id)),
             None => !self.keys.is_empty(),
         }
     }
+
+    /// The state after a successful fetch. A key that is published again keeps its `Arc`: cached tokens that it signed
+    /// stay valid, those of removed keys do not.
+    fn replaced(&self, keys: Vec<Arc<Key>>, metadata: Option<Arc<Metadata>>) -> Self {
+        let same = |key: Arc<Key>| self.keys.iter().find(|old| **old == key).cloned().unwrap_or(key);
+        Self {
+            keys: keys.into_iter().map(same).collect(),
+            metadata,
+            fetched: Some(Instant::now()),
+            ready: true,
+            fetches: self.fetches + 1,
+            outcome: Ok(()),
+        }
+    }
+
+    /// The state after a failed fetch.
+    fn failed(&self, reason: String) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            metadata: self.metadata.clone(),
+            fetched: self.fetched,
+            ready: self.ready,
+            fetches: self.fetches + 1,
+            outcome: Err(reason),
+        }
+    }
 }
 
 impl Source {
-    async fn fetch(&self, known: Option<Arc<Metadata>>) -> Result<Fetched, String> {
+    async fn fetch(&self, metadata: Option<Arc<Metadata>>) -> Result<Fetched, String> {
         match self {
-            Self::Fixed(key) => Ok(Fetched { keys: vec![key.clone()], metadata: None, fresh: FRESH_AT_MOST }),
+            Self::Fixed(key) => Ok(Fetched { keys: vec![key.clone()], metadata: None, ttl: MAX_TTL }),
             Self::File(path) => {
                 let text = tokio::fs::read(path).await.map_err(|error| format!("{}: {error}", path.display()))?;
                 let keys = jwks::parse(&text).map_err(|reason| format!("{}: {reason}", path.display()))?;
-                Ok(Fetched { keys, metadata: None, fresh: FRESH_AT_LEAST })
+                Ok(Fetched { keys, metadata: None, ttl: MIN_TTL })
             }
             Self::Provider(provider) => {
-                let (metadata, jwks, fresh) = provider.fetch(known).await?;
+                let (metadata, jwks, ttl) = provider.fetch(metadata).await?;
                 let keys = jwks::parse(&jwks).map_err(|reason| format!("{}: {reason}", metadata.jwks_uri))?;
-                Ok(Fetched { keys, metadata: Some(metadata), fresh: fresh.unwrap_or(FRESH) })
+                Ok(Fetched { keys, metadata: Some(metadata), ttl: ttl.unwrap_or(DEFAULT_TTL) })
             }
         }
     }
@@ -260,12 +276,12 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    async fn find(keys: &Arc<JwksCache>, kid: &str, seconds: i64) -> Result<usize, AuthError> {
+    async fn find(keys: &Arc<JwksCache>, kid: &str, seconds: i64) -> Result<usize, TokenError> {
         keys.find(Some(kid), Algorithm::EdDSA, at(seconds)).await.map(|keys| keys.len())
     }
 
     #[tokio::test]
-    async fn names_of_keys_cause_one_look_in_thirty_seconds() {
+    async fn find_of_unknown_kids_fetches_once_in_thirty_seconds() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
@@ -275,16 +291,16 @@ mod tests {
         assert!(keys.ready().is_ok());
 
         std::fs::write(&file, jwks("second")).unwrap();
-        assert!(matches!(find(&keys, "second", 29).await, Err(AuthError::InvalidCredential(_))));
-        // A clock that is set back does not end the wait for good.
-        assert!(matches!(find(&keys, "second", -29).await, Err(AuthError::InvalidCredential(_))));
+        assert!(matches!(find(&keys, "second", 29).await, Err(TokenError::Invalid(TokenRejection::UnknownKid(_)))));
+        // A clock that is set back does not end the wait forever.
+        assert!(matches!(find(&keys, "second", -29).await, Err(TokenError::Invalid(TokenRejection::UnknownKid(_)))));
         assert_eq!(find(&keys, "second", 30).await.unwrap(), 1);
-        assert!(matches!(find(&keys, "first", 31).await, Err(AuthError::InvalidCredential(_))));
-        assert_eq!(keys.held().fetches, 2);
+        assert!(matches!(find(&keys, "first", 31).await, Err(TokenError::Invalid(TokenRejection::UnknownKid(_)))));
+        assert_eq!(keys.state().fetches, 2);
     }
 
     #[tokio::test]
-    async fn a_look_that_fails_leaves_the_keys_and_decides_nothing() {
+    async fn find_after_a_failed_fetch_keeps_the_keys_and_rejects_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
@@ -292,38 +308,38 @@ mod tests {
         assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
         std::fs::remove_file(&file).unwrap();
         for seconds in [30, 31, 59] {
-            let undecided = find(&keys, "second", seconds).await;
-            assert!(matches!(undecided, Err(AuthError::Unavailable(ServiceError::IssuerUnavailable(_)))));
+            let unavailable = find(&keys, "second", seconds).await;
+            assert!(matches!(unavailable, Err(TokenError::KeysUnavailable(_))));
         }
-        assert_eq!(keys.held().fetches, 2);
+        assert_eq!(keys.state().fetches, 2);
         assert_eq!(find(&keys, "first", 60).await.unwrap(), 1);
         assert!(keys.ready().is_ok());
     }
 
     #[tokio::test]
-    async fn all_who_wait_share_one_look() {
+    async fn find_of_concurrent_tokens_shares_one_fetch() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
         let keys = JwksCache::new("issuer", Source::File(file));
         let found = futures_util::future::join_all((0..1000).map(|_| find(&keys, "first", 0))).await;
         assert!(found.into_iter().all(|found| found.is_ok_and(|keys| keys == 1)));
-        assert_eq!(keys.held().fetches, 1);
+        assert_eq!(keys.state().fetches, 1);
     }
 
     #[tokio::test]
-    async fn a_key_that_stays_is_the_same_one_and_one_that_goes_is_gone() {
+    async fn fetch_keeps_the_arc_of_published_keys_and_drops_the_others() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
         let keys = JwksCache::new("issuer", Source::File(file.clone()));
         let key = keys.find(Some("first"), Algorithm::EdDSA, at(0)).await.unwrap().pop().unwrap();
-        let remembered = Arc::downgrade(&key);
+        let weak = Arc::downgrade(&key);
         drop(key);
         keys.fetch(None).await.unwrap();
-        assert_eq!(remembered.strong_count(), 1);
+        assert_eq!(weak.strong_count(), 1);
         std::fs::write(&file, jwks("second")).unwrap();
         keys.fetch(None).await.unwrap();
-        assert_eq!(remembered.strong_count(), 0);
+        assert_eq!(weak.strong_count(), 0);
     }
 }

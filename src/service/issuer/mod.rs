@@ -1,52 +1,84 @@
-//! Issuer: one whose access tokens are believed, and the checks that a token has to pass (RFC 8725, RFC 9068).
+//! Issuer: a provider whose access tokens are accepted, and the checks that a token must pass (RFC 8725, RFC 9068).
 
 mod claims;
 pub mod discovery;
 pub mod jwks;
 pub mod jwks_cache;
+pub mod rejection;
 mod token;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
 
 use crate::domain::caller::{Caller, Credential};
-use crate::service::auth::{AuthError, VerifiedToken};
-use claims::Claims;
-use discovery::Endpoints;
-use jwks_cache::JwksCache;
-pub use token::UnverifiedToken;
+use crate::service::issuer::claims::Claims;
+use crate::service::issuer::discovery::Endpoints;
+use crate::service::issuer::jwks::Key;
+use crate::service::issuer::jwks_cache::JwksCache;
+use crate::service::issuer::rejection::TokenRejection;
 
-/// The longest `iss` and `sub` that can own a key; OpenID Connect Core, section 2, allows a `sub` of 255.
-const MAX_NAME: usize = 255;
+pub use crate::service::issuer::token::UnverifiedToken;
 
+/// The longest `iss` and `sub` that can own a key, in bytes; OpenID Connect Core, section 2, allows a `sub` of 255.
+const MAX_IDENTIFIER: usize = 255;
+
+/// A configured issuer.
 #[derive(Debug, Clone)]
 pub struct TrustedIssuer {
-    /// What `iss` has to be, to the byte: RFC 3986 makes some spellings of a URL equal, RFC 7519 makes none.
+    /// The required `iss`, compared byte by byte (RFC 7519, section 2: no URL normalization).
     pub issuer: String,
-    /// Who we are to this issuer: `aud` has to name it.
+    /// The required `aud`: this service's name at the issuer.
     pub audience: String,
-    /// Never one whose secret both sides would hold.
+    /// The allowed signature algorithms; asymmetric ones only.
     pub algorithms: Vec<Algorithm>,
+    /// How access tokens are recognized.
     pub token_type: TokenType,
-    /// The claim, or the path to it, that holds the scopes; `scope`, else `scp`, when nothing is said.
+    /// The claim with the scopes, or the path to it; `scope`, else `scp`, if `None`.
     pub scopes: Option<String>,
-    /// The claim, or the path to it, that holds the organisation.
+    /// The claim with the organization, or the path to it.
     pub organization: Option<String>,
-    /// By how much the issuer's clock and ours may differ.
+    /// Tolerated difference between the issuer's clock and this machine's.
     pub leeway: TimeDelta,
+    /// The issuer's public keys.
     pub keys: Arc<JwksCache>,
-    /// As whom the page of the API signs its readers in.
+    /// The OAuth client that users of the API's page sign in with.
     pub client: Option<Client>,
 }
 
-/// How an access token is told from the issuer's other tokens.
+/// A token that passed every check.
+#[derive(Clone)]
+pub struct VerifiedToken {
+    pub caller: Caller,
+    /// The key that verified the signature. Once the issuer stops publishing the key, the token is invalid.
+    pub key: Weak<Key>,
+    /// The leeway added.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Why a token was not verified.
+#[derive(Debug)]
+pub enum TokenError {
+    /// The token is invalid.
+    Invalid(TokenRejection),
+    /// The issuer's keys cannot be fetched, so the token may be valid. The text is for the log.
+    KeysUnavailable(String),
+}
+
+impl From<TokenRejection> for TokenError {
+    fn from(rejection: TokenRejection) -> Self {
+        Self::Invalid(rejection)
+    }
+}
+
+/// How an access token is distinguished from the issuer's other tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenType {
-    /// By the `typ` that RFC 9068 gives it.
+    /// By the `typ` of RFC 9068. `typ=strict` in the settings.
     Strict,
-    /// For issuers that write `JWT` or nothing: by the absence of what only an ID token, or a logout token, has.
+    /// For issuers that write `JWT` or no `typ`: by the absence of claims that only an ID token or a logout token has.
+    /// `typ=compatible` in the settings.
     Lenient,
 }
 
@@ -54,8 +86,9 @@ pub enum TokenType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     pub id: String,
+    /// The requested scopes.
     pub scopes: Vec<String>,
-    /// What the issuer wants to be asked beside, such as `audience` or `resource`.
+    /// Extra parameters of the authorization request, such as `audience` or `resource`.
     pub query: Vec<(String, String)>,
 }
 
@@ -65,12 +98,13 @@ pub struct Login<'s> {
     pub endpoints: Endpoints,
 }
 
-/// Whether a subject or an organisation can own a key.
+/// True if a subject or an organization can own a key: 1 to 255 bytes without control characters.
 pub fn is_valid_identifier(name: &str) -> bool {
-    (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
+    (1..=MAX_IDENTIFIER).contains(&name.len()) && !name.contains(char::is_control)
 }
 
-/// The algorithm of this name, unless a secret that both sides hold would sign. Ed25519 has two names (RFC 9864).
+/// Returns the asymmetric algorithm of this name: with a symmetric one, this service could forge tokens. Ed25519 has two
+/// names (RFC 9864).
 pub fn algorithm(name: &str) -> Option<Algorithm> {
     Some(match name {
         "RS256" => Algorithm::RS256,
@@ -87,34 +121,33 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 impl TrustedIssuer {
-    /// For an issuer with a client, once it has said where.
+    /// How users sign in, if a client is configured and the issuer's metadata was fetched.
     pub fn login(&self) -> Option<Login<'_>> {
         let client = self.client.as_ref()?;
         Some(Login { client, endpoints: self.keys.metadata()?.endpoints()? })
     }
 
-    /// Asks the issuer once whether its tokens could be judged; what is wrong, if not.
-    pub async fn look(&self) -> Result<(), String> {
-        let keys = self.keys.look().await?;
-        let fits = |key: &jwks::Key| self.algorithms.iter().any(|algorithm| key.may_sign_with(*algorithm));
+    /// Fetches the issuer's keys once and checks that one of them can sign; keeps nothing.
+    pub async fn probe(&self) -> Result<(), String> {
+        let keys = self.keys.probe().await?;
+        let fits = |key: &Key| self.algorithms.iter().any(|algorithm| key.may_sign_with(*algorithm));
         match keys.iter().any(|key| fits(key)) {
             true => Ok(()),
             false => Err("it has no public key that signs by one of its `algorithms`".into()),
         }
     }
 
-    /// What the token alone tells is judged first: a token that no key could make good causes no fetch of keys.
-    pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, AuthError> {
+    /// Checks a token. Its own contents come first: a token that no key could make valid causes no fetch of keys.
+    pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, TokenError> {
         let header = token.header();
         let algorithm = header.algorithm().filter(|algorithm| self.algorithms.contains(algorithm));
-        let algorithm = algorithm.ok_or(AuthError::InvalidCredential("an algorithm that is not allowed"))?;
-        let key_id = header.check(self.token_type).map_err(AuthError::InvalidCredential)?;
-        let Claims { owner, scopes, expires_at } =
-            Claims::check(token.claims(), self, now).map_err(AuthError::InvalidCredential)?;
+        let algorithm = algorithm.ok_or_else(|| TokenRejection::AlgNotAllowed(header.excerpt("alg")))?;
+        let key_id = header.check(self.token_type)?;
+        let Claims { owner, scopes, expires_at } = Claims::check(token.claims(), self, now)?;
 
         let keys = self.keys.find(key_id, algorithm, now).await?;
-        let key = keys.iter().find(|key| key.has_signed(token.signed(), token.signature(), algorithm));
-        let key = key.ok_or(AuthError::InvalidCredential("a signature that no key of the issuer made"))?;
+        let key = keys.iter().find(|key| key.verify_signature(token.signing_input(), token.signature(), algorithm));
+        let key = key.ok_or(TokenRejection::BadSignature)?;
         let caller = Caller { owner: owner.into(), scopes: scopes.into(), credential: Credential::Token };
         Ok(VerifiedToken { caller, key: Arc::downgrade(key), expires_at })
     }

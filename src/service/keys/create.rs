@@ -1,4 +1,4 @@
-//! Create: a new key, for its owner.
+//! Create: issues a new key.
 
 use crate::domain::api_key::ApiKey;
 use crate::domain::audit::{Action, AuditContext};
@@ -7,22 +7,26 @@ use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
+use crate::service::errors::ServiceError;
 use crate::service::idempotency::IdempotentRequest;
-use crate::service::keys::{IssuedKey, RequestedExpiry, allowed_expiry, described};
-use crate::service::{Service, ServiceError};
+use crate::service::keys::{
+    IssuedKey, KeyService, NewSecret, RequestedExpiry, audit_fields, check_can_grant, clamp_expiry,
+};
 use crate::store::{InsertOutcome, KeyInsert};
 
-/// What is said of a key to be made. Owner, organisation and issuer are not here: over HTTP they are the caller's.
+/// The requested properties of a key. Its owner is not among them: over HTTP it is the caller's.
 #[derive(Debug, Clone)]
 pub struct NewKey {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
-    pub ending: Option<RequestedExpiry>,
+    /// `None` for no expiry beyond the caller's own.
+    pub expiry: Option<RequestedExpiry>,
 }
 
-impl Service {
-    pub async fn create_key(
+impl KeyService {
+    /// Creates a key. With an idempotent request that was completed before, returns its response and creates nothing.
+    pub async fn create(
         &self,
         audit: &AuditContext<'_>,
         owner: &Owner,
@@ -30,12 +34,12 @@ impl Service {
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
-            && let Some(earlier) = Box::pin(self.store.find_saved_response(request.id(), audit.at)).await?
+            && let Some(saved) = Box::pin(self.store.find_saved_response(request.storage_key(), audit.at)).await?
         {
-            return request.open(&earlier);
+            return request.open(&saved);
         }
-        self.check_grant(audit.caller, &new.scopes, &Scopes::default())?;
-        let (secret, stored) = self.mint(audit.at)?;
+        check_can_grant(audit.caller, &new.scopes, &Scopes::default(), self.allowed_scopes.as_ref())?;
+        let NewSecret { secret, record } = self.mint(audit.at)?;
         let key = ApiKey {
             id: new_id(audit.at),
             owner: owner.clone(),
@@ -43,30 +47,31 @@ impl Service {
             scopes: new.scopes,
             metadata: new.metadata,
             enabled: true,
-            start: stored.start.clone(),
-            last4: stored.last4.clone(),
+            start: record.start.clone(),
+            last4: record.last4.clone(),
             created_at: audit.at,
             updated_at: audit.at,
-            expires_at: allowed_expiry(audit.caller, new.ending, audit.at)?,
+            expires_at: clamp_expiry(audit.caller, new.expiry, audit.at)?,
             revocation: None,
             deleted_at: None,
             revision: 1,
         };
-        let event = audit.event(Action::Created, &key, described(&key).into());
+        let event = audit.event(Action::Created, &key, audit_fields(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
-        let hash = stored.hash;
-        let insert = KeyInsert { key: issued.key.clone(), secret: stored, event };
+        let hash = record.hash;
+        let insert = KeyInsert { key: issued.key.clone(), secret: record, event };
         match request {
             None => self.store.create_key(insert).await?,
             Some(request) => {
                 let response = request.seal(&issued, audit.at)?;
-                if let InsertOutcome::Replayed(earlier) = self.store.create_key_once(insert, response).await? {
-                    return request.open(&earlier);
+                // A concurrent request with the same idempotency key may have been first.
+                if let InsertOutcome::Replayed(saved) = self.store.create_key_once(insert, response).await? {
+                    return request.open(&saved);
                 }
             }
         }
-        // Drops the cached "not found" entry, because a lookup may have raced with this insert.
-        self.cache.changed(&hash);
+        // Drops a negative entry of the hash: a lookup may have raced with the insert.
+        self.cache.invalidate(&hash);
         Ok(issued)
     }
 }

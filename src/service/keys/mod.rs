@@ -1,48 +1,106 @@
-//! Keys: the rules by which they are made, looked after and ended. One file per operation.
+//! Keys: the rules by which API keys are created, changed and revoked. One file per operation; what several need is here.
+//!
+//! An operation that changes a key is a pure function from the stored key to the changed one with its audit event. The
+//! store runs it inside a transaction, with the key locked, so that it decides on the newest state.
 
+mod bulk_revoke;
 mod create;
-mod find;
+mod delete;
+mod get;
+pub mod issued_key;
+mod list;
 mod revoke;
 mod rotate;
 mod update;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
-pub use crate::store::KeyFilter;
-pub use create::NewKey;
-pub use find::{KeyPage, KeyQuery};
-pub use revoke::BulkRevocation;
-pub use update::KeyPatch;
-
 use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord};
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
+use crate::domain::idempotency_key::IdempotencyKey;
 use crate::domain::scope::Scopes;
-use crate::domain::secret::{Entropy, Secret};
+use crate::domain::secret::{Entropy, Secret, SecretPrefix};
+use crate::domain::secret_hash::Peppers;
 use crate::domain::validation::ValidationError;
-use crate::service::{Service, ServiceError};
-use crate::store::KeyChange;
+use crate::service::cache::KeyCache;
+use crate::service::errors::{ConflictReason, ServiceError};
+use crate::service::idempotency::IdempotentRequest;
+use crate::service::verify::cached_key::CachedKey;
+use crate::store::{KeyChange, Store};
 
-/// A key and the only copy of its secret there will ever be, outside a sealed answer.
-#[derive(Serialize, Deserialize)]
-pub struct IssuedKey {
-    pub key: ApiKey,
-    pub secret: Secret<'static>,
-    /// Given again to a request that was answered before.
-    #[serde(skip)]
-    pub replayed: bool,
+pub use crate::service::keys::bulk_revoke::BulkRevocation;
+pub use crate::service::keys::create::NewKey;
+pub use crate::service::keys::issued_key::IssuedKey;
+pub use crate::service::keys::list::{KeyPage, KeyQuery};
+pub use crate::service::keys::update::KeyPatch;
+pub use crate::store::KeyFilter;
+
+/// Creates, reads, changes and revokes keys.
+pub struct KeyService {
+    store: Store,
+    clock: Clock,
+    peppers: Peppers,
+    prefix: SecretPrefix,
+    allowed_scopes: Option<Scopes>,
+    cache: Arc<KeyCache<CachedKey>>,
 }
 
-impl Service {
-    fn mint(&self, now: DateTime<Utc>) -> Result<(Secret<'static>, SecretRecord), ServiceError> {
-        let entropy = Entropy::from_os().map_err(|error| ServiceError::Internal(format!("no randomness: {error}")))?;
+/// When a key shall expire, as the caller expresses it.
+#[derive(Debug, Clone, Copy)]
+pub enum RequestedExpiry {
+    /// At this time.
+    At(DateTime<Utc>),
+    /// After this time from now.
+    After(TimeDelta),
+}
+
+/// A new secret and what the store keeps of it.
+struct NewSecret {
+    secret: Secret<'static>,
+    record: SecretRecord,
+}
+
+impl KeyService {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        peppers: Peppers,
+        prefix: SecretPrefix,
+        allowed_scopes: Option<Scopes>,
+        cache: Arc<KeyCache<CachedKey>>,
+    ) -> Self {
+        Self { store, clock, peppers, prefix, allowed_scopes, cache }
+    }
+
+    /// Identifies a request. An idempotency key belongs to its caller and to one operation; `body` are the bytes that a
+    /// repetition must repeat.
+    pub fn idempotent_request(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        key: &IdempotencyKey,
+        body: &[u8],
+    ) -> IdempotentRequest {
+        IdempotentRequest::new(self.peppers.newest(), caller, operation, key, body)
+    }
+
+    /// Deletes responses that can no longer be replayed.
+    pub async fn delete_expired_responses(&self) -> Result<(), ServiceError> {
+        Ok(self.store.delete_expired_responses(self.clock.now()).await?)
+    }
+
+    fn mint(&self, now: DateTime<Utc>) -> Result<NewSecret, ServiceError> {
+        let entropy = Entropy::from_os().map_err(|error| ServiceError::Internal(format!("no entropy: {error}")))?;
         let secret = Secret::mint(&self.prefix, &entropy, now);
         let pepper = self.peppers.newest();
-        let stored = SecretRecord {
+        let record = SecretRecord {
             id: new_id(now),
             hash: pepper.hash(&secret),
             pepper_id: pepper.id().to_owned(),
@@ -52,89 +110,209 @@ impl Service {
             expires_at: None,
             last_used_at: None,
         };
-        Ok((secret, stored))
+        Ok(NewSecret { secret, record })
     }
 
-    /// Changes a key. Not for operations with an `Idempotency-Key`: repeated, the change must have the same result.
+    /// Runs a change that needs no idempotency key, because repeating it has no further effect.
     async fn change_key(
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
-        apply: impl FnOnce(Option<KeyRecord>) -> Result<KeyChange, ServiceError>,
+        apply: impl FnOnce(KeyRecord) -> Result<KeyChange, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
-        let apply = |record| apply(record).map(|change| (change, ()));
-        let (record, ()) = self.store.change_key(access, id, apply).await??;
-        self.forget(&record);
+        let apply = |record| Ok((apply(or_not_found(record)?)?, ()));
+        let (record, ()) = self.store.change_key::<_, ServiceError>(access, id, apply).await??;
+        self.invalidate_secrets(&record);
         Ok(record)
     }
 
-    /// A change is in force on this node from here on, before its answer is sent.
-    fn forget(&self, record: &KeyRecord) {
-        record.secrets.iter().for_each(|secret| self.cache.changed(&secret.hash));
-    }
-
-    fn check_grant(&self, caller: &Caller, scopes: &Scopes, held: &Scopes) -> Result<(), ServiceError> {
-        let mut outside = Vec::new();
-        for (index, scope) in scopes.iter().enumerate().filter(|(_, scope)| !held.contains(scope.as_str())) {
-            if !caller.can_grant(scope) {
-                return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
-            }
-            let listed = self.allowed_scopes.as_ref().is_none_or(|allowed| allowed.contains(scope.as_str()));
-            if !listed && !scope.is_reserved() {
-                let rule = ValidationError::new("is not among the scopes that this deployment allows");
-                outside.push((format!("/scopes/{index}"), rule));
-            }
-        }
-        if outside.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(outside)) }
+    /// Makes a committed change take effect in this process, before its response is sent.
+    fn invalidate_secrets(&self, record: &KeyRecord) {
+        record.secrets.iter().for_each(|secret| self.cache.invalidate(&secret.hash));
     }
 }
 
-/// When a key is to end, as the caller says it.
-#[derive(Debug, Clone, Copy)]
-pub enum RequestedExpiry {
-    At(DateTime<Utc>),
-    After(TimeDelta),
+/// A key that does not exist and a key of another owner give the same error.
+fn or_not_found(record: Option<KeyRecord>) -> Result<KeyRecord, ServiceError> {
+    record.ok_or(ServiceError::NotFound)
 }
 
-/// A key lives no longer than the key that made it, also when no expiry was asked for.
-fn allowed_expiry(
+/// Checks that the caller may put these scopes on a key, and that the deployment allows them. Scopes that the key
+/// `held` before are exempt.
+fn check_can_grant(
     caller: &Caller,
-    asked: Option<RequestedExpiry>,
+    scopes: &Scopes,
+    held: &Scopes,
+    allowed: Option<&Scopes>,
+) -> Result<(), ServiceError> {
+    let mut errors = Vec::new();
+    for (index, scope) in scopes.iter().enumerate().filter(|(_, scope)| !held.contains(scope.as_str())) {
+        if !caller.can_grant(scope) {
+            return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
+        }
+        let is_allowed = allowed.is_none_or(|allowed| allowed.contains(scope.as_str()));
+        if !is_allowed && !scope.is_reserved() {
+            errors.push((format!("/scopes/{index}"), NOT_ALLOWED));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(errors)) }
+}
+
+const NOT_ALLOWED: ValidationError = ValidationError::new("is not among the scopes that this deployment allows");
+
+/// Returns the expiry of a key that the caller creates or changes: the requested one, which must be in the future, and
+/// not later than that of the API key that makes the request, if one does.
+fn clamp_expiry(
+    caller: &Caller,
+    requested: Option<RequestedExpiry>,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, ServiceError> {
-    let (pointer, asked) = match asked {
+    let (pointer, requested) = match requested {
         Some(RequestedExpiry::At(time)) => ("/expires_at", Some(time)),
         Some(RequestedExpiry::After(lifetime)) => ("/expires_in_seconds", Some(now + lifetime)),
         None => ("/expires_at", None),
     };
-    if asked.is_some_and(|expiry| expiry <= now) {
+    if requested.is_some_and(|expiry| expiry <= now) {
         return Err(ServiceError::invalid(pointer, "must be in the future"));
     }
-    let limit = match caller.credential {
-        Credential::Key { expires_at, .. } => expires_at,
-        Credential::Token | Credential::Operator => None,
-    };
-    match (asked, limit) {
+    match (requested, caller_expiry(caller)) {
         (Some(expiry), Some(limit)) if expiry > limit => {
             Err(ServiceError::invalid(pointer, "must not be later than the expiry of the key that makes this request"))
         }
         (None, limit) => Ok(limit),
-        (asked, _) => Ok(asked),
+        (requested, _) => Ok(requested),
     }
 }
 
-/// What an audit event says of a key's changeable members.
-fn described(key: &ApiKey) -> Map<String, Value> {
-    let members = [
-        ("name", json!(key.name.as_str())),
-        ("scopes", json!(key.scopes)),
-        ("metadata", key.metadata.as_object().clone().into()),
-        ("expires_at", json!(key.expires_at)),
-    ];
-    members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+/// Returns the expiry that keys of this caller must not exceed.
+fn caller_expiry(caller: &Caller) -> Option<DateTime<Utc>> {
+    match caller.credential {
+        Credential::Key { expires_at, .. } => expires_at,
+        Credential::Token | Credential::Operator => None,
+    }
 }
 
-/// A key that is not there, and one that is another's, are one answer.
-fn present(record: Option<KeyRecord>) -> Result<KeyRecord, ServiceError> {
-    record.ok_or(ServiceError::NotFound)
+/// Rejects a change of a revoked key.
+fn ensure_not_revoked(key: &ApiKey) -> Result<(), ServiceError> {
+    match key.revocation {
+        Some(_) => Err(ServiceError::Conflict(ConflictReason::KeyRevoked)),
+        None => Ok(()),
+    }
+}
+
+/// The fields of a key that an `updated` event reports, by their names in the API.
+fn audit_fields(key: &ApiKey) -> Map<String, Value> {
+    // Without `..`, so that a new field must be reported here or listed among those that are not: they never change, or
+    // events of their own report them.
+    let ApiKey {
+        name,
+        scopes,
+        metadata,
+        expires_at,
+        id: _,
+        owner: _,
+        enabled: _,
+        start: _,
+        last4: _,
+        created_at: _,
+        updated_at: _,
+        revocation: _,
+        deleted_at: _,
+        revision: _,
+    } = key;
+    let fields = [
+        ("name", json!(name.as_str())),
+        ("scopes", json!(scopes)),
+        ("metadata", metadata.as_object().clone().into()),
+        ("expires_at", json!(expires_at)),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::domain::key_name::KeyName;
+    use crate::domain::metadata::Metadata;
+    use crate::domain::owner::Owner;
+    use crate::domain::secret_hash::SecretHash;
+
+    pub fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    pub fn caller(credential: Credential, scopes: &[&str]) -> Caller {
+        Caller {
+            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None }.into(),
+            scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()).into(),
+            credential,
+        }
+    }
+
+    /// A caller with an API key that expires at this time, and these scopes.
+    pub fn key_caller(expires_at: Option<i64>, scopes: &[&str]) -> Caller {
+        caller(Credential::Key { id: Uuid::nil(), expires_at: expires_at.map(at) }, scopes)
+    }
+
+    pub fn secret(created_at: i64, expires_at: Option<i64>) -> SecretRecord {
+        SecretRecord {
+            id: new_id(at(created_at)),
+            hash: SecretHash([created_at as u8; 32]),
+            pepper_id: "p".into(),
+            start: format!("mk_{created_at}"),
+            last4: "last".into(),
+            created_at: at(created_at),
+            expires_at: expires_at.map(at),
+            last_used_at: None,
+        }
+    }
+
+    /// An active key with one secret, created one second after the epoch.
+    pub fn record(scopes: &[&str], expires_at: Option<i64>) -> KeyRecord {
+        let secret = secret(1, None);
+        let key = ApiKey {
+            id: new_id(at(1)),
+            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
+            name: KeyName::from_db("name".into()),
+            scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()),
+            metadata: Metadata::default(),
+            enabled: true,
+            start: secret.start.clone(),
+            last4: secret.last4.clone(),
+            created_at: at(1),
+            updated_at: at(1),
+            expires_at: expires_at.map(at),
+            revocation: None,
+            deleted_at: None,
+            revision: 1,
+        };
+        KeyRecord { key, secrets: vec![secret] }
+    }
+
+    #[test]
+    fn clamp_expiry_keeps_within_the_life_of_the_calling_key() {
+        let (user, key) = (caller(Credential::Token, &[]), key_caller(Some(100), &[]));
+        let after = |seconds| Some(RequestedExpiry::After(TimeDelta::seconds(seconds)));
+        assert_eq!(clamp_expiry(&user, None, at(10)).unwrap(), None);
+        assert_eq!(clamp_expiry(&user, after(200), at(10)).unwrap(), Some(at(210)));
+        assert_eq!(clamp_expiry(&key, None, at(10)).unwrap(), Some(at(100)));
+        assert_eq!(clamp_expiry(&key, after(90), at(10)).unwrap(), Some(at(100)));
+        assert!(clamp_expiry(&key, after(91), at(10)).is_err());
+        assert!(clamp_expiry(&user, Some(RequestedExpiry::At(at(10))), at(10)).is_err());
+    }
+
+    #[test]
+    fn check_can_grant_rejects_scopes_outside_the_allowed_ones() {
+        let scopes = |texts: &[&str]| Scopes::from_untrusted_lossy(texts.iter().copied());
+        let allowed = scopes(&["a"]);
+        let check = |wanted: &[&str], held: &[&str]| {
+            let admin = caller(Credential::Token, &["api-keys:verify"]);
+            check_can_grant(&admin, &scopes(wanted), &scopes(held), Some(&allowed))
+        };
+        assert!(check(&["a", "api-keys:verify"], &[]).is_ok());
+        assert!(check(&["b"], &["b"]).is_ok());
+        let Err(ServiceError::Invalid(errors)) = check(&["a", "b", "c"], &["b"]) else { panic!("c is not allowed") };
+        assert_eq!(errors.into_iter().map(|(pointer, _)| pointer).collect::<Vec<_>>(), ["/scopes/2"]);
+        assert!(matches!(check(&["api-keys:admin"], &[]), Err(ServiceError::MissingScope(_))));
+    }
 }

@@ -1,32 +1,32 @@
-//! Rotate: a new secret for the same key. The old one lives on for the grace, so that its users can move.
+//! Rotate: replaces a key's secret. The old one keeps working for the grace period, so that its users can switch.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
-use crate::domain::api_key::{KeyRecord, KeyStatus, SecretRecord};
+use crate::domain::api_key::{ApiKey, KeyRecord, KeyStatus};
 use crate::domain::audit::{Action, AuditContext};
-use crate::domain::caller::Credential;
-use crate::domain::secret::Secret;
+use crate::domain::caller::Caller;
+use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
-use crate::service::keys::{IssuedKey, present};
-use crate::service::{Service, ServiceError};
+use crate::service::keys::{IssuedKey, KeyService, NewSecret, caller_expiry, or_not_found};
 use crate::store::{ChangeOutcome, KeyChange};
 
-/// A rotation to apply to a key.
+/// A rotation as requested.
 struct Rotation {
-    secret: Secret<'static>,
-    stored: SecretRecord,
+    secret: NewSecret,
+    /// Time for which the old secret keeps working.
     grace: TimeDelta,
-    /// The id of the secret to replace: the current one when the request came.
+    /// The newest secret when the request began. Of concurrent rotations the first one replaces it; the others find
+    /// another one and fail.
     replaces: Option<Uuid>,
 }
 
-impl Service {
-    /// Replaces the current secret by a new one. The old one works until `grace` ends, or until its own or the key's
-    /// expiry if that is earlier.
-    pub async fn rotate_key(
+impl KeyService {
+    /// Issues a new secret. Never prolongs anything: the key's expiry stays, and the old secret expires at the end of the
+    /// grace period or with the key. With an idempotent request that was completed before, returns its response.
+    pub async fn rotate(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
@@ -34,12 +34,10 @@ impl Service {
         grace: TimeDelta,
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
-        let (secret, stored) = self.mint(audit.at)?;
-        // Of concurrent rotations, the first one to get the lock replaces this secret. The others then find another.
-        let current = self.store.find_key(access, id).await?;
-        let replaces = current.and_then(|record| record.secrets.first().map(|current| current.id));
-        let rotation = Rotation { secret, stored, grace, replaces };
-        let apply = |record| rotate(present(record)?, rotation, audit);
+        let seen = self.store.find_key(access, id).await?;
+        let replaces = seen.as_ref().and_then(newest_secret);
+        let rotation = Rotation { secret: self.mint(audit.at)?, grace, replaces };
+        let apply = |record| rotate(or_not_found(record)?, rotation, audit);
         let (record, issued) = match &request {
             None => self.store.change_key(access, id, apply).await??,
             Some(request) => {
@@ -48,88 +46,184 @@ impl Service {
                     let response = request.seal(&issued, audit.at)?;
                     Ok((change, issued, response))
                 };
-                match self.store.change_key_once(access, id, request.id(), audit.at, apply).await? {
+                match self.store.change_key_once(access, id, request.storage_key(), audit.at, apply).await? {
                     ChangeOutcome::Applied { record, value } => (record, value),
-                    ChangeOutcome::Replayed(response) => return request.open(&response),
+                    ChangeOutcome::Replayed(saved) => return request.open(&saved),
                     ChangeOutcome::Rejected(error) => return Err(error),
                 }
             }
         };
-        self.forget(&record);
+        self.invalidate_secrets(&record);
         Ok(issued)
     }
 }
 
+/// Replaces the newest secret of a key.
 fn rotate(
     mut record: KeyRecord,
-    Rotation { secret, stored, grace, replaces }: Rotation,
+    rotation: Rotation,
     audit: &AuditContext<'_>,
 ) -> Result<(KeyChange, IssuedKey), ServiceError> {
-    let now = audit.at;
-    ensure_active(&record, audit)?;
-    ensure_not_rotating(&record, replaces, audit)?;
-    ensure_can_grant(&record, audit)?;
-    ensure_not_outliving_caller(&record, audit)?;
-    let old_expires_at = record.key.expires_at.map_or(now + grace, |expiry| expiry.min(now + grace));
-    for old in record.secrets.iter_mut().filter(|old| old.is_live(now)) {
-        old.expires_at = Some(old.expires_at.map_or(old_expires_at, |expiry| expiry.min(old_expires_at)));
+    ensure_active(&record.key, audit.at)?;
+    ensure_not_rotating(&record, rotation.replaces, audit.at)?;
+    ensure_can_grant(&record.key, audit.caller)?;
+    ensure_not_outliving_caller(&record.key, audit.caller)?;
+
+    let NewSecret { secret, record: new } = rotation.secret;
+    let grace_end = audit.at + rotation.grace;
+    let old_secret_expires_at = record.key.expires_at.map_or(grace_end, |expiry| expiry.min(grace_end));
+    for old in record.secrets.iter_mut().filter(|old| old.is_live(audit.at)) {
+        old.expires_at = Some(old.expires_at.map_or(old_secret_expires_at, |expiry| expiry.min(old_secret_expires_at)));
     }
-    record.key.start.clone_from(&stored.start);
-    record.key.last4.clone_from(&stored.last4);
-    record.key.updated_at = now;
+    record.key.start.clone_from(&new.start);
+    record.key.last4.clone_from(&new.last4);
+    record.key.updated_at = audit.at;
     record.key.revision += 1;
-    record.secrets.insert(0, stored);
-    let changes =
-        json!({ "start": record.key.start, "last4": record.key.last4, "old_secret_expires_at": old_expires_at });
+    record.secrets.insert(0, new);
+    let changes = json!({
+        "start": record.key.start,
+        "last4": record.key.last4,
+        "old_secret_expires_at": old_secret_expires_at,
+    });
     let event = audit.event(Action::Rotated, &record.key, changes);
     let issued = IssuedKey { key: record.key.clone(), secret, replayed: false };
     Ok((KeyChange::new(record, event), issued))
 }
 
-fn ensure_active(record: &KeyRecord, audit: &AuditContext<'_>) -> Result<(), ServiceError> {
-    if record.key.status(audit.at) == KeyStatus::Active {
-        return Ok(());
-    }
-    Err(ServiceError::conflict(
-        "key-not-active",
-        "Only an active key can be rotated; this one is revoked, disabled or expired.",
-    ))
+fn newest_secret(record: &KeyRecord) -> Option<Uuid> {
+    record.secrets.first().map(|secret| secret.id)
 }
 
-/// A rotation during a grace period would leave three secrets, or end the promised grace early.
-fn ensure_not_rotating(
-    record: &KeyRecord,
-    replaces: Option<Uuid>,
-    audit: &AuditContext<'_>,
-) -> Result<(), ServiceError> {
-    let current = record.secrets.first().map(|current| current.id);
-    if record.live_secrets(audit.at).count() <= 1 && current == replaces {
-        return Ok(());
+fn ensure_active(key: &ApiKey, now: DateTime<Utc>) -> Result<(), ServiceError> {
+    match key.status(now) {
+        KeyStatus::Active => Ok(()),
+        KeyStatus::Revoked | KeyStatus::Disabled | KeyStatus::Expired => {
+            Err(ServiceError::Conflict(ConflictReason::KeyNotActive))
+        }
     }
-    Err(ServiceError::conflict(
-        "rotation-in-progress",
-        "The key is being rotated: another request was first, or the old secret still lives; wait until the grace is over.",
-    ))
 }
 
-/// The caller receives a secret with the key's scopes, so it must be able to grant them.
-fn ensure_can_grant(record: &KeyRecord, audit: &AuditContext<'_>) -> Result<(), ServiceError> {
-    match record.key.scopes.iter().find(|scope| !audit.caller.can_grant(scope)) {
+/// Rejects a rotation during the grace period of another, which would leave three secrets or cut a promised grace
+/// period short, and a rotation that lost against a concurrent one.
+fn ensure_not_rotating(record: &KeyRecord, replaces: Option<Uuid>, now: DateTime<Utc>) -> Result<(), ServiceError> {
+    if record.live_secrets(now).count() > 1 || newest_secret(record) != replaces {
+        return Err(ServiceError::Conflict(ConflictReason::RotationInProgress));
+    }
+    Ok(())
+}
+
+/// A secret grants the key's scopes, so the caller must be able to grant every one of them.
+fn ensure_can_grant(key: &ApiKey, caller: &Caller) -> Result<(), ServiceError> {
+    match key.scopes.iter().find(|scope| !caller.can_grant(scope)) {
         Some(scope) => Err(ServiceError::MissingScope(scope.as_str().to_owned())),
         None => Ok(()),
     }
 }
 
-fn ensure_not_outliving_caller(record: &KeyRecord, audit: &AuditContext<'_>) -> Result<(), ServiceError> {
-    match audit.caller.credential {
-        Credential::Key { expires_at: Some(limit), .. }
-            if record.key.expires_at.is_none_or(|expiry| expiry > limit) =>
-        {
-            Err(ServiceError::conflict(
-                "key-outlives-caller",
-                "The key lives longer than the key that makes this request, which cannot have its secret.",
-            ))
+/// An API key must not get a secret that works longer than itself.
+fn ensure_not_outliving_caller(key: &ApiKey, caller: &Caller) -> Result<(), ServiceError> {
+    match caller_expiry(caller) {
+        Some(limit) if key.expires_at.is_none_or(|expiry| expiry > limit) => {
+            Err(ServiceError::Conflict(ConflictReason::KeyOutlivesCaller))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::RequestSource;
+    use crate::domain::caller::Credential;
+    use crate::domain::secret::{Entropy, Secret};
+    use crate::service::keys::tests::{at, caller, key_caller, record, secret};
+
+    const NOW: i64 = 50;
+
+    fn rotate_at_now(
+        record: KeyRecord,
+        replaces: Option<Uuid>,
+        caller: &Caller,
+    ) -> Result<(KeyChange, IssuedKey), ServiceError> {
+        let secret = NewSecret {
+            secret: Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([1; 32]), at(NOW)),
+            record: secret(NOW, None),
+        };
+        let audit = AuditContext { caller, origin: &RequestSource::default(), at: at(NOW) };
+        rotate(record, Rotation { secret, grace: TimeDelta::seconds(10), replaces }, &audit)
+    }
+
+    fn conflict(result: Result<(KeyChange, IssuedKey), ServiceError>) -> ConflictReason {
+        match result.map(drop).unwrap_err() {
+            ServiceError::Conflict(reason) => reason,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn rotate_adds_a_secret_and_ends_the_old_one_after_the_grace() {
+        let before = record(&["a"], None);
+        let user = caller(Credential::Token, &[]);
+        let (change, issued) = rotate_at_now(before.clone(), newest_secret(&before), &user).unwrap();
+        let (rotated, events) = change.into_parts();
+        let [new, old] = &rotated.secrets[..] else { panic!("two secrets") };
+        assert_eq!((new.expires_at, old.expires_at), (None, Some(at(60))));
+        assert_eq!((rotated.key.start.as_str(), rotated.key.revision), ("mk_50", 2));
+        assert_eq!(issued.key, rotated.key);
+        assert_eq!(events.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(), ["rotated"]);
+    }
+
+    #[test]
+    fn rotate_never_lets_the_old_secret_outlive_the_key() {
+        let before = record(&[], Some(55));
+        let user = caller(Credential::Token, &[]);
+        let (change, _) = rotate_at_now(before.clone(), newest_secret(&before), &user).unwrap();
+        let (rotated, _) = change.into_parts();
+        assert_eq!(rotated.secrets[1].expires_at, Some(at(55)));
+        assert_eq!(rotated.key.expires_at, Some(at(55)));
+    }
+
+    #[test]
+    fn rotate_of_an_inactive_key_conflicts() {
+        let user = caller(Credential::Token, &[]);
+        let mut disabled = record(&[], None);
+        disabled.key.enabled = false;
+        for inactive in [disabled, record(&[], Some(NOW))] {
+            let replaces = newest_secret(&inactive);
+            assert_eq!(conflict(rotate_at_now(inactive, replaces, &user)), ConflictReason::KeyNotActive);
+        }
+    }
+
+    #[test]
+    fn rotate_during_a_grace_or_after_another_rotation_conflicts() {
+        let user = caller(Credential::Token, &[]);
+        let mut rotated = record(&[], None);
+        rotated.secrets = vec![secret(40, None), secret(1, Some(NOW + 1))];
+        let newest = newest_secret(&rotated);
+        assert_eq!(conflict(rotate_at_now(rotated.clone(), newest, &user)), ConflictReason::RotationInProgress);
+        rotated.secrets[1].expires_at = Some(at(NOW));
+        assert!(rotate_at_now(rotated.clone(), newest, &user).is_ok());
+        let seen_before = Some(rotated.secrets[1].id);
+        assert_eq!(conflict(rotate_at_now(rotated, seen_before, &user)), ConflictReason::RotationInProgress);
+    }
+
+    #[test]
+    fn rotate_needs_every_scope_of_the_key() {
+        let before = record(&["a", "b"], None);
+        let result = rotate_at_now(before.clone(), newest_secret(&before), &key_caller(None, &["a"]));
+        assert!(matches!(result, Err(ServiceError::MissingScope(scope)) if scope == "b"));
+        assert!(rotate_at_now(before.clone(), newest_secret(&before), &key_caller(None, &["a", "b"])).is_ok());
+    }
+
+    #[test]
+    fn rotate_of_a_key_that_outlives_the_calling_key_conflicts() {
+        for (expires_at, fits) in [(None, false), (Some(101), false), (Some(100), true)] {
+            let before = record(&[], expires_at);
+            let result = rotate_at_now(before.clone(), newest_secret(&before), &key_caller(Some(100), &[]));
+            match fits {
+                true => assert!(result.is_ok()),
+                false => assert_eq!(conflict(result), ConflictReason::KeyOutlivesCaller),
+            }
+        }
     }
 }

@@ -1,33 +1,36 @@
-//! Update: a JSON merge patch (RFC 7396) of what may change in a key.
+//! Update: applies a JSON merge patch (RFC 7396) to the changeable fields of a key.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
-use crate::domain::api_key::KeyRecord;
-use crate::domain::audit::{Action, AuditContext};
+use crate::domain::api_key::{ApiKey, KeyRecord};
+use crate::domain::audit::{Action, AuditContext, AuditEvent};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::precondition::Precondition;
 use crate::domain::scope::Scopes;
-use crate::service::keys::{RequestedExpiry, allowed_expiry, described, present};
-use crate::service::{Service, ServiceError};
+use crate::service::errors::ServiceError;
+use crate::service::keys::{
+    KeyService, RequestedExpiry, audit_fields, check_can_grant, clamp_expiry, ensure_not_revoked,
+};
 use crate::store::KeyChange;
 
-/// What is to change; a member that is `None` stays. The inner `None` of an expiry clears it.
+/// The requested changes. A field that is `None` stays unchanged; an inner `None` clears it.
 #[derive(Debug, Clone, Default)]
 pub struct KeyPatch {
     pub name: Option<KeyName>,
     pub scopes: Option<Scopes>,
-    /// A merge patch of the metadata; `None` inside clears it.
+    /// A merge patch of the metadata.
     pub metadata: Option<Option<Map<String, Value>>>,
     pub expires_at: Option<Option<DateTime<Utc>>>,
     pub enabled: Option<bool>,
 }
 
-impl Service {
-    pub async fn update_key(
+impl KeyService {
+    /// Changes a key that meets the precondition.
+    pub async fn update(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
@@ -35,91 +38,152 @@ impl Service {
         patch: KeyPatch,
         precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
-        let apply = |record| {
-            let record = present(record)?;
+        let apply = |record: KeyRecord| {
             if !precondition.is_met_by(&record.key) {
                 return Err(ServiceError::PreconditionFailed);
             }
-            self.patched(audit, record, patch)
+            update(record, patch, self.allowed_scopes.as_ref(), audit)
         };
         self.change_key(access, id, apply).await
     }
-
-    fn patched(&self, audit: &AuditContext<'_>, record: KeyRecord, patch: KeyPatch) -> Result<KeyChange, ServiceError> {
-        let before = &record.key;
-        if before.revocation.is_some() {
-            return Err(ServiceError::conflict(
-                "key-revoked",
-                "The key is revoked, and that is for good; make a new one.",
-            ));
-        }
-        let mut key = before.clone();
-        if let Some(name) = patch.name {
-            key.name = name;
-        }
-        if let Some(scopes) = patch.scopes {
-            // What the key has already may stay, whoever asks; only what is new has to be granted.
-            self.check_grant(audit.caller, &scopes, &before.scopes)?;
-            key.scopes = scopes;
-        }
-        match patch.metadata {
-            Some(Some(members)) => {
-                let metadata = merged(Some(Value::Object(before.metadata.as_object().clone())), Value::Object(members));
-                let Value::Object(metadata) = metadata else { unreachable!("a merge with an object is an object") };
-                key.metadata =
-                    Metadata::new(metadata).map_err(|rule| ServiceError::Invalid(vec![("/metadata".into(), rule)]))?;
-            }
-            Some(None) => key.metadata = Metadata::default(),
-            None => {}
-        }
-        if let Some(expires_at) = patch.expires_at {
-            key.expires_at = allowed_expiry(audit.caller, expires_at.map(RequestedExpiry::At), audit.at)?;
-        }
-        if let Some(enabled) = patch.enabled {
-            key.enabled = enabled;
-        }
-
-        let (old, mut changes) = (described(before), described(&key));
-        changes.retain(|member, value| old.get(member) != Some(value));
-        let mut events = Vec::new();
-        if !changes.is_empty() {
-            events.push(audit.event(Action::Updated, &key, changes.into()));
-        }
-        if key.enabled != before.enabled {
-            let action = if key.enabled { Action::Enabled } else { Action::Disabled };
-            events.push(audit.event(action, &key, json!({ "enabled": key.enabled })));
-        }
-        // A patch that changes nothing is no change: no event, and the `ETag` stays.
-        if !events.is_empty() {
-            key.updated_at = audit.at;
-            key.revision += 1;
-        }
-        Ok(KeyChange::with_events(KeyRecord { key, ..record }, events))
-    }
 }
 
-/// RFC 7396, section 2.
-fn merged(target: Option<Value>, patch: Value) -> Value {
-    let Value::Object(patch) = patch else { return patch };
-    let mut target = match target {
-        Some(Value::Object(target)) => target,
-        _ => Map::new(),
-    };
+/// Patches the key and records what changed. A patch without effect records nothing and keeps the revision.
+fn update(
+    mut record: KeyRecord,
+    patch: KeyPatch,
+    allowed: Option<&Scopes>,
+    audit: &AuditContext<'_>,
+) -> Result<KeyChange, ServiceError> {
+    ensure_not_revoked(&record.key)?;
+    let mut key = apply_patch(&record.key, patch, allowed, audit)?;
+    let events = events_of(&record.key, &key, audit);
+    if !events.is_empty() {
+        key.updated_at = audit.at;
+        key.revision += 1;
+    }
+    record.key = key;
+    Ok(KeyChange::with_events(record, events))
+}
+
+fn apply_patch(
+    before: &ApiKey,
+    patch: KeyPatch,
+    allowed: Option<&Scopes>,
+    audit: &AuditContext<'_>,
+) -> Result<ApiKey, ServiceError> {
+    let KeyPatch { name, scopes, metadata, expires_at, enabled } = patch;
+    let mut key = before.clone();
+    if let Some(name) = name {
+        key.name = name;
+    }
+    if let Some(scopes) = scopes {
+        check_can_grant(audit.caller, &scopes, &before.scopes, allowed)?;
+        key.scopes = scopes;
+    }
+    match metadata {
+        Some(Some(patch)) => {
+            let merged = merge_object(before.metadata.as_object().clone(), patch);
+            let invalid = |rule| ServiceError::Invalid(vec![("/metadata".into(), rule)]);
+            key.metadata = Metadata::new(merged).map_err(invalid)?;
+        }
+        Some(None) => key.metadata = Metadata::default(),
+        None => {}
+    }
+    if let Some(expires_at) = expires_at {
+        key.expires_at = clamp_expiry(audit.caller, expires_at.map(RequestedExpiry::At), audit.at)?;
+    }
+    if let Some(enabled) = enabled {
+        key.enabled = enabled;
+    }
+    Ok(key)
+}
+
+/// The events that report the difference of two states of a key.
+fn events_of(before: &ApiKey, after: &ApiKey, audit: &AuditContext<'_>) -> Vec<AuditEvent> {
+    let (old, mut changes) = (audit_fields(before), audit_fields(after));
+    changes.retain(|field, value| old.get(field) != Some(value));
+    let mut events = Vec::new();
+    if !changes.is_empty() {
+        events.push(audit.event(Action::Updated, after, changes.into()));
+    }
+    if after.enabled != before.enabled {
+        let action = if after.enabled { Action::Enabled } else { Action::Disabled };
+        events.push(audit.event(action, after, json!({ "enabled": after.enabled })));
+    }
+    events
+}
+
+/// RFC 7396, section 2, with a patch that is an object.
+fn merge_object(mut target: Map<String, Value>, patch: Map<String, Value>) -> Map<String, Value> {
     for (name, value) in patch {
         let before = target.remove(&name);
         if !value.is_null() {
-            target.insert(name, merged(before, value));
+            target.insert(name, merge_patch(before, value));
         }
     }
-    Value::Object(target)
+    target
+}
+
+/// RFC 7396, section 2.
+fn merge_patch(target: Option<Value>, patch: Value) -> Value {
+    let Value::Object(patch) = patch else { return patch };
+    let target = match target {
+        Some(Value::Object(target)) => target,
+        _ => Map::new(),
+    };
+    Value::Object(merge_object(target, patch))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::audit::RequestSource;
+    use crate::domain::caller::Credential;
+    use crate::service::errors::ConflictReason;
+    use crate::service::keys::tests::{at, caller, record};
+
+    fn update_at_50(record: KeyRecord, patch: KeyPatch) -> Result<KeyChange, ServiceError> {
+        let user = caller(Credential::Token, &[]);
+        let audit = AuditContext { caller: &user, origin: &RequestSource::default(), at: at(50) };
+        update(record, patch, None, &audit)
+    }
 
     #[test]
-    fn merging_follows_the_examples_of_rfc_7396() {
+    fn update_records_each_changed_field_and_the_switch_apart() {
+        let patch = KeyPatch {
+            name: Some(KeyName::from_db("new".into())),
+            scopes: Some(Scopes::from_untrusted_lossy(["a"])),
+            enabled: Some(false),
+            ..KeyPatch::default()
+        };
+        let change = update_at_50(record(&["a"], None), patch).unwrap();
+        let (changed, events) = change.into_parts();
+        let events: Vec<_> = events.into_iter().map(|event| (event.action, event.changes)).collect();
+        let expected = [("updated", json!({ "name": "new" })), ("disabled", json!({ "enabled": false }))];
+        assert_eq!(events, expected.map(|(action, changes)| (action.to_owned(), changes)));
+        assert_eq!((changed.key.revision, changed.key.updated_at), (2, at(50)));
+    }
+
+    #[test]
+    fn update_without_effect_records_nothing() {
+        let before = record(&["a"], Some(100));
+        let patch = KeyPatch { expires_at: Some(Some(at(100))), enabled: Some(true), ..KeyPatch::default() };
+        let (after, events) = update_at_50(before.clone(), patch).unwrap().into_parts();
+        assert!(events.is_empty());
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn update_of_a_revoked_key_conflicts() {
+        let mut revoked = record(&[], None);
+        revoked.key.revocation = Some(crate::domain::api_key::Revocation { at: at(2), by: "s".into(), reason: None });
+        let result = update_at_50(revoked, KeyPatch::default());
+        assert!(matches!(result, Err(ServiceError::Conflict(ConflictReason::KeyRevoked))));
+    }
+
+    #[test]
+    fn merge_patch_follows_the_examples_of_rfc_7396() {
         // RFC 7396, appendix A: original, patch, result.
         for (original, patch, result) in [
             (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
@@ -138,7 +202,7 @@ mod tests {
             (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
         ] {
-            assert_eq!(merged(Some(original.clone()), patch.clone()), result, "{original} + {patch}");
+            assert_eq!(merge_patch(Some(original.clone()), patch.clone()), result, "{original} + {patch}");
         }
     }
 }

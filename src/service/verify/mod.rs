@@ -1,143 +1,161 @@
-//! Verify: is this key good? One decision, which the faces of the API only translate.
+//! Verify: is this key valid? One decision for every protocol of the API: JSON, forward auth, introspection, and API keys
+//! as bearer credentials. A rate limit would be checked here, in [`Verifier::verify`], once the verdict is `Valid`.
 
 pub mod cached_key;
+pub mod interner;
+pub mod response_cache;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::domain::clock::Clock;
+use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::Secret;
-use crate::domain::secret_hash::SecretHash;
+use crate::domain::secret_hash::{Peppers, SecretHash};
 use crate::domain::verdict::Verdict;
+use crate::service::cache::KeyCache;
+use crate::service::errors::ServiceError;
+use crate::service::usage::recorder::UsageRecorder;
 use crate::service::verify::cached_key::CachedKey;
-use crate::service::{Service, ServiceError};
+use crate::service::verify::interner::Interner;
+use crate::service::verify::response_cache::ResponseCache;
+use crate::store::Store;
 
-/// How long whoever asks waits for the store.
-const PATIENCE: Duration = Duration::from_millis(1800);
+/// Time allowed for loading a key, so that a verification responds within two seconds while the store hangs.
+const VERIFY_TIMEOUT: Duration = Duration::from_millis(1800);
 
+/// Verifies presented secrets, from the cache or from the store.
+pub struct Verifier {
+    store: Store,
+    clock: Clock,
+    peppers: Peppers,
+    cache: Arc<KeyCache<CachedKey>>,
+    owners: Interner<Owner>,
+    scopes: Interner<Scopes>,
+    responses: ResponseCache,
+    usage: Arc<UsageRecorder>,
+}
+
+/// The outcome of a verification.
 pub struct Decision {
     pub verdict: Verdict,
-    /// What was found; nothing, when the verdict is [`Verdict::NotFound`].
-    pub known: Option<Arc<CachedKey>>,
+    /// The key of the presented secret; `None` if the verdict is [`Verdict::NotFound`].
+    pub key: Option<Arc<CachedKey>>,
 }
 
-/// The answers to a verify that finds its key good, which are the same every time, rendered by a face of the API. They
-/// are larger than what is known of the keys, so that only those given last are kept, one in each place.
-pub struct Answers(Box<[RwLock<Option<Answer>>]>);
+impl Decision {
+    const NOT_FOUND: Self = Self { verdict: Verdict::NotFound, key: None };
+}
 
-/// And the key that it is about.
-type Answer = (Bytes, Arc<CachedKey>);
+/// Counters and sizes for monitoring.
+pub struct VerifierStats {
+    /// Lookups of secrets that the cache could satisfy, since the start.
+    pub cache_hits: u64,
+    /// Lookups that had to read the store, since the start.
+    pub cache_misses: u64,
+    /// Cached secrets with their keys.
+    pub positive_entries: usize,
+    /// Cached secrets that no key has.
+    pub negative_entries: usize,
+    /// The time that a change made by another process takes to take effect here, as last measured; while the change
+    /// feed is disconnected, the time since it last delivered anything.
+    pub revocation_lag: Duration,
+}
 
-impl Default for Answers {
-    fn default() -> Self {
-        const PLACES: usize = 4096;
-        Self((0..PLACES).map(|_| RwLock::default()).collect())
+impl Verifier {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        peppers: Peppers,
+        cache: Arc<KeyCache<CachedKey>>,
+        usage: Arc<UsageRecorder>,
+    ) -> Self {
+        let (owners, scopes, responses) = Default::default();
+        Self { store, clock, peppers, cache, owners, scopes, responses, usage }
     }
-}
 
-impl Answers {
-    pub fn get_or_render(&self, known: &Arc<CachedKey>, render: impl FnOnce() -> Bytes) -> Bytes {
-        // The end of an id is random.
-        let place = &self.0[known.id.as_u128() as usize % self.0.len()];
-        if let Some((answer, of)) = &*place.read().unwrap_or_else(PoisonError::into_inner)
-            && Arc::ptr_eq(of, known)
-        {
-            return answer.clone();
-        }
-        let answer = render();
-        *place.write().unwrap_or_else(PoisonError::into_inner) = Some((answer.clone(), known.clone()));
-        answer
-    }
-}
-
-impl Service {
-    /// Decides about a presented string. An error is only what kept the service from knowing.
+    /// Decides whether a presented string is a valid key with the required scopes. Returns an error only if that cannot
+    /// be decided.
     pub async fn verify(&self, presented: &str, required: &Scopes) -> Result<Decision, ServiceError> {
-        // Shape and checksum come first: what was never a secret of ours costs no look-up.
+        // A string of the wrong shape or checksum was never a secret of this service, and costs no lookup.
         let Ok(secret) = Secret::parse(presented) else {
-            self.usage.count_unknown();
-            return Ok(Decision { verdict: Verdict::NotFound, known: None });
+            self.usage.count_not_found();
+            return Ok(Decision::NOT_FOUND);
         };
-        let Some(known) = self.known_key(&secret).await? else {
-            self.usage.count_unknown();
-            return Ok(Decision { verdict: Verdict::NotFound, known: None });
+        let Some(key) = self.cached_or_loaded_key(&secret).await? else {
+            self.usage.count_not_found();
+            return Ok(Decision::NOT_FOUND);
         };
         let now = self.clock.now();
-        let verdict = known.verdict(required, now);
-        self.usage.count(&known, verdict, now);
-        Ok(Decision { verdict, known: Some(known) })
+        let verdict = key.verdict(required, now);
+        self.usage.count(&key, verdict, now);
+        Ok(Decision { verdict, key: Some(key) })
     }
 
-    /// The key that a secret is of, good or not.
-    async fn known_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<CachedKey>>, ServiceError> {
+    /// The serialized responses to successful verifications.
+    pub fn responses(&self) -> &ResponseCache {
+        &self.responses
+    }
+
+    /// Counters and sizes for monitoring.
+    pub fn stats(&self) -> VerifierStats {
+        VerifierStats {
+            cache_hits: self.cache.hits(),
+            cache_misses: self.cache.misses(),
+            positive_entries: self.cache.positive_entries(),
+            negative_entries: self.cache.negative_entries(),
+            revocation_lag: self.cache.lag(),
+        }
+    }
+
+    /// Returns the key of a secret, valid or not.
+    async fn cached_or_loaded_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         let hash = self.peppers.newest().hash(secret);
         match self.cache.get(&hash) {
-            Some(remembered) => Ok(remembered),
-            // Boxed, so that an answer from memory does not carry the room that a reading needs.
-            None => Box::pin(self.ask_store(secret, hash)).await,
+            Some(cached) => Ok(cached),
+            // Boxed, so that the future of a cache hit does not reserve the space that a load needs.
+            None => Box::pin(self.load_with_stale_fallback(secret, hash)).await,
         }
     }
 
-    /// When the store does not answer, a key is what it was when it last did, within the limit that the cache knows.
-    async fn ask_store(&self, secret: &Secret<'_>, hash: SecretHash) -> Result<Option<Arc<CachedKey>>, ServiceError> {
-        if self.cache.is_cut_off()
-            && let Some(known) = self.cache.recall(&hash)
+    /// Loads the key; while the store is unreachable, returns the stale cached key within the configured limit.
+    async fn load_with_stale_fallback(
+        &self,
+        secret: &Secret<'_>,
+        hash: SecretHash,
+    ) -> Result<Option<Arc<CachedKey>>, ServiceError> {
+        if self.cache.store_is_unreachable()
+            && let Some(key) = self.cache.get_stale(&hash)
         {
-            return Ok(Some(known));
+            return Ok(Some(key));
         }
-        // Those who wait for another's reading, which then fails, read for themselves one after another.
-        let read = timeout(PATIENCE, self.cache.get_or_read(&hash, self.read_key(secret, hash))).await;
-        match read.unwrap_or_else(|_| Err(ServiceError::Unavailable("the store did not answer in time".into()))) {
+        // If the load that others wait for fails, each of them loads in turn, so the limit covers all of it.
+        let load = timeout(VERIFY_TIMEOUT, self.cache.get_or_load(&hash, self.load_key(secret, hash))).await;
+        match load.unwrap_or_else(|_| Err(ServiceError::Unavailable("the store did not respond in time".into()))) {
             Err(ServiceError::Unavailable(reason)) => {
-                self.cache.recall(&hash).map(Some).ok_or(ServiceError::Unavailable(reason))
+                self.cache.get_stale(&hash).map(Some).ok_or(ServiceError::Unavailable(reason))
             }
-            read => read,
+            loaded => loaded,
         }
     }
 
-    /// How long a change of a key takes to be in force here, wherever it was made, as far as it is known.
-    pub fn revocation_lag(&self) -> Duration {
-        self.cache.lag()
-    }
-
-    /// Looks the secret up under every pepper in force. One that was hashed with an old pepper is hashed anew: the cache
-    /// knows a key by its newest hash alone, and must hear of its changes by the same.
-    async fn read_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<CachedKey>, ServiceError> {
+    /// Looks the secret up under every pepper. A hash by an older pepper is replaced by the newest: the cache and the
+    /// change feed identify a secret by its newest hash alone.
+    async fn load_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<CachedKey>, ServiceError> {
         let older = self.peppers.all().iter().skip(1).map(|pepper| pepper.hash(secret));
         let hashes: Vec<_> = [newest].into_iter().chain(older).collect();
         let Some(mut key) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
         if key.secret_hash != newest {
-            // Boxed: it is rare, and every look-up would carry the room that it needs.
+            // Boxed: a rehash is rare, and every load would reserve the space that it needs.
             Box::pin(self.store.rehash_secret(key.id, key.secret_id, newest, self.peppers.newest().id())).await?;
-            // A change until then was told under the old hash, which the cache does not listen to: only what is read from
-            // here on is told under the newest.
+            // A change before the rehash was published under the old hash, which invalidates nothing here. Changes to
+            // what is read from here on are published under the newest hash.
             let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };
             key = again;
         }
         Ok(Some(CachedKey::new(key, &self.owners, &self.scopes)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::metadata::Metadata;
-    use crate::service::verify::cached_key::tests::known;
-
-    #[test]
-    fn an_answer_is_rendered_once_for_each_reading_of_the_key() {
-        let answers = Answers::default();
-        let first = Arc::new(known(Metadata::default(), None, None));
-        let mut again = known(Metadata::default(), None, None);
-        again.id = first.id;
-        let again = Arc::new(again);
-        let answer = |key, text: &'static str| answers.get_or_render(key, || Bytes::from_static(text.as_bytes()));
-        assert_eq!(answer(&first, "first"), "first");
-        assert_eq!(answer(&first, "not rendered"), "first");
-        assert_eq!(answer(&again, "again"), "again");
-        assert_eq!(answer(&first, "anew"), "anew");
     }
 }

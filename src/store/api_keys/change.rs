@@ -31,6 +31,12 @@ impl KeyChange {
     pub fn with_events(record: KeyRecord, events: impl IntoIterator<Item = AuditEvent>) -> Self {
         Self { record, events: events.into_iter().collect() }
     }
+
+    /// For tests of the functions that make changes.
+    #[cfg(test)]
+    pub fn into_parts(self) -> (KeyRecord, Vec<AuditEvent>) {
+        (self.record, self.events)
+    }
 }
 
 /// The outcome of a change that is made once for an `Idempotency-Key`.

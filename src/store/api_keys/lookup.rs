@@ -104,7 +104,7 @@ fn from_row(row: LookupRow, secret_hash: SecretHash) -> Result<KeyForSecret, DbE
         metadata: rows::parse_metadata(row.id, &row.metadata)?,
         owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
         name: KeyName::from_db(row.name),
-        standing: KeyStatus::standing(row.revoked_at.is_some(), row.enabled),
+        stored_status: KeyStatus::ignoring_expiry(row.revoked_at.is_some(), row.enabled),
         created_at: row.created_at,
         expires_at: row.expires_at,
         secret_id: row.secret_id,

@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::service::Service;
+use crate::service::Services;
 
 /// From a verify out of memory to the longest that a request may take.
 const BUCKETS: [f64; 16] =
@@ -88,7 +88,7 @@ impl Metrics {
     }
 
     /// The page that is scraped.
-    pub fn page(&self, service: Arc<Service>, max_connections: usize) -> BoxEndpoint<'static> {
+    pub fn page(&self, services: Arc<Services>, max_connections: usize) -> BoxEndpoint<'static> {
         let mut registry = Registry::default();
         registry.register("mintkey_http_requests", "Requests answered", self.requests.clone());
         registry.register_with_unit(
@@ -98,8 +98,8 @@ impl Metrics {
             self.durations.clone(),
         );
         registry.register("mintkey_http_connections", "Connections that are open", self.connections.clone());
-        registry.register_collector(Box::new(process::OfProcess { started: service.clock.now() }));
-        registry.register_collector(Box::new(service::OfService { service, max_connections }));
+        registry.register_collector(Box::new(process::OfProcess { started: services.now() }));
+        registry.register_collector(Box::new(service::OfService { services, max_connections }));
         poem::get(make_sync(move |request| scrape(&registry, &request))).map_to_response().boxed()
     }
 }

@@ -10,11 +10,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::service::Service;
+use crate::service::Services;
 use crate::service::issuer::TrustedIssuer;
 
 pub struct OfService {
-    pub service: Arc<Service>,
+    pub services: Arc<Services>,
     pub max_connections: usize,
 }
 
@@ -26,7 +26,8 @@ impl fmt::Debug for OfService {
 
 impl Collector for OfService {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let Service { cache, usage, store, issuers, .. } = &*self.service;
+        let (verifier, usage) = (self.services.verifier.stats(), self.services.usage.stats());
+        let issuers = self.services.auth.issuers();
         let count = |number: u64| ConstCounter::new(number);
         let gauge = |number: usize| ConstGauge::new(number);
         let mut families = Families(encoder);
@@ -35,19 +36,24 @@ impl Collector for OfService {
         families.labelled("mintkey_build_info", "The program that runs", version)?;
         families.one("mintkey_http_connections_limit", "Connections served at a time", gauge(self.max_connections))?;
 
-        let codes = usage.verdicts().map(|(verdict, number)| ("code", verdict.as_str(), count(number)));
+        let codes = usage.verdicts.iter().map(|&(verdict, number)| ("code", verdict.as_str(), count(number)));
         families.labelled("mintkey_verifications", "Decisions about presented keys", codes)?;
 
-        families.one("mintkey_cache_hits", "PresentedKey secrets that were in memory", count(cache.hits()))?;
-        families.one("mintkey_cache_misses", "PresentedKey secrets that were not in memory", count(cache.misses()))?;
-        let entries = cache.entries().map(|(kind, number)| ("kind", kind, gauge(number)));
+        families.one("mintkey_cache_hits", "PresentedKey secrets that were in memory", count(verifier.cache_hits))?;
+        families.one(
+            "mintkey_cache_misses",
+            "PresentedKey secrets that were not in memory",
+            count(verifier.cache_misses),
+        )?;
+        let entries = [("positive", verifier.positive_entries), ("negative", verifier.negative_entries)];
+        let entries = entries.map(|(kind, number)| ("kind", kind, gauge(number)));
         families.labelled("mintkey_cache_entries", "Secrets in memory, of keys and of nothing", entries)?;
 
         families.in_unit(
             Unit::Seconds,
             "mintkey_revocation_lag",
             "Time that a change of a key made elsewhere takes to be heard of here, or since when nothing was heard",
-            ConstGauge::new(self.service.revocation_lag().as_secs_f64()),
+            ConstGauge::new(verifier.revocation_lag.as_secs_f64()),
         )?;
         let keys = issuers.iter().map(|issuer| ("issuer", &*issuer.issuer, gauge(issuer.keys.count())));
         families.labelled("mintkey_issuer_keys", "Public keys of an issuer that are known", keys)?;
@@ -56,16 +62,23 @@ impl Collector for OfService {
         let help = "Time since the keys of an issuer were last fetched";
         families.labelled_in_unit(Some(Unit::Seconds), "mintkey_issuer_keys_age", help, ages)?;
 
-        let pools = store.pool_stats();
+        let pools = self.services.store_stats();
         let open = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.connections)));
         families.labelled("mintkey_store_connections", "Connections to the database", open)?;
         let idle = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.idle)));
         families.labelled("mintkey_store_connections_idle", "Connections to the database that wait for work", idle)?;
 
-        let [written, failed] = usage.batches();
-        families.one("mintkey_usage_batches_written", "Batches of counts of use that were written", count(written))?;
-        families.one("mintkey_usage_batches_failed", "Batches of counts of use that failed and wait", count(failed))?;
-        families.one("mintkey_usage_pending", "Secrets whose counts of use wait to be written", gauge(usage.pending()))
+        families.one(
+            "mintkey_usage_batches_written",
+            "Batches of counts of use that were written",
+            count(usage.written_batches),
+        )?;
+        families.one(
+            "mintkey_usage_batches_failed",
+            "Batches of counts of use that failed and wait",
+            count(usage.failed_batches),
+        )?;
+        families.one("mintkey_usage_pending", "Secrets whose counts of use wait to be written", gauge(usage.pending))
     }
 }
 

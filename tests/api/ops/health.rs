@@ -42,7 +42,7 @@ async fn health_reports_schema_of_other_version() {
     server.execute(before).await;
     let older = server.get("/readyz", "").await;
     older.assert_problem(503);
-    assert_eq!(failed_checks(&older), [("migrations", "1 are not done; run `mintkey migrate`")]);
+    assert_eq!(failed_checks(&older), [("migrations", "1 pending; run `mintkey migrate`")]);
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn health_names_issuer_without_keys() {
     let server = Server::start_with(&["--issuer", &format!("{issuer},audience=x"), "--standalone-issuer"]);
     let response = server.get("/readyz", "").await;
     response.assert_problem(503);
-    let expected = format!("have given no keys yet: {issuer}; the log says why");
+    let expected = format!("no keys fetched yet: {issuer}; see the log");
     assert_eq!(failed_checks(&response), [("issuers", &*expected)]);
     server.wait_for_log(&["WARN", "route=\"/readyz\"", &issuer, response.header("x-request-id").unwrap()]);
     assert_eq!(server.get("/livez", "").await.status, 200);

@@ -79,7 +79,7 @@ async fn metrics_count_verdicts_and_cache_hits() {
     let increase = |series: &str| after.value(series) - before.value(series);
     assert_eq!(increase("mintkey_cache_misses_total"), 2.0, "the first question, and the first after the revocation");
     assert_eq!(increase("mintkey_cache_hits_total"), 2.0);
-    assert_eq!(after.value("mintkey_cache_entries{kind=\"known\"}"), 1.0);
+    assert_eq!(after.value("mintkey_cache_entries{kind=\"positive\"}"), 1.0);
     assert!(after.value("mintkey_usage_pending") >= 0.0);
 }
 
@@ -126,7 +126,7 @@ async fn metrics_count_issuer_keys_and_show_their_age() {
         format!("http://{},audience=x", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()),
     ];
     let server = Server::start_with(&["--issuer", &known, "--issuer", &unknown, "--standalone-issuer"]);
-    server.wait_for_log(&["fetched the issuer's keys", "https://a.example"]);
+    server.wait_for_log(&["JWKS refreshed", "https://a.example"]);
     let scrape = Scrape::of(&server).await;
     let series = |name: &str, issuer: &str| format!("mintkey_issuer_keys{name}{{issuer=\"{issuer}\"}}");
     assert_eq!(scrape.value(&series("", "https://a.example")), 2.0);

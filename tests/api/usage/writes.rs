@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Response, Server, VERIFY, eventually, id, secret};
 
-const WRITE_FAILED: &str = "counts of use wait to be written";
+const WRITE_FAILED: &str = "usage flush failed; will retry";
 
 /// Waits until a write has failed.
 async fn wait_for_failed_write(server: &Server) {

@@ -1,0 +1,119 @@
+//! ServiceError: why a service did not do what it was asked to.
+
+use thiserror::Error;
+
+use crate::domain::validation::ValidationError;
+use crate::store::StoreError;
+
+/// The reason for a failure, by what the caller can do about it.
+#[derive(Debug, Error)]
+pub enum ServiceError {
+    /// Fields of the request break rules; each with its JSON pointer (RFC 6901).
+    #[error("{}", list(.0))]
+    Invalid(Vec<(String, ValidationError)>),
+    /// The caller is authenticated and lacks this scope.
+    #[error("the caller lacks the scope {0}")]
+    MissingScope(String),
+    /// No such key is visible to the caller. Keys of other owners give the same error, so that ids cannot be probed.
+    #[error("there is no such key")]
+    NotFound,
+    /// The key's revision is none of those that the caller requires.
+    #[error("the key has changed since that revision")]
+    PreconditionFailed,
+    /// The state of the key forbids the change.
+    #[error("{}", .0.message())]
+    Conflict(ConflictReason),
+    /// The same `Idempotency-Key` was used before, with another body.
+    #[error("the Idempotency-Key was used with another body")]
+    IdempotencyKeyReused,
+    /// The store is unreachable. The text is for the log, here and below.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The public keys of the token's issuer cannot be fetched.
+    #[error("{0}")]
+    IssuerUnavailable(String),
+    /// An internal error or bug.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The state of a key that forbids a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConflictReason {
+    /// Only an active key can be rotated.
+    KeyNotActive,
+    /// The previous secret still works, or another rotation was first.
+    RotationInProgress,
+    /// The key expires later than the API key that makes the request.
+    KeyOutlivesCaller,
+    /// A revoked key cannot be changed.
+    KeyRevoked,
+}
+
+impl ConflictReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] =
+        [Self::KeyNotActive, Self::RotationInProgress, Self::KeyOutlivesCaller, Self::KeyRevoked];
+
+    /// A stable code for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::KeyNotActive => "key-not-active",
+            Self::RotationInProgress => "rotation-in-progress",
+            Self::KeyOutlivesCaller => "key-outlives-caller",
+            Self::KeyRevoked => "key-revoked",
+        }
+    }
+
+    /// The reason in words, with what to do about it.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::KeyNotActive => "Only an active key can be rotated; this one is revoked, disabled or expired.",
+            Self::RotationInProgress => {
+                "The key is being rotated: another request was first, or the old secret still works; retry when the \
+                 grace period is over."
+            }
+            Self::KeyOutlivesCaller => {
+                "The key expires later than the key that makes this request, which therefore cannot get its secret."
+            }
+            Self::KeyRevoked => "The key is permanently revoked; create a new one.",
+        }
+    }
+}
+
+impl ServiceError {
+    /// An error of one field.
+    pub(super) fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
+        Self::Invalid(vec![(pointer.into(), ValidationError::new(rule))])
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // A database that does not fit this program is an operator's to fix; requests can be retried afterwards.
+            StoreError::Unavailable(reason) | StoreError::Incompatible(reason) => Self::Unavailable(reason),
+            StoreError::Internal(error) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+/// `field rule; field rule`, as the command line prints it.
+fn list(errors: &[(String, ValidationError)]) -> String {
+    let errors = errors.iter().map(|(pointer, rule)| format!("{} {rule}", pointer.trim_start_matches('/')));
+    errors.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_displays_each_field_with_its_rule() {
+        let error = ServiceError::Invalid(vec![
+            ("/name".into(), ValidationError::new("is required")),
+            ("/scopes/0".into(), ValidationError::new("is not allowed")),
+        ]);
+        assert_eq!(error.to_string(), "name is required; scopes/0 is not allowed");
+    }
+}

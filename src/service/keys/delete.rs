@@ -1,0 +1,31 @@
+//! Delete: revokes a key and hides it from its owner. The row stays, for administrators and the audit.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::domain::access::AccessFilter;
+use crate::domain::api_key::KeyRecord;
+use crate::domain::audit::{Action, AuditContext};
+use crate::service::errors::ServiceError;
+use crate::service::keys::KeyService;
+use crate::service::keys::revoke::revoke;
+use crate::store::KeyChange;
+
+impl KeyService {
+    /// Deletes a key. Deleting again changes nothing.
+    pub async fn delete(
+        &self,
+        audit: &AuditContext<'_>,
+        access: AccessFilter<'_>,
+        id: Uuid,
+    ) -> Result<(), ServiceError> {
+        self.change_key(access, id, |record| Ok(delete(record, audit))).await.map(drop)
+    }
+}
+
+fn delete(mut record: KeyRecord, audit: &AuditContext<'_>) -> KeyChange {
+    let revoked = revoke(&mut record.key, None, audit);
+    let deleted = record.key.deleted_at.is_none().then(|| audit.event(Action::Deleted, &record.key, json!({})));
+    record.key.deleted_at = record.key.deleted_at.or(Some(audit.at));
+    KeyChange::with_events(record, revoked.into_iter().chain(deleted))
+}
