@@ -49,7 +49,7 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
         print_welcome(&server, signing.as_ref(), services.clock())?;
     }
     let limits = Limits {
-        connections: server::connections(serve.max_connections as usize),
+        connections: server::effective_max_connections(serve.max_connections as usize),
         head_timeout: serve.head_timeout,
         idle_timeout: serve.idle_timeout,
         request_timeout: serve.request_timeout,

@@ -25,7 +25,7 @@ pub struct BackgroundTasks {
 }
 
 /// Starts the tasks.
-pub fn start(services: &Arc<Services>) -> BackgroundTasks {
+pub fn start_background_tasks(services: &Arc<Services>) -> BackgroundTasks {
     let mut abortable = JoinSet::new();
     let cache_sync = services.clone();
     abortable.spawn(async move { cache_sync.sync_cache().await });

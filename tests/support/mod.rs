@@ -276,7 +276,7 @@ impl Server {
 
     /// The URL of the admin listener.
     pub fn admin_url(&self) -> String {
-        let line = self.wait_for_log(&["metrics and health are served"]);
+        let line = self.wait_for_log(&["admin listener started"]);
         format!("http://{}", address_in(&line).unwrap())
     }
 

@@ -1,5 +1,7 @@
-//! Patience: how long a connection may keep the server waiting. A timer for the head of every request costs more than
-//! reading it, so what a connection does is noted, and looked at from time to time.
+//! Time limits of a connection: for a request's head, between requests, and for a response to be received.
+//!
+//! A timer for the head of every request would cost more than reading it. So a connection only records its phase, and
+//! [`Activity::wait_until_overdue`] polls the phase at intervals.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -12,131 +14,131 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-/// What a connection does.
+/// The recorded activity of a connection.
 pub struct Activity {
-    /// Requests that have come.
+    /// Requests received so far.
     begun: AtomicUsize,
-    /// Those that are being answered.
-    open: AtomicUsize,
-    /// Whether a request has begun to come, but not its whole head.
+    /// Requests in flight.
+    in_flight: AtomicUsize,
+    /// True while a request's head is received in part.
     in_head: AtomicBool,
-    /// Whether bytes come that belong to no request: HTTP/2 has frames of its own.
+    /// True for HTTP/2, whose control frames are bytes that belong to no request.
     multiplexed: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Doing {
-    Answering,
+enum Phase {
+    Responding,
     Idle { begun: usize },
     InHead { begun: usize },
 }
 
-/// A request that is being answered.
-pub struct Open<'a>(&'a Activity);
+/// Counts a request as in flight until dropped.
+pub struct InFlight<'a>(&'a Activity);
 
-impl Drop for Open<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
 impl Activity {
-    /// A connection is made to say something: the first head is waited for from the start.
+    /// Starts in the head phase, so that the time limit of the first head runs from the start of the connection.
     pub fn new() -> Self {
-        Self { begun: 0.into(), open: 0.into(), in_head: true.into(), multiplexed: false.into() }
+        Self { begun: 0.into(), in_flight: 0.into(), in_head: true.into(), multiplexed: false.into() }
     }
 
-    pub fn begin(&self, multiplexed: bool) -> Open<'_> {
+    pub fn begin(&self, multiplexed: bool) -> InFlight<'_> {
         self.begun.fetch_add(1, Relaxed);
-        self.open.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
         self.in_head.store(false, Relaxed);
         if multiplexed {
             self.multiplexed.store(true, Relaxed);
         }
-        Open(self)
+        InFlight(self)
     }
 
-    fn came(&self) {
-        if self.open.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed) {
+    fn bytes_received(&self) {
+        if self.in_flight.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed) {
             self.in_head.store(true, Relaxed);
         }
     }
 
-    fn doing(&self) -> Doing {
+    fn phase(&self) -> Phase {
         let begun = self.begun.load(Relaxed);
-        match (self.open.load(Relaxed), self.in_head.load(Relaxed)) {
-            (0, true) => Doing::InHead { begun },
-            (0, false) => Doing::Idle { begun },
-            _ => Doing::Answering,
+        match (self.in_flight.load(Relaxed), self.in_head.load(Relaxed)) {
+            (0, true) => Phase::InHead { begun },
+            (0, false) => Phase::Idle { begun },
+            _ => Phase::Responding,
         }
     }
 
-    /// Ends when the connection has waited for the same head, or been idle, for longer than it may. A look each
-    /// `head_timeout` keeps a limit to within one more of these; one that is found idle is not looked at again until
-    /// something comes, as ten thousand of them would keep a core busy. What comes is seen because the connection is
-    /// read in the same task.
-    pub async fn overstays(&self, head_timeout: Duration, idle_timeout: Duration) {
-        let (mut seen, mut since) = (self.doing(), Instant::now());
+    /// Completes when the connection has been in the same head, or idle, for longer than allowed. Polls the phase every
+    /// `head_timeout`, so a limit is exceeded by at most one more. An idle connection is not polled again until bytes
+    /// arrive: polling ten thousand of them would keep a core busy. Their arrival wakes this task, because the connection
+    /// is read in it.
+    pub async fn wait_until_overdue(&self, head_timeout: Duration, idle_timeout: Duration) {
+        let (mut seen, mut since) = (self.phase(), Instant::now());
         loop {
             sleep(head_timeout).await;
-            match self.doing() {
+            match self.phase() {
                 now if now != seen => (seen, since) = (now, Instant::now()),
-                Doing::InHead { .. } => return,
-                Doing::Answering => {}
-                Doing::Idle { .. } => {
-                    let changed = poll_fn(|_| if self.doing() == seen { Poll::Pending } else { Poll::Ready(()) });
+                Phase::InHead { .. } => return,
+                Phase::Responding => {}
+                Phase::Idle { .. } => {
+                    let changed = poll_fn(|_| if self.phase() == seen { Poll::Pending } else { Poll::Ready(()) });
                     if timeout_at(since + idle_timeout, changed).await.is_err() {
                         return;
                     }
-                    (seen, since) = (self.doing(), Instant::now());
+                    (seen, since) = (self.phase(), Instant::now());
                 }
             }
         }
     }
 }
 
-/// A socket whose reading is noted, and whose peer has to take within the limit what is written. The timer is set by
-/// the first write that the socket does not take at once, which few do.
-pub struct Watched<S> {
+/// A stream that records received bytes and limits the time for written bytes to be sent. The timer starts with the first
+/// write that the socket does not accept at once, which is rare.
+pub struct TimedStream<S> {
     stream: S,
     activity: Arc<Activity>,
     limit: Duration,
-    untaken: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Watched<S> {
+impl<S> TimedStream<S> {
     pub fn new(stream: S, activity: Arc<Activity>, limit: Duration) -> Self {
-        Self { stream, activity, limit, untaken: None }
+        Self { stream, activity, limit, write_timer: None }
     }
 
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn or_timeout<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             return written;
         }
         let limit = self.limit;
-        let timer = self.untaken.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         timer
             .as_mut()
             .poll(cx)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time")))
+            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not receive the response in time")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.activity.came();
+            self.activity.bytes_received();
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.in_time(cx, written)
+        self.or_timeout(cx, written)
     }
 
     fn poll_write_vectored(
@@ -145,25 +147,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.in_time(cx, written)
+        self.or_timeout(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it has written all that it has, so only then is everything taken: a peer that takes a byte
-    /// now and then gains nothing.
+    /// Stops the timer when everything is sent. hyper flushes after it has written all it has, so a client that receives a
+    /// byte now and then gains no time.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
-            self.untaken = None;
+            self.write_timer = None;
         }
-        self.in_time(cx, flushed)
+        self.or_timeout(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.in_time(cx, shut)
+        self.or_timeout(cx, shut)
     }
 }

@@ -247,7 +247,7 @@ async fn assert_no_canary_leaks(format: &str) {
 
     // What is written at the end: counts of verifications, SQLite's log, the last spans.
     server.terminate();
-    server.wait_for_log(&["stopped"]);
+    server.wait_for_log(&["server stopped"]);
     let mut places = database_places(&server);
     places.push(("log".to_owned(), server.log().into_bytes()));
     places.push(("traces".to_owned(), collector.received.lock().unwrap().clone()));
@@ -288,7 +288,7 @@ async fn secrets_sent_as_method_leak_nowhere() {
             }
         }
         server.terminate();
-        server.wait_for_log(&["stopped"]);
+        server.wait_for_log(&["server stopped"]);
         let places =
             [("log".to_owned(), server.log().into_bytes()), ("responses".to_owned(), responses.0.into_bytes())];
         for canary in [&*token, secret(&key)] {

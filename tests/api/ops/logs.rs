@@ -66,7 +66,7 @@ async fn log_json_lines_have_time_level_and_target() {
     server.create_key(&server.token("alice"), &[]).await;
     server.create("garbled", json!({})).await.assert_problem(401);
     server.terminate();
-    server.wait_for_log(&["stopped"]);
+    server.wait_for_log(&["server stopped"]);
     let lines: Vec<Value> = server.log().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert!(lines.len() >= 4);
     for line in lines {

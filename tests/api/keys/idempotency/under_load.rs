@@ -154,7 +154,7 @@ mod sqlite {
             assert_eq!(files_with(&server, text), [""; 0], "{text}");
         }
         server.terminate();
-        server.wait_for_log(&["stopped"]);
+        server.wait_for_log(&["server stopped"]);
         assert_eq!(files_with(&server, "planted-where-it-may-be"), ["mintkey.db"]);
         for text in &texts {
             assert_eq!(files_with(&server, text), [""; 0], "{text}");

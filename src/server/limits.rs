@@ -1,0 +1,38 @@
+//! Limits of the server: connections and time.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tracing::warn;
+
+#[derive(Clone)]
+pub struct Limits {
+    pub connections: usize,
+    pub head_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub request_timeout: Duration,
+    pub shutdown_timeout: Duration,
+}
+
+/// File descriptors that are not for connections: those of the database, the logs and reloaded files.
+pub const RESERVED_FDS: u64 = 128;
+
+/// Returns the number of connections to accept: as many as requested, but leaving [`RESERVED_FDS`] of the process's file
+/// descriptors. Without them the database could not open its files. Raises the soft limit to the hard limit.
+pub fn effective_max_connections(requested: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Some systems refuse: they have a lower bound of their own.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let possible = usize::try_from(descriptors.saturating_sub(RESERVED_FDS)).unwrap_or(usize::MAX).max(1);
+    if possible < requested {
+        warn!(
+            requested,
+            effective = possible,
+            "--max-connections (MINTKEY_MAX_CONNECTIONS) exceeds the file descriptor limit and was lowered; raise the limit \
+             (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    requested.min(possible)
+}
