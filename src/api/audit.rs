@@ -144,8 +144,8 @@ pub struct EventQuery {
 impl ListMyAuditEvents {
     /// List my audit events
     ///
-    /// Returns the changes of the current user's keys, including deleted ones, newest first. When called with an API key,
-    /// the key needs `api-keys:read`.
+    /// Returns the changes of the current user's keys, including deleted ones, newest first. When called with an API
+    /// key, the key needs `api-keys:read`.
     #[oai(path = "/auth/audit-events", method = "get", operation_id = "list_my_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn mine(

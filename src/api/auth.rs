@@ -1,8 +1,8 @@
 //! Authorization: who makes the request, and whether they may.
 //!
-//! Taking [`Authorized`] or [`Audited`] as an argument *is* the check: a handler has no other way to reach its caller, so
-//! it cannot be reached without naming the permission that it needs. The argument comes first, so that a request with a
-//! bad credential and a bad body is refused with 401.
+//! Taking [`Authorized`] or [`Audited`] as an argument *is* the check: a handler has no other way to reach its caller,
+//! so it cannot be reached without naming the permission that it needs. The argument comes first, so that a request
+//! with a bad credential and a bad body is refused with 401.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -185,13 +185,16 @@ fn credential(request: &Request) -> Result<&str, Problem> {
         (Some(_), Some(_)) => return Err(Problem::bad_request("Send one Authorization header, not several.")),
     };
     let text = value.to_str().map_err(|_| Problem::unauthorized(true))?;
-    let (scheme, credential) = text.split_once(' ').unwrap_or((text, ""));
-    let credential = credential.trim_matches(' ');
-    if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() {
-        return Err(Problem::unauthorized(false));
+    match bearer_credential(text) {
+        None | Some("") => Err(Problem::unauthorized(false)),
+        Some(credential) if credential.len() > MAX_CREDENTIAL => Err(Problem::unauthorized(true)),
+        Some(credential) => Ok(credential),
     }
-    if credential.len() > MAX_CREDENTIAL {
-        return Err(Problem::unauthorized(true));
-    }
-    Ok(credential)
+}
+
+/// Returns what follows the scheme `Bearer` in an `Authorization` header (RFC 6750, section 2.1). The case of the scheme
+/// does not matter. `None` for any other scheme.
+pub fn bearer_credential(header: &str) -> Option<&str> {
+    let (scheme, credential) = header.split_once(' ').unwrap_or((header, ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim_matches(' '))
 }

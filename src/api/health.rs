@@ -1,4 +1,4 @@
-//! Health: whether the process lives, and whether it should be sent requests.
+//! Health probes: liveness, and readiness with its checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use crate::http::problem::{JSON, Problem};
 use crate::service::Services;
 use crate::service::readiness::Check;
 
-/// Set when the server begins to stop: who sends requests should look elsewhere.
+/// Set when the server begins to stop, so that readiness fails and load balancers send requests elsewhere.
 pub type Draining = Arc<AtomicBool>;
 
-/// Answers as long as anything does. It looks at nothing, so that an outage elsewhere has nobody restart this process.
+/// Responds as long as the process runs. Checks nothing, so that an outage elsewhere does not restart the process.
 pub fn livez() -> BoxEndpoint<'static> {
-    poem::get(make_sync(|_| answer(&json!({ "status": "live", "checks": [] })))).map_to_response().boxed()
+    poem::get(make_sync(|_| json_response(&json!({ "status": "live", "checks": [] })))).map_to_response().boxed()
 }
 
 pub fn readyz(services: Arc<Services>, draining: Draining) -> BoxEndpoint<'static> {
@@ -24,11 +24,11 @@ pub fn readyz(services: Arc<Services>, draining: Draining) -> BoxEndpoint<'stati
         let (services, draining) = (services.clone(), draining.clone());
         async move {
             let mut checks = services.health.check().await;
-            let stops = draining.load(Ordering::Relaxed);
-            let detail = if stops { "finishes its last requests and takes no more" } else { "takes requests" };
-            checks.insert(0, Check { name: "server", ok: !stops, detail: detail.to_owned(), cause: None });
+            let stopping = draining.load(Ordering::Relaxed);
+            let detail = if stopping { "is shutting down" } else { "accepts requests" };
+            checks.insert(0, Check { name: "server", ok: !stopping, detail: detail.to_owned(), cause: None });
             if checks.iter().all(|check| check.ok) {
-                Ok::<_, poem::Error>(answer(&json!({ "status": "ready", "checks": public_checks(&checks) })))
+                Ok::<_, poem::Error>(json_response(&json!({ "status": "ready", "checks": public_checks(&checks) })))
             } else {
                 Err(not_ready(&checks).into())
             }
@@ -47,12 +47,12 @@ fn not_ready(checks: &[Check]) -> Problem {
         .with_log_context(causes.join("; "))
 }
 
-/// The checks, without what is only for the log.
+/// The checks without the causes, which are only logged.
 fn public_checks(checks: &[Check]) -> Value {
     let public = |Check { name, ok, detail, .. }: &Check| json!({ "name": name, "ok": ok, "detail": detail });
     checks.iter().map(public).collect()
 }
 
-fn answer(body: &Value) -> Response {
+fn json_response(body: &Value) -> Response {
     body.to_string().with_content_type(JSON).into_response()
 }

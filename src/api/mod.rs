@@ -1,4 +1,5 @@
-//! API: the product over HTTP, as `openapi.yaml` describes it. One file per operation: its request, its response and its handler.
+//! API: the product over HTTP, as `openapi.yaml` describes it. One file per operation: its request, its response and
+//! its handler.
 
 pub mod admin;
 pub mod audit;

@@ -87,8 +87,8 @@ const MAX_BEFORE: Days = Days::new(365);
 impl GetKeyUsage {
     /// Get the usage of one of my API keys
     ///
-    /// Returns daily verification counts (UTC) by result. Defaults to the last 30 days. Counts can lag by up to a minute, and a
-    /// crash can lose that minute.
+    /// Returns daily verification counts (UTC) by result. Defaults to the last 30 days. Counts can lag by up to a
+    /// minute, and a crash can lose that minute.
     #[oai(path = "/auth/api-keys/:id/usage", method = "get", operation_id = "get_my_api_key_usage")]
     async fn usage(
         &self,

@@ -1,7 +1,7 @@
 //! YAML that YAML 1.1 and 1.2 read alike.
 //!
-//! The two versions differ in which plain scalars are not strings: 1.1 makes a timestamp of `2026-04-15T12:00:00Z` and a
-//! boolean of `on`, and many tools still read 1.1. Emitters for serde quote by one version only, so this one writes a
+//! The two versions differ in which plain scalars are not strings: 1.1 makes a timestamp of `2026-04-15T12:00:00Z` and
+//! a boolean of `on`, and many tools still read 1.1. Emitters for serde quote by one version only, so this one writes a
 //! string plain only where both versions agree that it is one.
 
 use std::fmt::Write;

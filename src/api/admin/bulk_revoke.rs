@@ -117,7 +117,7 @@ impl BulkRevokeKeys {
         };
         let reason = reason.map(|Reason(text)| text);
         let done = services.keys.bulk_revoke(&audited.context(), &filter, reason, dry_run).await?;
-        let answer = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
-        Ok(BulkRevokeResponse::Revoked(JsonResponse(answer)))
+        let body = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
+        Ok(BulkRevokeResponse::Revoked(JsonResponse(body)))
     }
 }

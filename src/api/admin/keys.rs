@@ -88,9 +88,9 @@ impl AdminKeyOperations {
 
     /// Revoke a key of any owner
     ///
-    /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas typically
-    /// within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no effect.
-    /// Requires `api-keys:admin`.
+    /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas
+    /// typically within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no
+    /// effect. Requires `api-keys:admin`.
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_api_key")]
     async fn revoke(
         &self,

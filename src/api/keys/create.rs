@@ -32,15 +32,15 @@ pub struct CreateKey;
 
 error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 
-/// A key to create. The name has 1 to 255 characters after trimming, without control or format characters, and is stored
-/// in Unicode normalization form C.
+/// A key to create. The name has 1 to 255 characters after trimming, without control or format characters, and is
+/// stored in Unicode normalization form C.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateRequest {
     /// Human-readable label for the API key
     name: KeyName,
-    /// Permissions of the key: at most 100 scopes, each 1 to 100 characters of `a-z 0-9 : . _ - *`, compared exactly. Scopes
-    /// that begin with `api-keys:` are reserved for this service; only a caller that holds one can grant it.
+    /// Permissions of the key: at most 100 scopes, each 1 to 100 characters of `a-z 0-9 : . _ - *`, compared exactly.
+    /// Scopes that begin with `api-keys:` are reserved for this service; only a caller that holds one can grant it.
     scopes: Option<Scopes>,
     /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification.
     metadata: Option<Metadata>,
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quick_reading_takes_nothing_that_the_careful_one_refuses() {
+    fn create_fast_path_accepts_no_invalid_body() {
         for json in [
             r#"["n"]"#,
             r#"{"name":5}"#,
@@ -180,12 +180,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_readings_find_the_same(name in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+        fn create_fast_path_reads_the_same_values(name in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
             let json = serde_json::json!({ "name": name, "scopes": scopes });
-            let quick = ApiKeyCreateRequest::from_plain(json.to_string().as_bytes());
-            let careful = KeyName::new(&name).ok();
-            prop_assert_eq!(quick.as_ref().map(|read| &read.name), careful.as_ref());
-            prop_assert_eq!(quick.map(|read| read.scopes.unwrap().iter().count()), careful.map(|_| scopes.len()));
+            let fast = ApiKeyCreateRequest::from_plain(json.to_string().as_bytes());
+            let validated = KeyName::new(&name).ok();
+            prop_assert_eq!(fast.as_ref().map(|request| &request.name), validated.as_ref());
+            prop_assert_eq!(fast.map(|request| request.scopes.unwrap().iter().count()), validated.map(|_| scopes.len()));
         }
     }
 }

@@ -22,8 +22,8 @@ error_set!(GetKeyErrors: 400, 401, 403, 404, 412, 500, 503);
 impl GetKey {
     /// Get one of my API keys
     ///
-    /// Returns the key with its active secrets, whose `last_used_at` shows whether an old secret is still in use after a
-    /// rotation. Keys of other owners return 404, exactly like unknown ids.
+    /// Returns the key with its active secrets, whose `last_used_at` shows whether an old secret is still in use after
+    /// a rotation. Keys of other owners return 404, exactly like unknown ids.
     ///
     /// `ETag` is the key's revision. If the request's `If-Match` does not contain it, the response is 412.
     #[oai(path = "/:id", method = "get", operation_id = "get_my_api_key")]

@@ -19,8 +19,8 @@ use crate::http::values::time::Time;
 use crate::service::Services;
 use crate::service::keys::{IssuedKey, KeyPage};
 
-/// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the creation
-/// time) and a 6-character checksum.
+/// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the
+/// creation time) and a 6-character checksum.
 #[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none, example)]
 pub struct ApiKeyCreateResponse {
@@ -130,6 +130,7 @@ pub enum NoContent {
     NoContent,
 }
 
+/// Builds the response of a list of keys.
 pub fn page_response(request: &Request, page: KeyPage, services: &Services) -> ApiKeyPage {
     let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);
     let now = services.now();
@@ -137,11 +138,13 @@ pub fn page_response(request: &Request, page: KeyPage, services: &Services) -> A
     ApiKeyPage::Page(JsonResponse(ApiKeyList { items, next_cursor }), link)
 }
 
+/// Builds the response with one key, its active secrets and its `ETag`.
 pub fn key_response(record: KeyRecord, services: &Services) -> ApiKeyResponse {
     let tag = entity_tag(&record.key);
     ApiKeyResponse::Key(JsonResponse(ApiKey::with_secrets(record, services.now())), tag)
 }
 
+/// Builds the response with a new secret.
 pub fn created_response(issued: IssuedKey) -> CreatedKeyResponse {
     let location = format!("{BASE}/auth/api-keys/{}", issued.key.id);
     let replayed = issued.replayed.then(|| "true".to_owned());
@@ -156,11 +159,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_to_a_create_is_written_as_the_document_describes_it() {
-        let ends = ApiKeyCreateResponse::example();
-        let endless = ApiKeyCreateResponse { expires_at: None, ..ApiKeyCreateResponse::example() };
-        for answer in [ends, endless] {
-            assert_eq!(serde_json::to_string(&answer).unwrap(), answer.to_json_string());
+    fn create_response_is_serialized_as_documented() {
+        let with_expiry = ApiKeyCreateResponse::example();
+        let without_expiry = ApiKeyCreateResponse { expires_at: None, ..ApiKeyCreateResponse::example() };
+        for response in [with_expiry, without_expiry] {
+            assert_eq!(serde_json::to_string(&response).unwrap(), response.to_json_string());
         }
     }
 }

@@ -23,8 +23,9 @@ error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 impl RevokeKey {
     /// Revoke one of my API keys
     ///
-    /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas typically
-    /// within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no effect.
+    /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas
+    /// typically within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no
+    /// effect.
     ///
     /// The key stays listed, with the time, the actor and the reason of its revocation.
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_my_api_key")]

@@ -26,7 +26,8 @@ error_set!(RotateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 50
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 struct ApiKeyRotateRequest {
-    /// Seconds for which the old secret keeps working, up to 30 days (2,592,000). Defaults to 0: it stops working immediately.
+    /// Seconds for which the old secret keeps working, up to 30 days (2,592,000). Defaults to 0: it stops working
+    /// immediately.
     grace_seconds: Option<Grace>,
 }
 
@@ -48,9 +49,9 @@ impl FromObject for ApiKeyRotateRequest {
 impl RotateKey {
     /// Rotate one of my API keys
     ///
-    /// Issues a new secret, returned once. The key's id, scopes, expiry and history are unchanged. The old secret works for
-    /// `grace_seconds` more, but not past its own expiry. Rotating again during the grace period returns 409, as does
-    /// rotating a key that is not active.
+    /// Issues a new secret, returned once. The key's id, scopes, expiry and history are unchanged. The old secret works
+    /// for `grace_seconds` more, but not past its own expiry. Rotating again during the grace period returns 409, as
+    /// does rotating a key that is not active.
     ///
     /// Send `Idempotency-Key` to retry safely, as on creation.
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]

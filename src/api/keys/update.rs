@@ -86,12 +86,12 @@ impl From<ApiKeyUpdateRequest> for KeyPatch {
 impl UpdateKey {
     /// Update one of my API keys
     ///
-    /// Applies a JSON Merge Patch (RFC 7396), sent as `application/json` or `application/merge-patch+json`: omitted fields
-    /// are unchanged, `null` clears. The caller must be able to grant any scope being added. `enabled: false` makes the key
-    /// unusable until it is set to `true` again.
+    /// Applies a JSON Merge Patch (RFC 7396), sent as `application/json` or `application/merge-patch+json`: omitted
+    /// fields are unchanged, `null` clears. The caller must be able to grant any scope being added. `enabled: false`
+    /// makes the key unusable until it is set to `true` again.
     ///
-    /// Send `If-Match` with the key's `ETag` to prevent lost updates: if the key has changed since, the response is 412.
-    /// A revoked key cannot be updated and returns 409.
+    /// Send `If-Match` with the key's `ETag` to prevent lost updates: if the key has changed since, the response is
+    /// 412. A revoked key cannot be updated and returns 409.
     #[oai(path = "/:id", method = "patch", operation_id = "update_my_api_key")]
     async fn update(
         &self,

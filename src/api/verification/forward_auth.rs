@@ -9,7 +9,7 @@ use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Reg
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
-use crate::api::auth::bearer_scheme;
+use crate::api::auth::{bearer_credential, bearer_scheme};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
@@ -30,13 +30,10 @@ struct ForwardedKey(String);
 
 impl ForwardedKey {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let bearer = |value: &HeaderValue| {
-            let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim_matches(' ').to_owned())
-        };
+        let bearer = |value: &HeaderValue| value.to_str().ok().and_then(bearer_credential).map(str::to_owned);
         let bearers = headers.get_all(header::AUTHORIZATION).iter().map(bearer);
-        let plain = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().ok().map(str::to_owned));
-        let mut credentials = bearers.chain(plain);
+        let api_keys = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().ok().map(str::to_owned));
+        let mut credentials = bearers.chain(api_keys);
         // Rejects two credentials, because the upstream may use the other one.
         match (credentials.next(), credentials.next()) {
             (None, _) => Err(Problem::unauthorized(false)),
@@ -81,8 +78,8 @@ impl<'a> ApiExtractor<'a> for ForwardedKey {
     }
 }
 
-/// The query parameter `required_scope`. It is read from the raw query, because this operation is called without the router
-/// that parses queries. Ignores other parameters: they belong to the proxied request.
+/// The query parameter `required_scope`. It is read from the raw query, because this operation is called without the
+/// router that parses queries. Ignores other parameters: they belong to the proxied request.
 struct RequiredScope(Scopes);
 
 impl<'a> ApiExtractor<'a> for RequiredScope {
@@ -118,8 +115,8 @@ impl<'a> ApiExtractor<'a> for RequiredScope {
     }
 }
 
-/// Sends every header, empty if it has no value: a proxy that copies them then overwrites headers of the same names that
-/// the client sent.
+/// Sends every header, empty if it has no value: a proxy that copies them then overwrites headers of the same names
+/// that the client sent.
 #[derive(ApiResponse)]
 enum ForwardAllowed {
     /// The key is valid: allow the request.
@@ -170,9 +167,9 @@ fn percent_encode_non_ascii(text: &str) -> String {
 impl CheckForwarded {
     /// Check the key of a proxied request
     ///
-    /// For nginx `auth_request`, Caddy `forward_auth`, HAProxy, Traefik and Envoy: the proxy forwards its client's headers and
-    /// copies the identity headers of the response to the upstream request. 200 allows; 401 means no valid key; 403 means a
-    /// missing scope; treat every other response as denied.
+    /// For nginx `auth_request`, Caddy `forward_auth`, HAProxy, Traefik and Envoy: the proxy forwards its client's
+    /// headers and copies the identity headers of the response to the upstream request. 200 allows; 401 means no valid
+    /// key; 403 means a missing scope; treat every other response as denied.
     ///
     /// Accepts any method and any path below this one, as Envoy sends it. Method and sub-path are ignored.
     #[oai(path = "/auth/forward", method = "get", operation_id = "check_forwarded_request")]

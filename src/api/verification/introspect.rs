@@ -134,8 +134,8 @@ enum IntrospectionResult {
 impl IntrospectToken {
     /// Introspect a token
     ///
-    /// Implements OAuth 2.0 Token Introspection (RFC 7662). The token is an API key of this service. Unusable keys return 200 with
-    /// `active: false`; on any error response, deny access. The caller needs `api-keys:verify`.
+    /// Implements OAuth 2.0 Token Introspection (RFC 7662). The token is an API key of this service. Unusable keys
+    /// return 200 with `active: false`; on any error response, deny access. The caller needs `api-keys:verify`.
     #[oai(path = "/oauth/introspect", method = "post", operation_id = "introspect_token")]
     async fn introspect(
         &self,
@@ -144,10 +144,10 @@ impl IntrospectToken {
         token: IntrospectedToken,
     ) -> Result<IntrospectionResult, ApiError<IntrospectTokenErrors>> {
         let decision = services.verifier.verify(&token.0, &Scopes::default()).await?;
-        let answer = match decision.key {
-            Some(known) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*known),
+        let body = match decision.key {
+            Some(key) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*key),
             _ => INACTIVE,
         };
-        Ok(IntrospectionResult::Introspected(JsonResponse(answer)))
+        Ok(IntrospectionResult::Introspected(JsonResponse(body)))
     }
 }

@@ -77,8 +77,9 @@ impl Example for ApiKeyVerifyRequest {
 }
 
 api_enum! {
-    /// Result of a verification: the first that applies of `NOT_FOUND` (unknown or malformed), `REVOKED`, `DISABLED` (by its
-    /// owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope); otherwise `VALID`.
+    /// Result of a verification: the first that applies of `NOT_FOUND` (unknown or malformed), `REVOKED`, `DISABLED`
+    /// (by its owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope); otherwise
+    /// `VALID`.
     #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
     enum VerificationCode = Verdict {
         /// Valid.
@@ -96,8 +97,8 @@ api_enum! {
     }
 }
 
-/// Verification result. If `valid` is true, it includes `id`, `name`, `owner`, `scopes` and `metadata`, and `expires_at` if
-/// the key expires.
+/// Verification result. If `valid` is true, it includes `id`, `name`, `owner`, `scopes` and `metadata`, and
+/// `expires_at` if the key expires.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ApiKeyVerifyResponse {
@@ -154,7 +155,7 @@ struct VerifyResponse(Bytes);
 
 impl VerifyResponse {
     fn new(Decision { verdict, key }: Decision, responses: &ResponseCache) -> Self {
-        let render = |answer: ApiKeyVerifyResponse| Bytes::from(answer.to_json_string());
+        let render = |body: ApiKeyVerifyResponse| Bytes::from(body.to_json_string());
         match key {
             Some(key) if verdict == Verdict::Valid => {
                 Self(responses.get_or_render(&key, || render(ApiKeyVerifyResponse::from(&*key))))
@@ -195,8 +196,8 @@ impl ApiResponse for VerifyResponse {
 impl VerifyKey {
     /// Verify an API key
     ///
-    /// Checks a presented key against the required scopes. An unusable key returns 200 with `valid: false` and a `code`. On
-    /// any error response, deny access.
+    /// Checks a presented key against the required scopes. An unusable key returns 200 with `valid: false` and a
+    /// `code`. On any error response, deny access.
     ///
     /// For gateways and other services: the caller needs `api-keys:verify` and can verify keys of any owner.
     #[oai(path = "/auth/api-keys/verify", method = "post", operation_id = "verify_api_key")]
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quick_reading_takes_nothing_that_the_careful_one_refuses() {
+    fn verify_fast_path_accepts_no_invalid_body() {
         for json in [
             r#"["k"]"#,
             r#"{"key":5}"#,
@@ -252,11 +253,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_quick_reading_finds_the_key_that_was_sent(key in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+        fn verify_fast_path_reads_the_same_values(key in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
             let json = serde_json::json!({ "key": key, "scopes": scopes }).to_string();
-            let read = ApiKeyVerifyRequest::from_plain(json.as_bytes()).unwrap();
-            prop_assert_eq!(read.key.0, key);
-            prop_assert_eq!(read.scopes.unwrap().iter().count(), scopes.len());
+            let request = ApiKeyVerifyRequest::from_plain(json.as_bytes()).unwrap();
+            prop_assert_eq!(request.key.0, key);
+            prop_assert_eq!(request.scopes.unwrap().iter().count(), scopes.len());
         }
     }
 }

@@ -10,7 +10,8 @@ pub mod scopes;
 
 use serde_json::{Map, Value};
 
-/// The schema of this name. Panics when there is none, so that renaming a type cannot leave a pass that changes nothing.
+/// The schema of this name. Panics when there is none, so that renaming a type cannot leave a pass that changes
+/// nothing.
 pub fn schema<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
     let schema = document.pointer_mut(&format!("/components/schemas/{name}"));
     schema.unwrap_or_else(|| panic!("the document has no schema {name}"))

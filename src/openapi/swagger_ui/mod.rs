@@ -50,7 +50,8 @@ pub fn add_to(routes: Route) -> Route {
         .at("/openapi.yaml", static_file("application/yaml", cached_document(document, Document::to_yaml)))
 }
 
-/// Renders the document once, except for the issuer's login, which is known only after the issuer's metadata is fetched.
+/// Renders the document once, except for the issuer's login, which is known only after the issuer's metadata is
+/// fetched.
 fn cached_document(document: Arc<Document>, render: fn(&Document) -> String) -> impl Fn(Option<&Login<'_>>) -> Bytes {
     let without_login = Bytes::from(render(&document));
     move |login| login.map_or_else(|| without_login.clone(), |login| render(&document.with_login(login)).into())

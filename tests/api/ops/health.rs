@@ -67,7 +67,7 @@ async fn health_of_draining_server_is_live_but_not_ready() {
     })
     .await;
     response.assert_problem(503);
-    assert_eq!(failed_checks(&response), [("server", "finishes its last requests and takes no more")]);
+    assert_eq!(failed_checks(&response), [("server", "is shutting down")]);
     assert_eq!(get("/livez").await.status, 200);
 
     in_flight.write_all(br#": "x"}"#).unwrap();
