@@ -1,4 +1,4 @@
-# The commands of the project; README.md tells when to use which.
+# The commands of the project. CONTRIBUTING.md and docs/development/testing.md say when to use which.
 
 .PHONY: run test chaos fuzz bench bench-peers lint deny tools openapi docs sdk deb test-deb
 
@@ -10,12 +10,12 @@ test: tools
 	cargo test --workspace --locked
 	MINTKEY_TEST_DATABASE=postgres cargo test --locked --test api -- --skip sqlite::
 
-# The promises while things go wrong, for minutes, on a machine with nothing else to do; the sizes are the reader's to choose.
+# Fault injection, for minutes, on a machine with nothing else to do. The variables set how much.
 chaos: tools
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
 
-# Generated input, other each time: so many cases of each property of the parsers, then requests made of the document.
+# Random input, different each time: FUZZ_CASES for each property of the parsers, then requests generated from the document.
 fuzz: tools
 	PROPTEST_CASES=$${FUZZ_CASES:-100000} cargo test --locked --lib -- --nocapture
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-300} cargo test --locked --test e2e -- --nocapture schemathesis::
@@ -33,7 +33,7 @@ lint:
 	sh tests/house.sh
 	$(MAKE) --no-print-directory deny
 
-# What is depended on, by .deny.toml. The first time builds cargo-deny, which takes some minutes.
+# Checks the dependencies by .deny.toml. The first run builds cargo-deny, which takes some minutes.
 deny: target/tools/bin/cargo-deny
 	$< --log-level error check bans licenses sources
 	@if $< --log-level off fetch db; then $< --log-level error check --disable-fetch advisories; \
@@ -42,11 +42,11 @@ deny: target/tools/bin/cargo-deny
 target/tools/bin/cargo-deny:
 	cargo install --quiet --locked --debug --version 0.20.2 --no-default-features --root target/tools cargo-deny
 
-# What the tests drive: PostgreSQL, a browser, proxies, linters, schemathesis, generators of clients.
+# Installs what the tests run: PostgreSQL, a browser, proxies, linters, schemathesis, client generators.
 tools:
 	sh tests/e2e/tools.sh
 
-# A Debian package of a release build, in target/debian.
+# Builds a Debian package of a release build, in target/debian.
 deb: target/tools/bin/cargo-deb
 	cargo build --release --locked
 	target/tools/bin/cargo-deb deb --no-build --locked
@@ -54,7 +54,7 @@ deb: target/tools/bin/cargo-deb
 target/tools/bin/cargo-deb:
 	cargo install cargo-deb --version 3.8.0 --locked --root target/tools
 
-# Installs that package in a copy of this machine that is forgotten afterwards, and has systemd run its service; as root.
+# Installs that package in a disposable root and lets systemd run its service. Needs root.
 test-deb: deb
 	sh tests/e2e/package.sh target/debian/mintkey_*.deb
 
@@ -66,6 +66,6 @@ openapi:
 	cargo build --locked
 	target/debug/mintkey openapi > openapi.yaml
 
-# Clients in TypeScript, Python, Go and Rust, generated from openapi.yaml into target/sdk.
+# Generates clients in TypeScript, Python, Go and Rust from openapi.yaml into target/sdk.
 sdk: tools
 	sh tests/e2e/clients/generate.sh
