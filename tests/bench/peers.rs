@@ -12,7 +12,7 @@ use super::load::{Load, Measured, Pace, Round, measure};
 use super::place::Place;
 use super::postgres::free_port;
 use super::process::{Process, on_servers_core};
-use super::report::{Contest, Peer, Promise};
+use super::report::{Comparison, Peer, Promise};
 use super::speed::{create, one, question, verify_one};
 use super::{run, target};
 
@@ -42,19 +42,19 @@ pub async fn measured(pace: Pace) -> Vec<Peer> {
     let names = ["mintkey"].into_iter().chain(peers.iter().map(|peer| peer.name));
     let rows = names.enumerate().map(|(n, name)| Peer {
         name,
-        verify: contest(&verifies, n, 60.0),
-        create: contest(&creates, n, 20.0),
+        verify: compare(&verifies, n, 60.0),
+        create: compare(&creates, n, 20.0),
     });
     rows.collect()
 }
 
 /// The result of the `n`-th program. The first is mintkey, which promises to be this many times as fast as the best.
-fn contest(measured: &[Measured], n: usize, promised: f64) -> Contest {
+fn compare(measured: &[Measured], n: usize, promised: f64) -> Comparison {
     let times = |n: usize| measured[0].against(&measured[n]);
     let least = (1..measured.len()).map(times).fold(f64::INFINITY, f64::min);
     let Round { rate, p99, .. } = measured[n].median();
     let promise = Promise { text: format!("at least {promised}x the best"), met: least >= promised };
-    Contest { rate, p99, times: (n > 0).then(|| times(n)), promise: (n == 0).then_some(promise) }
+    Comparison { rate, p99, times: (n > 0).then(|| times(n)), promise: (n == 0).then_some(promise) }
 }
 
 fn source() -> PathBuf {

@@ -1,4 +1,4 @@
-//! Report: what was measured, as a table on the terminal, as JSON beside it, and as a part of docs/performance.md.
+//! Report: the results as tables on the terminal, as a JSON file, and as a part of docs/performance.md.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::load::{Measured, Round};
 
-/// What was promised, and whether it was kept in this run.
+/// A promise, and whether this run met it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Promise {
     pub text: String,
@@ -34,20 +34,20 @@ pub struct Speed {
     /// Seconds.
     pub p50: f64,
     pub p99: f64,
-    /// What the ratio is to.
+    /// The baseline of the ratio.
     pub against: Option<&'static str>,
     pub ratio: Option<f64>,
     pub promise: Option<Promise>,
 }
 
-/// One operation on more and more keys.
+/// One operation on databases of increasing size.
 #[derive(Debug, Clone, Serialize)]
 pub struct Growth {
     pub what: String,
     pub keys: Vec<u64>,
     /// Requests a second.
     pub rates: Vec<f64>,
-    /// Times slower than on the fewest keys.
+    /// Slowdown relative to the smallest database.
     pub slower: Vec<f64>,
     pub promise: Promise,
 }
@@ -60,27 +60,27 @@ pub struct Fact {
     pub promise: Option<Promise>,
 }
 
-/// One service of those that one could use, on SQLite, at 64 connections.
+/// One alternative service, on SQLite, at 64 connections.
 #[derive(Debug, Clone, Serialize)]
 pub struct Peer {
     pub name: &'static str,
-    pub verify: Contest,
-    pub create: Contest,
+    pub verify: Comparison,
+    pub create: Comparison,
 }
 
-/// How one service does what all of them do.
+/// One operation of one service, compared with mintkey.
 #[derive(Debug, Clone, Serialize)]
-pub struct Contest {
+pub struct Comparison {
     /// Requests a second.
     pub rate: f64,
     /// Seconds.
     pub p99: f64,
-    /// How many times as fast mintkey is.
+    /// The speed of mintkey relative to this service.
     pub times: Option<f64>,
     pub promise: Option<Promise>,
 }
 
-/// On which machine, and when.
+/// The machine and the date of the run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
     pub processor: String,
@@ -108,7 +108,7 @@ impl Machine {
     }
 }
 
-/// All that one run found. Its name is that of the JSON file and of its part of docs/performance.md.
+/// The results of one run. Its name is that of the JSON file and of its part of docs/performance.md.
 #[derive(Debug, Serialize)]
 pub struct Report {
     #[serde(skip)]
@@ -155,7 +155,7 @@ impl Report {
         println!("{}\nThe same as JSON: {}", self.text(), file.display());
     }
 
-    /// Replaces the tables between the two comments that mark them in this page.
+    /// Replaces the tables between the two marker comments in this page.
     pub fn write_tables(&self, page: &Path) {
         let text = std::fs::read_to_string(page).unwrap();
         let (begin, end) =
@@ -177,14 +177,14 @@ impl Speed {
         Self { against: Some(what), ratio: Some(ratio), ..self }
     }
 
-    /// The promise of a ratio.
+    /// Adds a promise on the ratio.
     pub fn at_least(self, least: f64) -> Self {
         let text = format!("at least {least:.2} of {}", self.against.unwrap_or_default());
         let met = self.ratio.is_some_and(|ratio| ratio >= least);
         Self { promise: Some(Promise { text, met }), ..self }
     }
 
-    /// The promise of a rate.
+    /// Adds a promise on the rate.
     pub fn at_least_a_second(self, least: f64) -> Self {
         let text = format!("at least {}/s", thousands(least));
         Self { promise: Some(Promise { text, met: self.rate >= least }), ..self }
@@ -215,12 +215,12 @@ impl Growth {
 
 impl Peer {
     fn cells(&self) -> Vec<String> {
-        let contest = |contest: &Contest| {
-            let times = contest.times.map(|times| format!("{times:.0}x as fast"));
-            let last = times.unwrap_or_else(|| Promise::cell(contest.promise.as_ref()));
-            [thousands(contest.rate), milliseconds(contest.p99), last]
+        let comparison = |comparison: &Comparison| {
+            let times = comparison.times.map(|times| format!("{times:.0}x as fast"));
+            let last = times.unwrap_or_else(|| Promise::cell(comparison.promise.as_ref()));
+            [thousands(comparison.rate), milliseconds(comparison.p99), last]
         };
-        [self.name.to_owned()].into_iter().chain(contest(&self.verify)).chain(contest(&self.create)).collect()
+        [self.name.to_owned()].into_iter().chain(comparison(&self.verify)).chain(comparison(&self.create)).collect()
     }
 }
 
@@ -231,7 +231,7 @@ impl Fact {
     }
 }
 
-/// A table that people read in a terminal and GitHub as Markdown.
+/// Appends a Markdown table that is also readable in a terminal.
 fn push_table(text: &mut String, head: &[String], rows: impl Iterator<Item = Vec<String>>) {
     let rows: Vec<_> = rows.collect();
     let width = |n: usize| rows.iter().map(|row| row[n].chars().count()).chain([head[n].chars().count()]).max();
@@ -252,7 +252,7 @@ fn milliseconds(seconds: f64) -> String {
     format!("{:.2} ms", seconds * 1e3)
 }
 
-/// `1234567.8` as `1,234,568`.
+/// Formats `1234567.8` as `1,234,568`.
 fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let first = digits.len() % 3;

@@ -5,28 +5,28 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::site::{Site, tokens, wait_for_code};
+use crate::cluster::{Cluster, tokens, wait_for_code};
 use crate::support::{Server, eventually, id, run, secret};
 
 /// Starts a replica whose clock has the offset that the file contains.
-fn with_clock(site: &Site, file: &Path) -> Server {
+fn with_clock(cluster: &Cluster, file: &Path) -> Server {
     let faketime = "/usr/$LIB/faketime/libfaketimeMT.so.1";
     assert!(
         run(std::process::Command::new("which").arg("faketime")).status.success(),
         "faketime is missing: run make tools"
     );
-    let mut command = site.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = cluster.command(&["serve", "--listen", "127.0.0.1:0"]);
     command.env("LD_PRELOAD", faketime).env("FAKETIME_TIMESTAMP_FILE", file).env("FAKETIME_NO_CACHE", "1");
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
-    Server::spawn(&mut command, site.data.path())
+    Server::spawn(&mut command, cluster.data.path())
 }
 
 #[tokio::test]
 async fn clock_jump_expires_only_keys_with_an_expiry() {
-    let site = Site::new();
-    let file = site.data.path().join("clock");
+    let cluster = Cluster::new();
+    let file = cluster.data.path().join("clock");
     std::fs::write(&file, "+0").unwrap();
-    let (jumping, steady) = (with_clock(&site, &file), site.replica(&[]));
+    let (jumping, steady) = (with_clock(&cluster, &file), cluster.replica(&[]));
     let alice = steady.token_with("alice", &["--ttl", "7d"]);
     let (gateway, _) = tokens(&steady);
     let long = steady.token_with("gateway", &["--scopes", "api-keys:verify", "--ttl", "7d"]);

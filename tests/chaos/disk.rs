@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::site::{assert_unavailable, tokens};
+use crate::cluster::{assert_unavailable, tokens};
 use crate::support::{Server, eventually, id, run, secret};
 
 /// A file system of 8 MB.

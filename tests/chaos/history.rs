@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::cluster::Cluster;
 use crate::support::{KEYS, Server, VERIFY};
 
 /// A key as its client knows it, with times of the client.
@@ -145,8 +145,8 @@ impl Load {
     }
 
     /// Checks that no acknowledged change is lost, and that every change has its audit event and no event lacks its change.
-    pub fn assert_matches_database(&self, site: &Site) {
-        let rows = site.query(
+    pub fn assert_matches_database(&self, cluster: &Cluster) {
+        let rows = cluster.query(
             "SELECT id || ' ' || (revoked_at IS NOT NULL)::text || ' ' || \
              (SELECT count(*) FROM audit_events e WHERE e.key_id = k.id AND action = 'created') || ' ' || \
              (SELECT count(*) FROM audit_events e WHERE e.key_id = k.id AND action = 'revoked') FROM api_keys k",
@@ -168,8 +168,11 @@ impl Load {
                 Revocation::InDoubt => {}
             }
         }
-        assert_eq!(site.query("SELECT count(*) FROM secrets WHERE key_id NOT IN (SELECT id FROM api_keys)"), "0");
-        assert_eq!(site.query("SELECT count(*) FROM audit_events WHERE key_id NOT IN (SELECT id FROM api_keys)"), "0");
-        assert_eq!(site.query("SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM secrets)"), "0");
+        assert_eq!(cluster.query("SELECT count(*) FROM secrets WHERE key_id NOT IN (SELECT id FROM api_keys)"), "0");
+        assert_eq!(
+            cluster.query("SELECT count(*) FROM audit_events WHERE key_id NOT IN (SELECT id FROM api_keys)"),
+            "0"
+        );
+        assert_eq!(cluster.query("SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM secrets)"), "0");
     }
 }

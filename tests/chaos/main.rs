@@ -1,6 +1,8 @@
 //! Chaos: the guarantees under repeated faults. `CHAOS_KILLS` and `CHAOS_REVOCATIONS` set the duration.
 
 mod clock;
+#[path = "../support/cluster.rs"]
+mod cluster;
 mod connections;
 mod disk;
 mod history;
@@ -9,8 +11,6 @@ mod kill;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod replicas;
-#[path = "../support/site.rs"]
-mod site;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;

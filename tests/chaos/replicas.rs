@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::cluster::{Cluster, LISTENING, tokens};
 use crate::history::{Load, random};
-use crate::proxy::{Proxy, Wire};
+use crate::proxy::{Link, Proxy};
 use crate::setting;
-use crate::site::{LISTENING, Site, tokens};
 use crate::support::postgres::Postgres;
 use crate::support::{Server, eventually};
 
@@ -17,7 +17,7 @@ use crate::support::{Server, eventually};
 const MAX_LAG: Duration = Duration::from_secs(5);
 
 struct Fixture {
-    site: Site,
+    cluster: Cluster,
     proxy: Proxy,
     servers: Vec<Server>,
     gateway: String,
@@ -27,16 +27,17 @@ struct Fixture {
 impl Fixture {
     /// One of the replicas reaches PostgreSQL through a proxy that can block, the others directly.
     async fn new() -> Self {
-        Self::on(Site::alone()).await
+        Self::on(Cluster::with_own_postgres()).await
     }
 
-    async fn on(site: Site) -> Self {
-        let proxy = Proxy::to(site.postgres.port).await;
-        let by_proxy = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
+    async fn on(cluster: Cluster) -> Self {
+        let proxy = Proxy::to(cluster.postgres.port).await;
+        let by_proxy = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, cluster.database);
         let limit = ["--max-staleness", "5s"];
-        let servers = vec![site.replica(&limit), site.replica(&limit), site.replica_by(&by_proxy, &limit)];
+        let servers =
+            vec![cluster.replica(&limit), cluster.replica(&limit), cluster.replica_with_url(&by_proxy, &limit)];
         let (gateway, alice) = tokens(&servers[0]);
-        Self { site, proxy, servers, gateway, alice }
+        Self { cluster, proxy, servers, gateway, alice }
     }
 
     /// Puts load on the replicas and repeats `fault` until enough revocations are acknowledged, and then compares the
@@ -66,7 +67,7 @@ impl Fixture {
             Duration::from_micros(load.slowest_verify.load(Ordering::SeqCst)),
         );
         assert!(load.longest_lag() < max_lag, "{name}: {:?}", load.longest_lag());
-        load.assert_matches_database(&self.site);
+        load.assert_matches_database(&self.cluster);
         for server in &self.servers {
             assert!(!server.log().contains("ERROR"), "{name}: {}", server.log());
         }
@@ -93,16 +94,16 @@ async fn revocations_hold_without_faults() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_listeners_are_killed() {
     let fixture = Fixture::new().await;
-    fixture.assert_revocations_hold("listener killed", MAX_LAG, async || fixture.site.terminate(LISTENING)).await;
+    fixture.assert_revocations_hold("listener killed", MAX_LAG, async || fixture.cluster.terminate(LISTENING)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_notifications_are_lost() {
     let fixture = Fixture::new().await;
     let fault = async || {
-        fixture.proxy.set(Wire::Deaf);
+        fixture.proxy.set(Link::NoNotifications);
         sleep_millis(random(8000)).await;
-        fixture.proxy.set(Wire::Passes);
+        fixture.proxy.set(Link::Open);
         sleep_millis(random(1000)).await;
     };
     fixture.assert_revocations_hold("notifications lost", MAX_LAG, fault).await;
@@ -112,9 +113,9 @@ async fn revocations_hold_when_notifications_are_lost() {
 async fn revocations_hold_when_one_replica_is_isolated() {
     let fixture = Fixture::new().await;
     let fault = async || {
-        fixture.proxy.set(Wire::SwallowsAll);
+        fixture.proxy.set(Link::Blocked);
         sleep_millis(random(12_000)).await;
-        fixture.proxy.set(Wire::Passes);
+        fixture.proxy.set(Link::Open);
         sleep_millis(random(1000)).await;
     };
     // The staleness limit, plus the time of a response in transit.
@@ -125,9 +126,9 @@ async fn revocations_hold_when_one_replica_is_isolated() {
 async fn revocations_hold_when_postgresql_is_frozen() {
     let fixture = Fixture::new().await;
     let fault = async || {
-        fixture.site.postgres.freeze(true);
+        fixture.cluster.postgres.freeze(true);
         sleep_millis(random(6000)).await;
-        fixture.site.postgres.freeze(false);
+        fixture.cluster.postgres.freeze(false);
         sleep_millis(random(2000)).await;
     };
     fixture.assert_revocations_hold("SIGSTOP", MAX_LAG, fault).await;
@@ -138,9 +139,9 @@ async fn revocations_hold_when_postgresql_crashes() {
     let fixture = Fixture::new().await;
     let fault = async || {
         sleep_millis(random(2000)).await;
-        fixture.site.postgres.stop_immediately();
+        fixture.cluster.postgres.stop_immediately();
         sleep_millis(random(3000)).await;
-        fixture.site.postgres.start_again();
+        fixture.cluster.postgres.start_again();
     };
     fixture.assert_revocations_hold("stop -m immediate", MAX_LAG, fault).await;
 }
@@ -149,7 +150,7 @@ async fn revocations_hold_when_postgresql_crashes() {
 async fn revocations_hold_when_connections_are_terminated() {
     let fixture = Fixture::new().await;
     let fault = async || {
-        fixture.site.terminate("true");
+        fixture.cluster.terminate("true");
         sleep_millis(random(1000)).await;
     };
     fixture.assert_revocations_hold("connections cut", MAX_LAG, fault).await;
@@ -157,12 +158,12 @@ async fn revocations_hold_when_connections_are_terminated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_hold_when_connections_are_exhausted() {
-    let fixture = Fixture::on(Site::at(Postgres::start(&["max_connections=40"]))).await;
+    let fixture = Fixture::on(Cluster::with_postgres(Postgres::start(&["max_connections=40"]))).await;
     // Terminates the connections of mintkey, so that their slots are free, and takes one.
     let cut_and_sleep = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mintkey'; \
                          SELECT pg_sleep(4)";
     let sleep = || {
-        let mut sleeper = fixture.site.postgres.psql("postgres", cut_and_sleep);
+        let mut sleeper = fixture.cluster.postgres.psql("postgres", cut_and_sleep);
         sleeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let fault = async || {

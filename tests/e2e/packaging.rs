@@ -1,4 +1,4 @@
-//! Packaging: what the tools of each trade say of the files in packaging/.
+//! Packaging: linters and validators of the files in packaging/.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,12 @@ fn packaging(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_dockerfile_has_no_fault_by_hadolint() {
+fn dockerfile_passes_hadolint() {
     succeed(python("hadolint").args(["--no-color", "--failure-threshold", "info"]).arg(packaging("Dockerfile")));
 }
 
 #[test]
-fn the_compose_file_is_one_by_its_specification_and_its_caddyfile_by_caddy() {
+fn compose_file_and_its_caddyfile_are_valid() {
     succeed(
         python("check-jsonschema")
             .args(["--builtin-schema", "vendor.compose-spec"])
@@ -27,20 +27,20 @@ fn the_compose_file_is_one_by_its_specification_and_its_caddyfile_by_caddy() {
 }
 
 #[test]
-fn the_kubernetes_manifests_are_valid_for_kubernetes() {
+fn kubernetes_manifests_are_valid() {
     succeed(python("kubernetes-validate").arg("--strict").arg(packaging("kubernetes.yaml")));
 }
 
 #[test]
-fn the_scripts_of_the_package_have_no_fault_by_shellcheck() {
-    let ours = ["package.sh", "package_check.sh"].map(|name| project().join("tests/e2e").join(name));
+fn package_scripts_pass_shellcheck() {
+    let test_scripts = ["package.sh", "package_check.sh"].map(|name| project().join("tests/e2e").join(name));
     let maintainers = fs::read_dir(packaging("debian")).unwrap().map(|entry| entry.unwrap().path());
-    for script in maintainers.chain(ours) {
+    for script in maintainers.chain(test_scripts) {
         succeed(system("shellcheck").arg("--shell=sh").arg(script));
     }
 }
 
-/// The unit with this machine's program in it, since the analysis looks for what it starts.
+/// The unit with the path of the program under test, because the analysis checks that it exists.
 fn unit(directory: &Path) -> std::path::PathBuf {
     let program = mintkey().get_program().to_str().unwrap().to_owned();
     let text = fs::read_to_string(packaging("mintkey.service")).unwrap();
@@ -51,18 +51,18 @@ fn unit(directory: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_unit_has_no_fault_and_little_exposure_by_systemd() {
+fn systemd_unit_passes_verification_and_security_analysis() {
     let directory = tempfile::tempdir().unwrap();
     let unit = unit(directory.path());
     let verified = run(system("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
-    let said = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && !said.contains("mintkey.service"), "{said}");
-    // 10 is a service with all of root's powers; 2 is "OK".
+    let stderr = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && !stderr.contains("mintkey.service"), "{stderr}");
+    // The exposure of an unrestricted service is 10; up to 2 is "OK".
     succeed(system("systemd-analyze").args(["security", "--offline=yes", "--threshold=20"]).arg(&unit));
 }
 
 #[test]
-fn the_settings_of_every_package_are_settings_of_serve() {
+fn package_settings_are_settings_of_serve() {
     let help = succeed(mintkey().args(["serve", "--help"]));
     for file in ["Dockerfile", "compose/compose.yaml", "kubernetes.yaml", "mintkey.env", "mintkey.service"] {
         let text = fs::read_to_string(packaging(file)).unwrap();

@@ -1,4 +1,4 @@
-//! Proxies: nginx, Caddy and HAProxy with the configurations in `packaging/proxies`, and what gets past them.
+//! Forward auth with nginx, Caddy and HAProxy, with the configurations in `packaging/proxies`.
 
 mod outages;
 mod paths;
@@ -15,10 +15,10 @@ const KINDS: [Kind; 3] = [Kind::Nginx, Kind::Caddy, Kind::HaProxy];
 const IDENTITY: [&str; 5] = ["X-Auth-Key-Id", "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Org", "X-Auth-Scopes"];
 
 #[tokio::test]
-async fn a_good_key_passes_and_the_upstream_learns_whose_it_is() {
+async fn proxy_passes_valid_key_with_identity_headers() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&["projects:read", "projects:write"]).await;
+        let key = site.create_key(&["projects:read", "projects:write"]).await;
         let bobs = site.mintkey.create_key(&site.mintkey.token("bob"), &[]).await;
         let bearer = format!("Bearer {}", secret(&key));
         let issuer = "urn:mintkey:standalone";
@@ -30,9 +30,9 @@ async fn a_good_key_passes_and_the_upstream_learns_whose_it_is() {
             (("X-API-Key", secret(&key)), alice),
             (("x-api-key", secret(&bobs)), bob),
         ] {
-            let seen = site.passes("/any", &[credential]);
+            let seen = site.assert_passes("/any", &[credential]);
             for (name, value) in IDENTITY.into_iter().zip(expected) {
-                // nginx leaves an empty header out.
+                // nginx omits empty headers.
                 let expected = if value.is_empty() && kind == Kind::Nginx { vec![] } else { vec![value] };
                 assert_eq!(seen.all_as_in_cgi(name), expected, "{kind:?}: {name} of {credential:?}: {seen:?}");
                 assert_eq!(seen.all(name), expected, "{kind:?}: {name} of {credential:?}: {seen:?}");
@@ -42,55 +42,55 @@ async fn a_good_key_passes_and_the_upstream_learns_whose_it_is() {
 }
 
 #[tokio::test]
-async fn a_subject_that_means_something_to_a_proxy_arrives_as_text() {
+async fn proxy_passes_special_characters_of_subject_as_text() {
     let subject = r#"{env.HOME} $host %[src] ${HOME} "é", x"#;
     for kind in KINDS {
         let site = Site::start(kind);
         let key = site.mintkey.create_key(&site.mintkey.token(subject), &[]).await;
-        let seen = site.passes("/", &[("X-API-Key", secret(&key))]);
+        let seen = site.assert_passes("/", &[("X-API-Key", secret(&key))]);
         let expected = r#"{env.HOME}%20$host%20%25[src]%20${HOME}%20"%C3%A9",%20x"#;
         assert_eq!(seen.all("X-Auth-Subject"), [expected], "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn without_a_good_key_it_is_401_with_the_challenge_and_the_upstream_is_left_alone() {
+async fn proxy_without_valid_key_is_401_with_challenge() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&[]).await;
-        let unknown = another_with_the_shape_of(&key);
+        let key = site.create_key(&[]).await;
+        let unknown = unknown_secret_like(&key);
         let bearers =
             [&unknown, "garbled", "mk_short", ""].map(|credential| ("Authorization", format!("Bearer {credential}")));
         let plain = [&unknown, "garbled", ""].map(|credential| ("X-API-Key", credential.to_owned()));
         let basic = [("Authorization", "Basic YWxpY2U6eA==".to_owned()), ("Authorization", secret(&key).to_owned())];
         let cookie = [("Cookie", format!("Authorization={0}; key={0}", secret(&key)))];
         for (name, value) in bearers.into_iter().chain(plain).chain(basic).chain(cookie) {
-            let answer = site.is_refused("/any", &[(name, &value)]);
-            assert_eq!(answer.status(), 401, "{kind:?}: {name}: {value}");
+            let response = site.assert_refused("/any", &[(name, &value)]);
+            assert_eq!(response.status(), 401, "{kind:?}: {name}: {value}");
             let direct = site.mintkey.request(reqwest::Method::GET, "/api/auth/forward", "").header(name, &value);
             let direct = direct.send().await.unwrap();
             assert_eq!(
-                answer.all("WWW-Authenticate"),
+                response.all("WWW-Authenticate"),
                 [direct.headers()["www-authenticate"].to_str().unwrap()],
                 "{kind:?}: {name}: {value}"
             );
         }
-        let answer = site.is_refused("/any", &[]);
-        assert_eq!((answer.status(), answer.all("WWW-Authenticate")), (401, vec!["Bearer"]), "{kind:?}");
+        let response = site.assert_refused("/any", &[]);
+        assert_eq!((response.status(), response.all("WWW-Authenticate")), (401, vec!["Bearer"]), "{kind:?}");
         let in_query = format!("/any?key={0}&api_key={0}&access_token={0}", secret(&key));
-        assert_eq!(site.is_refused(&in_query, &[]).status(), 401, "{kind:?}");
+        assert_eq!(site.assert_refused(&in_query, &[]).status(), 401, "{kind:?}");
     }
 }
 
-/// A secret whose checksum is right, and which nobody has.
-fn another_with_the_shape_of(key: &Value) -> String {
+/// A well-formed secret with a valid checksum that belongs to no key.
+fn unknown_secret_like(key: &Value) -> String {
     let (body, _) = secret(key).split_at(secret(key).len() - 6);
     let (head, last) = body.split_at(body.len() - 1);
     let body = format!("{head}{}", if last == "0" { "1" } else { "0" });
     format!("{body}{}", base62(crc32fast::hash(body.as_bytes())))
 }
 
-/// Six digits, as a secret ends with.
+/// The six base62 digits of a checksum.
 fn base62(mut number: u32) -> String {
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut text = [b'0'; 6];
@@ -102,46 +102,46 @@ fn base62(mut number: u32) -> String {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_refused_at_the_next_request() {
+async fn proxy_refuses_revoked_key_at_next_request() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&[]).await;
+        let key = site.create_key(&[]).await;
         let bearer = format!("Bearer {}", secret(&key));
         for _ in 0..3 {
-            site.passes("/any", &[("Authorization", &bearer)]);
+            site.assert_passes("/any", &[("Authorization", &bearer)]);
         }
         assert_eq!(site.mintkey.revoke(id(&key), &site.alice, json!({})).await.status, 200);
-        assert_eq!(site.is_refused("/any", &[("Authorization", &bearer)]).status(), 401, "{kind:?}");
-        assert_eq!(site.is_refused("/any", &[("X-API-Key", secret(&key))]).status(), 401, "{kind:?}");
+        assert_eq!(site.assert_refused("/any", &[("Authorization", &bearer)]).status(), 401, "{kind:?}");
+        assert_eq!(site.assert_refused("/any", &[("X-API-Key", secret(&key))]).status(), 401, "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_even_if_both_are_good() {
+async fn proxy_refuses_two_credentials() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&[]).await;
-        let (good, bearer) = (secret(&key), format!("Bearer {}", secret(&key)));
+        let key = site.create_key(&[]).await;
+        let (valid, bearer) = (secret(&key), format!("Bearer {}", secret(&key)));
         for headers in [
             [("Authorization", &*bearer), ("Authorization", &*bearer)],
             [("Authorization", &*bearer), ("Authorization", "Bearer garbled")],
             [("Authorization", "Basic YWxpY2U6eA=="), ("authorization", &*bearer)],
-            [("Authorization", &*bearer), ("X-API-Key", good)],
-            [("X-API-Key", good), ("Authorization", "Bearer garbled")],
-            [("X-API-Key", good), ("Authorization", "Basic YWxpY2U6eA==")],
-            [("X-API-Key", good), ("x-api-key", good)],
-            [("X-API-Key", "garbled"), ("X-API-Key", good)],
+            [("Authorization", &*bearer), ("X-API-Key", valid)],
+            [("X-API-Key", valid), ("Authorization", "Bearer garbled")],
+            [("X-API-Key", valid), ("Authorization", "Basic YWxpY2U6eA==")],
+            [("X-API-Key", valid), ("x-api-key", valid)],
+            [("X-API-Key", "garbled"), ("X-API-Key", valid)],
         ] {
-            let answer = site.is_refused("/any", &headers);
-            assert!([400, 401, 500, 503].contains(&answer.status()), "{kind:?}: {headers:?}: {answer:?}");
+            let response = site.assert_refused("/any", &headers);
+            assert!([400, 401, 500, 503].contains(&response.status()), "{kind:?}: {headers:?}: {response:?}");
         }
         let together = format!("{bearer}, {bearer}");
-        site.is_refused("/any", &[("Authorization", &together)]);
+        site.assert_refused("/any", &[("Authorization", &together)]);
     }
 }
 
 #[tokio::test]
-async fn methods_and_bodies_pass_as_they_are() {
+async fn proxy_passes_methods_and_bodies_unchanged() {
     for kind in KINDS {
         let site = Site::start(kind);
         let bearer = site.bearer().await;
@@ -153,14 +153,14 @@ async fn methods_and_bodies_pass_as_they_are() {
             {
                 let line = format!("{method} /things?a=b");
                 let headers = [("Authorization", &*bearer), ("Content-Type", "application/json"), framing];
-                let (answer, seen) = site.send(&line, &headers, sent.as_bytes());
-                assert_eq!((answer.status(), seen.len()), (200, 1), "{kind:?}: {line} {framing:?}: {answer:?}");
+                let (response, seen) = site.send(&line, &headers, sent.as_bytes());
+                assert_eq!((response.status(), seen.len()), (200, 1), "{kind:?}: {line} {framing:?}: {response:?}");
                 assert!(seen[0].first_line.starts_with(&format!("{line} HTTP/")), "{kind:?}: {}", seen[0].first_line);
                 assert_eq!(seen[0].all("Content-Type"), ["application/json"], "{kind:?}");
                 assert!(seen[0].body == body.as_bytes(), "{kind:?}: {line} {framing:?}: another body");
             }
-            let (answer, seen) = site.send(&format!("{method} /"), &[("Content-Length", &length)], body.as_bytes());
-            assert_eq!((answer.status(), seen.len()), (401, 0), "{kind:?}: {method} without a key");
+            let (response, seen) = site.send(&format!("{method} /"), &[("Content-Length", &length)], body.as_bytes());
+            assert_eq!((response.status(), seen.len()), (401, 0), "{kind:?}: {method} without a key");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::proxy::{Proxy, Wire};
-use crate::site::{LISTENING, Site, tokens, wait_for_code};
+use crate::cluster::{Cluster, LISTENING, tokens, wait_for_code};
+use crate::proxy::{Link, Proxy};
 use crate::support::{Server, id, run, secret};
 
 /// The bound on the lag of a revocation while the database is reachable.
@@ -26,8 +26,8 @@ async fn cached_keys(servers: &[&Server], gateway: &str, alice: &str, count: usi
 
 #[tokio::test]
 async fn revocation_reaches_other_replica_within_100_ms() {
-    let site = Site::new();
-    let (here, there) = (site.replica(&[]), site.replica(&[]));
+    let cluster = Cluster::new();
+    let (here, there) = (cluster.replica(&[]), cluster.replica(&[]));
     let (gateway, alice) = tokens(&here);
     let mut lags = Vec::new();
     for key in cached_keys(&[&here, &there], &gateway, &alice, 60).await {
@@ -42,8 +42,8 @@ async fn revocation_reaches_other_replica_within_100_ms() {
 
 #[tokio::test]
 async fn every_kind_of_change_reaches_other_replica() {
-    let site = Site::new();
-    let (here, there) = (site.replica(&[]), site.replica(&[]));
+    let cluster = Cluster::new();
+    let (here, there) = (cluster.replica(&[]), cluster.replica(&[]));
     let (gateway, alice) = tokens(&here);
     let keys = cached_keys(&[&here, &there], &gateway, &alice, 5).await;
     let [rotated, deleted, disabled, revoked, of_filter] = &keys[..] else { panic!() };
@@ -57,7 +57,7 @@ async fn every_kind_of_change_reaches_other_replica() {
     wait_for_code(&there, &gateway, secret(disabled), "DISABLED", now).await;
     assert_eq!(here.patch(id(disabled), &alice, json!({ "enabled": true })).await.status, 200);
     wait_for_code(&there, &gateway, secret(disabled), "VALID", now).await;
-    assert!(run(&mut site.command(&["keys", "revoke", id(revoked)])).status.success());
+    assert!(run(&mut cluster.command(&["keys", "revoke", id(revoked)])).status.success());
     wait_for_code(&there, &gateway, secret(revoked), "REVOKED", now).await;
     let path = "/api/admin/api-keys/revoke";
     let response = here.call(reqwest::Method::POST, path, &admin, json!({ "subject": "alice" })).await;
@@ -67,11 +67,11 @@ async fn every_kind_of_change_reaches_other_replica() {
 
 #[tokio::test]
 async fn change_by_hand_is_received_after_notify() {
-    let site = Site::new();
-    let server = site.replica(&[]);
+    let cluster = Cluster::new();
+    let server = cluster.replica(&[]);
     let (gateway, alice) = tokens(&server);
     let keys = cached_keys(&[&server], &gateway, &alice, 1).await;
-    site.query("BEGIN; UPDATE api_keys SET enabled = false; NOTIFY mintkey_changes; COMMIT");
+    cluster.query("BEGIN; UPDATE api_keys SET enabled = false; NOTIFY mintkey_changes; COMMIT");
     assert!(
         wait_for_code(&server, &gateway, secret(&keys[0]), "DISABLED", Instant::now()).await < Duration::from_secs(2)
     );
@@ -79,11 +79,11 @@ async fn change_by_hand_is_received_after_notify() {
 
 #[tokio::test]
 async fn revocation_arrives_in_time_when_listener_is_killed() {
-    let site = Site::new();
-    let (here, there) = (site.replica(&[]), site.replica(&[]));
+    let cluster = Cluster::new();
+    let (here, there) = (cluster.replica(&[]), cluster.replica(&[]));
     let (gateway, alice) = tokens(&here);
     for key in cached_keys(&[&here, &there], &gateway, &alice, 10).await {
-        site.terminate(LISTENING);
+        cluster.terminate(LISTENING);
         assert_eq!(here.revoke(id(&key), &alice, Value::Null).await.status, 200);
         let lag = wait_for_code(&there, &gateway, secret(&key), "REVOKED", Instant::now()).await;
         assert!(lag < MAX_LAG, "{lag:?}");
@@ -93,25 +93,25 @@ async fn revocation_arrives_in_time_when_listener_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocation_arrives_in_time_when_notifications_are_lost() {
-    let site = Site::new();
-    let proxy = Proxy::to(site.postgres.port).await;
-    let here = site.replica(&[]);
-    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
-    let there = site.replica_by(&url, &[]);
+    let cluster = Cluster::new();
+    let proxy = Proxy::to(cluster.postgres.port).await;
+    let here = cluster.replica(&[]);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, cluster.database);
+    let there = cluster.replica_with_url(&url, &[]);
     let (gateway, alice) = tokens(&here);
     let keys = cached_keys(&[&here, &there], &gateway, &alice, 10).await;
-    proxy.set(Wire::Deaf);
+    proxy.set(Link::NoNotifications);
     for (number, key) in keys.iter().enumerate() {
         assert_eq!(here.revoke(id(key), &alice, Value::Null).await.status, 200);
         let lag = wait_for_code(&there, &gateway, secret(key), "REVOKED", Instant::now()).await;
         assert!(lag < MAX_LAG, "{lag:?}");
         if number == 5 {
-            proxy.set(Wire::Passes);
+            proxy.set(Link::Open);
         }
     }
     // A replica without notifications reads from the database at every verification.
     let other = here.create_key(&alice, &[]).await;
-    proxy.set(Wire::Deaf);
+    proxy.set(Link::NoNotifications);
     there.wait_for_log(&["hears nothing"]);
     tokio::time::sleep(Duration::from_secs(3)).await;
     for enabled in [true, false, true, false] {

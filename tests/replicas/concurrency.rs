@@ -4,13 +4,13 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::site::{Site, tokens};
+use crate::cluster::{Cluster, tokens};
 use crate::support::{KEYS, Response, Server, eventually, id, secret};
 
-async fn pair() -> (Site, [Server; 2]) {
-    let site = Site::new();
-    let servers = [site.replica(&[]), site.replica(&[])];
-    (site, servers)
+async fn pair() -> (Cluster, [Server; 2]) {
+    let cluster = Cluster::new();
+    let servers = [cluster.replica(&[]), cluster.replica(&[])];
+    (cluster, servers)
 }
 
 /// Sends the same request several times at each replica, concurrently.
@@ -20,7 +20,7 @@ async fn send_to_both(servers: &[Server; 2], send: impl AsyncFn(&Server) -> Resp
 
 #[tokio::test]
 async fn idempotency_key_at_two_replicas_makes_one_key() {
-    let (site, servers) = pair().await;
+    let (cluster, servers) = pair().await;
     let alice = servers[0].token("alice");
     for round in 0..5 {
         let name = format!("an-unguessable-request-key-{round}");
@@ -40,14 +40,14 @@ async fn idempotency_key_at_two_replicas_makes_one_key() {
             "{rotated:?}"
         );
     }
-    assert_eq!(site.query("SELECT count(*) FROM api_keys"), "5");
-    assert_eq!(site.query("SELECT count(*) FROM secrets"), "10");
-    assert_eq!(site.query("SELECT count(*) FROM audit_events"), "10");
+    assert_eq!(cluster.query("SELECT count(*) FROM api_keys"), "5");
+    assert_eq!(cluster.query("SELECT count(*) FROM secrets"), "10");
+    assert_eq!(cluster.query("SELECT count(*) FROM audit_events"), "10");
 }
 
 #[tokio::test]
 async fn update_at_two_replicas_with_same_etag_applies_once() {
-    let (site, servers) = pair().await;
+    let (cluster, servers) = pair().await;
     let alice = servers[0].token("alice");
     let key = servers[0].create_key(&alice, &[]).await;
     for round in 0..5 {
@@ -63,13 +63,13 @@ async fn update_at_two_replicas_with_same_etag_applies_once() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
     }
-    assert_eq!(site.query("SELECT count(*) FROM audit_events WHERE action = 'updated'"), "5");
-    assert_eq!(site.query("SELECT revision FROM api_keys"), "6");
+    assert_eq!(cluster.query("SELECT count(*) FROM audit_events WHERE action = 'updated'"), "5");
+    assert_eq!(cluster.query("SELECT revision FROM api_keys"), "6");
 }
 
 #[tokio::test]
 async fn rotate_and_revoke_at_two_replicas_apply_once() {
-    let (site, servers) = pair().await;
+    let (cluster, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..5 {
         let key = servers[0].create_key(&alice, &[]).await;
@@ -87,15 +87,15 @@ async fn rotate_and_revoke_at_two_replicas_apply_once() {
         );
     }
     let live = "SELECT count(*) FROM secrets WHERE expires_at IS NULL GROUP BY key_id HAVING count(*) <> 1";
-    assert_eq!(site.query(live), "");
-    assert_eq!(site.query("SELECT count(*) FROM audit_events WHERE action = 'revoked'"), "5");
+    assert_eq!(cluster.query(live), "");
+    assert_eq!(cluster.query("SELECT count(*) FROM audit_events WHERE action = 'revoked'"), "5");
     let (rotations, secrets) = ("action = 'rotated'", "(SELECT count(*) FROM secrets) - 5");
-    assert_eq!(site.query(&format!("SELECT count(*) = {secrets} FROM audit_events WHERE {rotations}")), "t");
+    assert_eq!(cluster.query(&format!("SELECT count(*) = {secrets} FROM audit_events WHERE {rotations}")), "t");
 }
 
 #[tokio::test]
 async fn usage_of_two_replicas_adds_up() {
-    let (site, mut servers) = pair().await;
+    let (cluster, mut servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     let mut keys = Vec::new();
     for _ in 0..20 {
@@ -113,14 +113,14 @@ async fn usage_of_two_replicas_adds_up() {
         scope.spawn(|| assert!(first.terminate().success()));
         scope.spawn(|| assert!(second.terminate().success()));
     });
-    assert_eq!(site.query("SELECT sum(count) FROM key_usage"), "120");
-    assert_eq!(site.query("SELECT count(*) FROM key_usage"), "20");
+    assert_eq!(cluster.query("SELECT sum(count) FROM key_usage"), "120");
+    assert_eq!(cluster.query("SELECT count(*) FROM key_usage"), "20");
     assert!(!first.log().contains("usage flush failed"), "{}", first.log());
 }
 
 #[tokio::test]
 async fn create_at_one_replica_is_valid_at_other_at_once() {
-    let (_site, servers) = pair().await;
+    let (_cluster, servers) = pair().await;
     let (gateway, alice) = tokens(&servers[0]);
     for _ in 0..20 {
         let key = servers[0].create_key(&alice, &[]).await;
@@ -131,10 +131,10 @@ async fn create_at_one_replica_is_valid_at_other_at_once() {
 /// During the rollout of a new master secret, the newest secret of one replica is still the old one.
 #[tokio::test]
 async fn revoke_reaches_replica_with_other_newest_master_secret() {
-    let site = Site::new();
+    let cluster = Cluster::new();
     let (old, new) = ("o".repeat(32), "n".repeat(32));
-    let behind = site.replica(&["--master-secret", &format!("{old}\n{new}")]);
-    let ahead = site.replica(&["--master-secret", &format!("{new}\n{old}")]);
+    let behind = cluster.replica(&["--master-secret", &format!("{old}\n{new}")]);
+    let ahead = cluster.replica(&["--master-secret", &format!("{new}\n{old}")]);
     let (gateway, alice) = tokens(&ahead);
     for round in 0..6 {
         let key = behind.create_key(&alice, &[]).await;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use crate::site::Site;
+use crate::cluster::Cluster;
 use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::{Postgres, free_port};
 
@@ -20,39 +20,39 @@ static STRICT: LazyLock<Arc<Postgres>> = LazyLock::new(|| {
     postgres.into()
 });
 
-fn doctor(site: &Site, url: &str, arguments: &[&str]) -> (String, bool) {
-    std::fs::set_permissions(site.data.path(), Permissions::from_mode(0o700)).unwrap();
-    let mut command = site.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
+fn doctor(cluster: &Cluster, url: &str, arguments: &[&str]) -> (String, bool) {
+    std::fs::set_permissions(cluster.data.path(), Permissions::from_mode(0o700)).unwrap();
+    let mut command = cluster.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
     let started = Instant::now();
     let report = run_doctor(command.args(arguments).env("MINTKEY_DATABASE_URL", url));
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}\n{}", started.elapsed(), report.0);
     report
 }
 
-/// The URL of the site's database for this user (`NAME` or `NAME:PASSWORD`).
-fn url_as(site: &Site, user: &str) -> String {
-    site.postgres.url(&site.database).replacen("postgres@", &format!("{user}@"), 1)
+/// The URL of the cluster's database for this user (`NAME` or `NAME:PASSWORD`).
+fn url_as(cluster: &Cluster, user: &str) -> String {
+    cluster.postgres.url(&cluster.database).replacen("postgres@", &format!("{user}@"), 1)
 }
 
 #[test]
 fn doctor_passes_empty_database_and_keeps_it_empty() {
-    let site = Site::new();
-    let report = doctor(&site, &url_as(&site, "postgres"), &[]);
+    let cluster = Cluster::new();
+    let report = doctor(&cluster, &url_as(&cluster, "postgres"), &[]);
     assert_passes(&report, "database", &["none yet", "mintkey serve"]);
     assert_passes(&report, "database connections", &["397", "replicas: 18", "up to 21"]);
-    assert_eq!(site.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
+    assert_eq!(cluster.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
 }
 
 #[test]
 fn doctor_fails_only_on_schema_of_other_version() {
-    let site = Site::new();
-    let _server = site.replica(&[]);
-    let run = || doctor(&site, &url_as(&site, "postgres"), &[]);
+    let cluster = Cluster::new();
+    let _server = cluster.replica(&[]);
+    let run = || doctor(&cluster, &url_as(&cluster, "postgres"), &[]);
     assert_passes(&run(), "database", &["up to date"]);
     assert_passes(&run(), "master secret", &["matches the database"]);
-    site.query("UPDATE schema_version SET version = 1000, min_binary_version = 1000");
+    cluster.query("UPDATE schema_version SET version = 1000, min_binary_version = 1000");
     assert_fails(&run(), "database", &["newer mintkey", "version 1000"]);
-    site.query(
+    cluster.query(
         "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1",
     );
     assert_fails(&run(), "database", &["1 migrations", "mintkey migrate"]);
@@ -60,8 +60,8 @@ fn doctor_fails_only_on_schema_of_other_version() {
 
 #[test]
 fn doctor_fails_in_time_on_server_that_is_not_postgresql() {
-    let site = Site::new();
-    let run = |port: u16| doctor(&site, &format!("postgres://mintkey:canary@127.0.0.1:{port}/mintkey"), &[]);
+    let cluster = Cluster::new();
+    let run = |port: u16| doctor(&cluster, &format!("postgres://mintkey:canary@127.0.0.1:{port}/mintkey"), &[]);
     assert_fails(
         &run(free_port()),
         "database",
@@ -69,46 +69,46 @@ fn doctor_fails_in_time_on_server_that_is_not_postgresql() {
     );
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     assert_fails(&run(silent.local_addr().unwrap().port()), "database", &["no PostgreSQL responds at", "timed out"]);
-    let other = site.replica(&[]);
+    let other = cluster.replica(&[]);
     let port = other.url.rsplit(':').next().unwrap().parse().unwrap();
     assert_fails(&run(port), "database", &["does not respond as PostgreSQL", "host and port"]);
 }
 
 #[test]
 fn doctor_fails_on_refused_user_or_missing_database() {
-    let site = Site::on(STRICT.clone());
-    let wrong = doctor(&site, &url_as(&site, "strict:canary"), &[]);
+    let cluster = Cluster::with_shared_postgres(STRICT.clone());
+    let wrong = doctor(&cluster, &url_as(&cluster, "strict:canary"), &[]);
     assert_fails(&wrong, "database", &["rejects the user strict", "password", "pg_hba.conf"]);
-    assert_fails(&doctor(&site, &url_as(&site, "strict"), &[]), "database", &["rejects the user strict"]);
-    let nowhere = site.postgres.url("nowhere");
+    assert_fails(&doctor(&cluster, &url_as(&cluster, "strict"), &[]), "database", &["rejects the user strict"]);
+    let nowhere = cluster.postgres.url("nowhere");
     assert_fails(
-        &doctor(&site, &nowhere, &[]),
+        &doctor(&cluster, &nowhere, &[]),
         "database",
         &["no database nowhere", "CREATE DATABASE nowhere OWNER postgres"],
     );
-    let no_tls = format!("{}?sslmode=require", url_as(&site, "postgres"));
-    assert_fails(&doctor(&site, &no_tls, &[]), "database", &["no TLS", "sslmode"]);
+    let no_tls = format!("{}?sslmode=require", url_as(&cluster, "postgres"));
+    assert_fails(&doctor(&cluster, &no_tls, &[]), "database", &["no TLS", "sslmode"]);
 }
 
 #[test]
 fn doctor_fails_on_missing_privileges() {
-    let site = Site::on(STRICT.clone());
-    let run = || doctor(&site, &url_as(&site, "guest"), &[]);
+    let cluster = Cluster::with_shared_postgres(STRICT.clone());
+    let run = || doctor(&cluster, &url_as(&cluster, "guest"), &[]);
     assert_fails(&run(), "database", &["may not create tables", "OWNER TO", "GRANT CREATE"]);
-    let _server = site.replica(&[]);
+    let _server = cluster.replica(&[]);
     assert_fails(&run(), "database", &["guest may not read and write the tables", "SELECT, INSERT, UPDATE"]);
-    site.query(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", site.database));
+    cluster.query(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", cluster.database));
     assert_fails(&run(), "database", &["guest may not use the database", "permission denied"]);
 }
 
 #[test]
 fn doctor_fails_on_too_few_connections() {
-    let site = Site::on(STRICT.clone());
-    let url = url_as(&site, "postgres");
-    let many = doctor(&site, &url, &["--database-connections", "500"]);
+    let cluster = Cluster::with_shared_postgres(STRICT.clone());
+    let url = url_as(&cluster, "postgres");
+    let many = doctor(&cluster, &url, &["--database-connections", "500"]);
     assert_fails(&many, "database connections", &["397", "501", "max_connections", "--database-connections"]);
-    site.query("CREATE ROLE few LOGIN CONNECTION LIMIT 5");
-    site.query("GRANT CREATE ON SCHEMA public TO few");
-    let few = doctor(&site, &url_as(&site, "few"), &[]);
+    cluster.query("CREATE ROLE few LOGIN CONNECTION LIMIT 5");
+    cluster.query("GRANT CREATE ON SCHEMA public TO few");
+    let few = doctor(&cluster, &url_as(&cluster, "few"), &[]);
     assert_fails(&few, "database connections", &["5 at a time", "21", "CONNECTION LIMIT"]);
 }

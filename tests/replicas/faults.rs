@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::proxy::{Proxy, Wire};
-use crate::site::{Site, assert_unavailable, tokens};
+use crate::cluster::{Cluster, assert_unavailable, tokens};
+use crate::proxy::{Link, Proxy};
 use crate::support::{Server, eventually, id, secret};
 
 struct Fixture {
@@ -91,21 +91,21 @@ impl Fixture {
 
 #[tokio::test]
 async fn stopped_postgresql_is_503_and_cached_keys_are_verified() {
-    let site = Site::alone();
-    let fixture = Fixture::of(site.replica(&["--cache-ttl", "1s"])).await;
-    site.postgres.stop_immediately();
+    let cluster = Cluster::with_own_postgres();
+    let fixture = Fixture::of(cluster.replica(&["--cache-ttl", "1s"])).await;
+    cluster.postgres.stop_immediately();
     fixture.assert_outage().await;
     fixture.assert_cached_key_verifies_for(Duration::from_secs(3)).await;
-    site.postgres.start_again();
+    cluster.postgres.start_again();
     fixture.assert_recovers().await;
-    assert_eq!(site.query("SELECT count(*) FROM api_keys WHERE name = 'x'"), "0");
+    assert_eq!(cluster.query("SELECT count(*) FROM api_keys WHERE name = 'x'"), "0");
 }
 
 #[tokio::test]
 async fn stopped_postgresql_is_bridged_no_longer_than_the_limit() {
-    let site = Site::alone();
-    let fixture = Fixture::of(site.replica(&["--max-staleness", "5s"])).await;
-    site.postgres.stop_immediately();
+    let cluster = Cluster::with_own_postgres();
+    let fixture = Fixture::of(cluster.replica(&["--max-staleness", "5s"])).await;
+    cluster.postgres.stop_immediately();
     let stopped = Instant::now();
     fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
     let unavailable = async || {
@@ -114,21 +114,21 @@ async fn stopped_postgresql_is_bridged_no_longer_than_the_limit() {
     };
     eventually(Duration::from_secs(4), "an outage", unavailable).await;
     assert!(stopped.elapsed() < Duration::from_secs(8), "{:?}", stopped.elapsed());
-    site.postgres.start_again();
+    cluster.postgres.start_again();
     fixture.assert_recovers().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocked_network_is_503_and_cached_keys_are_verified() {
-    let site = Site::new();
-    let proxy = Proxy::to(site.postgres.port).await;
-    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
-    let fixture = Fixture::of(site.replica_by(&url, &[])).await;
+    let cluster = Cluster::new();
+    let proxy = Proxy::to(cluster.postgres.port).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, cluster.database);
+    let fixture = Fixture::of(cluster.replica_with_url(&url, &[])).await;
     for _ in 0..2 {
-        proxy.set(Wire::SwallowsAll);
+        proxy.set(Link::Blocked);
         fixture.assert_outage().await;
         fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
-        proxy.set(Wire::Passes);
+        proxy.set(Link::Open);
         let created =
             async || (fixture.server.create(&fixture.alice, json!({ "name": "y" })).await.status == 201).then_some(());
         eventually(Duration::from_secs(10), "a create", created).await;
@@ -140,28 +140,28 @@ async fn blocked_network_is_503_and_cached_keys_are_verified() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn abandoned_transaction_loses_no_later_create() {
-    let site = Site::new();
-    let proxy = Proxy::to(site.postgres.port).await;
-    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, site.database);
-    let server = site.replica_by(&url, &["--database-connections", "2"]);
+    let cluster = Cluster::new();
+    let proxy = Proxy::to(cluster.postgres.port).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, cluster.database);
+    let server = cluster.replica_with_url(&url, &["--database-connections", "2"]);
     let alice = server.token("alice");
     let key = server.create_key_from(&alice, json!({ "name": "before" })).await;
-    proxy.set(Wire::SwallowsAll);
+    proxy.set(Link::Blocked);
     // Its BEGIN arrives after the request was given up.
     let started = Instant::now();
     assert_unavailable(&server.patch(id(&key), &alice, json!({ "name": "given up" })).await, started);
-    proxy.set(Wire::Passes);
+    proxy.set(Link::Open);
     for _ in 0..10 {
         let created = async || (server.create(&alice, json!({ "name": "after" })).await.status == 201).then_some(());
         eventually(Duration::from_secs(10), "a create", created).await;
     }
-    assert_eq!(site.query("SELECT name, count(*) FROM api_keys GROUP BY name ORDER BY name"), "after|10\nbefore|1");
+    assert_eq!(cluster.query("SELECT name, count(*) FROM api_keys GROUP BY name ORDER BY name"), "after|10\nbefore|1");
 }
 
 #[tokio::test]
 async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
-    let site = Site::alone();
-    let fixture = Fixture::of(site.replica(&[])).await;
+    let cluster = Cluster::with_own_postgres();
+    let fixture = Fixture::of(cluster.replica(&[])).await;
     let lag = async || {
         let scrape = fixture.server.get("/metrics", "").await.text;
         let lag = scrape.lines().find_map(|line| line.strip_prefix("mintkey_revocation_lag_seconds "));
@@ -169,12 +169,12 @@ async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
     };
     eventually(Duration::from_secs(5), "a measured lag", async || (0.0..1.0).contains(&lag().await).then_some(()))
         .await;
-    site.postgres.freeze(true);
+    cluster.postgres.freeze(true);
     fixture.assert_outage().await;
     fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
     assert!(lag().await > 4.0);
     assert!(fixture.server.get("/readyz", "").await.assert_problem(503).contains("store is unreachable"));
-    site.postgres.freeze(false);
+    cluster.postgres.freeze(false);
     fixture.assert_recovers().await;
     eventually(Duration::from_secs(5), "a lag as before", async || (lag().await < 1.0).then_some(())).await;
     assert_eq!(fixture.server.get("/readyz", "").await.status, 200);
@@ -182,10 +182,10 @@ async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
 
 #[tokio::test]
 async fn terminated_connections_are_replaced() {
-    let site = Site::new();
-    let fixture = Fixture::of(site.replica(&[])).await;
+    let cluster = Cluster::new();
+    let fixture = Fixture::of(cluster.replica(&[])).await;
     for _ in 0..5 {
-        site.terminate("true");
+        cluster.terminate("true");
         // At most one request fails per open connection.
         let created =
             async || (fixture.server.create(&fixture.alice, json!({ "name": "y" })).await.status == 201).then_some(());
@@ -197,14 +197,15 @@ async fn terminated_connections_are_replaced() {
 
 #[tokio::test]
 async fn locked_table_is_503_until_released() {
-    let site = Site::new();
-    let fixture = Fixture::of(site.replica(&[])).await;
-    let mut holder = site.postgres.psql(&site.database, "BEGIN; LOCK TABLE api_keys; SELECT pg_sleep(4); ROLLBACK");
+    let cluster = Cluster::new();
+    let fixture = Fixture::of(cluster.replica(&[])).await;
+    let mut holder =
+        cluster.postgres.psql(&cluster.database, "BEGIN; LOCK TABLE api_keys; SELECT pg_sleep(4); ROLLBACK");
     let mut holder = holder.spawn().unwrap();
     let locked = async || {
         let held =
             "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'api_keys'::regclass";
-        (site.query(held) == "1").then_some(())
+        (cluster.query(held) == "1").then_some(())
     };
     eventually(Duration::from_secs(5), "a lock", locked).await;
     let started = Instant::now();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::site::Site;
+use crate::cluster::Cluster;
 use crate::support::postgres::Postgres;
 use crate::support::run;
 
@@ -24,17 +24,17 @@ async fn tls_to_postgresql_verifies_its_certificate() {
     let (cert, key) = (directory.path().join("server.crt"), directory.path().join("server.key"));
     let postgres =
         Postgres::start_with_files(&[&cert, &key], &["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"]);
-    let site = Site::at(postgres);
-    let url = site.postgres.url(&site.database);
+    let cluster = Cluster::with_postgres(postgres);
+    let url = cluster.postgres.url(&cluster.database);
     let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", cert.display());
-    let server = site.replica_by(&verified, &[]);
+    let server = cluster.replica_with_url(&verified, &[]);
     server.create_key_from(&server.token("alice"), serde_json::json!({ "name": "k" })).await;
     let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                      WHERE application_name = 'mintkey'";
-    assert_eq!(site.query(encrypted), "t");
+    assert_eq!(cluster.query(encrypted), "t");
 
     // No CA that this machine trusts has signed it.
-    let output = run(site.command(&["migrate"]).env("MINTKEY_DATABASE_URL", format!("{url}?sslmode=verify-full")));
+    let output = run(cluster.command(&["migrate"]).env("MINTKEY_DATABASE_URL", format!("{url}?sslmode=verify-full")));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && stderr.contains("certificate"), "{stderr}");
 }

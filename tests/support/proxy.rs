@@ -9,22 +9,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    Passes,
-    /// Withholds data sent to connections that listen for notifications.
-    Deaf,
-    SwallowsAll,
+pub enum Link {
+    Open,
+    /// Blocks data to connections that listen for notifications.
+    NoNotifications,
+    Blocked,
 }
 
 pub struct Proxy {
     pub port: u16,
-    wire: watch::Sender<Wire>,
+    link: watch::Sender<Link>,
 }
 
 impl Proxy {
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (wire, state) = watch::channel(Wire::Passes);
+        let (link, state) = watch::channel(Link::Open);
         let own = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             loop {
@@ -32,16 +32,16 @@ impl Proxy {
                 tokio::spawn(connect(client, port, state.clone()));
             }
         });
-        Self { port: own, wire }
+        Self { port: own, link }
     }
 
-    pub fn set(&self, wire: Wire) {
-        self.wire.send_replace(wire);
+    pub fn set(&self, link: Link) {
+        self.link.send_replace(link);
     }
 }
 
-async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<Wire>) {
-    let _ = state.wait_for(|wire| *wire != Wire::SwallowsAll).await;
+async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<Link>) {
+    let _ = state.wait_for(|link| *link != Link::Blocked).await;
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -53,7 +53,7 @@ async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<Wire>)
             if bytes[..count].windows(7).any(|word| word == b"LISTEN ") {
                 sent_listen.store(true, Ordering::SeqCst);
             }
-            let _ = upstream.wait_for(|wire| *wire != Wire::SwallowsAll).await;
+            let _ = upstream.wait_for(|link| *link != Link::Blocked).await;
             if to_server.write_all(&bytes[..count]).await.is_err() {
                 return;
             }
@@ -62,7 +62,8 @@ async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<Wire>)
     let responses = async move {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
-            let passes = |wire: &Wire| *wire == Wire::Passes || *wire == Wire::Deaf && !listens.load(Ordering::SeqCst);
+            let passes =
+                |link: &Link| *link == Link::Open || *link == Link::NoNotifications && !listens.load(Ordering::SeqCst);
             let _ = downstream.wait_for(passes).await;
             if to_client.write_all(&bytes[..count]).await.is_err() {
                 return;

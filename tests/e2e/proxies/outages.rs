@@ -1,4 +1,4 @@
-//! Outages: mintkey does not answer, or not with a verdict. Nothing gets through then, and what is good does afterwards.
+//! Outages: the proxy gets no verdict from mintkey. Every request is refused then, and valid keys pass afterwards.
 
 use std::fs;
 use std::process::Command;
@@ -8,42 +8,42 @@ use super::site::{Kind, Site};
 use super::{IDENTITY, KINDS};
 use crate::support::{run, secret};
 
-fn is_5xx(site: &Site, headers: &[(&str, &str)]) {
+fn assert_5xx(site: &Site, headers: &[(&str, &str)]) {
     for target in ["/any", "/admin"] {
-        let answer = site.is_refused(target, headers);
-        assert!(answer.status() >= 500, "{:?}: {answer:?}", site.kind);
+        let response = site.assert_refused(target, headers);
+        assert!(response.status() >= 500, "{:?}: {response:?}", site.kind);
     }
 }
 
 #[tokio::test]
-async fn while_mintkey_is_down_it_is_5xx() {
+async fn proxy_is_5xx_while_mintkey_is_down() {
     for kind in KINDS {
         let mut site = Site::start(kind);
         let bearer = site.bearer().await;
-        site.passes("/any", &[("Authorization", &bearer)]);
+        site.assert_passes("/any", &[("Authorization", &bearer)]);
         site.mintkey.kill();
-        is_5xx(&site, &[("Authorization", &bearer)]);
-        let answer = site.is_refused("/any", &[]);
-        assert!(answer.status() >= 500, "{kind:?}: {answer:?}");
+        assert_5xx(&site, &[("Authorization", &bearer)]);
+        let response = site.assert_refused("/any", &[]);
+        assert!(response.status() >= 500, "{kind:?}: {response:?}");
     }
 }
 
 #[tokio::test]
-async fn while_mintkey_hangs_it_is_5xx_within_seconds() {
+async fn proxy_is_5xx_within_seconds_while_mintkey_hangs() {
     let hang = |kind| async move {
         let site = Site::start(kind);
         let bearer = site.bearer().await;
-        site.passes("/any", &[("Authorization", &bearer)]);
+        site.assert_passes("/any", &[("Authorization", &bearer)]);
         let pid = site.mintkey.pid().to_string();
         let signal = |name: &str| assert!(run(Command::new("kill").args([name, &pid])).status.success());
         signal("-STOP");
         wait_until_stopped(&pid);
         let started = Instant::now();
-        let answer = site.is_refused("/any", &[("Authorization", &bearer)]);
-        assert!(answer.status() >= 500, "{kind:?}: {answer:?}");
+        let response = site.assert_refused("/any", &[("Authorization", &bearer)]);
+        assert!(response.status() >= 500, "{kind:?}: {response:?}");
         assert!(started.elapsed() < Duration::from_secs(15), "{kind:?}: {:?}", started.elapsed());
         signal("-CONT");
-        site.passes("/any", &[("Authorization", &bearer)]);
+        site.assert_passes("/any", &[("Authorization", &bearer)]);
     };
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for waiting in KINDS.map(|kind| std::thread::spawn(move || runtime().block_on(hang(kind)))) {
@@ -51,7 +51,7 @@ async fn while_mintkey_hangs_it_is_5xx_within_seconds() {
     }
 }
 
-/// A signal stops the threads of a process one after the other.
+/// Waits until all threads are stopped, because a signal stops them one after another.
 fn wait_until_stopped(pid: &str) {
     let is_stopped = |task: fs::DirEntry| {
         let stat = fs::read_to_string(task.path().join("stat")).unwrap();
@@ -65,38 +65,38 @@ fn wait_until_stopped(pid: &str) {
 }
 
 #[tokio::test]
-async fn while_the_store_cannot_be_read_it_is_5xx() {
+async fn proxy_is_5xx_while_database_is_unreadable() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&["example:admin"]).await;
+        let key = site.create_key(&["example:admin"]).await;
         site.mintkey.execute("ALTER TABLE secret_last_used RENAME TO away").await;
         assert!(site.mintkey.get("/api/auth/forward", secret(&key)).await.status.is_server_error());
-        is_5xx(&site, &[("X-API-Key", secret(&key))]);
+        assert_5xx(&site, &[("X-API-Key", secret(&key))]);
         site.mintkey.execute("ALTER TABLE away RENAME TO secret_last_used").await;
-        site.passes("/any", &[("X-API-Key", secret(&key))]);
-        site.passes("/admin", &[("X-API-Key", secret(&key))]);
+        site.assert_passes("/any", &[("X-API-Key", secret(&key))]);
+        site.assert_passes("/admin", &[("X-API-Key", secret(&key))]);
     }
 }
 
 #[tokio::test]
-async fn while_the_database_file_is_away_a_key_that_is_not_remembered_is_5xx() {
+async fn proxy_is_5xx_for_uncached_key_without_database_file() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&["example:admin"]).await;
+        let key = site.create_key(&["example:admin"]).await;
         let (here, away) = (site.mintkey.data.join("mintkey.db"), site.mintkey.data.join("away.db"));
         fs::rename(&here, &away).unwrap();
-        is_5xx(&site, &[("X-API-Key", secret(&key))]);
+        assert_5xx(&site, &[("X-API-Key", secret(&key))]);
         fs::rename(&away, &here).unwrap();
-        site.passes("/any", &[("X-API-Key", secret(&key))]);
+        site.assert_passes("/any", &[("X-API-Key", secret(&key))]);
     }
 }
 
-/// Whatever may stand where mintkey should: itself in trouble, another service, a captive portal.
+/// Responses of mintkey in an outage, of another service, or of a captive portal.
 #[test]
-fn an_answer_that_is_no_verdict_lets_nothing_through() {
+fn proxy_refuses_every_response_that_is_no_verdict() {
     for kind in KINDS {
-        let (site, asked) = Site::asking_a_stranger(kind);
-        for (answer, least) in [
+        let (site, auth_server) = Site::with_fake_auth_server(kind);
+        for (response, min_status) in [
             ("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n", 500),
             ("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", 500),
             ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", 500),
@@ -110,27 +110,27 @@ fn an_answer_that_is_no_verdict_lets_nothing_through() {
             ("\0\0\0\0", 400),
             ("", 400),
         ] {
-            asked.answer_with(answer);
+            auth_server.respond_with(response);
             for target in ["/any", "/admin"] {
-                let (seen_by_client, seen) = site.get(target, &[("Authorization", "Bearer any")]);
-                assert!(seen.is_empty(), "{kind:?}: {answer:?} let {target} through");
-                assert!(seen_by_client.status() >= least, "{kind:?}: {answer:?}: {seen_by_client:?}");
+                let (received, seen) = site.get(target, &[("Authorization", "Bearer any")]);
+                assert!(seen.is_empty(), "{kind:?}: {response:?} let {target} through");
+                assert!(received.status() >= min_status, "{kind:?}: {response:?}: {received:?}");
             }
         }
     }
 }
 
 #[test]
-fn a_yes_that_does_not_say_whose_key_it_was_is_not_completed_by_the_client() {
+fn proxy_never_takes_missing_identity_from_client() {
     for kind in KINDS {
-        let (site, asked) = Site::asking_a_stranger(kind);
-        asked.answer_with("HTTP/1.1 200 OK\r\nX-Auth-Subject: alice\r\nContent-Length: 0\r\n\r\n");
+        let (site, auth_server) = Site::with_fake_auth_server(kind);
+        auth_server.respond_with("HTTP/1.1 200 OK\r\nX-Auth-Subject: alice\r\nContent-Length: 0\r\n\r\n");
         for name in IDENTITY {
-            let (answer, seen) = site.get("/any", &[("X-API-Key", "any"), (name, "mallory")]);
+            let (response, seen) = site.get("/any", &[("X-API-Key", "any"), (name, "mallory")]);
             assert!(!format!("{seen:?}").contains("mallory"), "{kind:?}: {seen:?}");
-            // The script in HAProxy stops half-way.
+            // The script in HAProxy fails on a missing header.
             let expected = if kind == Kind::HaProxy { (503, 0) } else { (200, 1) };
-            assert_eq!((answer.status(), seen.len()), expected, "{kind:?}: {answer:?}");
+            assert_eq!((response.status(), seen.len()), expected, "{kind:?}: {response:?}");
         }
     }
 }

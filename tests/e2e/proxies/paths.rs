@@ -1,10 +1,10 @@
-//! Paths: which spelling of a target reaches the upstream, and that none gets around the question.
+//! Paths: the spelling of a target that reaches the upstream, and that no spelling bypasses the check.
 
 use super::KINDS;
 use super::site::{Kind, Site};
 use crate::support::secret;
 
-/// Targets that every proxy hands on as they are.
+/// Targets that every proxy passes on unchanged.
 const PLAIN: [&str; 12] = [
     "/",
     "/a%2Fb",
@@ -37,47 +37,47 @@ const DOTTED: [&str; 12] = [
 ];
 
 #[tokio::test]
-async fn encoded_paths_reach_the_upstream_as_they_were_sent() {
+async fn proxy_passes_encoded_paths_unchanged() {
     for kind in KINDS {
         let site = Site::start(kind);
         let bearer = site.bearer().await;
         for target in PLAIN {
-            let seen = site.passes(target, &[("Authorization", &bearer)]);
+            let seen = site.assert_passes(target, &[("Authorization", &bearer)]);
             assert_eq!(seen.target(), target, "{kind:?}");
-            assert_eq!(site.is_refused(target, &[]).status(), 401, "{kind:?}: {target}");
+            assert_eq!(site.assert_refused(target, &[]).status(), 401, "{kind:?}: {target}");
         }
     }
 }
 
 #[tokio::test]
-async fn dot_segments_are_refused_or_reach_the_upstream_as_they_were_sent() {
+async fn proxy_refuses_dot_segments_or_passes_them_unchanged() {
     for kind in KINDS {
         let site = Site::start(kind);
         let bearer = site.bearer().await;
         for target in DOTTED {
             match kind {
                 Kind::Nginx | Kind::Caddy => {
-                    assert_eq!(site.is_refused(target, &[("Authorization", &bearer)]).status(), 400, "{target}");
+                    assert_eq!(site.assert_refused(target, &[("Authorization", &bearer)]).status(), 400, "{target}");
                 }
-                Kind::HaProxy => assert_eq!(site.passes(target, &[("Authorization", &bearer)]).target(), target),
+                Kind::HaProxy => assert_eq!(site.assert_passes(target, &[("Authorization", &bearer)]).target(), target),
             }
-            site.is_refused(target, &[]);
+            site.assert_refused(target, &[]);
         }
     }
 }
 
 #[tokio::test]
-async fn no_target_and_no_method_gets_past_without_a_key() {
+async fn proxy_refuses_every_target_and_method_without_key() {
     for kind in KINDS {
         let site = Site::start(kind);
         for target in ["http://127.0.0.1/", "/%00", "/a%zz", "/-/mintkey", "/-/mintkey/admin", "/api/auth/forward"] {
-            site.is_refused(target, &[]);
+            site.assert_refused(target, &[]);
         }
         for line in ["OPTIONS *", "OPTIONS /", "TRACE /", "CONNECT /", "PROPFIND /", "LETMEIN /", "get /"] {
-            let (answer, seen) = site.send(line, &[], b"");
+            let (response, seen) = site.send(line, &[], b"");
             assert!(seen.is_empty(), "{kind:?}: {line}: {seen:?}");
-            // This one is to the server, not to what it serves, and Caddy answers it.
-            assert!(answer.status() >= 400 || line == "OPTIONS *", "{kind:?}: {line}: {answer:?}");
+            // `OPTIONS *` concerns the proxy itself, and Caddy responds to it.
+            assert!(response.status() >= 400 || line == "OPTIONS *", "{kind:?}: {line}: {response:?}");
         }
         let upgrade = [
             ("Connection", "Upgrade"),
@@ -85,36 +85,36 @@ async fn no_target_and_no_method_gets_past_without_a_key() {
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("Sec-WebSocket-Version", "13"),
         ];
-        assert_eq!(site.is_refused("/", &upgrade).status(), 401, "{kind:?}");
+        assert_eq!(site.assert_refused("/", &upgrade).status(), 401, "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn the_question_itself_cannot_be_reached_through_nginx() {
+async fn proxy_nginx_hides_its_auth_request_location() {
     let site = Site::start(Kind::Nginx);
     let bearer = site.bearer().await;
     for target in ["/-/mintkey", "/-/mintkey/", "/-/mintkey/admin", "/-//mintkey", "/%2d/mintkey"] {
-        assert!([403, 404].contains(&site.is_refused(target, &[("Authorization", &bearer)]).status()), "{target}");
+        assert!([403, 404].contains(&site.assert_refused(target, &[("Authorization", &bearer)]).status()), "{target}");
     }
 }
 
 #[tokio::test]
-async fn where_a_scope_is_required_a_key_without_it_is_403() {
+async fn proxy_requires_scope_for_every_spelling_of_a_path() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let (plain, admin) = (site.key(&["example:other"]).await, site.key(&["example:admin"]).await);
+        let (plain, admin) = (site.create_key(&["example:other"]).await, site.create_key(&["example:admin"]).await);
         let (plain, admin) = ([("X-API-Key", secret(&plain))], [("X-API-Key", secret(&admin))]);
         for target in ["/admin", "/admin/", "/admin/users?a=b", "/Admin", "/%61dmin", "//admin", "/admin%2Fusers"] {
-            let answer = site.is_refused(target, &plain);
-            assert_eq!(answer.status(), 403, "{kind:?}: {target}");
-            // nginx hands the challenge on with a 401 alone.
+            let response = site.assert_refused(target, &plain);
+            assert_eq!(response.status(), 403, "{kind:?}: {target}");
+            // nginx passes the challenge on only with a 401.
             let challenge = r#"Bearer error="insufficient_scope", scope="example:admin""#;
             let expected = if kind == Kind::Nginx { vec![] } else { vec![challenge] };
-            assert_eq!(answer.all("WWW-Authenticate"), expected, "{kind:?}: {target}");
-            assert_eq!(site.passes(target, &admin).target(), target, "{kind:?}");
-            assert_eq!(site.is_refused(target, &[]).status(), 401, "{kind:?}: {target}");
+            assert_eq!(response.all("WWW-Authenticate"), expected, "{kind:?}: {target}");
+            assert_eq!(site.assert_passes(target, &admin).target(), target, "{kind:?}");
+            assert_eq!(site.assert_refused(target, &[]).status(), 401, "{kind:?}: {target}");
         }
-        // Each is /admin to some upstream.
+        // Some upstream normalizes each of these to /admin.
         for target in [
             "/x/../admin",
             "/x/%2e%2e/admin",
@@ -135,24 +135,24 @@ async fn where_a_scope_is_required_a_key_without_it_is_403() {
             "/x//admin",
             "/%41DMIN",
         ] {
-            site.is_refused(target, &plain);
+            site.assert_refused(target, &plain);
         }
     }
 }
 
 #[tokio::test]
-async fn the_clients_query_has_no_say_in_what_is_asked() {
+async fn proxy_ignores_required_scope_in_clients_query() {
     for kind in KINDS {
         let site = Site::start(kind);
-        let key = site.key(&["example:other"]).await;
+        let key = site.create_key(&["example:other"]).await;
         let key = [("X-API-Key", secret(&key))];
         for query in ["required_scope=nobodys", "required_scope=a&required_scope=b", "required_scope=", "%00", "?&&=%"]
         {
             let target = format!("/any?{query}");
-            assert_eq!(site.passes(&target, &key).target(), target, "{kind:?}");
-            assert_eq!(site.is_refused(&format!("/admin?{query}"), &key).status(), 403, "{kind:?}: {query}");
+            assert_eq!(site.assert_passes(&target, &key).target(), target, "{kind:?}");
+            assert_eq!(site.assert_refused(&format!("/admin?{query}"), &key).status(), 403, "{kind:?}: {query}");
         }
-        assert_eq!(site.is_refused("/admin?required_scope=example:other", &key).status(), 403, "{kind:?}");
-        assert_eq!(site.is_refused("/any?required_scope=example:other", &[]).status(), 401, "{kind:?}");
+        assert_eq!(site.assert_refused("/admin?required_scope=example:other", &key).status(), 403, "{kind:?}");
+        assert_eq!(site.assert_refused("/any?required_scope=example:other", &[]).status(), 401, "{kind:?}");
     }
 }

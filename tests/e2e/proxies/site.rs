@@ -1,4 +1,4 @@
-//! Site: a proxy, the mintkey that it asks, and the upstream that it protects.
+//! A proxy with its auth server (mintkey or a fake) and the upstream that it protects.
 
 use std::fs;
 use std::io::Write;
@@ -35,31 +35,32 @@ pub struct Site {
 impl Site {
     pub fn start(kind: Kind) -> Self {
         let mintkey = Server::start();
-        let asked = mintkey.url.strip_prefix("http://").unwrap().to_owned();
-        Self::asking(kind, mintkey, asked)
+        let auth_address = mintkey.url.strip_prefix("http://").unwrap().to_owned();
+        Self::with_auth_server(kind, mintkey, auth_address)
     }
 
-    /// A site whose proxy asks a server that is not mintkey.
-    pub fn asking_a_stranger(kind: Kind) -> (Self, Stranger) {
-        let stranger = Stranger::start();
-        (Self::asking(kind, Server::start(), stranger.address.to_string()), stranger)
+    /// A site whose auth server is a fake.
+    pub fn with_fake_auth_server(kind: Kind) -> (Self, FakeAuthServer) {
+        let auth_server = FakeAuthServer::start();
+        (Self::with_auth_server(kind, Server::start(), auth_server.address.to_string()), auth_server)
     }
 
-    fn asking(kind: Kind, mintkey: Server, asked: String) -> Self {
+    fn with_auth_server(kind: Kind, mintkey: Server, auth_address: String) -> Self {
         let alice = mintkey.token_with("alice", &["--organization", "acme"]);
         let upstream = Upstream::start();
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let places = Places { proxy: address.to_string(), mintkey: asked, upstream: upstream.address.to_string() };
+        let addresses =
+            Addresses { proxy: address.to_string(), mintkey: auth_address, upstream: upstream.address.to_string() };
         let log = fs::File::create(directory.path().join("log")).unwrap();
-        let mut command = places.configure(kind, directory.path());
+        let mut command = addresses.configure(kind, directory.path());
         let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut site = Self { kind, mintkey, alice, address, process, upstream, directory };
-        site.wait_until_it_listens();
+        site.wait_until_listening();
         site
     }
 
-    fn wait_until_it_listens(&mut self) {
+    fn wait_until_listening(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(self.address).is_err() {
             let ended = self.process.try_wait().unwrap();
@@ -68,40 +69,40 @@ impl Site {
         }
     }
 
-    /// A key of alice's, as the answer to its creation.
-    pub async fn key(&self, scopes: &[&str]) -> Value {
+    /// Creates a key of alice's with these scopes.
+    pub async fn create_key(&self, scopes: &[&str]) -> Value {
         self.mintkey.create_key_from(&self.alice, json!({ "name": "a client", "scopes": scopes })).await
     }
 
     pub async fn bearer(&self) -> String {
-        format!("Bearer {}", secret(&self.key(&[]).await))
+        format!("Bearer {}", secret(&self.create_key(&[]).await))
     }
 
-    /// A request through the proxy: the answer, and what reached the upstream of it.
+    /// Sends a request through the proxy. Returns the response and the requests that reached the upstream.
     pub fn send(&self, request_line: &str, headers: &[(&str, &str)], body: &[u8]) -> (Message, Vec<Message>) {
         self.upstream.seen.lock().unwrap().clear();
-        let answer = wire::exchange(self.address, request_line, headers, body);
-        (answer, self.upstream.seen.lock().unwrap().clone())
+        let response = wire::exchange(self.address, request_line, headers, body);
+        (response, self.upstream.seen.lock().unwrap().clone())
     }
 
     pub fn get(&self, target: &str, headers: &[(&str, &str)]) -> (Message, Vec<Message>) {
         self.send(&format!("GET {target}"), headers, b"")
     }
 
-    /// What the upstream saw of a request that must get there, once.
-    pub fn passes(&self, target: &str, headers: &[(&str, &str)]) -> Message {
-        let (answer, mut seen) = self.get(target, headers);
-        assert_eq!(answer.status(), 200, "{:?}: {target} {headers:?}: {answer:?}", self.kind);
-        assert_eq!((&*answer.body, seen.len()), (FROM_THE_UPSTREAM, 1), "{:?}: {target} {headers:?}", self.kind);
+    /// Checks that a request reaches the upstream once, and returns it as the upstream received it.
+    pub fn assert_passes(&self, target: &str, headers: &[(&str, &str)]) -> Message {
+        let (response, mut seen) = self.get(target, headers);
+        assert_eq!(response.status(), 200, "{:?}: {target} {headers:?}: {response:?}", self.kind);
+        assert_eq!((&*response.body, seen.len()), (UPSTREAM_BODY, 1), "{:?}: {target} {headers:?}", self.kind);
         seen.remove(0)
     }
 
-    /// The answer to a request that must not get to the upstream.
-    pub fn is_refused(&self, target: &str, headers: &[(&str, &str)]) -> Message {
-        let (answer, seen) = self.get(target, headers);
+    /// Checks that a request does not reach the upstream, and returns the response.
+    pub fn assert_refused(&self, target: &str, headers: &[(&str, &str)]) -> Message {
+        let (response, seen) = self.get(target, headers);
         assert!(seen.is_empty(), "{:?}: {target} {headers:?} reached the upstream: {seen:?}", self.kind);
-        assert!((400..600).contains(&answer.status()), "{:?}: {target} {headers:?}: {answer:?}", self.kind);
-        answer
+        assert!((400..600).contains(&response.status()), "{:?}: {target} {headers:?}: {response:?}", self.kind);
+        response
     }
 }
 
@@ -111,21 +112,21 @@ impl Drop for Site {
             let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             eprintln!("{:?} wrote:\n{log}", self.kind);
         }
-        // The proxy runs under `timeout`, which hands this on to it and all that it started.
+        // `timeout` forwards the signal to the proxy and its children.
         run(Command::new("kill").arg(self.process.id().to_string()));
         let _ = self.process.wait();
     }
 }
 
-/// The addresses that replace those of the configurations in `packaging/proxies`.
-struct Places {
+/// The addresses that replace those in the configurations of `packaging/proxies`.
+struct Addresses {
     proxy: String,
     mintkey: String,
     upstream: String,
 }
 
-impl Places {
-    /// Writes the configuration into this directory, and gives the command that runs the proxy with it.
+impl Addresses {
+    /// Writes the configuration into this directory, and returns the command that runs the proxy with it.
     fn configure(&self, kind: Kind, directory: &Path) -> Command {
         let path = |name: &str| directory.join(name).display().to_string();
         let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
@@ -171,9 +172,9 @@ impl Places {
     }
 }
 
-const FROM_THE_UPSTREAM: &[u8] = b"from the upstream";
+const UPSTREAM_BODY: &[u8] = b"from the upstream";
 
-/// An HTTP server that keeps what it was sent.
+/// An HTTP server that records the requests it receives.
 struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Message>>>,
@@ -182,47 +183,47 @@ struct Upstream {
 impl Upstream {
     fn start() -> Self {
         let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
-        let kept = seen.clone();
+        let received = seen.clone();
         let address = serve(move |request| {
-            kept.lock().unwrap().push(request);
-            let length = FROM_THE_UPSTREAM.len();
+            received.lock().unwrap().push(request);
+            let length = UPSTREAM_BODY.len();
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-            [head.as_bytes(), FROM_THE_UPSTREAM].concat()
+            [head.as_bytes(), UPSTREAM_BODY].concat()
         });
         Self { address, seen }
     }
 }
 
-/// A server that answers as it is told, and hangs up.
-pub struct Stranger {
+/// A server that sends a configured response and closes the connection.
+pub struct FakeAuthServer {
     address: SocketAddr,
-    answer: Arc<Mutex<&'static str>>,
+    response: Arc<Mutex<&'static str>>,
 }
 
-impl Stranger {
+impl FakeAuthServer {
     fn start() -> Self {
-        let answer: Arc<Mutex<&str>> = Arc::default();
-        let given = answer.clone();
-        Self { address: serve(move |_| given.lock().unwrap().as_bytes().to_vec()), answer }
+        let response: Arc<Mutex<&str>> = Arc::default();
+        let current = response.clone();
+        Self { address: serve(move |_| current.lock().unwrap().as_bytes().to_vec()), response }
     }
 
-    pub fn answer_with(&self, answer: &'static str) {
-        *self.answer.lock().unwrap() = answer;
+    pub fn respond_with(&self, response: &'static str) {
+        *self.response.lock().unwrap() = response;
     }
 }
 
-/// Answers one request a connection, until the process ends.
-fn serve(answer: impl Fn(Message) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
+/// Serves one request per connection, until the process ends.
+fn serve(response: impl Fn(Message) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = Arc::new(answer);
+    let response = Arc::new(response);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let answer = answer.clone();
+            let response = response.clone();
             std::thread::spawn(move || {
                 stream.set_read_timeout(Some(Duration::from_secs(30)))?;
                 match wire::read(&stream)? {
-                    Some(request) => stream.write_all(&answer(request)),
+                    Some(request) => stream.write_all(&response(request)),
                     None => Ok(()),
                 }
             });

@@ -1,10 +1,10 @@
-//! Wire: HTTP/1.1 as bytes, because a client's library would mend what the tests want to send.
+//! HTTP/1.1 over raw TCP, because client libraries correct what the tests need to send.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A request or an answer as it was on the wire, its body without the framing.
+/// A request or a response as sent, with the body decoded.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub first_line: String,
@@ -22,13 +22,13 @@ impl Message {
         self.first_line.split(' ').nth(1).unwrap()
     }
 
-    /// The values under this name, whatever its case.
+    /// The values of this header, ignoring case.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let named = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The values that CGI and its heirs (WSGI, Rack, PHP) would show under the name of this header.
+    /// The values that CGI and its successors (WSGI, Rack, PHP) would provide under the name of this header.
     pub fn all_as_in_cgi(&self, name: &str) -> Vec<&str> {
         let normal = |name: &str| name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         let named = self.headers.iter().filter(|(other, _)| normal(other) == normal(name));
@@ -36,7 +36,7 @@ impl Message {
     }
 }
 
-/// What comes next on a connection; nothing, when the other side closed it.
+/// Reads the next message of a connection, or returns `None` if the peer has closed it.
 pub fn read(stream: impl Read) -> std::io::Result<Option<Message>> {
     let mut stream = BufReader::new(stream);
     let first_line = line(&mut stream)?;
@@ -76,7 +76,7 @@ fn line(stream: &mut impl BufRead) -> std::io::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// A request of these lines and this body, and its answer.
+/// Sends a request with these lines and this body, and returns the response.
 pub fn exchange(to: SocketAddr, request_line: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
     let mut request = format!("{request_line} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
     for (name, value) in headers {
@@ -89,6 +89,6 @@ pub fn exchange(to: SocketAddr, request_line: &str, headers: &[(&str, &str)], bo
     stream.set_read_timeout(Some(limit)).unwrap();
     stream.set_write_timeout(Some(limit)).unwrap();
     stream.write_all(&request).unwrap();
-    let answer = read(&stream).unwrap_or_else(|error| panic!("{request_line} {headers:?}: {error}"));
-    answer.unwrap_or_else(|| panic!("{request_line} {headers:?}: no answer"))
+    let response = read(&stream).unwrap_or_else(|error| panic!("{request_line} {headers:?}: {error}"));
+    response.unwrap_or_else(|| panic!("{request_line} {headers:?}: no response"))
 }

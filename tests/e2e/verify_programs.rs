@@ -1,4 +1,4 @@
-//! Verifying: the programs in `packaging/clients`, which verify a key.
+//! The programs in `packaging/clients`, which verify a key.
 
 use std::process::Command;
 
@@ -21,29 +21,31 @@ fn program(name: &str) -> Command {
 }
 
 #[tokio::test]
-async fn each_tells_good_keys_from_others_and_fails_where_nobody_knows() {
+async fn verify_programs_print_code_and_fail_closed() {
     generate("rust");
     let mut server = Server::start();
     let token = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let gateway = server.create_key_from(&token, json!({ "name": "gateway", "scopes": ["api-keys:verify"] })).await;
-    let good = server.create_key_from(&token, json!({ "name": "good", "scopes": ["projects:read"] })).await;
-    let short = server.create_key_from(&token, json!({ "name": "short" })).await;
-    let ask = |name, credential: &str, key: &str| {
+    let valid = server.create_key_from(&token, json!({ "name": "good", "scopes": ["projects:read"] })).await;
+    let without_scope = server.create_key_from(&token, json!({ "name": "short" })).await;
+    let verify = |name, credential: &str, key: &str| {
         let mut command = program(name);
         command.env("MINTKEY_URL", &server.url).env("GATEWAY_KEY", credential).arg(key);
         command
     };
-    let mut without_an_answer = Vec::new();
+    let mut commands_during_outage = Vec::new();
     for name in PROGRAMS {
-        for (key, code) in [(secret(&good), "VALID"), (secret(&short), "INSUFFICIENT_SCOPE"), ("mk_x", "NOT_FOUND")] {
-            assert_eq!(succeed(&mut ask(name, secret(&gateway), key)).trim(), code, "{name}");
+        for (key, code) in
+            [(secret(&valid), "VALID"), (secret(&without_scope), "INSUFFICIENT_SCOPE"), ("mk_x", "NOT_FOUND")]
+        {
+            assert_eq!(succeed(&mut verify(name, secret(&gateway), key)).trim(), code, "{name}");
         }
-        let unknown = run(&mut ask(name, "not-a-token", secret(&good)));
-        assert!(!unknown.status.success() && unknown.stdout.is_empty(), "{name}: {unknown:?}");
-        without_an_answer.push(ask(name, secret(&gateway), secret(&good)));
+        let rejected = run(&mut verify(name, "not-a-token", secret(&valid)));
+        assert!(!rejected.status.success() && rejected.stdout.is_empty(), "{name}: {rejected:?}");
+        commands_during_outage.push(verify(name, secret(&gateway), secret(&valid)));
     }
     server.kill();
-    for command in &mut without_an_answer {
+    for command in &mut commands_during_outage {
         let output = run(command);
         assert!(!output.status.success() && output.stdout.is_empty(), "{command:?}: {output:?}");
     }

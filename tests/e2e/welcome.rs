@@ -1,4 +1,4 @@
-//! Quickstart: what `make run` prints works when it is pasted.
+//! The curl command that `serve --welcome` prints works when pasted.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
@@ -19,17 +19,17 @@ impl Drop for Process {
 }
 
 fn curl_command(output: ChildStdout) -> String {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        let _ = lines.find(|line| line.starts_with("curl ")).map(|line| tell.send(line));
+        let _ = lines.find(|line| line.starts_with("curl ")).map(|line| sender.send(line));
         lines.for_each(drop);
     });
-    told.recv_timeout(Duration::from_secs(20)).expect("the server prints a curl command")
+    receiver.recv_timeout(Duration::from_secs(20)).expect("the server prints a curl command")
 }
 
 #[test]
-fn the_printed_curl_command_makes_a_key() {
+fn welcome_curl_command_creates_key() {
     let data = tempfile::tempdir().unwrap();
     let mut server = mintkey()
         .args(["serve", "--welcome", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -42,8 +42,9 @@ fn the_printed_curl_command_makes_a_key() {
         .unwrap();
     let command = curl_command(server.0.stdout.take().unwrap());
 
-    let answer = succeed(system("sh").args(["-c", &format!("{command} --silent --write-out '\\n%{{http_code}}'")]));
-    let (body, status) = answer.rsplit_once('\n').unwrap();
+    let output_text =
+        succeed(system("sh").args(["-c", &format!("{command} --silent --write-out '\\n%{{http_code}}'")]));
+    let (body, status) = output_text.rsplit_once('\n').unwrap();
     assert_eq!(status, "201", "{body}");
     let body: Value = serde_json::from_str(body).unwrap();
     assert!(body["key"].as_str().unwrap().starts_with("mk_"), "{body}");

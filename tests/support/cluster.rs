@@ -9,40 +9,40 @@ use tempfile::TempDir;
 use crate::support::postgres::Postgres;
 use crate::support::{Response, Server, mintkey};
 
-pub struct Site {
+pub struct Cluster {
     pub postgres: Arc<Postgres>,
     pub database: String,
     pub data: TempDir,
 }
 
-/// For tests that do not disturb it.
+/// The PostgreSQL of tests that do not disturb it.
 static SHARED: LazyLock<Arc<Postgres>> = LazyLock::new(|| Arc::new(Postgres::start(&[])));
 
-impl Site {
+impl Cluster {
     pub fn new() -> Self {
-        Self::on(SHARED.clone())
+        Self::with_shared_postgres(SHARED.clone())
     }
 
     /// With its own PostgreSQL, which the test may stop or freeze.
-    pub fn alone() -> Self {
-        Self::at(Postgres::start(&[]))
+    pub fn with_own_postgres() -> Self {
+        Self::with_postgres(Postgres::start(&[]))
     }
 
-    pub fn at(postgres: Postgres) -> Self {
-        Self::on(Arc::new(postgres))
+    pub fn with_postgres(postgres: Postgres) -> Self {
+        Self::with_shared_postgres(Arc::new(postgres))
     }
 
-    pub fn on(postgres: Arc<Postgres>) -> Self {
+    pub fn with_shared_postgres(postgres: Arc<Postgres>) -> Self {
         let database = postgres.database("template1");
         Self { postgres, database, data: tempfile::tempdir().unwrap() }
     }
 
     pub fn replica(&self, arguments: &[&str]) -> Server {
-        self.replica_by(&self.postgres.url(&self.database), arguments)
+        self.replica_with_url(&self.postgres.url(&self.database), arguments)
     }
 
     /// Starts a replica with this database URL.
-    pub fn replica_by(&self, url: &str, arguments: &[&str]) -> Server {
+    pub fn replica_with_url(&self, url: &str, arguments: &[&str]) -> Server {
         let mut command = mintkey();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
         command.env("MINTKEY_DATA_DIR", self.data.path()).env("MINTKEY_DATABASE_URL", url);
