@@ -22,11 +22,14 @@ use crate::domain::audit;
 use crate::http::body::JsonResponse;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
+use crate::http::route_spec::RouteSpec;
 use crate::http::values::time::Time;
 use crate::service::audit::EventFilter;
 use crate::service::{ServiceError, Services};
 
 pub struct ListMyAuditEvents;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("list_my_audit_events");
 
 error_set!(ListMyAuditEventsErrors: 400, 401, 403, 500, 503);
 

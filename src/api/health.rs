@@ -42,7 +42,7 @@ fn not_ready(checks: &[Check]) -> Problem {
     let failed = || checks.iter().filter(|check| !check.ok);
     let reasons: Vec<_> = failed().map(|check| format!("{} {}", check.name, check.detail)).collect();
     let causes: Vec<_> = failed().map(|check| check.cause.as_deref().unwrap_or(&check.detail)).collect();
-    Problem::unavailable(format!("Not ready; send requests to another server: {}.", reasons.join("; ")), 1)
+    Problem::unavailable(format!("Not ready to receive requests: {}.", reasons.join("; ")), 1)
         .with_extension("checks", public_checks(checks))
         .with_log_context(causes.join("; "))
 }

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod health;
 pub mod keys;
 pub mod page;
+pub mod routes;
 pub mod schema_rules;
 pub mod self_key;
 pub mod tag;

@@ -12,9 +12,13 @@ use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::precondition::Precondition;
 use crate::http::problem::Problem;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
 pub struct SelfOperations;
+
+pub const GET_ROUTE: RouteSpec = RouteSpec::new("get_this_api_key");
+pub const REVOKE_ROUTE: RouteSpec = RouteSpec::new("revoke_this_api_key");
 
 error_set!(GetSelfErrors: 400, 401, 403, 500, 503);
 error_set!(RevokeSelfErrors: 400, 401, 403, 500, 503);

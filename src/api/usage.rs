@@ -14,10 +14,13 @@ use crate::api::tag::Tag;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::params::day::Day;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 use crate::service::usage::DailyUsage;
 
 pub struct GetKeyUsage;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("get_my_api_key_usage");
 
 error_set!(GetKeyUsageErrors: 400, 401, 403, 404, 500, 503);
 

@@ -1,5 +1,6 @@
 //! HTTP: plumbing that names no operation and no rule of the service.
 
+pub mod access_log;
 pub mod body;
 pub mod headers;
 pub mod negotiation;
@@ -11,6 +12,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod query_check;
 pub mod request_context;
+pub mod route_spec;
 pub mod router;
 pub mod run_to_completion;
 pub mod trace_context;

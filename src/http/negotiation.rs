@@ -1,20 +1,37 @@
 //! Negotiation: the media type of an error response.
 
-use poem::Request;
-use poem::http::header;
+use poem::http::{HeaderMap, header};
 
 use crate::http::problem::{JSON, PROBLEM_JSON};
 
-/// `application/problem+json`, unless `Accept` admits `application/json` and not that (RFC 9110, section 12.5.1).
-pub fn problem_media_type(request: &Request) -> &'static str {
-    let mut ranges: Vec<&str> = Vec::new();
-    for accept in request.headers().get_all(header::ACCEPT) {
-        ranges.extend(accept.to_str().unwrap_or_default().split(','));
-    }
-    if !ranges.is_empty() && !admits(&ranges, PROBLEM_JSON) && admits(&ranges, JSON) { JSON } else { PROBLEM_JSON }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorFormat {
+    ProblemJson,
+    Json,
 }
 
-/// The most specific range that matches decides, by whether its weight is above zero.
+impl ErrorFormat {
+    /// `application/problem+json`, unless `Accept` admits `application/json` and not that (RFC 9110, section 12.5.1).
+    pub fn from_accept(headers: &HeaderMap) -> Self {
+        let mut ranges: Vec<&str> = Vec::new();
+        for accept in headers.get_all(header::ACCEPT) {
+            ranges.extend(accept.to_str().unwrap_or_default().split(','));
+        }
+        match !ranges.is_empty() && !admits(&ranges, PROBLEM_JSON) && admits(&ranges, JSON) {
+            true => Self::Json,
+            false => Self::ProblemJson,
+        }
+    }
+
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::ProblemJson => PROBLEM_JSON,
+            Self::Json => JSON,
+        }
+    }
+}
+
+/// True if the most specific range that matches has a weight above zero.
 fn admits(ranges: &[&str], media_type: &str) -> bool {
     let weight = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
@@ -37,28 +54,30 @@ fn admits(ranges: &[&str], media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use poem::http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn errors_are_problem_json_unless_only_plain_json_is_accepted() {
         for (accept, expected) in [
-            (None, PROBLEM_JSON),
-            (Some("*/*"), PROBLEM_JSON),
-            (Some("application/*"), PROBLEM_JSON),
-            (Some("application/json"), JSON),
-            (Some("Application/JSON; q=0.5"), JSON),
-            (Some("text/html, application/json"), JSON),
-            (Some("application/json, application/problem+json"), PROBLEM_JSON),
-            (Some("application/json, */*;q=0.1"), PROBLEM_JSON),
-            (Some("application/problem+json;q=0, */*"), JSON),
-            (Some("text/html"), PROBLEM_JSON),
-            (Some("application/json;q=0"), PROBLEM_JSON),
+            (None, ErrorFormat::ProblemJson),
+            (Some("*/*"), ErrorFormat::ProblemJson),
+            (Some("application/*"), ErrorFormat::ProblemJson),
+            (Some("application/json"), ErrorFormat::Json),
+            (Some("Application/JSON; q=0.5"), ErrorFormat::Json),
+            (Some("text/html, application/json"), ErrorFormat::Json),
+            (Some("application/json, application/problem+json"), ErrorFormat::ProblemJson),
+            (Some("application/json, */*;q=0.1"), ErrorFormat::ProblemJson),
+            (Some("application/problem+json;q=0, */*"), ErrorFormat::Json),
+            (Some("text/html"), ErrorFormat::ProblemJson),
+            (Some("application/json;q=0"), ErrorFormat::ProblemJson),
         ] {
-            let mut request = Request::builder();
+            let mut headers = HeaderMap::new();
             if let Some(accept) = accept {
-                request = request.header("accept", accept);
+                headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             }
-            assert_eq!(problem_media_type(&request.finish()), expected, "{accept:?}");
+            assert_eq!(ErrorFormat::from_accept(&headers), expected, "{accept:?}");
         }
     }
 }

@@ -12,7 +12,6 @@ use tracing::{Instrument, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::SPAN_TARGET;
-use crate::http::paths::normalize_path;
 use crate::http::request_context::REQUEST_ID;
 use crate::http::router::{RouteTable, method_label};
 
@@ -25,9 +24,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for OtelMiddleware<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let path = request.uri().path();
-        let canonical = normalize_path(path);
-        let route = self.routes.find(canonical.as_deref().unwrap_or(path)).map(|route| route.template.as_str());
+        let route = self.routes.find(request.uri().path()).map(|route| route.template.as_str());
         let method = method_label(request.method());
         let span = info_span!(
             target: SPAN_TARGET,

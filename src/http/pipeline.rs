@@ -1,145 +1,154 @@
-//! RequestPipeline: the outermost endpoint. Whatever happens inside, a request gets an answer in our shape, an id, and one line
-//! in the log.
+//! RequestPipeline: the outermost endpoint. Every request leaves it with a response, a request id and a log line.
+//!
+//! It is one endpoint and not a chain of middleware: each poem wrapper boxes a future, and together they cost a tenth of a
+//! verification. The steps are functions instead, called in order by [`RequestPipeline::call`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::uri::PathAndQuery;
-use poem::http::{HeaderValue, Method, Uri, header};
+use poem::http::{HeaderValue, header};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
-use tracing::{Instrument, Span, debug, error, info, warn};
+use tracing::{Instrument, Span};
 
-use crate::api::verification::verify;
+use crate::domain::clock::Clock;
+use crate::http::access_log::{self, AccessLogEntry};
 use crate::http::body::buffer::{BufferedBody, buffer_body};
-use crate::http::negotiation::problem_media_type;
+use crate::http::negotiation::ErrorFormat;
 use crate::http::panic::catch_panic;
-use crate::http::paths::{FORWARD, normalize_path};
 use crate::http::problem::Problem;
 use crate::http::query_check::check_query;
 use crate::http::request_context::{REQUEST_ID, RequestContext};
-use crate::http::router::{Route, RouteTable, Way, method_label};
+use crate::http::route_spec::{Cancellation, LogPolicy};
+use crate::http::router::{Handler, Matched, Route, RouteTable, method_label};
 use crate::http::run_to_completion::RunToCompletion;
-use crate::service::Services;
 
-pub struct RequestPipeline<E> {
-    pub inner: Arc<E>,
+/// The operation that the pipeline calls for [`Dispatch::Inline`](crate::http::route_spec::Dispatch::Inline), without the
+/// boxes of a router: there they cost as much as the operation.
+pub trait InlineOperation: Send + Sync + 'static {
+    fn call(
+        &self,
+        request: &Request,
+        body: BufferedBody,
+        context: &RequestContext,
+    ) -> impl Future<Output = poem::Result<Response>> + Send;
+}
+
+/// For a pipeline whose routes have no inline operation.
+pub struct NoInlineOperation;
+
+impl InlineOperation for NoInlineOperation {
+    async fn call(&self, _: &Request, _: BufferedBody, _: &RequestContext) -> poem::Result<Response> {
+        Err(Problem::internal("a route is dispatched inline, and there is no inline operation").into())
+    }
+}
+
+/// `S` is the state that handlers take as `Data<&S>`.
+pub struct RequestPipeline<E, I, S> {
+    pub router: Arc<E>,
+    pub inline: I,
+    pub state: S,
     pub routes: Arc<RouteTable>,
-    pub services: Arc<Services>,
+    pub clock: Clock,
     pub request_timeout: Duration,
 }
 
-impl<E: Endpoint<Output = Response> + 'static> Endpoint for RequestPipeline<E> {
+impl<E, I, S> Endpoint for RequestPipeline<E, I, S>
+where
+    E: Endpoint<Output = Response> + 'static,
+    I: InlineOperation,
+    S: Clone + Send + Sync + 'static,
+{
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let context = RequestContext::new(&request, self.services.clock());
-        route_by_canonical_path(&mut request);
-        if request.uri().path() == FORWARD {
-            // A proxy asks with its client's method, which means nothing here.
-            request.set_method(Method::GET);
-        }
-        let route = self.routes.find(request.uri().path());
-        let method = request.method().clone();
-        let media_type = problem_media_type(&request);
+        let context = RequestContext::new(&request, &self.clock);
+        let matched = self.routes.resolve(&mut request);
+        let method = method_label(request.method());
+        let format = ErrorFormat::from_accept(request.headers());
 
-        // A span costs as much as a verdict, and nothing on that way writes a line of its own.
-        let span = match route {
-            Some(route) if route.is_asked_often() => Span::none(),
-            _ => context.span(),
+        let span = request_span(matched, &context);
+        let dispatched = self.dispatch(request, matched, &context);
+        let result = match span.is_none() {
+            true => dispatched.await,
+            false => dispatched.instrument(span.clone()).await,
         };
-        let outcome = match span.is_none() {
-            true => self.answer(request, route, &context).await,
-            false => self.answer(request, route, &context).instrument(span.clone()).await,
-        };
-        let (mut response, cause) = match outcome {
-            Ok(response) => (response, None),
-            Err(mut problem) => {
-                let cause = problem.log_context.take();
-                (problem.into_response(media_type, context.request_id()), cause)
-            }
-        };
-        let headers = response.headers_mut();
-        let request_id = HeaderValue::from_str(context.request_id()).expect("a request id is visible ASCII");
-        headers.insert(REQUEST_ID, request_id);
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
-        let status = response.status();
-        let (method, took) = (method_label(&method), started.elapsed());
-        self.routes.metrics(route).answered(method, status.as_u16(), took);
-        let logged = status != 200 || tracing::enabled!(tracing::Level::DEBUG);
-        let span = if span.is_none() && logged { context.span() } else { span };
-        let _in_request = span.enter();
-        macro_rules! line {
-            ($level:ident) => {
-                $level!(
-                    method,
-                    route = route.map_or("-", |route| &route.template),
-                    status = status.as_u16(),
-                    duration_ms = took.as_micros() as f64 / 1e3,
-                    subject = context.subject(),
-                    cause,
-                    "answered"
-                )
-            };
-        }
-        match status.as_u16() {
-            503 => line!(warn),
-            500.. => line!(error),
-            // What gateways ask on every request would be a log of all their traffic, and half the work of answering it.
-            200 if route.is_some_and(Route::is_asked_often) => line!(debug),
-            _ => line!(info),
+        let (mut response, cause) = render(result, format, &context);
+        set_common_headers(&mut response, &context);
+        let (status, duration) = (response.status().as_u16(), started.elapsed());
+        self.routes.metrics(matched.route).answered(method, status, duration);
+        let level = access_log::level(status, matched.log_policy());
+        if access_log::is_enabled(level) {
+            let span = if span.is_none() { context.span() } else { span };
+            let route = matched.route.map_or("-", |route| &route.template);
+            let entry = AccessLogEntry { method, route, status, duration, subject: context.subject(), cause };
+            span.in_scope(|| entry.write(level));
         }
         Ok(response)
     }
 }
 
-impl<E: Endpoint<Output = Response> + 'static> RequestPipeline<E> {
-    /// With all that the operations take from it.
-    fn attach_extensions(&self, mut request: Request, context: &RequestContext, received: BufferedBody) -> Request {
-        request.set_data(self.services.clone());
-        request.extensions_mut().insert(context.clone());
-        request.extensions_mut().insert(received);
-        request
-    }
-
-    async fn answer(
+impl<E, I, S> RequestPipeline<E, I, S>
+where
+    E: Endpoint<Output = Response> + 'static,
+    I: InlineOperation,
+    S: Clone + Send + Sync + 'static,
+{
+    /// Reads the body, checks the request against the route and calls the operation.
+    async fn dispatch(
         &self,
         mut request: Request,
-        route: Option<&Route>,
+        matched: Matched<'_>,
         context: &RequestContext,
     ) -> Result<Response, Problem> {
-        let received = buffer_body(&mut request, self.request_timeout).await?;
-        let route = route.ok_or_else(Problem::not_found)?;
-        let operation = route.operation(request.method()).ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
-        if !route.takes_any_query() {
-            check_query(&request, operation)?;
-        }
-        let answered = match &operation.way {
-            Way::Verify => catch_panic(verify::direct(&request, received, &self.services, context)).await,
-            Way::Direct(endpoint) => {
-                catch_panic(endpoint.call(self.attach_extensions(request, context, received))).await
+        let body = buffer_body(&mut request, self.request_timeout).await?;
+        let route = matched.route.ok_or_else(Problem::not_found)?;
+        let operation = matched.operation.ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
+        check_query(&request, operation)?;
+        let result = match (&operation.handler, operation.spec.cancellation) {
+            (Handler::Inline, _) => catch_panic(self.inline.call(&request, body, context)).await,
+            (Handler::Endpoint(endpoint), Cancellation::Allowed) => {
+                catch_panic(endpoint.call(self.attach_extensions(request, context, body))).await
             }
-            Way::Change(endpoint) => {
-                run_to_completion(endpoint.clone(), self.attach_extensions(request, context, received)).await
+            (Handler::Endpoint(endpoint), Cancellation::RunToCompletion) => {
+                run_to_completion(endpoint.clone(), self.attach_extensions(request, context, body)).await
             }
-            Way::Routed => {
-                run_to_completion(self.inner.clone(), self.attach_extensions(request, context, received)).await
+            (Handler::Router, Cancellation::Allowed) => {
+                catch_panic(self.router.call(self.attach_extensions(request, context, body))).await
+            }
+            (Handler::Router, Cancellation::RunToCompletion) => {
+                run_to_completion(self.router.clone(), self.attach_extensions(request, context, body)).await
             }
         };
-        match answered {
+        match result {
             Some(Ok(response)) => Ok(response),
             Some(Err(error)) => Err(error_to_problem(error, route)),
-            None => Err(Problem::internal("a handler panicked; the line before says where")),
+            None => Err(Problem::internal("a handler panicked; the log line before has the location")),
         }
+    }
+
+    /// Attaches what extractors read: the state, the context and the body.
+    fn attach_extensions(&self, mut request: Request, context: &RequestContext, body: BufferedBody) -> Request {
+        request.set_data(self.state.clone());
+        request.extensions_mut().insert(context.clone());
+        request.extensions_mut().insert(body);
+        request
     }
 }
 
-/// The same, and the operation comes to its end in any case: a client that goes away must not stop a change between its
-/// commit and the moment the cache hears of it.
+/// The span around everything that is logged during a request. There is none where success is logged at `debug`: it
+/// costs as much as a verification.
+fn request_span(matched: Matched<'_>, context: &RequestContext) -> Span {
+    match matched.log_policy() {
+        LogPolicy::DebugOnSuccess => Span::none(),
+        LogPolicy::Info => context.span(),
+    }
+}
+
+/// Calls an endpoint that continues after its client has disconnected.
 fn run_to_completion<E: Endpoint<Output = Response> + 'static>(
     endpoint: Arc<E>,
     request: Request,
@@ -148,7 +157,7 @@ fn run_to_completion<E: Endpoint<Output = Response> + 'static>(
     RunToCompletion::of(catch_panic(async move { endpoint.call(request).await }), traced)
 }
 
-/// What the framework raises, in our words. Anything that is not known here is our fault, and its text stays inside.
+/// Maps an error of the framework to a problem. An unknown one is a bug, and its text may hold internals.
 fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
     let error = match error.downcast::<Problem>() {
         Ok(problem) => return problem,
@@ -156,11 +165,11 @@ fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
     };
     if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
         Problem::bad_request(format!(
-            "The parameter {} has a value that it cannot have; see the document.",
+            "The parameter {} has an invalid value; see the API documentation.",
             parameter.name
         ))
     } else if error.is::<ParsePathError>() || error.is::<poem::error::ParsePathError>() || error.is::<NotFoundError>() {
-        // An id that cannot be is answered like one that is not.
+        // A malformed id gets the same response as an unknown one.
         Problem::not_found()
     } else if error.is::<MethodNotAllowedError>() {
         Problem::method_not_allowed(&route.allow())
@@ -169,16 +178,28 @@ fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
     }
 }
 
-fn route_by_canonical_path(request: &mut Request) {
-    let Some(path) = normalize_path(request.uri().path()) else { return };
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut parts = request.uri().clone().into_parts();
-    if let Ok(path_and_query) = PathAndQuery::try_from(format!("{path}{query}")) {
-        parts.path_and_query = Some(path_and_query);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
+/// Returns the response, and the reason of an error for the log.
+fn render(
+    result: Result<Response, Problem>,
+    format: ErrorFormat,
+    context: &RequestContext,
+) -> (Response, Option<String>) {
+    match result {
+        Ok(response) => (response, None),
+        Err(mut problem) => {
+            let cause = problem.log_context.take();
+            (problem.into_response(format.media_type(), context.request_id()), cause)
         }
     }
+}
+
+/// Sets the headers that every response has. An operation may choose its own caching.
+fn set_common_headers(response: &mut Response, context: &RequestContext) {
+    let headers = response.headers_mut();
+    let request_id = HeaderValue::from_str(context.request_id()).expect("a request id is visible ASCII");
+    headers.insert(REQUEST_ID, request_id);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 #[cfg(test)]
@@ -190,15 +211,28 @@ mod tests {
 
     use super::*;
     use crate::http::problem::PROBLEM_JSON;
+    use crate::http::route_spec::QueryPolicy;
+    use crate::http::router::Page;
     use crate::telemetry::metrics::Metrics;
 
-    async fn boundary(inner: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
+    fn routes() -> RouteTable {
+        let page = Page { path: "/page", query: QueryPolicy::Declared };
+        RouteTable::for_health([], &Metrics::default()).with_pages(&[page], &Metrics::default())
+    }
+
+    fn pipeline(router: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
         RequestPipeline {
-            inner: Arc::new(inner),
-            routes: RouteTable::of_probes([], &Metrics::default()).with_api(&["/page"], &Metrics::default()).into(),
-            services: Arc::new(crate::service::tests::services().await),
+            router: Arc::new(router),
+            inline: NoInlineOperation,
+            state: (),
+            routes: routes().into(),
+            clock: Clock::System,
             request_timeout: Duration::from_secs(5),
         }
+    }
+
+    fn context() -> RequestContext {
+        RequestContext::new(&Request::builder().header(REQUEST_ID, "r-1").finish(), &Clock::System)
     }
 
     async fn body(response: Response) -> serde_json::Value {
@@ -206,10 +240,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_500_that_tells_nothing_of_the_inside() {
+    async fn panic_is_a_500_without_internals() {
         let request = Request::builder().uri_str("/page").finish();
         let panics = make_sync(|_| -> Response { panic!("the inside") });
-        let response = boundary(panics).await.call(request).await.unwrap();
+        let response = pipeline(panics).call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.content_type(), Some(PROBLEM_JSON));
         let body = body(response).await;
@@ -218,32 +252,82 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_that_nobody_foresaw_is_a_500_that_tells_nothing_of_the_inside() {
+    async fn unknown_error_is_a_500_without_internals() {
         let request = Request::builder().uri_str("/page").finish();
-        let unforeseen =
+        let unknown =
             make_sync(|_| Err::<Response, _>(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST)));
-        let response = boundary(unforeseen).await.call(request).await.unwrap();
+        let response = pipeline(unknown).call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert!(!body(response).await.to_string().contains("the inside"));
     }
 
     #[tokio::test]
-    async fn an_operation_comes_to_its_end_though_its_client_went_away() {
+    async fn operation_completes_after_its_client_disconnects() {
         let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (goes, tells) = (go.clone(), done.clone());
+        let (wait_for, notify) = (go.clone(), done.clone());
         let waits = make(move |_| {
-            let (go, done) = (goes.clone(), tells.clone());
+            let (go, done) = (wait_for.clone(), notify.clone());
             async move {
                 go.notified().await;
                 done.notify_one();
                 Response::default()
             }
         });
-        let boundary = boundary(waits).await;
-        let mut answer = Box::pin(boundary.call(Request::builder().uri_str("/page").finish()));
-        assert!(poll!(&mut answer).is_pending());
-        drop(answer);
+        let pipeline = pipeline(waits);
+        let mut response = Box::pin(pipeline.call(Request::builder().uri_str("/page").finish()));
+        assert!(poll!(&mut response).is_pending());
+        drop(response);
         go.notify_one();
         done.notified().await;
+    }
+
+    #[tokio::test]
+    async fn inline_route_without_an_inline_operation_is_a_500() {
+        let request = Request::default();
+        let error =
+            NoInlineOperation.call(&request, BufferedBody::Whole(bytes::Bytes::new()), &context()).await.unwrap_err();
+        assert_eq!(error.status(), 500);
+    }
+
+    #[test]
+    fn span_is_absent_where_success_is_logged_at_debug() {
+        let endpoint = poem::EndpointExt::boxed(make_sync(|_| Response::default()));
+        let routes = RouteTable::for_health([("/livez", endpoint)], &Metrics::default());
+        let matched = routes.resolve(&mut Request::builder().uri_str("/livez").finish());
+        assert!(request_span(matched, &context()).is_none());
+    }
+
+    #[test]
+    fn framework_errors_become_problems() {
+        let routes = routes();
+        let route = routes.find("/page").unwrap();
+        let status = |error: poem::Error| error_to_problem(error, route).status;
+        assert_eq!(status(NotFoundError.into()), 404);
+        assert_eq!(status(MethodNotAllowedError.into()), 405);
+        assert_eq!(status(ParsePathError { name: "id", reason: "x".into() }.into()), 404);
+        assert_eq!(status(ParseParamError { name: "limit", reason: "x".into() }.into()), 400);
+        assert_eq!(status(Problem::body_too_large().into()), 413);
+    }
+
+    #[test]
+    fn render_keeps_the_cause_for_the_log() {
+        let problem = Problem::internal("the inside");
+        let (response, cause) = render(Err(problem), ErrorFormat::from_accept(&Default::default()), &context());
+        assert_eq!((response.status(), cause.as_deref()), (StatusCode::INTERNAL_SERVER_ERROR, Some("the inside")));
+        let (response, cause) =
+            render(Ok(Response::default()), ErrorFormat::from_accept(&Default::default()), &context());
+        assert_eq!((response.status(), cause), (StatusCode::OK, None));
+    }
+
+    #[test]
+    fn common_headers_keep_the_caching_of_the_operation() {
+        let mut response = Response::builder().header(header::CACHE_CONTROL, "max-age=60").finish();
+        set_common_headers(&mut response, &context());
+        assert_eq!(response.header("x-request-id"), Some("r-1"));
+        assert_eq!(response.header("cache-control"), Some("max-age=60"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        let mut response = Response::default();
+        set_common_headers(&mut response, &context());
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
 }

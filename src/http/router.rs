@@ -1,27 +1,29 @@
-//! Routes: the paths there are, with the methods and query parameters that each takes. Made from the operations
-//! themselves, for what poem's router does not tell: the template of a path for the log, `Allow` for a 405, and which
-//! query parameters were never declared.
+//! RouteTable: the paths that exist, with the methods and query parameters of each.
+//!
+//! It is built from the operations themselves, for what poem's router does not know: the template of a path for the log,
+//! `Allow` for a 405, which query parameters are declared, and how the pipeline treats the operation ([`RouteSpec`]).
+//! A path without parameters is found before a template that matches it, too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use poem::Request;
 use poem::endpoint::BoxEndpoint;
-use poem::http::{Method, StatusCode};
+use poem::http::uri::PathAndQuery;
+use poem::http::{Method, StatusCode, Uri};
 use poem_openapi::OpenApi;
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
-use crate::api::Operations;
-use crate::api::tag::BASE;
-use crate::http::paths::FORWARD;
-use crate::openapi::swagger_ui::LOGIN_CALLBACK_PATH;
+use crate::http::paths::PathRules;
+use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, QueryPolicy, RouteSpec, TargetPolicy};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
 pub struct RouteTable {
-    /// Paths without parameters, which are found before a template that would match them too.
     literal: Vec<Route>,
     templates: Vec<Route>,
-    /// Of paths that are no route.
-    unknown: RouteMetrics,
+    path_rules: PathRules,
+    /// Of requests to paths that do not exist.
+    unmatched: RouteMetrics,
 }
 
 pub struct Route {
@@ -32,90 +34,145 @@ pub struct Route {
 
 pub struct Operation {
     method: Method,
-    query: Vec<String>,
-    pub way: Way,
+    query_params: Vec<String>,
+    pub handler: Handler,
+    pub spec: RouteSpec,
 }
 
-/// How an operation is reached. poem's nested routers cost a tenth of what gateways ask on every request, and as much as
-/// the rules of a create, so these are reached without them.
-pub enum Way {
-    /// By [`crate::api::verification::verify::direct`].
-    Verify,
-    /// By the operation's own endpoint.
-    Direct(BoxEndpoint<'static>),
-    /// By the operation's own endpoint, and not to be stopped.
-    Change(Arc<BoxEndpoint<'static>>),
-    Routed,
+/// [`Dispatch`], with the endpoint that it calls.
+pub enum Handler {
+    Router,
+    Endpoint(Arc<BoxEndpoint<'static>>),
+    Inline,
+}
+
+/// A path that takes a plain GET and is served through poem's router.
+pub struct Page {
+    pub path: &'static str,
+    pub query: QueryPolicy,
+}
+
+/// The route of a request, and the operation that its method selects.
+#[derive(Clone, Copy, Default)]
+pub struct Matched<'t> {
+    pub route: Option<&'t Route>,
+    pub operation: Option<&'t Operation>,
+}
+
+impl Matched<'_> {
+    pub fn log_policy(&self) -> LogPolicy {
+        self.operation.map_or(LogPolicy::Info, |operation| operation.spec.log)
+    }
 }
 
 impl RouteTable {
-    /// Paths without an operation of the API, each with what answers a GET there. Machines ask for them often.
-    pub fn of_probes(
-        probes: impl IntoIterator<Item = (&'static str, BoxEndpoint<'static>)>,
+    /// Starts a table with endpoints that each serve GET on a path outside of the API, such as health checks.
+    pub fn for_health(
+        endpoints: impl IntoIterator<Item = (&'static str, BoxEndpoint<'static>)>,
         metrics: &Metrics,
     ) -> Self {
-        let probe = |(path, endpoint)| Route::page(path, Way::Direct(endpoint), metrics);
-        let unknown = metrics.route("-", [].into_iter());
-        Self { literal: probes.into_iter().map(probe).collect(), templates: Vec::new(), unknown }
+        let route = |(path, endpoint): (&'static str, BoxEndpoint<'static>)| {
+            let spec = RouteSpec {
+                dispatch: Dispatch::Endpoint,
+                cancellation: Cancellation::Allowed,
+                log: LogPolicy::DebugOnSuccess,
+                ..RouteSpec::new(path)
+            };
+            Route::plain_get(path, Handler::Endpoint(endpoint.into()), spec, metrics)
+        };
+        Self {
+            literal: endpoints.into_iter().map(route).collect(),
+            templates: Vec::new(),
+            path_rules: PathRules::default(),
+            unmatched: metrics.route("-", [].into_iter()),
+        }
     }
 
-    /// Adds the operations of the API, and the given paths that take a plain GET.
-    pub fn with_api(mut self, pages: &[&str], metrics: &Metrics) -> Self {
+    /// Adds the operations of an API whose paths begin with `base`. Panics if an operation has no spec.
+    pub fn with_operations<O: OpenApi>(
+        mut self,
+        base: &str,
+        operations: O,
+        specs: &[RouteSpec],
+        metrics: &Metrics,
+    ) -> Self {
         let mut endpoints = HashMap::new();
-        Operations.add_routes(&mut endpoints);
-        let mut routes = Vec::new();
-        for path in Operations::meta().into_iter().flat_map(|api| api.paths) {
-            let mut methods = endpoints.remove(&path.path).unwrap_or_default();
-            let mut own = |operation: &MetaOperation| methods.remove(&operation.method);
-            let mut way = |operation: &MetaOperation| match operation.operation_id {
-                Some("verify_api_key") => Some(Way::Verify),
-                Some("check_forwarded_request" | "introspect_token") => own(operation).map(Way::Direct),
-                Some("create_my_api_key") => own(operation).map(|endpoint| Way::Change(endpoint.into())),
-                _ => None,
-            };
-            let operation = |operation: MetaOperation| Operation {
-                way: way(&operation).unwrap_or(Way::Routed),
-                method: operation.method,
-                query: operation
-                    .params
-                    .into_iter()
-                    .filter(|p| p.in_type == MetaParamIn::Query)
-                    .map(|p| p.name)
-                    .collect(),
-            };
-            let template = format!("{BASE}{}", path.path);
-            let metrics = metrics.route(&template, path.operations.iter().filter_map(usual));
-            let operations = path.operations.into_iter().map(operation).collect();
-            routes.push(Route { template, operations, metrics });
+        operations.add_routes(&mut endpoints);
+        for path in O::meta().into_iter().flat_map(|api| api.paths) {
+            let mut by_method = endpoints.remove(&path.path).unwrap_or_default();
+            let template = format!("{base}{}", path.path);
+            let metrics = metrics.route(&template, path.operations.iter().filter_map(success_status));
+            let operations = path.operations.into_iter().map(|meta| {
+                let endpoint = by_method.remove(&meta.method);
+                Operation::new(meta, endpoint, specs)
+            });
+            self.add(Route { operations: operations.collect(), template, metrics });
         }
-        routes.extend(pages.iter().map(|path| Route::page(path, Way::Routed, metrics)));
-        let (templates, literal): (Vec<_>, Vec<_>) =
-            routes.into_iter().partition(|route: &Route| route.template.contains('{'));
-        self.templates.extend(templates);
-        self.literal.extend(literal);
         self
     }
 
+    pub fn with_pages(mut self, pages: &[Page], metrics: &Metrics) -> Self {
+        for page in pages {
+            let spec = RouteSpec { query: page.query, ..RouteSpec::new(page.path) };
+            self.add(Route::plain_get(page.path, Handler::Router, spec, metrics));
+        }
+        self
+    }
+
+    fn add(&mut self, route: Route) {
+        if route.template.ends_with('/') {
+            self.path_rules.add_collection(&route.template);
+        }
+        if route.operations.iter().any(|operation| operation.spec.target == TargetPolicy::AnyMethodAndSubpath) {
+            self.path_rules.add_subtree(&route.template);
+        }
+        let list = if route.template.contains('{') { &mut self.templates } else { &mut self.literal };
+        list.push(route);
+    }
+
+    /// Finds what serves a request, and gives the request the normal spelling of its path and, where any method is
+    /// accepted, the method of the operation.
+    pub fn resolve(&self, request: &mut Request) -> Matched<'_> {
+        let path = request.uri().path();
+        let normal = self.path_rules.normalize(path);
+        let route = self.find_normal(normal);
+        if normal.len() != path.len() {
+            let normal = normal.to_owned();
+            set_path(request, &normal);
+        }
+        let Some(route) = route else { return Matched::default() };
+        let any_method = route.operations.iter().find(|o| o.spec.target == TargetPolicy::AnyMethodAndSubpath);
+        if let Some(operation) = any_method {
+            request.set_method(operation.method.clone());
+        }
+        Matched { route: Some(route), operation: route.operation(request.method()) }
+    }
+
+    /// Finds the route of a path, in any spelling.
     pub fn find(&self, path: &str) -> Option<&Route> {
+        self.find_normal(self.path_rules.normalize(path))
+    }
+
+    fn find_normal(&self, path: &str) -> Option<&Route> {
         let literal = self.literal.iter().find(|route| route.template == path);
         literal.or_else(|| self.templates.iter().find(|route| matches(&route.template, path)))
     }
 
     pub fn metrics<'a>(&'a self, route: Option<&'a Route>) -> &'a RouteMetrics {
-        route.map_or(&self.unknown, |route| &route.metrics)
+        route.map_or(&self.unmatched, |route| &route.metrics)
     }
 }
 
 impl Route {
-    fn page(path: &str, way: Way, metrics: &Metrics) -> Self {
+    fn plain_get(path: &str, handler: Handler, spec: RouteSpec, metrics: &Metrics) -> Self {
         Self {
             template: path.to_owned(),
-            operations: vec![Operation { method: Method::GET, query: Vec::new(), way }],
+            operations: vec![Operation { method: Method::GET, query_params: Vec::new(), handler, spec }],
             metrics: metrics.route(path, [("GET", StatusCode::OK)].into_iter()),
         }
     }
 
-    /// The methods, as `Allow` lists them. Where there is GET there is HEAD (RFC 9110, section 9.3.2).
+    /// The methods, as `Allow` lists them. GET implies HEAD (RFC 9110, section 9.3.2).
     pub fn allow(&self) -> String {
         let mut methods: Vec<_> = self.operations.iter().map(|operation| operation.method.as_str()).collect();
         if methods.contains(&"GET") {
@@ -125,36 +182,40 @@ impl Route {
         methods.join(", ")
     }
 
-    /// Whether the query is somebody else's: a client's behind its proxy, or an issuer's answer to a login.
-    pub fn takes_any_query(&self) -> bool {
-        self.template == FORWARD || self.template == LOGIN_CALLBACK_PATH
-    }
-
-    pub fn is_asked_often(&self) -> bool {
-        self.operations.iter().any(|operation| matches!(operation.way, Way::Verify | Way::Direct(_)))
-    }
-
-    pub fn operation(&self, method: &Method) -> Option<&Operation> {
+    fn operation(&self, method: &Method) -> Option<&Operation> {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         self.operations.iter().find(|operation| operation.method == wanted)
     }
 }
 
 impl Operation {
-    /// Whether the operation has a query parameter of this name.
-    pub fn takes(&self, parameter: &str) -> bool {
-        self.query.iter().any(|declared| declared == parameter)
+    fn new(meta: MetaOperation, endpoint: Option<BoxEndpoint<'static>>, specs: &[RouteSpec]) -> Self {
+        let id = meta.operation_id.unwrap_or_default();
+        let spec = specs.iter().find(|spec| spec.operation_id == id);
+        let spec = *spec.unwrap_or_else(|| panic!("the operation {id} has no route spec"));
+        let handler = match spec.dispatch {
+            Dispatch::Router => Handler::Router,
+            Dispatch::Endpoint => Handler::Endpoint(endpoint.expect("an operation has an endpoint").into()),
+            Dispatch::Inline => Handler::Inline,
+        };
+        let query_params = meta.params.into_iter().filter(|param| param.in_type == MetaParamIn::Query);
+        Self { query_params: query_params.map(|param| param.name).collect(), method: meta.method, handler, spec }
+    }
+
+    pub fn has_query_param(&self, name: &str) -> bool {
+        self.query_params.iter().any(|param| param == name)
     }
 }
 
-/// The status of a good answer.
-fn usual(operation: &MetaOperation) -> Option<(&'static str, StatusCode)> {
+/// Returns an operation's method and the status of its successful responses.
+fn success_status(operation: &MetaOperation) -> Option<(&'static str, StatusCode)> {
     let statuses =
         operation.responses.responses.iter().filter_map(|response| StatusCode::from_u16(response.status?).ok());
     Some((method_label(&operation.method), statuses.into_iter().find(StatusCode::is_success)?))
 }
 
-/// Any word is a method by RFC 9110, a credential too; only those that are registered and in use are told.
+/// Returns the name of a registered method in use, else `-`: any token is a method by RFC 9110, a credential too, and a
+/// client must not add labels to metrics.
 pub fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -176,9 +237,73 @@ fn matches(template: &str, path: &str) -> bool {
         && segments.next().is_none()
 }
 
+fn set_path(request: &mut Request, path: &str) {
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = request.uri().clone().into_parts();
+    if let Ok(path_and_query) = PathAndQuery::try_from(format!("{path}{query}")) {
+        parts.path_and_query = Some(path_and_query);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use poem::endpoint::make_sync;
+    use poem::{EndpointExt, Response};
+
     use super::*;
+
+    fn health() -> RouteTable {
+        let endpoint = make_sync(|_| Response::default()).map_to_response().boxed();
+        RouteTable::for_health([("/livez", endpoint)], &Metrics::default())
+    }
+
+    fn table() -> RouteTable {
+        let mut table = health().with_pages(
+            &[
+                Page { path: "/keys/", query: QueryPolicy::Declared },
+                Page { path: "/keys/{id}", query: QueryPolicy::Any },
+            ],
+            &Metrics::default(),
+        );
+        let spec = RouteSpec { target: TargetPolicy::AnyMethodAndSubpath, ..RouteSpec::new("forward") };
+        table.add(Route::plain_get("/forward", Handler::Router, spec, &Metrics::default()));
+        table
+    }
+
+    fn request(method: Method, uri: &str) -> Request {
+        Request::builder().method(method).uri_str(uri).finish()
+    }
+
+    #[test]
+    fn resolve_normalizes_the_path_and_keeps_the_query() {
+        let table = table();
+        let mut sent = request(Method::GET, "/keys?limit=1");
+        assert_eq!(table.resolve(&mut sent).route.unwrap().template, "/keys/");
+        assert_eq!(sent.uri().to_string(), "/keys/?limit=1");
+    }
+
+    #[test]
+    fn resolve_finds_a_template_and_no_operation_for_another_method() {
+        let table = table();
+        let matched = table.resolve(&mut request(Method::POST, "/keys/5"));
+        assert_eq!(matched.route.unwrap().template, "/keys/{id}");
+        assert!(matched.operation.is_none());
+        assert_eq!(matched.route.unwrap().allow(), "GET, HEAD");
+        assert!(table.resolve(&mut request(Method::HEAD, "/keys/5")).operation.is_some());
+        assert!(table.resolve(&mut request(Method::GET, "/nothing")).route.is_none());
+    }
+
+    #[test]
+    fn resolve_maps_any_method_and_subpath_to_the_operation() {
+        let mut sent = request(Method::DELETE, "/forward/a/b?x=1");
+        let table = table();
+        let matched = table.resolve(&mut sent);
+        assert_eq!(matched.operation.unwrap().spec.operation_id, "forward");
+        assert_eq!((sent.method(), sent.uri().path()), (&Method::GET, "/forward"));
+    }
 
     #[test]
     fn templates_match_whole_paths() {

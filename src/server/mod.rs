@@ -19,9 +19,10 @@ use tracing::{info, warn};
 
 use crate::api;
 use crate::api::health::{self, Draining};
+use crate::api::verification::verify::InlineVerify;
 use crate::config::ConfigError;
 use crate::http::otel::OtelMiddleware;
-use crate::http::pipeline::RequestPipeline;
+use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline};
 use crate::http::router::RouteTable;
 use crate::openapi::swagger_ui;
 use crate::service::Services;
@@ -86,18 +87,21 @@ impl Server {
         let health = || [("/livez", health::livez()), ("/readyz", health::readyz(services.clone(), draining.clone()))];
         let all = || {
             let page = ("/metrics", metrics.page(services.clone(), limits.connections));
-            RouteTable::of_probes(health().into_iter().chain([page]), &metrics)
+            RouteTable::for_health(health().into_iter().chain([page]), &metrics)
         };
         let (admin, probes) = match self.admin {
             None => (None, all()),
             Some(listener) => {
                 info!(address = %listener.local_addr()?, "admin listener started");
-                let endpoint = pipeline(Route::new(), all(), services.clone(), limits);
-                (Some(AdminListener::start(listener, endpoint, limits)), RouteTable::of_probes(health(), &metrics))
+                let endpoint = pipeline(Route::new(), NoInlineOperation, all(), &services, limits);
+                (Some(AdminListener::start(listener, endpoint, limits)), RouteTable::for_health(health(), &metrics))
             }
         };
-        let pages = swagger_ui::add_to(Route::new()).nest(api::tag::BASE, api::service());
-        let api = pipeline(pages, probes.with_api(&swagger_ui::PAGES, &metrics), services.clone(), limits);
+        let router = swagger_ui::add_to(Route::new()).nest(api::tag::BASE, api::service());
+        let routes = probes
+            .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
+            .with_pages(&swagger_ui::PAGES, &metrics);
+        let api = pipeline(router, InlineVerify { services: services.clone() }, routes, &services, limits);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
         if traced {
             let api = OtelMiddleware { routes: api.routes.clone(), inner: api };
@@ -135,16 +139,19 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn pipeline(
-    inner: Route,
+fn pipeline<I: InlineOperation>(
+    router: Route,
+    inline: I,
     routes: RouteTable,
-    services: Arc<Services>,
+    services: &Arc<Services>,
     limits: &Limits,
-) -> RequestPipeline<impl Endpoint<Output = Response> + use<>> {
+) -> RequestPipeline<impl Endpoint<Output = Response> + use<I>, I, Arc<Services>> {
     RequestPipeline {
-        inner: Arc::new(inner.map_to_response()),
+        router: Arc::new(router.map_to_response()),
+        inline,
+        state: services.clone(),
         routes: Arc::new(routes),
-        services,
+        clock: services.clock().clone(),
         request_timeout: limits.request_timeout,
     }
 }

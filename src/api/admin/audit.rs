@@ -15,9 +15,12 @@ use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
 pub struct ListAllAuditEvents;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("list_all_audit_events");
 
 error_set!(ListAllAuditEventsErrors: 400, 401, 403, 500, 503);
 

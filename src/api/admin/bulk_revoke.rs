@@ -13,12 +13,15 @@ use crate::api::tag::Tag;
 use crate::domain::validation::ValidationError;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::body::{JsonRequest, JsonResponse};
+use crate::http::route_spec::RouteSpec;
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
 use crate::service::Services;
 use crate::service::keys::KeyFilter;
 
 pub struct BulkRevokeKeys;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("revoke_api_keys");
 
 error_set!(BulkRevokeErrors: 400, 401, 403, 408, 413, 415, 422, 500, 503);
 

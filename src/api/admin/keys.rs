@@ -19,10 +19,15 @@ use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct AdminKeyOperations;
+
+pub const LIST_ROUTE: RouteSpec = RouteSpec::new("list_api_keys");
+pub const GET_ROUTE: RouteSpec = RouteSpec::new("get_api_key");
+pub const REVOKE_ROUTE: RouteSpec = RouteSpec::new("revoke_api_key");
 
 error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
 error_set!(GetKeyErrors: 400, 401, 403, 404, 500, 503);

@@ -22,6 +22,7 @@ use crate::http::body::JsonRequest;
 use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
+use crate::http::route_spec::{Dispatch, RouteSpec};
 use crate::http::values::duration::Lifetime;
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::time::Expiry;
@@ -29,6 +30,8 @@ use crate::service::Services;
 use crate::service::keys::{NewKey, RequestedExpiry};
 
 pub struct CreateKey;
+
+pub const ROUTE: RouteSpec = RouteSpec { dispatch: Dispatch::Endpoint, ..RouteSpec::new("create_my_api_key") };
 
 error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 

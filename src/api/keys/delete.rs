@@ -11,9 +11,12 @@ use crate::api::auth::{Audited, Write};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::NoContent;
 use crate::api::tag::Tag;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
 pub struct DeleteKey;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("delete_my_api_key");
 
 error_set!(DeleteKeyErrors: 400, 401, 403, 404, 500, 503);
 

@@ -12,9 +12,12 @@ use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::headers::if_match::IfMatch;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
 pub struct GetKey;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("get_my_api_key");
 
 error_set!(GetKeyErrors: 400, 401, 403, 404, 412, 500, 503);
 

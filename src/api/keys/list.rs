@@ -14,10 +14,13 @@ use crate::api::keys::schemas::Status;
 use crate::api::tag::Tag;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct ListKeys;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("list_my_api_keys");
 
 error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
 

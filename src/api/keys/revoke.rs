@@ -13,9 +13,12 @@ use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
+use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
 pub struct RevokeKey;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("revoke_my_api_key");
 
 error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 

@@ -15,10 +15,13 @@ use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
+use crate::http::route_spec::RouteSpec;
 use crate::http::values::duration::Grace;
 use crate::service::Services;
 
 pub struct RotateKey;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("rotate_my_api_key");
 
 error_set!(RotateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503);
 

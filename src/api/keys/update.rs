@@ -20,12 +20,15 @@ use crate::http::body::media_type::MERGE_PATCH;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::JSON;
+use crate::http::route_spec::RouteSpec;
 use crate::http::values::patch::Patch;
 use crate::http::values::time::Expiry;
 use crate::service::Services;
 use crate::service::keys::KeyPatch;
 
 pub struct UpdateKey;
+
+pub const ROUTE: RouteSpec = RouteSpec::new("update_my_api_key");
 
 error_set!(UpdateKeyErrors: 400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503);
 

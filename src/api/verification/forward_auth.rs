@@ -16,10 +16,20 @@ use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::params::scope_list::ScopeList;
 use crate::http::problem::Problem;
+use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, QueryPolicy, RouteSpec, TargetPolicy};
 use crate::service::Services;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct CheckForwarded;
+
+pub const ROUTE: RouteSpec = RouteSpec {
+    dispatch: Dispatch::Endpoint,
+    cancellation: Cancellation::Allowed,
+    log: LogPolicy::DebugOnSuccess,
+    query: QueryPolicy::Any,
+    target: TargetPolicy::AnyMethodAndSubpath,
+    ..RouteSpec::new("check_forwarded_request")
+};
 
 error_set!(CheckForwardedErrors: 400, 401, 403, 408, 413, 500, 503);
 

@@ -18,10 +18,18 @@ use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::body::buffer::BufferedBody;
 use crate::http::problem::Problem;
+use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, RouteSpec};
 use crate::service::Services;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct IntrospectToken;
+
+pub const ROUTE: RouteSpec = RouteSpec {
+    dispatch: Dispatch::Endpoint,
+    cancellation: Cancellation::Allowed,
+    log: LogPolicy::DebugOnSuccess,
+    ..RouteSpec::new("introspect_token")
+};
 
 error_set!(IntrospectTokenErrors: 400, 401, 403, 408, 413, 415, 500, 503);
 

@@ -26,8 +26,10 @@ use crate::http::body::JsonRequest;
 use crate::http::body::buffer::BufferedBody;
 use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
+use crate::http::pipeline::InlineOperation;
 use crate::http::problem::JSON;
 use crate::http::request_context::RequestContext;
+use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, RouteSpec};
 use crate::http::values::scopes::plain_scopes;
 use crate::http::values::text::PresentedKey;
 use crate::http::values::time::Time;
@@ -37,6 +39,13 @@ use crate::service::verify::cached_key::CachedKey;
 use crate::service::verify::response_cache::ResponseCache;
 
 pub struct VerifyKey;
+
+pub const ROUTE: RouteSpec = RouteSpec {
+    dispatch: Dispatch::Inline,
+    cancellation: Cancellation::Allowed,
+    log: LogPolicy::DebugOnSuccess,
+    ..RouteSpec::new("verify_api_key")
+};
 
 error_set!(VerifyKeyErrors: 400, 401, 403, 408, 413, 415, 422, 500, 503);
 
@@ -213,18 +222,19 @@ impl VerifyKey {
     }
 }
 
-/// The operation with its arguments, as the router would call it, without the boxes that the router puts around it:
-/// on this way they cost as much as the verdict.
-pub async fn direct(
-    request: &Request,
-    received: BufferedBody,
-    services: &Arc<Services>,
-    context: &RequestContext,
-) -> poem::Result<Response> {
-    let caller = Authorized::check(request, services, context).await?;
-    let body = JsonRequest::read(request, received)?;
-    let verified = VerifyKey.verify(caller, Data(services), body).await;
-    Ok(verified.map_err(poem::Error::from)?.into_response())
+/// Verify as the pipeline calls it: the arguments are extracted as the router would, without its boxed futures, which cost
+/// as much as the verification.
+pub struct InlineVerify {
+    pub services: Arc<Services>,
+}
+
+impl InlineOperation for InlineVerify {
+    async fn call(&self, request: &Request, body: BufferedBody, context: &RequestContext) -> poem::Result<Response> {
+        let caller = Authorized::check(request, &self.services, context).await?;
+        let body = JsonRequest::read(request, body)?;
+        let verified = VerifyKey.verify(caller, Data(&self.services), body).await;
+        Ok(verified.map_err(poem::Error::from)?.into_response())
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use poem::http::header;
 use poem::{Endpoint, Request, Response, Route};
 use serde_json::{Map, json};
 
+use crate::http::route_spec::QueryPolicy;
+use crate::http::router::Page;
 use crate::openapi::Document;
 use crate::service::Services;
 use crate::service::issuer::Login;
@@ -17,16 +19,21 @@ use crate::service::issuer::Login;
 /// The path to which the issuer sends the browser back after a login.
 pub const LOGIN_CALLBACK_PATH: &str = "/docs/login-callback";
 
-pub const PAGES: [&str; 8] = [
-    "/docs",
-    "/docs/init.js",
-    "/docs/swagger-ui.js",
-    "/docs/swagger-ui.css",
-    LOGIN_CALLBACK_PATH,
-    "/docs/login-callback.js",
-    "/openapi.json",
-    "/openapi.yaml",
+pub const PAGES: [Page; 8] = [
+    page("/docs"),
+    page("/docs/init.js"),
+    page("/docs/swagger-ui.js"),
+    page("/docs/swagger-ui.css"),
+    // The issuer adds its own parameters.
+    Page { path: LOGIN_CALLBACK_PATH, query: QueryPolicy::Any },
+    page("/docs/login-callback.js"),
+    page("/openapi.json"),
+    page("/openapi.yaml"),
 ];
+
+const fn page(path: &'static str) -> Page {
+    Page { path, query: QueryPolicy::Declared }
+}
 
 const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";

@@ -10,7 +10,7 @@ use crate::wire;
 
 /// The fields of the request lines, in either format.
 fn request_lines(server: &Server) -> Vec<BTreeMap<String, String>> {
-    server.log().lines().filter(|line| line.contains("answered")).map(fields).collect()
+    server.log().lines().filter(|line| line.contains("request completed")).map(fields).collect()
 }
 
 fn fields(line: &str) -> BTreeMap<String, String> {
@@ -29,7 +29,7 @@ fn fields(line: &str) -> BTreeMap<String, String> {
 
 /// Waits for the line of this request. Checks that it is the only one.
 pub fn line_of_request(server: &Server, request_id: &str) -> BTreeMap<String, String> {
-    server.wait_for_log(&["answered", request_id]);
+    server.wait_for_log(&["request completed", request_id]);
     let mut lines: Vec<_> = request_lines(server).into_iter().filter(|line| line["request_id"] == request_id).collect();
     assert_eq!(lines.len(), 1, "{}", server.log());
     lines.remove(0)
@@ -124,12 +124,11 @@ async fn log_line_omits_text_from_clients() {
 #[tokio::test]
 async fn log_line_cannot_be_forged() {
     let server = Server::start();
-    let token = server.token("alice\u{2028}INFO answered status=200\u{202e}");
+    let token = server.token("alice\u{2028}INFO request completed status=200\u{202e}");
     server.create_key(&token, &[]).await;
-    let request =
-        "GET /%0aINFO%20answered HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\tstatus=200\r\nConnection: close\r\n\r\n";
+    let request = "GET /%0aINFO%20request%20completed HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\tstatus=200\r\nConnection: close\r\n\r\n";
     assert_eq!(wire::exchange(&server, request.as_bytes()).status, 404);
     server.wait_for_log(&["status=404"]);
-    assert_eq!(server.log().lines().filter(|line| line.contains("answered")).count(), 2);
+    assert_eq!(server.log().lines().filter(|line| line.contains("request completed")).count(), 2);
     assert!(!server.log().contains(['\u{2028}', '\u{202e}', '\t']), "{}", server.log());
 }

@@ -1,0 +1,81 @@
+//! Routes: how each operation is dispatched, cancelled and logged. The facts are declared beside the operations.
+
+use crate::api::verification::{forward_auth, introspect, verify};
+use crate::api::{admin, audit, keys, self_key, usage};
+use crate::http::route_spec::RouteSpec;
+
+/// One spec for each operation of [`Operations`](crate::api::Operations).
+pub const ROUTES: [RouteSpec; 19] = [
+    keys::create::ROUTE,
+    keys::list::ROUTE,
+    keys::get::ROUTE,
+    keys::update::ROUTE,
+    keys::revoke::ROUTE,
+    keys::delete::ROUTE,
+    keys::rotate::ROUTE,
+    self_key::GET_ROUTE,
+    self_key::REVOKE_ROUTE,
+    usage::ROUTE,
+    verify::ROUTE,
+    forward_auth::ROUTE,
+    introspect::ROUTE,
+    audit::ROUTE,
+    admin::audit::ROUTE,
+    admin::keys::LIST_ROUTE,
+    admin::keys::GET_ROUTE,
+    admin::keys::REVOKE_ROUTE,
+    admin::bulk_revoke::ROUTE,
+];
+
+#[cfg(test)]
+mod tests {
+    use poem::http::Method;
+    use poem_openapi::OpenApi;
+
+    use super::*;
+    use crate::api::Operations;
+    use crate::http::route_spec::{Cancellation, Dispatch};
+
+    /// The operations that change nothing although they are not GET.
+    const READ_ONLY: [&str; 2] = ["verify_api_key", "introspect_token"];
+
+    fn operations() -> Vec<(&'static str, Method)> {
+        let operations = Operations::meta().into_iter().flat_map(|api| api.paths).flat_map(|path| path.operations);
+        operations.map(|operation| (operation.operation_id.expect("it has an id"), operation.method)).collect()
+    }
+
+    fn spec(id: &str) -> RouteSpec {
+        *ROUTES.iter().find(|spec| spec.operation_id == id).unwrap_or_else(|| panic!("{id} has no route spec"))
+    }
+
+    #[test]
+    fn route_of_every_spec_is_one_operation_of_the_document() {
+        for RouteSpec { operation_id, .. } in ROUTES {
+            assert_eq!(operations().iter().filter(|(id, _)| *id == operation_id).count(), 1, "{operation_id}");
+        }
+    }
+
+    #[test]
+    fn route_of_every_operation_is_declared_once() {
+        for (id, _) in operations() {
+            assert_eq!(ROUTES.iter().filter(|spec| spec.operation_id == id).count(), 1, "{id}");
+        }
+    }
+
+    #[test]
+    fn route_of_every_change_runs_to_completion() {
+        let changes = operations().into_iter().filter(|(id, method)| method != Method::GET && !READ_ONLY.contains(id));
+        for (id, _) in changes {
+            assert_eq!(spec(id).cancellation, Cancellation::RunToCompletion, "{id}");
+        }
+        assert!(READ_ONLY.iter().all(|id| operations().iter().any(|(operation, _)| operation == id)));
+    }
+
+    #[test]
+    fn route_of_only_verify_is_inline() {
+        // The server has one inline operation, and it must not outlive its request.
+        let inline = ROUTES.iter().filter(|spec| spec.dispatch == Dispatch::Inline);
+        let inline: Vec<_> = inline.map(|spec| (spec.operation_id, spec.cancellation)).collect();
+        assert_eq!(inline, [("verify_api_key", Cancellation::Allowed)]);
+    }
+}
