@@ -37,11 +37,11 @@ pub enum CredentialRejection {
     Token(TokenRejection),
 }
 
-/// A stable code for log lines, for a token followed by the value that decided.
+/// A stable code for log lines: the verdict on a key, or that of the token followed by the value that decided.
 impl fmt::Display for CredentialRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(verdict) => write!(f, "key_{}", verdict.as_str().to_ascii_lowercase()),
+            Self::Key(verdict) => f.write_str(verdict.as_str()),
             Self::Token(rejection) => rejection.fmt(f),
         }
     }

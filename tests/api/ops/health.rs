@@ -35,7 +35,7 @@ async fn health_reports_schema_of_other_version() {
     server.execute("UPDATE schema_version SET version = 1000, min_binary_version = 1000").await;
     let newer = server.get("/readyz", "").await;
     newer.assert_problem(503);
-    assert_eq!(failed_checks(&newer), [("migrations", "the database is newer than this program; run the newer one")]);
+    assert_eq!(failed_checks(&newer), [("migrations", "are newer than this program; run the newer version")]);
 
     let before =
         "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1";
