@@ -1,18 +1,21 @@
 //! mintkey: a self-hosted API-key service.
 //!
-//! | room | what it is | may use |
+//! | layer | contents | may import |
 //! |---|---|---|
-//! | [`domain`] | the words of the product and their rules; no I/O | nothing |
-//! | [`store`] | what outlives the process; the only room that knows `entity` | `domain` |
-//! | [`service`] | what the product does; knows no HTTP | `store`, `domain` |
-//! | [`api`] | the product over HTTP | `service`, `domain` |
-//! | [`config`], [`files`] | settings, private files | `service`, `domain` |
-//! | [`telemetry`] | logs and traces | `config`, `api` |
-//! | [`server`], [`cli`] | everything put together | all |
+//! | [`domain`] | the product's types and rules, without I/O | nothing |
+//! | [`json`] | strict JSON parsing | nothing |
+//! | [`store`] | transactions on SQLite and PostgreSQL; alone uses `entity` | `domain` |
+//! | [`service`] | what the product does, without HTTP | `store`, `domain`, `json` |
+//! | [`config`], [`files`] | settings and private files | `service`, `domain` |
+//! | [`telemetry`] | logs, traces and metrics | `config`, `service` |
+//! | [`http`] | plumbing that names no operation | `domain`, `json`, `telemetry` |
+//! | [`api`] | the operations of the HTTP API | `http`, `service`, `domain` |
+//! | [`openapi`] | the OpenAPI document and its page | `api`, `http` |
+//! | [`server`], [`cli`] | the process | all |
 //!
-//! Imports run one way, api -> service -> store -> entity; `make lint` checks it. One create, read top to bottom:
-//! [`api::boundary`] (an answer in any case) -> [`api::auth`] (who) -> [`api::keys`] (what) -> [`service::keys`] (rules)
-//! -> [`domain::secret`] (mint) -> `store::api_keys` (one transaction).
+//! `make lint` checks the directions; docs/development/architecture.md explains them. A create passes, in order:
+//! [`http::pipeline`] (request handling), [`api::auth`] (the caller), [`api::keys`] (the operation), [`service::keys`] (the
+//! rules), [`domain::secret`] (minting) and `store::api_keys` (one transaction).
 
 pub mod api;
 pub mod cli;

@@ -1,12 +1,12 @@
-//! Access: which keys a request may read or change.
+//! Access: the keys that a request may read or change.
 
 use crate::domain::owner::Owner;
 
-/// The keys and audit events that a request may see. Every query on them takes one, so that no query can forget it.
+/// A restriction of queries on keys and audit events. Every such query of the store takes one, so that none can omit it.
 #[derive(Debug, Clone, Copy)]
 pub enum AccessFilter<'a> {
-    /// Those of one owner, without deleted keys.
+    /// The keys of one owner, without deleted ones.
     Owner(&'a Owner),
-    /// Those of every owner, deleted keys included: for administrators.
+    /// The keys of every owner, deleted ones included: for administrators.
     Any,
 }

@@ -1,4 +1,4 @@
-//! API key: a named credential of one owner, with an id that never changes.
+//! API key: a named credential of one owner. Its id never changes; its secret can be rotated.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,9 @@ use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret_hash::SecretHash;
+use crate::domain::text_enum::text_enum;
 
+/// A key without its secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApiKey {
     pub id: Uuid,
@@ -17,39 +19,46 @@ pub struct ApiKey {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
+    /// False if its owner has switched it off.
     pub enabled: bool,
-    /// Of the newest secret.
+    /// The prefix and the first four characters of the newest secret.
     pub start: String,
+    /// The last four characters of the newest secret.
     pub last4: String,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// The first instant at which the key is invalid.
     pub expires_at: Option<DateTime<Utc>>,
     pub revocation: Option<Revocation>,
-    /// When its owner deleted it: from then on only administrators and the audit know of it.
+    /// When its owner deleted it; since then only administrators and the audit see it.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// One more with every change: what an `ETag` is made of.
+    /// Incremented by every change. The `ETag` of the key.
     pub revision: i64,
 }
 
+/// Who revoked a key, when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     pub at: DateTime<Utc>,
-    /// Subject of whoever revoked it.
+    /// The subject of the caller.
     pub by: String,
     pub reason: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyStatus {
-    Active,
-    Revoked,
-    Disabled,
-    Expired,
+text_enum! {
+    /// Whether a key can be used.
+    pub enum KeyStatus {
+        Active = "active",
+        /// Its expiry has passed.
+        Expired = "expired",
+        /// Its owner has switched it off, and can switch it on again.
+        Disabled = "disabled",
+        /// Permanently unusable.
+        Revoked = "revoked",
+    }
 }
 
 impl KeyStatus {
-    pub const ALL: [Self; 4] = [Self::Active, Self::Expired, Self::Disabled, Self::Revoked];
-
     /// The status that is stored, leaving aside expiry. What cannot be undone takes precedence.
     pub const fn ignoring_expiry(is_revoked: bool, is_enabled: bool) -> Self {
         if is_revoked {
@@ -60,19 +69,10 @@ impl KeyStatus {
             Self::Active
         }
     }
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Revoked => "revoked",
-            Self::Disabled => "disabled",
-            Self::Expired => "expired",
-        }
-    }
 }
 
 impl ApiKey {
-    /// What the key is at this instant. An expiry is the first instant at which the key is no longer good.
+    /// The status at this time.
     pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
         match KeyStatus::ignoring_expiry(self.revocation.is_some(), self.enabled) {
             KeyStatus::Active if self.expires_at.is_some_and(|expiry| expiry <= now) => KeyStatus::Expired,
@@ -81,7 +81,7 @@ impl ApiKey {
     }
 }
 
-/// What can be asked of a key by one of its secrets.
+/// A key as looked up by one of its secrets: what a verification needs.
 #[derive(Debug, Clone)]
 pub struct KeyForSecret {
     pub id: Uuid,
@@ -89,18 +89,19 @@ pub struct KeyForSecret {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
+    /// Leaving aside expiry.
     pub stored_status: KeyStatus,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub secret_id: Uuid,
     pub secret_hash: SecretHash,
-    /// When the secret alone ends.
+    /// When the secret alone expires, because a rotation replaced it.
     pub secret_expires_at: Option<DateTime<Utc>>,
-    /// Of the secret, as far as it was written.
+    /// The last use of the secret that was written.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-/// What is stored of a secret.
+/// What the store keeps of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretRecord {
     pub id: Uuid,
@@ -109,12 +110,13 @@ pub struct SecretRecord {
     pub start: String,
     pub last4: String,
     pub created_at: DateTime<Utc>,
-    /// When this secret alone ends, because a rotation replaced it.
+    /// When this secret alone expires, because a rotation replaced it.
     pub expires_at: Option<DateTime<Utc>>,
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
 impl SecretRecord {
+    /// True unless the secret alone has expired.
     pub fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_none_or(|expiry| now < expiry)
     }
@@ -128,12 +130,13 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// The secrets that have not expired, newest first.
     pub fn live_secrets(&self, now: DateTime<Utc>) -> impl Iterator<Item = &SecretRecord> {
         self.secrets.iter().filter(move |secret| secret.is_live(now))
     }
 
-    /// While an old secret lives on beside the new one: whether its users have moved. They have when the new secret has
-    /// been used, and the old one has not been since the new one was made.
+    /// During the grace period of a rotation, true if the users of the old secret have switched: the new secret was used,
+    /// and the old one was not since the new one exists. `None` outside a grace period.
     pub fn safe_to_retire(&self, now: DateTime<Utc>) -> Option<bool> {
         let mut live = self.live_secrets(now);
         let (new, old) = (live.next()?, live.next()?);
@@ -170,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_good_until_the_instant_of_its_expiry() {
+    fn status_is_active_until_the_instant_of_expiry() {
         assert_eq!(key().status(at(9)), KeyStatus::Active);
         assert_eq!(key().status(at(10)), KeyStatus::Expired);
     }
 
     #[test]
-    fn revoked_comes_before_disabled_and_disabled_before_expired() {
+    fn status_prefers_revoked_to_disabled_to_expired() {
         let disabled = ApiKey { enabled: false, ..key() };
         assert_eq!(disabled.status(at(10)), KeyStatus::Disabled);
         let revocation = Some(Revocation { at: at(2), by: "s".into(), reason: None });
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_secret_is_safe_to_retire_once_only_the_new_one_is_used() {
+    fn safe_to_retire_once_only_the_new_secret_is_used() {
         let secret = |created, used: Option<i64>, expires: Option<i64>| SecretRecord {
             id: new_id(at(created)),
             hash: SecretHash([0; 32]),
@@ -199,9 +202,9 @@ mod tests {
             key: key(),
             secrets: vec![secret(5, new_used, None), secret(1, old_used, Some(9))],
         };
-        assert_eq!(record(None, Some(2)).safe_to_retire(at(8)), Some(false), "nobody has the new secret yet");
+        assert_eq!(record(None, Some(2)).safe_to_retire(at(8)), Some(false), "the new secret was not used yet");
         assert_eq!(record(Some(6), Some(7)).safe_to_retire(at(8)), Some(false), "the old one is still in use");
         assert_eq!(record(Some(6), Some(2)).safe_to_retire(at(8)), Some(true));
-        assert_eq!(record(Some(6), Some(2)).safe_to_retire(at(9)), None, "the grace is over");
+        assert_eq!(record(Some(6), Some(2)).safe_to_retire(at(9)), None, "the grace period is over");
     }
 }

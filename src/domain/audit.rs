@@ -1,4 +1,4 @@
-//! Audit event: who changed which key, when and from where. Written in the transaction of the change, or not at all.
+//! Audit event: who changed which key, when and from where. It is written in the transaction of the change.
 
 use std::net::IpAddr;
 
@@ -10,36 +10,22 @@ use crate::domain::api_key::ApiKey;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::id::new_id;
 use crate::domain::owner::Owner;
+use crate::domain::text_enum::text_enum;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    Created,
-    Updated,
-    Enabled,
-    Disabled,
-    Rotated,
-    Revoked,
-    Deleted,
-}
-
-impl Action {
-    pub const ALL: [Self; 7] =
-        [Self::Created, Self::Updated, Self::Enabled, Self::Disabled, Self::Rotated, Self::Revoked, Self::Deleted];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Enabled => "enabled",
-            Self::Disabled => "disabled",
-            Self::Rotated => "rotated",
-            Self::Revoked => "revoked",
-            Self::Deleted => "deleted",
-        }
+text_enum! {
+    /// What was done to a key.
+    pub enum Action {
+        Created = "created",
+        Updated = "updated",
+        Enabled = "enabled",
+        Disabled = "disabled",
+        Rotated = "rotated",
+        Revoked = "revoked",
+        Deleted = "deleted",
     }
 }
 
-/// Where a request came from, as far as it is worth keeping.
+/// Where a request came from.
 #[derive(Debug, Clone, Default)]
 pub struct RequestSource {
     pub request_id: String,
@@ -47,12 +33,14 @@ pub struct RequestSource {
     pub user_agent: Option<String>,
 }
 
+/// Who made a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
+    /// `user`, `key` or `operator`.
     pub kind: String,
     pub issuer: String,
     pub subject: String,
-    /// The key that acted, when it was one.
+    /// The acting key, if any.
     pub key_id: Option<Uuid>,
 }
 
@@ -68,22 +56,26 @@ impl From<&Caller> for Actor {
     }
 }
 
+/// One change of one key.
 #[derive(Debug, Clone)]
 pub struct AuditEvent {
     pub id: Uuid,
     pub at: DateTime<Utc>,
+    /// The text of an [`Action`]; a newer version may have written one that is not known here.
     pub action: String,
     pub actor: Actor,
     pub request_id: String,
     pub client_address: Option<String>,
     pub user_agent: Option<String>,
+    /// The changed key.
     pub key_id: Uuid,
+    /// The owner of the changed key.
     pub owner: Owner,
-    /// The members that changed, with their new values; never a secret.
+    /// The changed fields with their new values; never a secret.
     pub changes: Value,
 }
 
-/// Who does something, from where and when: what every event of one request has in common.
+/// Who makes a change, from where and when: what the events of one request have in common.
 pub struct AuditContext<'a> {
     pub caller: &'a Caller,
     pub origin: &'a RequestSource,
@@ -91,7 +83,7 @@ pub struct AuditContext<'a> {
 }
 
 impl AuditContext<'_> {
-    /// A key's creation has the key's id: it is told by the key's own row.
+    /// Makes the event of a change. A creation has the id of the key: it is stored in the key's own row.
     pub fn event(&self, action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
         AuditEvent {
             id: if action == Action::Created { key.id } else { new_id(self.at) },

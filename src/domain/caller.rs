@@ -1,4 +1,4 @@
-//! Caller: who makes the present request.
+//! Caller: who makes a request, and what they may do.
 
 use std::sync::Arc;
 
@@ -8,28 +8,30 @@ use uuid::Uuid;
 use crate::domain::owner::Owner;
 use crate::domain::scope::{Scope, Scopes, reserved};
 
-/// A user with a token, or an API key of this service that acts for its owner.
+/// A user with an access token, an API key that acts for its owner, or the operator.
 #[derive(Debug, Clone)]
 pub struct Caller {
+    /// The user, or the key's owner.
     pub owner: Arc<Owner>,
+    /// The scopes of the token or the key.
     pub scopes: Arc<Scopes>,
     pub credential: Credential,
 }
 
+/// How a caller was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
+    /// By an access token of a trusted issuer.
     Token,
-    Key {
-        id: Uuid,
-        expires_at: Option<DateTime<Utc>>,
-    },
-    /// The operator, at the command line of the machine that holds the store.
+    /// By an API key of this service.
+    Key { id: Uuid, expires_at: Option<DateTime<Utc>> },
+    /// By access to the store itself: the command line.
     Operator,
 }
 
 impl Caller {
-    /// Whether the caller may do what `scope` guards. A user manages their own keys without any scope; everything
-    /// else, and everything that a key does, has to be granted. Whoever can open the store needs no grant.
+    /// True if the caller may use an operation that requires `scope`. Users need no scope to manage their own keys, and
+    /// the operator needs none at all.
     pub fn has_permission(&self, scope: &str) -> bool {
         match self.credential {
             Credential::Operator => true,
@@ -38,8 +40,8 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may put this scope on a key. A key passes on only what it holds; a user anything, except this
-    /// service's own scopes, which nobody can give who does not have them.
+    /// True if the caller may put this scope on a key. A key grants only scopes that it has; a user any, except the
+    /// reserved ones, which a user must have, too.
     pub fn can_grant(&self, scope: &Scope) -> bool {
         match self.credential {
             Credential::Operator => true,
@@ -62,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_manages_keys_unasked_but_verifies_only_when_granted() {
+    fn has_permission_of_a_user_without_scopes_covers_read_and_write() {
         let user = caller(Credential::Token, &[]);
         assert!(user.has_permission(reserved::READ) && user.has_permission(reserved::WRITE));
         assert!(!user.has_permission(reserved::VERIFY) && !user.has_permission(reserved::ADMIN));
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_only_what_it_was_granted() {
+    fn has_permission_of_a_key_covers_its_scopes_alone() {
         let key = Credential::Key { id: Uuid::nil(), expires_at: None };
         assert!(!caller(key.clone(), &[]).has_permission(reserved::READ));
         assert!(caller(key.clone(), &[reserved::READ]).has_permission(reserved::READ));

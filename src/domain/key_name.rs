@@ -1,4 +1,4 @@
-//! Name: what an owner calls a key.
+//! KeyName: the label of a key, chosen by its owner.
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
@@ -6,17 +6,19 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::domain::validation::ValidationError;
 
-/// 1 to 255 characters, in Unicode normalization form C, trimmed, none of them invisible: a control character could
-/// forge a line in a log, and a bidirectional one could make a key look like another in a list.
+/// 1 to 255 characters in Unicode normalization form C, trimmed, without invisible ones: a control character could forge
+/// a line of a log, and a bidirectional one could make a key look like another in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyName(String);
 
 impl KeyName {
+    /// In characters.
     pub const MAX: usize = 255;
 
+    /// Normalizes and checks a name.
     pub fn new(text: &str) -> Result<Self, ValidationError> {
         if text.chars().any(is_invisible) {
-            return Err(ValidationError::new("must hold no control, format or line-breaking character"));
+            return Err(ValidationError::new("must not contain control, format or line-break characters"));
         }
         let text = text.trim();
         let name: String = match is_nfc_quick(text.chars()) {
@@ -24,23 +26,24 @@ impl KeyName {
             IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
         };
         match name.chars().count() {
-            0 => Err(ValidationError::new("must hold at least one character that is not a space")),
+            0 => Err(ValidationError::new("must contain a character that is not white space")),
             1..=Self::MAX => Ok(Self(name)),
             _ => Err(ValidationError::new("must be at most 255 characters long")),
         }
     }
 
+    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A name that was checked when it was stored.
+    /// Wraps a name that was checked before it was stored.
     pub fn from_db(text: String) -> Self {
         Self(text)
     }
 }
 
-/// The same set as the `pattern` that the document gives for names.
+/// True for the characters that the `pattern` of names in the OpenAPI document excludes.
 fn is_invisible(c: char) -> bool {
     matches!(
         c.general_category(),
@@ -56,14 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_trimmed_and_composed() {
+    fn new_trims_and_composes() {
         assert_eq!(KeyName::new("  build bot ").unwrap().as_str(), "build bot");
         assert_eq!(KeyName::new("cafe\u{301}").unwrap().as_str(), "café");
         assert_eq!(KeyName::new("ключ 鍵 🔑").unwrap().as_str(), "ключ 鍵 🔑");
     }
 
     #[test]
-    fn length_counts_characters_after_trimming() {
+    fn new_counts_characters_after_trimming() {
         assert!(KeyName::new(&format!(" {} ", "é".repeat(255))).is_ok());
         assert!(KeyName::new(&"é".repeat(256)).is_err());
         assert!(KeyName::new("").is_err());
@@ -71,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn invisible_characters_are_refused_wherever_they_stand() {
+    fn new_rejects_invisible_characters_anywhere() {
         for c in [
             '\0',
             '\n',

@@ -1,17 +1,19 @@
-//! Metadata: what the owner's application wants to find again when the key is verified.
+//! Metadata: data of the owner's application, returned whenever the key is verified.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::validation::ValidationError;
 
-/// A JSON object of at most 4 KiB in its shortest form. mintkey keeps it and gives it back; it reads nothing in it.
+/// A JSON object of at most 4 KiB without white space. mintkey does not interpret it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata(Map<String, Value>);
 
 impl Metadata {
+    /// Of the JSON without white space.
     pub const MAX_BYTES: usize = 4096;
 
+    /// Checks the size.
     pub fn new(object: Map<String, Value>) -> Result<Self, ValidationError> {
         let metadata = Self(object);
         if metadata.to_json().len() > Self::MAX_BYTES {
@@ -20,19 +22,22 @@ impl Metadata {
         Ok(metadata)
     }
 
+    /// The object.
     pub fn as_object(&self) -> &Map<String, Value> {
         &self.0
     }
 
+    /// The object.
     pub fn into_object(self) -> Map<String, Value> {
         self.0
     }
 
+    /// The object as JSON without white space.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.0).expect("a JSON object can always be written")
+        serde_json::to_string(&self.0).expect("a JSON object can always be serialized")
     }
 
-    /// An object that was checked when it was stored.
+    /// Parses metadata that was checked before it was stored.
     pub fn from_db(json: &str) -> serde_json::Result<Self> {
         serde_json::from_str(json).map(Self)
     }

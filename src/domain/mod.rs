@@ -14,5 +14,6 @@ pub mod precondition;
 pub mod scope;
 pub mod secret;
 pub mod secret_hash;
+mod text_enum;
 pub mod validation;
 pub mod verdict;

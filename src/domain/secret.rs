@@ -1,9 +1,9 @@
 //! Secret: the string that a client presents.
 //!
-//! `<prefix>_<43 base62 digits><6 base62 digits>`: the 43 are 26 random bytes and the time of minting, six bytes of
-//! milliseconds since the epoch, as one big-endian number; the 6 are the CRC-32 (the one of ISO-HDLC, as in zlib) of
-//! everything before them. The checksum keeps a mistyped or invented string from ever reaching the database, and lets a
-//! scanner tell a leaked secret from a random word.
+//! `<prefix>_<43 base62 digits><6 base62 digits>`. The 43 digits are one big-endian number: 26 random bytes, then the time
+//! of minting in six bytes of milliseconds since the epoch. The 6 digits are the CRC-32 (ISO-HDLC, as in zlib) of
+//! everything before them. The checksum rejects a mistyped or invented string without a database lookup, and lets a
+//! scanner recognize a leaked secret.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::validation::ValidationError;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// What each digit stands for: looked up, since random digits make branches guess wrong.
+/// The value of each digit. A table, because branches on random digits are mispredicted.
 const VALUES: [u8; 256] = {
     let mut values = [0; 256];
     let mut value = 0;
@@ -27,7 +27,9 @@ const VALUES: [u8; 256] = {
     }
     values
 };
+/// Digits before the checksum.
 const BODY: usize = 43;
+/// Digits of the checksum.
 const CHECKSUM: usize = 6;
 /// Bytes of the time of minting.
 pub(super) const TIME: usize = 6;
@@ -39,22 +41,26 @@ pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 pub struct Entropy([u8; 32]);
 
 impl Entropy {
+    /// Reads the operating system's random source.
     pub fn from_os() -> Result<Self, rand::rngs::SysError> {
         let mut bytes = [0; 32];
         SysRng.try_fill_bytes(&mut bytes)?;
         Ok(Self(bytes))
     }
 
+    /// Fixed bytes, for tests.
     pub const fn fixed(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
+    /// The bytes as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// What stands before the last underscore of a secret; set per deployment.
+/// The part of a secret before the last underscore, set per deployment: 1 to 20 lowercase letters and digits, with single
+/// underscores between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPrefix(String);
 
@@ -66,7 +72,7 @@ impl FromStr for SecretPrefix {
             Ok(Self(text.to_owned()))
         } else {
             Err(ValidationError::new(
-                "a key prefix is 1 to 20 lower-case letters and digits, with single underscores between them, such as acme_live",
+                "a key prefix is 1 to 20 lowercase letters and digits, with single underscores between them, such as acme_live",
             ))
         }
     }
@@ -83,16 +89,17 @@ fn is_prefix(text: &[u8]) -> bool {
     text.len() <= 20 && text.split(|b| *b == b'_').all(is_word)
 }
 
-/// A secret in the clear. Its `Debug` shows nothing, and there is no `Display`: showing it takes [`Secret::expose`].
-/// It is serialized only to be sealed.
+/// A secret in the clear. `Debug` shows nothing of it and there is no `Display`, so that only [`Secret::expose`] can leak
+/// it. It is serialized only to be encrypted.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Secret<'a>(Cow<'a, str>);
 
+/// A string that is not a secret by its shape or checksum.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 impl Secret<'static> {
-    /// Of a time between 1970 and the year 10889.
+    /// Makes a secret. The time must be between 1970 and the year 10889.
     pub fn mint(prefix: &SecretPrefix, Entropy(bytes): &Entropy, at: DateTime<Utc>) -> Self {
         let mut bytes = *bytes;
         bytes[32 - TIME..].copy_from_slice(&at.timestamp_millis().to_be_bytes()[8 - TIME..]);
@@ -107,11 +114,11 @@ impl Secret<'static> {
 }
 
 impl<'a> Secret<'a> {
-    /// Checks shape and checksum. Any well-formed prefix is taken, so that keys outlive a change of the setting.
+    /// Checks shape and checksum. Accepts any well-formed prefix, so that keys survive a change of the setting.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         const TAIL: usize = BODY + CHECKSUM;
         let (prefix, tail) = text.as_bytes().split_at_checked(text.len().saturating_sub(TAIL + 1)).ok_or(Malformed)?;
-        // Without a branch a byte, the compiler looks at many at once.
+        // Without a branch per byte, so that the compiler vectorizes the loop.
         let all_base62 = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & byte.is_ascii_alphanumeric());
         if !(tail.len() == TAIL + 1 && tail[0] == b'_' && all_base62(&tail[1..]) && is_prefix(prefix)) {
             return Err(Malformed);
@@ -120,11 +127,12 @@ impl<'a> Secret<'a> {
         if sent.as_bytes() == checksum(covered) { Ok(Self(Cow::Borrowed(text))) } else { Err(Malformed) }
     }
 
-    /// Whether a secret stands anywhere in a text.
+    /// True if the text contains a secret.
     pub fn is_in(text: &str) -> bool {
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| Secret::parse(word).is_ok())
     }
 
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -134,11 +142,12 @@ impl<'a> Secret<'a> {
         &self.0[..self.body() + 4]
     }
 
+    /// The last four characters, which are of the checksum.
     pub fn last4(&self) -> &str {
         &self.0[self.0.len() - 4..]
     }
 
-    /// Where the digits begin.
+    /// The index of the first digit.
     fn body(&self) -> usize {
         self.0.len() - BODY - CHECKSUM
     }
@@ -147,7 +156,7 @@ impl<'a> Secret<'a> {
     pub(super) fn time(&self) -> [u8; TIME] {
         let digits = self.0.as_bytes()[self.body()..].iter().take(BODY);
         let values = digits.map(|digit| u64::from(VALUES[usize::from(*digit)]));
-        // The number's last eight bytes: what is beyond them does not change them.
+        // Wrapping keeps the number's last eight bytes, which no higher digit changes.
         let last = values.fold(0_u64, |number, value| number.wrapping_mul(62).wrapping_add(value));
         *last.to_be_bytes().last_chunk().expect("six is less than eight")
     }
@@ -165,9 +174,9 @@ fn checksum(covered: &str) -> [u8; CHECKSUM] {
     digits
 }
 
-/// The base62 digits of a big-endian number, zero-padded, by repeated long division.
+/// Returns the base62 digits of a big-endian number, zero-padded, by repeated long division.
 fn base62(number: &[u8; 32]) -> [u8; BODY] {
-    // As many digits at a time as a word holds.
+    // As many digits per division as fit in a word.
     const TOGETHER: usize = 5;
     const DIVISOR: u64 = 62_u64.pow(TOGETHER as u32);
 
@@ -187,7 +196,7 @@ fn base62(number: &[u8; 32]) -> [u8; BODY] {
     digits
 }
 
-/// Writes the last digits of a number.
+/// Writes the number's last digits, most significant first.
 fn write_base62(mut number: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = ALPHABET[(number % 62) as usize];
@@ -211,9 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_prefix_43_digits_and_6_digits_of_crc() {
+    fn mint_writes_prefix_43_digits_and_6_digits_of_crc() {
         let secret = minted([0; 32], 0);
-        // These were worked out apart from this code (python: divmod, zlib.crc32).
+        // Computed independently of this code (Python: divmod, zlib.crc32).
         assert_eq!(secret.expose(), format!("mk_{}{}", "0".repeat(43), "4NvClr"));
         assert_eq!(secret.start(), "mk_0000");
         assert_eq!(secret.last4(), "vClr");
@@ -224,24 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_nothing_of_the_secret() {
+    fn debug_shows_nothing_of_the_secret() {
         let secret = minted([7; 32], 0);
         assert_eq!(format!("{secret:?}"), "Secret(..)");
     }
 
     #[test]
-    fn prefixes_are_lower_case_words_joined_by_single_underscores() {
-        for good in ["mk", "acme_live", "a1_b2_c3"] {
-            assert!(good.parse::<SecretPrefix>().is_ok(), "{good}");
+    fn prefix_is_lowercase_words_joined_by_single_underscores() {
+        for valid in ["mk", "acme_live", "a1_b2_c3"] {
+            assert!(valid.parse::<SecretPrefix>().is_ok(), "{valid}");
         }
-        for bad in ["", "_", "_a", "a_", "a__b", "Acme", "a-b", "a b", "é", "abcdefghijklmnopqrstu"] {
-            assert!(bad.parse::<SecretPrefix>().is_err(), "{bad}");
+        for invalid in ["", "_", "_a", "a_", "a__b", "Acme", "a-b", "a b", "é", "abcdefghijklmnopqrstu"] {
+            assert!(invalid.parse::<SecretPrefix>().is_err(), "{invalid}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_minted_parses_and_tells_when(prefix in prefix(), bytes: [u8; 32], at in 0..1_i64 << 48) {
+        fn parse_returns_the_time_of_minting(prefix in prefix(), bytes: [u8; 32], at in 0..1_i64 << 48) {
             let at = DateTime::from_timestamp_millis(at).unwrap();
             let secret = Secret::mint(&prefix, &Entropy::fixed(bytes), at);
             let parsed = Secret::parse(secret.expose());
@@ -249,7 +258,7 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_is_noticed(prefix in prefix(), bytes: [u8; 32], at: prop::sample::Index, to in "[0-9A-Za-z_]") {
+        fn parse_rejects_one_changed_character(prefix in prefix(), bytes: [u8; 32], at: prop::sample::Index, to in "[0-9A-Za-z_]") {
             let secret = Secret::mint(&prefix, &Entropy::fixed(bytes), DateTime::UNIX_EPOCH);
             let at = at.index(secret.expose().len());
             let mut changed = secret.expose().to_owned();
@@ -258,7 +267,7 @@ mod tests {
         }
 
         #[test]
-        fn no_input_makes_the_parser_panic(text in ".*") {
+        fn parse_of_any_text_does_not_panic(text in ".*") {
             let _ = Secret::parse(&text);
         }
     }

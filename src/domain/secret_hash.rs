@@ -8,11 +8,11 @@
 use crate::domain::secret::{Secret, TIME};
 use crate::domain::validation::ValidationError;
 
-/// When a secret was minted, and 26 bytes of its keyed hash: what the store holds and looks up.
+/// The time of minting and 26 bytes of the keyed hash: what the store holds and looks up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SecretHash(pub [u8; 32]);
 
-/// The key of the secrets' hash, derived from a master secret. Its id is stored beside each hash.
+/// A key of the hash, derived from a master secret. Its id is stored beside each hash.
 #[derive(Clone)]
 pub struct Pepper {
     id: String,
@@ -21,6 +21,7 @@ pub struct Pepper {
 }
 
 impl Pepper {
+    /// Derives the pepper of a master secret.
     pub fn derive(master_secret: &str) -> Self {
         let id = blake3::derive_key("mintkey 2026 pepper id", master_secret.as_bytes());
         Self {
@@ -30,15 +31,17 @@ impl Pepper {
         }
     }
 
+    /// 8 hexadecimal digits, which reveal nothing of the pepper.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// A key for another purpose, of the same master secret.
+    /// Derives a key for another purpose from the same master secret.
     pub fn subkey(&self, purpose: &str) -> [u8; 32] {
         blake3::derive_key(purpose, &self.master)
     }
 
+    /// Hashes a secret.
     pub fn hash(&self, secret: &Secret<'_>) -> SecretHash {
         let mut hash = *blake3::keyed_hash(&self.key, secret.expose().as_bytes()).as_bytes();
         hash[..TIME].copy_from_slice(&secret.time());
@@ -46,12 +49,12 @@ impl Pepper {
     }
 }
 
-/// The peppers in force, newest first: new secrets use the first, older ones are still recognised.
+/// The configured peppers, newest first: new secrets use the first, and secrets of older ones are still recognized.
 #[derive(Clone)]
 pub struct Peppers(Vec<Pepper>);
 
 impl Peppers {
-    /// One master secret a line, newest first.
+    /// Derives the peppers of master secrets, one per line, newest first.
     pub fn derive(master_secrets: &str) -> Result<Self, ValidationError> {
         let lines: Vec<_> = master_secrets.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         if lines.is_empty() || lines.iter().any(|line| line.len() < 32) {
@@ -62,10 +65,12 @@ impl Peppers {
         Ok(Self(lines.into_iter().map(Pepper::derive).collect()))
     }
 
+    /// The pepper of new secrets.
     pub fn newest(&self) -> &Pepper {
         &self.0[0]
     }
 
+    /// Every pepper, newest first.
     pub fn all(&self) -> &[Pepper] {
         &self.0
     }
@@ -79,7 +84,7 @@ mod tests {
     use crate::domain::secret::Entropy;
 
     #[test]
-    fn hashes_are_in_the_order_in_which_secrets_were_minted() {
+    fn hash_sorts_by_the_time_of_minting() {
         let pepper = Pepper::derive(&"n".repeat(32));
         let hash = |bytes: u8, milliseconds: i64| {
             let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
@@ -91,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_or_missing_master_secret_is_refused() {
+    fn derive_rejects_a_short_or_missing_master_secret() {
         assert!(Peppers::derive("").is_err());
         assert!(Peppers::derive("too short").is_err());
         let two = format!("{}\n{}\n", "n".repeat(32), "o".repeat(32));

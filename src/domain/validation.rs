@@ -1,22 +1,15 @@
-//! Validation error: a value that breaks a rule.
+//! ValidationError: a value that breaks a rule.
 
 use std::borrow::Cow;
 
-/// A value that breaks a rule. The text says what the rule is, never what the value was,
-/// so that it can be shown to whoever sent the value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The rule that a value breaks, in words. Never the value, so that the text can be sent to clients.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct ValidationError(pub Cow<'static, str>);
 
 impl ValidationError {
+    /// An error with this rule, such as `must be in the future`.
     pub const fn new(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
 }
-
-impl std::fmt::Display for ValidationError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ValidationError {}

@@ -75,9 +75,9 @@ impl Store {
             .filter(key_usage::Column::Day.between(from, to))
             .order_by_asc(key_usage::Column::Day);
         let rows = self.read(async |database| days.all(database).await).await?;
-        let parse = |name: &str| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == name);
-        let count =
-            |row: key_usage::Model| Some((row.day, parse(&row.verdict)?, u64::try_from(row.count).unwrap_or_default()));
+        let count = |row: key_usage::Model| {
+            Some((row.day, Verdict::parse(&row.verdict)?, u64::try_from(row.count).unwrap_or_default()))
+        };
         Ok(rows.into_iter().filter_map(count).collect())
     }
 }

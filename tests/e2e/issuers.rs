@@ -181,10 +181,10 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
     assert_passes(&run(), "issuers", &["those given have keys: 1"]);
     let other = json!({ "issuer": "https://other.example", "jwks_uri": "https://a/" }).to_string();
     for (how, words) in [
-        (json!({ "status": 500 }), "answered 500"),
-        (json!({ "status": 200, "body": other }), "names another issuer; give exactly the one that it names"),
+        (json!({ "status": 500 }), "responded with 500"),
+        (json!({ "status": 200, "body": other }), "has another `issuer`; configure exactly that one"),
         (json!({ "status": 200, "body": jwks_and_metadata(&provider, json!([])) }), "no public key"),
-        (json!("hang"), "took over 5 s"),
+        (json!("hang"), "took more than 5 seconds"),
     ] {
         provider.act("break", json!({ "how": how })).await;
         let started = Instant::now();
@@ -238,11 +238,11 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
         (json!({ "status": 200, "body": "<html>" }), "RFC 8414"),
         (
             json!({ "status": 200, "body": json!({ "issuer": elsewhere.issuer, "jwks_uri": "https://a/" }).to_string() }),
-            "names another",
+            "has another",
         ),
         (
             json!({ "status": 200, "body": json!({ "issuer": format!("{}/", provider.issuer), "jwks_uri": "https://a/" }).to_string() }),
-            "names another",
+            "has another",
         ),
         (
             json!({ "status": 200, "body": json!({ "issuer": provider.issuer, "jwks_uri": "http://id.example.com/" }).to_string() }),
@@ -250,7 +250,7 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
         ),
         (json!({ "status": 200, "body": jwks_and_metadata(&provider, json!(keys)) }), "100 keys"),
         (json!({ "status": 404 }), "404"),
-        (json!("hang"), "took over 5 s"),
+        (json!("hang"), "took more than 5 seconds"),
     ] {
         provider.act("break", json!({ "how": how })).await;
         let server = provider.server("");

@@ -146,7 +146,7 @@ async fn execute(services: &Services, action: KeysAction, json: bool) -> Result<
     match action {
         KeysAction::Create(args) => create(services, &audit, args, json).await?,
         KeysAction::List(ListArgs { owner, issuer, organization, status }) => {
-            let status = KeyStatus::ALL.into_iter().find(|value| Some(value.as_str()) == status.as_deref());
+            let status = status.as_deref().and_then(KeyStatus::parse);
             let filter = KeyFilter { issuer, subject: owner, organization, status, ..KeyFilter::default() };
             print_list(services, filter, json).await?;
         }

@@ -48,10 +48,6 @@ const fn effect_of(action: Action) -> Effect {
     }
 }
 
-fn parse_action(text: &str) -> Option<Action> {
-    Action::ALL.into_iter().find(|action| action.as_str() == text)
-}
-
 /// Margin before the requested time: an event is committed a moment after its timestamp, and replicas' clocks differ.
 const EXPORT_MARGIN: TimeDelta = TimeDelta::minutes(1);
 
@@ -65,7 +61,7 @@ pub async fn export_revocations(services: &Services, since: DateTime<Utc>) -> Re
                 return Ok(());
             }
             // An action of a newer version is exported; applying it fails and names it.
-            if parse_action(&event.action).map(effect_of) != Some(Effect::None) {
+            if Action::parse(&event.action).map(effect_of) != Some(Effect::None) {
                 let entry = RevocationLogEntry { at: event.at, key_id: event.key_id, action: event.action };
                 writeln!(std::io::stdout(), "{}", serde_json::to_string(&entry)?)?;
             }
@@ -96,7 +92,7 @@ pub async fn apply_revocations(
     for (number, line) in log.lines().enumerate() {
         let failed = |error: &dyn std::fmt::Display| format!("line {}: {error}", number + 1);
         let entry: RevocationLogEntry = serde_json::from_str(&line?).map_err(|error| failed(&error))?;
-        let action = parse_action(&entry.action).ok_or_else(|| {
+        let action = Action::parse(&entry.action).ok_or_else(|| {
             failed(&format!("unknown action {:?}; apply the log with the version that exported it", entry.action))
         })?;
         let effect = effect_of(action);
@@ -150,8 +146,8 @@ mod tests {
     #[test]
     fn parse_action_reads_what_the_audit_writes() {
         for action in Action::ALL {
-            assert_eq!(parse_action(action.as_str()), Some(action));
+            assert_eq!(Action::parse(action.as_str()), Some(action));
         }
-        assert_eq!(parse_action("transferred"), None);
+        assert_eq!(Action::parse("transferred"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Discovery: what an issuer publishes of itself (OpenID Connect Discovery, RFC 8414), and its keys, over HTTPS.
+//! Discovery: fetches an issuer's metadata (OpenID Connect Discovery, RFC 8414) and keys over HTTPS.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -9,18 +9,21 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
-/// For the metadata and the keys together.
-const TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_BODY: usize = 1 << 20;
+/// Time allowed for fetching the metadata and the keys together.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// In bytes.
+const MAX_RESPONSE: usize = 1 << 20;
 
+/// An issuer that is reached over HTTP.
 pub struct Provider {
     issuer: String,
     url: Url,
-    /// Whether an address without TLS is taken, besides those of this machine when the issuer is there itself.
+    /// True to accept `http://` URLs of other machines. An issuer on a loopback address may have loopback URLs anyway.
     allow_http: bool,
     client: Client,
 }
 
+/// The used part of an issuer's metadata (RFC 8414, section 2).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Metadata {
     issuer: String,
@@ -29,19 +32,20 @@ pub struct Metadata {
     token_endpoint: Option<String>,
 }
 
-/// Where a browser signs its user in.
+/// Where a browser signs its user in, by authorization code.
 pub struct Endpoints {
     pub authorization: String,
     pub token: String,
-    /// Of the token endpoint: what a page has to be allowed to connect to.
+    /// The origin of the token endpoint, for a Content-Security-Policy.
     pub origin: String,
 }
 
 impl Metadata {
+    /// The endpoints, if the metadata has both as web URLs.
     pub fn endpoints(&self) -> Option<Endpoints> {
         let token = Url::parse(self.token_endpoint.as_deref()?).ok()?;
         let authorization = Url::parse(self.authorization_endpoint.as_deref()?).ok()?;
-        // Not `javascript:`, nor anything else that a browser would run.
+        // Excludes `javascript:` and other schemes that a browser would execute.
         let is_web = |url: &Url| matches!(url.scheme(), "https" | "http");
         (is_web(&token) && is_web(&authorization)).then(|| Endpoints {
             authorization: authorization.into(),
@@ -52,61 +56,63 @@ impl Metadata {
 }
 
 impl Provider {
-    /// The error says what an issuer has to look like.
+    /// Checks the issuer's URL. The error is the rule that it breaks.
     pub fn new(issuer: &str, allow_http: bool) -> Result<Self, &'static str> {
         let url = Url::parse(issuer).map_err(|_| "give the issuer as a URL, such as https://id.example.com")?;
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-            return Err("the URL of an issuer has no user, query or fragment");
+            return Err("the URL of an issuer must not have a user, query or fragment");
         }
         if !(url.scheme() == "https" || url.scheme() == "http" && (allow_http || is_loopback(&url))) {
             return Err(
-                "give the issuer's https:// URL; a plain http:// one is taken on this machine's loopback, and \
-                elsewhere with allow-http, which lets whoever is on the way choose who may sign in",
+                "give the issuer's https:// URL; an http:// URL is accepted for a loopback address, and for others with \
+                allow-http, which lets an attacker on the network forge tokens",
             );
         }
-        // A redirect is not followed: whom to believe was said by whoever set the issuer, and by nobody on the way.
+        // Follows no redirects: the operator chose whom to trust, and a response must not change that.
         let client = Client::builder().redirect(Policy::none()).user_agent("mintkey").build();
-        let client = client.map_err(|_| "no HTTP client could be made; are there CA certificates on this machine?")?;
+        let client = client.map_err(|_| "no HTTP client could be created; are CA certificates installed?")?;
         Ok(Self { issuer: issuer.to_owned(), url, allow_http, client })
     }
 
-    /// The keys as they are served, with what is known of the provider and how long they are fresh by its own words.
+    /// Returns the metadata, the JWKS and its `max-age`. With `metadata` only the JWKS is fetched.
     pub async fn fetch(
         &self,
-        known: Option<Arc<Metadata>>,
+        metadata: Option<Arc<Metadata>>,
     ) -> Result<(Arc<Metadata>, Vec<u8>, Option<Duration>), String> {
         let fetch = async {
-            let metadata = match known {
+            let metadata = match metadata {
                 Some(metadata) => metadata,
                 None => Arc::new(self.metadata().await?),
             };
             let url = self.permitted(&metadata.jwks_uri)?;
-            let (jwks, fresh) = self.get(&url).await?.map_err(|status| format!("{url} answered {status}"))?;
-            Ok((metadata, jwks, fresh))
+            let (jwks, max_age) = self.get(&url).await?.map_err(|status| format!("{url} responded with {status}"))?;
+            Ok((metadata, jwks, max_age))
         };
-        tokio::time::timeout(TIMEOUT, fetch).await.unwrap_or_else(|_| Err(format!("{} took over 5 s", self.issuer)))
+        tokio::time::timeout(FETCH_TIMEOUT, fetch)
+            .await
+            .unwrap_or_else(|_| Err(format!("{} took more than 5 seconds", self.issuer)))
     }
 
     async fn metadata(&self) -> Result<Metadata, String> {
-        let mut refused = Vec::new();
+        let mut failures = Vec::new();
         for url in self.well_known() {
             match self.get(&url).await? {
                 Ok((document, _)) => {
                     let metadata: Metadata = serde_json::from_slice(&document)
-                        .map_err(|_| format!("{url} is no metadata of an issuer (RFC 8414)"))?;
-                    // Section 3.3: or else one issuer could speak for another.
+                        .map_err(|_| format!("{url} is not issuer metadata (RFC 8414)"))?;
+                    // RFC 8414, section 3.3: otherwise one issuer could impersonate another.
                     if metadata.issuer != self.issuer {
-                        return Err(format!("{url} names another issuer; give exactly the one that it names"));
+                        return Err(format!("{url} has another `issuer`; configure exactly that one"));
                     }
                     return Ok(metadata);
                 }
-                Err(status) => refused.push(format!("{url} answered {status}")),
+                Err(status) => failures.push(format!("{url} responded with {status}")),
             }
         }
-        Err(refused.join(", "))
+        Err(failures.join(", "))
     }
 
-    /// Where OpenID Connect Discovery, section 4, and RFC 8414, section 3.1, put the metadata.
+    /// The URLs of the metadata by OpenID Connect Discovery, section 4, and RFC 8414, section 3.1.
     fn well_known(&self) -> [Url; 2] {
         let path = self.url.path().trim_end_matches('/');
         let at = |path: String| {
@@ -120,32 +126,33 @@ impl Provider {
         ]
     }
 
+    /// Parses a `jwks_uri` that may be fetched.
     fn permitted(&self, url: &str) -> Result<Url, String> {
-        let url = Url::parse(url).map_err(|_| "the metadata's jwks_uri is no URL".to_owned())?;
-        let here = is_loopback(&self.url) && is_loopback(&url);
+        let url = Url::parse(url).map_err(|_| "the metadata's jwks_uri is not a URL".to_owned())?;
+        let is_local = is_loopback(&self.url) && is_loopback(&url);
         match url.scheme() {
             "https" => Ok(url),
-            "http" if self.allow_http || here => Ok(url),
+            "http" if self.allow_http || is_local => Ok(url),
             _ => Err(format!("the metadata's jwks_uri, {url}, is not https")),
         }
     }
 
-    /// The body, read no further than the limit, and its `max-age`; or the status of another answer.
+    /// Returns the body of a 200 response, read up to the limit, and its `max-age`; or the status of another response.
     async fn get(&self, url: &Url) -> Result<Result<(Vec<u8>, Option<Duration>), StatusCode>, String> {
         let failed = |error: reqwest::Error| format!("{url}: {}", root(&error));
         let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
         if response.status() != StatusCode::OK {
             return Ok(Err(response.status()));
         }
-        let fresh = response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+        let max_age = response.headers().get(CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(format!("{url} answered with more than 1 MiB"));
+            if body.len() + chunk.len() > MAX_RESPONSE {
+                return Err(format!("{url} responded with more than 1 MiB"));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Ok((body, fresh)))
+        Ok(Ok((body, max_age)))
     }
 }
 
@@ -160,7 +167,8 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// RFC 9111, section 5.2.2: what may not be kept is kept for the least time that we keep anything.
+/// Returns the `max-age` (RFC 9111, section 5.2.2); zero for a response that must not be cached. Callers apply their own
+/// minimum.
 fn max_age(cache_control: &str) -> Option<Duration> {
     let directives = || cache_control.split(',').map(|directive| directive.trim().to_ascii_lowercase());
     if directives().any(|directive| directive == "no-store" || directive == "no-cache") {
@@ -169,7 +177,7 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     directives().find_map(|d| d.strip_prefix("max-age=")?.trim_matches('"').parse().ok()).map(Duration::from_secs)
 }
 
-/// The error below all others, which says what happened; those above repeat the URL.
+/// Returns the innermost source, which says what happened; the outer ones repeat the URL.
 fn root(error: &dyn Error) -> &dyn Error {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -183,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_looked_for_in_both_places_whatever_the_path() {
+    fn well_known_follows_both_specifications() {
         for (issuer, oidc, oauth) in [
             ("https://id.example.com", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"),
             ("https://id.example.com/", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"),
@@ -199,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_tls_is_taken_at_home_or_when_allowed() {
+    fn http_urls_are_accepted_on_loopback_or_when_allowed() {
         for good in ["https://id.example.com", "http://127.0.0.1:3000", "http://[::1]:3000/a", "http://localhost"] {
             assert!(Provider::new(good, false).is_ok(), "{good}");
         }
@@ -217,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_fresh_for_as_long_as_their_provider_says() {
+    fn max_age_reads_cache_control() {
         assert_eq!(max_age("public, max-age=600"), Some(Duration::from_secs(600)));
         assert_eq!(max_age("Max-Age=\"60\""), Some(Duration::from_secs(60)));
         assert_eq!(max_age("max-age=600, no-cache"), Some(Duration::ZERO));

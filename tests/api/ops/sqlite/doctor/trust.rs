@@ -92,7 +92,7 @@ async fn doctor_fails_on_unreachable_or_invalid_issuer() {
     assert_fails(
         &doctor_with_issuer(&not_an_issuer.url),
         "issuers",
-        &["/.well-known/openid-configuration answered 404"],
+        &["/.well-known/openid-configuration responded with 404"],
     );
     let twice = format!("{closed},audience=x;{closed},audience=y");
     assert_fails(&doctor(data.path(), &["--issuer", &twice]), "issuers", &["given twice"]);
