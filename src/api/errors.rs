@@ -116,6 +116,15 @@ impl ErrorStatus {
         problem.into_json("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
     }
 
+    /// The kinds of problem beside `about:blank` that have this status: the slug of each `type`, and its meaning.
+    pub fn problem_types(self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Conflict => ConflictReason::ALL.map(|reason| (reason.code(), reason.message())).into(),
+            Self::UnprocessableEntity => vec![IDEMPOTENCY_KEY_REUSED],
+            _ => Vec::new(),
+        }
+    }
+
     fn meta(self) -> MetaResponse {
         let header = |&(name, description): &(&str, &str)| MetaHeader {
             name: name.to_owned(),
@@ -134,6 +143,10 @@ impl ErrorStatus {
         }
     }
 }
+
+/// The problem type of a reused `Idempotency-Key`, and its detail.
+const IDEMPOTENCY_KEY_REUSED: (&str, &str) =
+    ("idempotency-key-reused", "This Idempotency-Key was used with another body; send the same body, or a new key.");
 
 /// The error statuses of one operation. [`error_set!`] declares one.
 pub trait ErrorSet: Send + Sync + 'static {
@@ -239,11 +252,8 @@ impl From<ServiceError> for Problem {
             ServiceError::Conflict(reason) => {
                 Self::new(StatusCode::CONFLICT, reason.message()).with_type(reason.code())
             }
-            ServiceError::IdempotencyKeyReused => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "This Idempotency-Key was used with another body; send the same body, or a new key.",
-            )
-            .with_type("idempotency-key-reused"),
+            ServiceError::IdempotencyKeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, IDEMPOTENCY_KEY_REUSED.1)
+                .with_type(IDEMPOTENCY_KEY_REUSED.0),
             ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
             ServiceError::Unavailable(reason) => {
                 Self::unavailable("The database is unavailable; retry later.", 1).with_log_context(reason)

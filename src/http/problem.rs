@@ -49,6 +49,11 @@ impl Violation {
     }
 }
 
+/// The value of `type` for a kind of problem that a client can act on.
+pub fn type_urn(slug: &str) -> String {
+    format!("urn:mintkey:problem:{slug}")
+}
+
 /// An error to be sent as a response. The client sees `detail`; only the log sees `log_context`.
 #[derive(Debug, Error)]
 #[error("{status}: {}", log_context.as_deref().unwrap_or(detail))]
@@ -164,7 +169,7 @@ impl Problem {
 
     /// Returns the body of the response, without the headers.
     pub fn into_json(self, request_id: &str) -> Value {
-        let kind = self.type_slug.map_or("about:blank".into(), |slug| format!("urn:mintkey:problem:{slug}"));
+        let kind = self.type_slug.map_or("about:blank".into(), type_urn);
         let standard = ProblemDetail {
             kind: Some(kind),
             title: self.status.canonical_reason().unwrap_or("Error").into(),

@@ -193,7 +193,7 @@ impl CheckForwarded {
         let RequiredScope(required) = required_scope;
         let decision = services.verifier.verify(&key.0, &required).await?;
         match (decision.verdict, decision.key) {
-            (Verdict::Valid, Some(known)) => Ok(ForwardAllowed::from(&*known)),
+            (Verdict::Valid, Some(key)) => Ok(ForwardAllowed::from(&*key)),
             (Verdict::InsufficientScope, Some(known)) => {
                 Err(Problem::insufficient_scope(&missing_scopes(&required, &known)).into())
             }
