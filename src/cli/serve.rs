@@ -39,7 +39,7 @@ pub struct ServeCommand {
 /// Binds the sockets before it opens the database, so that a port in use is reported at once.
 pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let ServeCommand { serve, data, secrets, issuers, signing, keys, cache } = command;
-    let traces = telemetry::start(serve.log_format, serve.log_level)?;
+    let traces = telemetry::start_telemetry(serve.log_format, serve.log_level)?;
     let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data)).transpose()?;
     let issuers = issuers.trusted(signing.as_ref())?;
     let server = bind(&serve).await?;

@@ -79,7 +79,7 @@ where
         let (mut response, cause) = render(result, format, &context);
         set_common_headers(&mut response, &context);
         let (status, duration) = (response.status().as_u16(), started.elapsed());
-        self.routes.metrics(matched.route).answered(method, status, duration);
+        self.routes.metrics(matched.route).record(method, status, duration);
         let level = access_log::level(status, matched.log_policy());
         if access_log::is_enabled(level) {
             let span = if span.is_none() { context.span() } else { span };

@@ -26,7 +26,7 @@ use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline}
 use crate::http::router::RouteTable;
 use crate::openapi::swagger_ui;
 use crate::service::Services;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, metrics_page};
 use admin::AdminListener;
 
 pub use limits::{Limits, RESERVED_FDS, effective_max_connections};
@@ -86,7 +86,7 @@ impl Server {
 
         let health = || [("/livez", health::livez()), ("/readyz", health::readyz(services.clone(), draining.clone()))];
         let all = || {
-            let page = ("/metrics", metrics.page(services.clone(), limits.connections));
+            let page = ("/metrics", metrics_page(&metrics, services.clone(), limits.connections));
             RouteTable::for_health(health().into_iter().chain([page]), &metrics)
         };
         let (admin, probes) = match self.admin {

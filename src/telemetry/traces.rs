@@ -1,5 +1,5 @@
-//! Traces: spans for a collector, over OTLP, when OpenTelemetry's own variables name one. Otherwise nothing of this is
-//! there, and a span of ours costs a look at a number.
+//! Traces: exports spans over OTLP if OpenTelemetry's environment variables name a collector. Otherwise nothing is started,
+//! and a disabled span costs one comparison.
 
 use std::env;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::SPAN_TARGET;
 
-/// The variables of the OpenTelemetry specification; the others of it are read by its library.
+/// The variables of the OpenTelemetry specification that name a collector. Its library reads the others.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 
-/// How long the last spans may take to leave.
-const FLUSH: Duration = Duration::from_secs(3);
+/// Time allowed to export the last spans at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Nothing, when no collector is named.
+    /// Starts the exporter. Returns nothing if no collector is configured.
     pub fn start() -> Result<Option<Self>, ExporterBuildError> {
-        let says = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-        if !ENDPOINTS.into_iter().any(says) || env::var("OTEL_SDK_DISABLED").is_ok_and(|off| off == "true") {
+        let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        if !ENDPOINTS.into_iter().any(is_set) || env::var("OTEL_SDK_DISABLED").is_ok_and(|off| off == "true") {
             return Ok(None);
         }
         let resource = Resource::builder()
             .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-        let resource = match says("OTEL_SERVICE_NAME") {
+        let resource = match is_set("OTEL_SERVICE_NAME") {
             true => resource,
             false => resource.with_service_name("mintkey"),
         };
@@ -44,7 +44,7 @@ impl Traces {
         Ok(Some(Self(provider)))
     }
 
-    /// Requests, and what the database is asked for them; not what it is asked between requests.
+    /// Exports request spans and their database spans, but not the database spans of background tasks.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span>,
@@ -54,7 +54,7 @@ impl Traces {
         let of_request = dynamic_filter_fn(move |metadata, context| {
             metadata.target() == SPAN_TARGET || (of_database(metadata) && context.lookup_current().is_some())
         });
-        // So that the words of all other libraries are refused once, and not each time.
+        // Refuses the spans of other libraries once per callsite, not each time.
         let of_request = of_request.with_max_level_hint(LevelFilter::INFO).with_callsite_filter(move |metadata| {
             if metadata.target() == SPAN_TARGET {
                 Interest::always()
@@ -68,10 +68,10 @@ impl Traces {
         layer.with_tracked_inactivity(false).with_filter(of_request)
     }
 
-    /// Sends what was not sent yet. It blocks.
+    /// Exports the remaining spans. Blocks.
     pub fn end(self) {
-        if let Err(error) = self.0.shutdown_with_timeout(FLUSH) {
-            tracing::warn!(%error, "the last spans did not reach the collector");
+        if let Err(error) = self.0.shutdown_with_timeout(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, "trace exporter shutdown failed; some spans lost");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What Linux knows of the process, under the names that every Prometheus client uses.
+//! Metrics of the process, from /proc, under the names that all Prometheus clients use.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::telemetry::metrics::service::Families;
+use crate::telemetry::metrics::writer::MetricWriter;
 
 #[derive(Debug)]
-pub struct OfProcess {
-    /// By our own clock: a sandbox may hide what tells when the machine was started.
+pub struct ProcessCollector {
+    /// By this process's clock: a sandbox may hide the boot time in /proc.
     pub started: DateTime<Utc>,
 }
 
-struct Found {
+struct ProcessStats {
     cpu_seconds: f64,
     resident: u64,
     virtual_size: u64,
@@ -27,10 +27,10 @@ struct Found {
     max_files: Option<u64>,
 }
 
-fn look() -> ProcResult<Found> {
+fn read_proc() -> ProcResult<ProcessStats> {
     let process = Process::myself()?;
     let (stat, limits) = (process.stat()?, process.limits()?);
-    Ok(Found {
+    Ok(ProcessStats {
         cpu_seconds: (stat.utime + stat.stime) as f64 / ticks_per_second() as f64,
         resident: stat.rss * procfs::page_size(),
         virtual_size: stat.vsize,
@@ -42,20 +42,25 @@ fn look() -> ProcResult<Found> {
     })
 }
 
-impl Collector for OfProcess {
+impl Collector for ProcessCollector {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let gauge = |number: u64| ConstGauge::new(number);
-        let mut families = Families(encoder);
+        let mut writer = MetricWriter(encoder);
         let started = ConstGauge::new(self.started.timestamp_micros() as f64 / 1e6);
-        families.in_unit(Unit::Seconds, "process_start_time", "Start of the process, since the epoch", started)?;
-        // Where /proc is hidden there is no more to tell.
-        let Ok(found) = look() else { return Ok(()) };
-        families.in_unit(Unit::Seconds, "process_cpu", "Processor time used", ConstCounter::new(found.cpu_seconds))?;
-        families.in_unit(Unit::Bytes, "process_resident_memory", "Memory in use", gauge(found.resident))?;
-        families.in_unit(Unit::Bytes, "process_virtual_memory", "Memory mapped", gauge(found.virtual_size))?;
-        families.one("process_open_fds", "File descriptors in use", gauge(found.open_files as u64))?;
-        found
+        writer.write_with_unit(
+            Unit::Seconds,
+            "process_start_time",
+            "Start time of the process since the Unix epoch",
+            started,
+        )?;
+        // A sandbox may hide /proc; then these metrics are missing.
+        let Ok(stats) = read_proc() else { return Ok(()) };
+        writer.write_with_unit(Unit::Seconds, "process_cpu", "CPU time used", ConstCounter::new(stats.cpu_seconds))?;
+        writer.write_with_unit(Unit::Bytes, "process_resident_memory", "Resident memory", gauge(stats.resident))?;
+        writer.write_with_unit(Unit::Bytes, "process_virtual_memory", "Virtual memory", gauge(stats.virtual_size))?;
+        writer.write("process_open_fds", "Open file descriptors", gauge(stats.open_files as u64))?;
+        stats
             .max_files
-            .map_or(Ok(()), |limit| families.one("process_max_fds", "File descriptors at most", gauge(limit)))
+            .map_or(Ok(()), |limit| writer.write("process_max_fds", "Maximum file descriptors", gauge(limit)))
     }
 }
