@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn internal_links_lead_somewhere() {
+fn docs_internal_links_resolve() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut broken = Vec::new();
     let mut links = 0;
@@ -30,7 +30,7 @@ fn internal_links_lead_somewhere() {
 }
 
 #[test]
-fn every_page_is_in_the_index() {
+fn docs_index_lists_every_page() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let index = fs::read_to_string(docs.join("README.md")).unwrap();
     let listed: Vec<_> = targets(&index).map(|target| docs.join(target)).collect();
@@ -40,7 +40,7 @@ fn every_page_is_in_the_index() {
 }
 
 #[test]
-fn the_readme_is_short() {
+fn docs_readme_is_short() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let lines = readme.lines().count();
     assert!(lines <= 200, "README.md has {lines} lines; move what is not for the first ten minutes to docs/");
@@ -99,7 +99,7 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn anchors_are_those_of_github() {
+fn docs_anchors_match_those_of_github() {
     let text =
         "# A key's life\n## 401 with a token\n## Twice\n```sh\n# no heading\n```\n## Twice\n## `--issuer` in full\n";
     assert_eq!(anchors(text), ["a-keys-life", "401-with-a-token", "twice", "twice-1", "--issuer-in-full"]);
@@ -107,7 +107,7 @@ fn anchors_are_those_of_github() {
 
 /// In `docs/development`, so that a rename in the code is followed there.
 #[test]
-fn paths_and_names_in_the_development_pages_exist() {
+fn docs_paths_and_names_in_development_pages_exist() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut code = String::new();
     for directory in ["src", "migration/src", "entity/src"] {

@@ -30,7 +30,7 @@ async fn docs_page_signs_in_with_issuer() {
     let options = format!(",client-id=docs,client-scopes=openid projects:read,client-query={query}");
     let server = provider.server(&options);
     provider.act("redirect", json!({ "uri": format!("{}/docs/login-callback", server.url) })).await;
-    server.wait_for_log(&["fetched the issuer's keys"]);
+    server.wait_for_log(&["JWKS refreshed"]);
     succeed(
         script("docs_page.mjs")
             .arg(installed("chromium"))
@@ -48,7 +48,7 @@ async fn docs_page_signs_in_with_issuer() {
 async fn docs_page_without_client_names_no_issuer() {
     let provider = Provider::start();
     let server = provider.server("");
-    server.wait_for_log(&["fetched the issuer's keys"]);
+    server.wait_for_log(&["JWKS refreshed"]);
     let document = Response::to(server.request(Method::GET, "/openapi.json", "")).await;
     assert!(document.body["components"]["securitySchemes"].get("login").is_none());
     for path in ["/docs", "/docs/init.js", "/openapi.json"] {

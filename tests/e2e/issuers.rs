@@ -139,7 +139,7 @@ async fn issuer_without_keys_is_fetched_no_more_often() {
         )
         .await;
     let server = provider.server("");
-    server.wait_for_log(&["fetched the issuer's keys", "keys=0"]);
+    server.wait_for_log(&["JWKS refreshed", "keys=0"]);
     for _ in 0..50 {
         create(&server, &good).await.assert_problem(401);
     }
@@ -178,7 +178,7 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
         let mut command = doctor();
         run_doctor(command.args(["--issuer", &provider.line("")]))
     };
-    assert_passes(&run(), "issuers", &["those given have keys: 1"]);
+    assert_passes(&run(), "issuers", &["configured, with keys: 1"]);
     let other = json!({ "issuer": "https://other.example", "jwks_uri": "https://a/" }).to_string();
     for (how, words) in [
         (json!({ "status": 500 }), "responded with 500"),
@@ -287,7 +287,7 @@ async fn issuer_with_untrusted_certificate_is_refused() {
     let line = provider.line("");
     assert_fails(&run_doctor(doctor().args(["--issuer", &line])), "issuers", &["certificate", "SSL_CERT_FILE"]);
     let report = run_doctor(doctor().args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
-    assert_passes(&report, "issuers", &["have keys"]);
+    assert_passes(&report, "issuers", &["with keys"]);
 }
 
 #[tokio::test]

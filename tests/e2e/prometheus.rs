@@ -27,7 +27,7 @@ async fn server_with_all_metrics() -> (Server, String, Value) {
     fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
     let issuer = format!("https://id.example.com,audience=x,jwks-file={}", file.display());
     let server = Server::start_with(&["--issuer", &issuer, "--standalone-issuer"]);
-    server.wait_for_log(&["fetched the issuer's keys"]);
+    server.wait_for_log(&["JWKS refreshed"]);
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let key = server.create_key(&server.token("alice"), &[]).await;
     server.verify_code(&gateway, secret(&key)).await;

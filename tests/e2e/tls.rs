@@ -96,16 +96,21 @@ fn tls_reloads_replaced_certificate_but_not_a_broken_one() {
 
     // The new certificate does not fit the old key.
     fs::copy(next.path().join("cert.pem"), files.join("cert.pem")).unwrap();
-    tls.server.wait_for_log(&["WARN", "the one from before is used", "--tls-key (MINTKEY_TLS_KEY)", "belong together"]);
+    tls.server.wait_for_log(&[
+        "WARN",
+        "TLS certificate reload failed",
+        "--tls-key (MINTKEY_TLS_KEY)",
+        "belong together",
+    ]);
     assert_eq!(tls.certificate_subject(), "first");
     fs::copy(next.path().join("key.pem"), files.join("key.pem")).unwrap();
     tls.wait_for_certificate("second");
     tls.curl(&[]);
 
     fs::write(files.join("key.pem"), "no key").unwrap();
-    tls.server.wait_for_log(&["WARN", "the one from before is used", "private key in PEM"]);
+    tls.server.wait_for_log(&["WARN", "TLS certificate reload failed", "private key in PEM"]);
     fs::remove_file(files.join("cert.pem")).unwrap();
-    tls.server.wait_for_log(&["WARN", "the one from before is used", "--tls-cert", "can be read"]);
+    tls.server.wait_for_log(&["WARN", "TLS certificate reload failed", "--tls-cert", "can be read"]);
     assert_eq!(tls.certificate_subject(), "second");
 
     make_certificate(files, "third");

@@ -100,7 +100,7 @@ fn resembles(shown: &Value, printed: &Value) -> bool {
 }
 
 #[test]
-fn the_quick_start_of_the_readme_works() {
+fn docs_quick_start_of_readme_works() {
     let mut session = Session::start();
     let commands = walk(&mut session, "README.md");
     assert_eq!(commands.len(), 3, "{commands:?}");
@@ -111,13 +111,13 @@ fn the_quick_start_of_the_readme_works() {
 }
 
 #[test]
-fn getting_started_works() {
+fn docs_getting_started_works() {
     let commands = walk(&mut Session::start(), "docs/getting-started.md");
     assert_eq!(commands.len(), 7, "{commands:?}");
 }
 
 #[test]
-fn the_server_starts_as_the_pages_say() {
+fn docs_server_starts_as_described() {
     let makefile = fs::read_to_string(project().join("Makefile")).unwrap();
     assert!(makefile.contains("\nrun:\n\tcargo build --release --locked\n\ttarget/release/mintkey serve --welcome\n"));
     assert!(blocks("README.md").contains(&("console".into(), "$ make run".into())));

@@ -96,7 +96,7 @@ fn doctor_fails_on_missing_privileges() {
     let run = || doctor(&cluster, &url_as(&cluster, "guest"), &[]);
     assert_fails(&run(), "database", &["may not create tables", "OWNER TO", "GRANT CREATE"]);
     let _server = cluster.replica(&[]);
-    assert_fails(&run(), "database", &["guest may not read and write the tables", "SELECT, INSERT, UPDATE"]);
+    assert_fails(&run(), "database", &["guest may not read and write the existing tables", "SELECT, INSERT, UPDATE"]);
     cluster.query(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", cluster.database));
     assert_fails(&run(), "database", &["guest may not use the database", "permission denied"]);
 }

@@ -9,9 +9,8 @@ use mintkey::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::{alice_with_scopes, get, time};
 use crate::support::{KEYS, Response, Server, database, id, secret};
-
-const SCOPES: &[&str] = &["--scopes", "api-keys:read api-keys:write"];
 
 async fn create_key(server: &Server, token: &str, more: Value) -> Value {
     let mut body = json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] });
@@ -27,16 +26,6 @@ async fn is_accepted(server: &Server, secret: &str) -> bool {
     response.status == 200
 }
 
-fn time(value: &Value) -> DateTime<Utc> {
-    value.as_str().unwrap_or_else(|| panic!("no time: {value}")).parse().unwrap()
-}
-
-async fn get_key(server: &Server, token: &str, key: &Value) -> Value {
-    let response = server.get(&format!("{KEYS}{}", id(key)), token).await;
-    assert_eq!(response.status, 200, "{}", response.text);
-    response.body
-}
-
 /// Checks that the secret works in every request that ends before the instant, and in none that begins after it.
 async fn assert_expires_at(server: &Server, secret: &str, end: DateTime<Utc>) {
     let now = || Clock::System.now();
@@ -44,22 +33,21 @@ async fn assert_expires_at(server: &Server, secret: &str, end: DateTime<Utc>) {
     let mut alive = 0;
     loop {
         let begun = now();
-        let good = server.get(KEYS, secret).await.status == 200;
-        assert!(good || now() >= end, "refused before {end}");
-        assert!(!good || begun < end, "good after {end}");
+        let accepted = server.get(KEYS, secret).await.status == 200;
+        assert!(accepted || now() >= end, "refused before {end}");
+        assert!(!accepted || begun < end, "accepted after {end}");
         if begun >= end {
             break;
         }
-        alive += usize::from(good);
+        alive += usize::from(accepted);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(alive > 0, "never good before {end}");
+    assert!(alive > 0, "never accepted before {end}");
 }
 
 #[tokio::test]
 async fn rotate_without_grace_replaces_secret_at_once() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({ "metadata": { "a": 1 }, "expires_in_seconds": 3600 })).await;
     assert!(is_accepted(&server, secret(&key)).await);
 
@@ -89,16 +77,15 @@ async fn rotate_without_grace_replaces_secret_at_once() {
 
 #[tokio::test]
 async fn rotate_with_grace_keeps_old_secret_until_its_end() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 1 })).await.body;
-    let end = time(&get_key(&server, &token, &key).await["secrets"][1]["expires_at"]);
+    let end = time(&get(&server, &token, &key).await.body["secrets"][1]["expires_at"]);
     assert!(is_accepted(&server, secret(&new)).await);
     assert_expires_at(&server, secret(&key), end).await;
 
     assert!(is_accepted(&server, secret(&new)).await);
-    let after = get_key(&server, &token, &key).await;
+    let after = get(&server, &token, &key).await.body;
     assert_eq!(after["secrets"].as_array().unwrap().len(), 1, "{after}");
     assert!(after.get("safe_to_retire").is_none(), "{after}");
     let again = server.rotate(id(&key), &token, Value::Null).await;
@@ -108,10 +95,9 @@ async fn rotate_with_grace_keeps_old_secret_until_its_end() {
 
 #[tokio::test]
 async fn rotate_with_grace_lists_both_secrets() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
-    let before = get_key(&server, &token, &key).await;
+    let before = get(&server, &token, &key).await.body;
     assert_eq!(before["secrets"].as_array().unwrap().len(), 1);
     assert!(before.get("safe_to_retire").is_none(), "{before}");
 
@@ -138,8 +124,7 @@ async fn rotate_with_grace_lists_both_secrets() {
 
 #[tokio::test]
 async fn rotate_marks_unused_old_secret_safe_to_retire() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
     server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await;
     let old = "secret_id IN (SELECT id FROM rotated_secrets)";
@@ -153,24 +138,23 @@ async fn rotate_marks_unused_old_secret_safe_to_retire() {
         (format!("DELETE FROM secret_last_used WHERE NOT {old}"), false),
     ] {
         server.execute(&used).await;
-        assert_eq!(get_key(&server, &token, &key).await["safe_to_retire"], safe, "{used}");
+        assert_eq!(get(&server, &token, &key).await.body["safe_to_retire"], safe, "{used}");
     }
 }
 
 #[tokio::test]
 async fn rotate_shows_last_use_of_each_secret() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
     assert!(is_accepted(&server, secret(&new)).await);
     for _ in 0..100 {
-        if get_key(&server, &token, &key).await["safe_to_retire"] == true {
+        if get(&server, &token, &key).await.body["safe_to_retire"] == true {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let after = get_key(&server, &token, &key).await;
+    let after = get(&server, &token, &key).await.body;
     assert!(after["secrets"][0].get("last_used_at").is_some(), "{after}");
     assert!(after["secrets"][1].get("last_used_at").is_none(), "{after}");
     assert_eq!(after["safe_to_retire"], true);
@@ -178,12 +162,11 @@ async fn rotate_shows_last_use_of_each_secret() {
 
 #[tokio::test]
 async fn rotate_never_extends_expiry() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({ "expires_in_seconds": 2 })).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
     assert_eq!(new["expires_at"], key["expires_at"]);
-    let during = get_key(&server, &token, &key).await;
+    let during = get(&server, &token, &key).await.body;
     assert_eq!(during["expires_at"], key["expires_at"]);
     assert_expires_at(&server, secret(&key), time(&key["expires_at"])).await;
     assert!(!is_accepted(&server, secret(&new)).await, "the new secret ends with the key");
@@ -192,8 +175,7 @@ async fn rotate_never_extends_expiry() {
 
 #[tokio::test]
 async fn rotate_during_grace_is_a_conflict() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
     let new = server.rotate(id(&key), &token, json!({ "grace_seconds": 3600 })).await.body;
     let before = server.dump().await;
@@ -208,8 +190,7 @@ async fn rotate_during_grace_is_a_conflict() {
 
 #[tokio::test]
 async fn rotate_concurrent_with_grace_succeeds_once() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     for round in 0..20 {
         let key = create_key(&server, &token, json!({})).await;
         let rotate = || server.rotate(id(&key), &token, json!({ "grace_seconds": 60 }));
@@ -226,8 +207,7 @@ async fn rotate_concurrent_with_grace_succeeds_once() {
 
 #[tokio::test]
 async fn rotate_concurrent_without_grace_leaves_one_secret() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
     let rotate = || server.rotate(id(&key), &token, Value::Null);
     let responses: [Response; 4] = tokio::join!(rotate(), rotate(), rotate(), rotate()).into();
@@ -240,13 +220,12 @@ async fn rotate_concurrent_without_grace_leaves_one_secret() {
     assert_eq!(alive.iter().filter(|alive| **alive).count(), 1);
     assert!(!is_accepted(&server, secret(&key)).await);
     assert_eq!(server.counts().await, [1, 1 + rotated.len() as i64, 1 + rotated.len() as i64]);
-    assert_eq!(get_key(&server, &token, &key).await["secrets"].as_array().unwrap().len(), 1);
+    assert_eq!(get(&server, &token, &key).await.body["secrets"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn rotate_of_inactive_key_is_a_conflict() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let revoked = create_key(&server, &token, json!({})).await;
     let disabled = create_key(&server, &token, json!({})).await;
     let expired = create_key(&server, &token, json!({ "expires_in_seconds": 1 })).await;
@@ -266,8 +245,7 @@ async fn rotate_of_inactive_key_is_a_conflict() {
 
 #[tokio::test]
 async fn rotate_with_invalid_grace_is_rejected() {
-    let server = Server::start();
-    let token = server.token_with("alice", SCOPES);
+    let (server, token) = alice_with_scopes().await;
     let key = create_key(&server, &token, json!({})).await;
     let before = server.dump().await;
     for bad in

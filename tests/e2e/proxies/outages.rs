@@ -1,4 +1,4 @@
-//! Outages: the proxy gets no verdict from mintkey. Every request is refused then, and valid keys pass afterwards.
+//! Outages: the proxy gets no verdict from mintkey. Every request is refused then, and valid keys pass again later.
 
 use std::fs;
 use std::process::Command;

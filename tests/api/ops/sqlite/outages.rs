@@ -1,4 +1,4 @@
-//! Outages: the database is locked, missing or replaced, and available again afterwards.
+//! Outages: the database is locked, missing or replaced, and available again later.
 
 use std::fs;
 use std::time::{Duration, Instant};
