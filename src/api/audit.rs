@@ -29,7 +29,7 @@ use crate::service::{ServiceError, Services};
 
 pub struct ListMyAuditEvents;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("list_my_audit_events");
+pub const LIST_EVENTS_ROUTE: RouteSpec = RouteSpec::new("list_my_audit_events");
 
 error_set!(ListMyAuditEventsErrors: 400, 401, 403, 500, 503);
 

@@ -17,8 +17,8 @@ use crate::service::Services;
 
 pub struct SelfOperations;
 
-pub const GET_ROUTE: RouteSpec = RouteSpec::new("get_this_api_key");
-pub const REVOKE_ROUTE: RouteSpec = RouteSpec::new("revoke_this_api_key");
+pub const GET_SELF_ROUTE: RouteSpec = RouteSpec::new("get_this_api_key");
+pub const REVOKE_SELF_ROUTE: RouteSpec = RouteSpec::new("revoke_this_api_key");
 
 error_set!(GetSelfErrors: 400, 401, 403, 500, 503);
 error_set!(RevokeSelfErrors: 400, 401, 403, 500, 503);

@@ -20,7 +20,7 @@ use crate::service::usage::DailyUsage;
 
 pub struct GetKeyUsage;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("get_my_api_key_usage");
+pub const GET_USAGE_ROUTE: RouteSpec = RouteSpec::new("get_my_api_key_usage");
 
 error_set!(GetKeyUsageErrors: 400, 401, 403, 404, 500, 503);
 

@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tracing::{Instrument, Span};
 
-type Operation<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type BoxedOperation<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Runs where it is waited for. Only when it is dropped before its end it goes on in a task of its own: a task for every
 /// operation would cost more than most of them do.
 pub struct RunToCompletion<T: Send + 'static> {
     /// Nothing, when it is at its end.
-    operation: Option<Operation<T>>,
+    operation: Option<BoxedOperation<T>>,
     traced: Span,
 }
 

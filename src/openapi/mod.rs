@@ -37,7 +37,7 @@ impl Document {
                 },
             },
         });
-        for operation in passes::operations(&mut document) {
+        for operation in passes::all_operations(&mut document) {
             if let Some(Value::Array(ways)) = operation.get_mut("security") {
                 ways.push(json!({ "login": [] }));
             }
@@ -50,7 +50,7 @@ impl Document {
     }
 
     pub fn to_yaml(&self) -> String {
-        yaml::write(&self.0)
+        yaml::to_yaml_text(&self.0)
     }
 }
 

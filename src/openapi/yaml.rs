@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-pub fn write(value: &Value) -> String {
+pub fn to_yaml_text(value: &Value) -> String {
     let mut text = String::new();
     write_node(&mut text, value, 0);
     text
@@ -126,17 +126,17 @@ mod tests {
         for text in
             ["2026-04-15T12:00:00Z", "2026-04-15", "on", "No", "null", "~", "0.1.0", "1e3", "12:30", "", "=", "<<"]
         {
-            assert_eq!(write(&json!(text)), format!("'{text}'\n"));
+            assert_eq!(to_yaml_text(&json!(text)), format!("'{text}'\n"));
         }
-        assert_eq!(write(&json!("it's: so")), "'it''s: so'\n");
-        assert_eq!(write(&json!("a plain sentence, with 5 words.")), "a plain sentence, with 5 words.\n");
+        assert_eq!(to_yaml_text(&json!("it's: so")), "'it''s: so'\n");
+        assert_eq!(to_yaml_text(&json!("a plain sentence, with 5 words.")), "a plain sentence, with 5 words.\n");
     }
 
     #[test]
     fn nested_values_are_indented_by_two() {
         let value = json!({ "a": { "b": [1, { "c": "x\ny", "d": [] }, ["z"]] }, "e": {} });
         let text = "a:\n  b:\n  - 1\n  - c: |-\n      x\n      y\n    d: []\n  - - z\ne: {}\n";
-        assert_eq!(write(&value), text);
+        assert_eq!(to_yaml_text(&value), text);
     }
 
     fn json_values() -> impl Strategy<Value = Value> {
@@ -159,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn written_value_is_read_back(value in json_values()) {
-            let text = write(&value);
+            let text = to_yaml_text(&value);
             let read: Value = serde_norway::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
             prop_assert_eq!(read, value, "{}", text);
         }

@@ -97,7 +97,7 @@ impl Server {
                 (Some(AdminListener::start(listener, endpoint, limits)), RouteTable::for_health(health(), &metrics))
             }
         };
-        let router = swagger_ui::add_to(Route::new()).nest(api::tag::BASE, api::service());
+        let router = swagger_ui::add_pages(Route::new()).nest(api::tag::BASE, api::service());
         let routes = probes
             .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
             .with_pages(&swagger_ui::PAGES, &metrics);

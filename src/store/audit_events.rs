@@ -29,12 +29,12 @@ impl Store {
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
-        let page = page(access, filter, after, limit);
-        self.read(async |database| page.all(database).await?.into_iter().map(from_row).collect()).await
+        let page = event_page_query(access, filter, after, limit);
+        self.read(async |database| page.all(database).await?.into_iter().map(event_from_row).collect()).await
     }
 }
 
-fn page(
+fn event_page_query(
     access: AccessFilter<'_>,
     filter: &EventFilter,
     after: Option<Uuid>,
@@ -56,13 +56,13 @@ fn page(
         .limit(limit)
 }
 
-pub async fn insert(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
-    let mut insert = audit_event::Entity::insert_many(events.iter().map(to_row));
+pub async fn insert_events(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
+    let mut insert = audit_event::Entity::insert_many(events.iter().map(event_to_row));
     insert.query().into_table(audit_event::CHANGES_TABLE);
     insert.exec_without_returning(transaction).await.map(drop)
 }
 
-fn to_row(event: &AuditEvent) -> audit_event::ActiveModel {
+fn event_to_row(event: &AuditEvent) -> audit_event::ActiveModel {
     audit_event::ActiveModel {
         id: Set(event.id),
         occurred_at: Set(event.at),
@@ -87,7 +87,7 @@ pub fn changes_json(changes: &Value) -> String {
     serde_json::to_string(changes).expect("a JSON value is valid JSON")
 }
 
-fn from_row(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
+fn event_from_row(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
     let changes = serde_json::from_str(&row.changes)
         .map_err(|error| DbErr::Custom(format!("audit event {} has invalid JSON: {error}", row.id)))?;
     Ok(AuditEvent {
@@ -122,7 +122,8 @@ mod tests {
         let of_key = EventFilter { key_id: Some(Uuid::nil()), ..EventFilter::default() };
         for access in [AccessFilter::Owner(&owner), AccessFilter::Any] {
             for filter in [&EventFilter::default(), &of_key] {
-                let plan = store.plan(page(access, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
+                let plan =
+                    store.plan(event_page_query(access, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
                 let [merge, _left, changes, _right, keys] = &plan[..] else { panic!("{plan:?}") };
                 assert_eq!(merge, "MERGE (UNION ALL)");
                 assert!(changes.starts_with("SEARCH key_change_events USING "), "{changes}");

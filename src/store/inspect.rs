@@ -32,8 +32,8 @@ impl Store {
             true => (sqlite::open_read_only(url).await?, None),
             false => {
                 let facts = PostgresFacts::fetch(url).await?;
-                let options = postgres::options(url)?.options([("default_transaction_read_only", "on")]);
-                (postgres::open(options, 1, Arc::default()).await?, Some(facts))
+                let options = postgres::postgres_options(url)?.options([("default_transaction_read_only", "on")]);
+                (postgres::open_postgres(options, 1, Arc::default()).await?, Some(facts))
             }
         };
         let schema = schema::state(&SchemaManager::new(&connection)).await?;

@@ -84,11 +84,12 @@ impl Store {
 
     async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
         let (reader, writer, engine, concurrent_inserts) = if url.starts_with("sqlite:") {
-            let (reader, writer, file) = sqlite::open(url).await?;
+            let (reader, writer, file) = sqlite::open_sqlite(url).await?;
             (reader, writer, Engine::Sqlite(file), 1)
         } else {
             let health = Arc::default();
-            let pool = postgres::open(postgres::options(url)?, connections, Arc::clone(&health)).await?;
+            let pool =
+                postgres::open_postgres(postgres::postgres_options(url)?, connections, Arc::clone(&health)).await?;
             (pool.clone(), pool, Engine::Postgres(health), 2)
         };
         let (insert_batcher, lookup_batcher) = (Batcher::new(concurrent_inserts), Batcher::new(2));

@@ -20,12 +20,14 @@ const READER_CACHE: &str = "-16384";
 const WRITER_CACHE: &str = "-4096";
 
 /// Opens the reader and the writer, and creates the file if it does not exist.
-pub async fn open(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, DatabaseFile), StoreError> {
-    let mut writing = options(url, 1, WRITER_CACHE);
-    writing.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(reset_and_check(connection))));
+pub async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, DatabaseFile), StoreError> {
+    let mut writing = sqlite_options(url, 1, WRITER_CACHE);
+    writing.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| Box::pin(reset_sqlite_connection(connection)))
+    });
     let writer = Database::connect(writing).await?;
     reject_unsafe_version(&version(&writer).await?)?;
-    let reader = Database::connect(options(url, 4, READER_CACHE)).await?;
+    let reader = Database::connect(sqlite_options(url, 4, READER_CACHE)).await?;
     Ok((reader, writer, DatabaseFile::opened(url)?))
 }
 
@@ -48,7 +50,7 @@ pub fn path(url: &str) -> Option<PathBuf> {
     (path != ":memory:").then(|| PathBuf::from(path))
 }
 
-fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
+fn sqlite_options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -78,7 +80,7 @@ fn options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
 /// Returns whether the pool may use the connection again. After an error at which SQLite rolls back by itself, such as a
 /// full disk, sqlx still counts a transaction as open. Later transactions would be savepoints in it that are never
 /// committed: acknowledged, then lost. The pool closes such a connection.
-async fn reset_and_check(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn reset_sqlite_connection(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
         // The ping waits until the rollback of a dropped transaction is done.
         connection.ping().await?;
@@ -145,7 +147,7 @@ mod tests {
     async fn built_in_sqlite_is_safe_and_durable_and_uses_wal() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
-        let (_, writer, _) = open(&url).await.unwrap();
+        let (_, writer, _) = open_sqlite(&url).await.unwrap();
         for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
             let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {pragma}"));
             let row = writer.query_one_raw(statement).await.unwrap().unwrap();
@@ -183,7 +185,7 @@ mod tests {
     async fn moved_database_file_is_noticed_before_a_write() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
-        let (_, _, file) = open(&format!("sqlite://{}", path.display())).await.unwrap();
+        let (_, _, file) = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
         assert!(file.check_not_replaced().is_ok());
         std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
         assert!(matches!(file.check_not_replaced(), Err(StoreError::Unavailable(_))));

@@ -20,7 +20,7 @@ use crate::service::Services;
 
 pub struct ListAllAuditEvents;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("list_all_audit_events");
+pub const LIST_ALL_EVENTS_ROUTE: RouteSpec = RouteSpec::new("list_all_audit_events");
 
 error_set!(ListAllAuditEventsErrors: 400, 401, 403, 500, 503);
 

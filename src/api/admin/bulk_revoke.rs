@@ -21,7 +21,7 @@ use crate::service::keys::KeyFilter;
 
 pub struct BulkRevokeKeys;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("revoke_api_keys");
+pub const BULK_REVOKE_ROUTE: RouteSpec = RouteSpec::new("revoke_api_keys");
 
 error_set!(BulkRevokeErrors: 400, 401, 403, 408, 413, 415, 422, 500, 503);
 

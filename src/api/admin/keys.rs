@@ -25,9 +25,9 @@ use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct AdminKeyOperations;
 
-pub const LIST_ROUTE: RouteSpec = RouteSpec::new("list_api_keys");
-pub const GET_ROUTE: RouteSpec = RouteSpec::new("get_api_key");
-pub const REVOKE_ROUTE: RouteSpec = RouteSpec::new("revoke_api_key");
+pub const LIST_ALL_KEYS_ROUTE: RouteSpec = RouteSpec::new("list_api_keys");
+pub const GET_ANY_KEY_ROUTE: RouteSpec = RouteSpec::new("get_api_key");
+pub const REVOKE_ANY_KEY_ROUTE: RouteSpec = RouteSpec::new("revoke_api_key");
 
 error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
 error_set!(GetKeyErrors: 400, 401, 403, 404, 500, 503);

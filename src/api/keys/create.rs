@@ -31,7 +31,8 @@ use crate::service::keys::{NewKey, RequestedExpiry};
 
 pub struct CreateKey;
 
-pub const ROUTE: RouteSpec = RouteSpec { dispatch: Dispatch::Endpoint, ..RouteSpec::new("create_my_api_key") };
+pub const CREATE_KEY_ROUTE: RouteSpec =
+    RouteSpec { dispatch: Dispatch::Endpoint, ..RouteSpec::new("create_my_api_key") };
 
 error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 

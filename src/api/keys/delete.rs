@@ -16,7 +16,7 @@ use crate::service::Services;
 
 pub struct DeleteKey;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("delete_my_api_key");
+pub const DELETE_KEY_ROUTE: RouteSpec = RouteSpec::new("delete_my_api_key");
 
 error_set!(DeleteKeyErrors: 400, 401, 403, 404, 500, 503);
 

@@ -17,7 +17,7 @@ use crate::service::Services;
 
 pub struct GetKey;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("get_my_api_key");
+pub const GET_KEY_ROUTE: RouteSpec = RouteSpec::new("get_my_api_key");
 
 error_set!(GetKeyErrors: 400, 401, 403, 404, 412, 500, 503);
 

@@ -20,7 +20,7 @@ use crate::service::keys::{KeyFilter, KeyQuery};
 
 pub struct ListKeys;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("list_my_api_keys");
+pub const LIST_KEYS_ROUTE: RouteSpec = RouteSpec::new("list_my_api_keys");
 
 error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
 

@@ -18,7 +18,7 @@ use crate::service::Services;
 
 pub struct RevokeKey;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("revoke_my_api_key");
+pub const REVOKE_KEY_ROUTE: RouteSpec = RouteSpec::new("revoke_my_api_key");
 
 error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 

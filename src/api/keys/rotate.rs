@@ -21,7 +21,7 @@ use crate::service::Services;
 
 pub struct RotateKey;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("rotate_my_api_key");
+pub const ROTATE_KEY_ROUTE: RouteSpec = RouteSpec::new("rotate_my_api_key");
 
 error_set!(RotateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503);
 

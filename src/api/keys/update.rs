@@ -28,7 +28,7 @@ use crate::service::keys::KeyPatch;
 
 pub struct UpdateKey;
 
-pub const ROUTE: RouteSpec = RouteSpec::new("update_my_api_key");
+pub const UPDATE_KEY_ROUTE: RouteSpec = RouteSpec::new("update_my_api_key");
 
 error_set!(UpdateKeyErrors: 400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503);
 

@@ -22,7 +22,7 @@ use crate::service::verify::cached_key::CachedKey;
 
 pub struct CheckForwarded;
 
-pub const ROUTE: RouteSpec = RouteSpec {
+pub const FORWARD_AUTH_ROUTE: RouteSpec = RouteSpec {
     dispatch: Dispatch::Endpoint,
     cancellation: Cancellation::Allowed,
     log: LogPolicy::DebugOnSuccess,

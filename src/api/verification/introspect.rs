@@ -24,7 +24,7 @@ use crate::service::verify::cached_key::CachedKey;
 
 pub struct IntrospectToken;
 
-pub const ROUTE: RouteSpec = RouteSpec {
+pub const INTROSPECT_ROUTE: RouteSpec = RouteSpec {
     dispatch: Dispatch::Endpoint,
     cancellation: Cancellation::Allowed,
     log: LogPolicy::DebugOnSuccess,

@@ -40,7 +40,7 @@ use crate::service::verify::response_cache::ResponseCache;
 
 pub struct VerifyKey;
 
-pub const ROUTE: RouteSpec = RouteSpec {
+pub const VERIFY_ROUTE: RouteSpec = RouteSpec {
     dispatch: Dispatch::Inline,
     cancellation: Cancellation::Allowed,
     log: LogPolicy::DebugOnSuccess,

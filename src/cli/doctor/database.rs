@@ -14,7 +14,7 @@ pub async fn inspect_database(url: &Result<String, String>) -> Result<DatabaseRe
     })
 }
 
-pub fn check_schema(report: &Result<DatabaseReport, String>) -> CheckResult {
+pub fn check_database(report: &Result<DatabaseReport, String>) -> CheckResult {
     let DatabaseReport { schema, postgres, .. } = report.as_ref().map_err(Clone::clone)?;
     match schema {
         SchemaState::Current => return Ok("readable and up to date".into()),

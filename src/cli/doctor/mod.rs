@@ -30,7 +30,7 @@ pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError>
         ("data directory", disk::check_directory(&data.data_dir)),
         ("files", disk::check_files(data, &disk::secret_files(&command))),
         ("disk", disk::check_space(&data.data_dir, file.as_deref())),
-        ("database", database::check_schema(&report)),
+        ("database", database::check_database(&report)),
         ("database connections", database::check_connections(data, &report)),
         ("master secret", secrets::check_master_secret(data, secrets, &report)),
         ("signing key", secrets::check_signing_key(data, signing)),

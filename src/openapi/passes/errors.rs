@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 
 use crate::api::errors::ErrorStatus;
 use crate::http::problem::type_urn;
-use crate::openapi::passes::{entries, operations};
+use crate::openapi::passes::{all_operations, entries};
 
 /// Makes one named response of each error status, with an example, and refers to it from the operations.
 pub fn name_error_responses(document: &mut Value) {
     let mut named = Map::new();
-    for operation in operations(document) {
+    for operation in all_operations(document) {
         for (status, response) in entries(operation, "responses").filter(|(status, _)| status.as_str() >= "4") {
             let status: StatusCode = status.parse().expect("responses are listed by status");
             let name = reason_phrase(status).replace(' ', "");

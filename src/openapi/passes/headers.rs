@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::openapi::passes::{entries, operations};
+use crate::openapi::passes::{all_operations, entries};
 
 /// Declares `X-Request-Id` once and refers to it from every response.
 pub fn add_request_id_header(document: &mut Value) {
@@ -13,13 +13,13 @@ pub fn add_request_id_header(document: &mut Value) {
             "schema": { "type": "string" },
         },
     });
-    entries(&mut document["components"], "responses").for_each(|(_, response)| add_to(response));
-    for operation in operations(document) {
-        entries(operation, "responses").for_each(|(_, response)| add_to(response));
+    entries(&mut document["components"], "responses").for_each(|(_, response)| add_header_to(response));
+    for operation in all_operations(document) {
+        entries(operation, "responses").for_each(|(_, response)| add_header_to(response));
     }
 }
 
-fn add_to(response: &mut Value) {
+fn add_header_to(response: &mut Value) {
     if response.get("$ref").is_none() {
         response["headers"]["X-Request-Id"] = json!({ "$ref": "#/components/headers/X-Request-Id" });
     }

@@ -22,13 +22,13 @@ pub fn entries<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = (&'
     value.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::iter_mut)
 }
 
-pub fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+pub fn all_operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     entries(document, "paths").filter_map(|(_, path)| path.as_object_mut()).flat_map(Map::values_mut)
 }
 
 /// The operation with this id. Panics when there is none, as [`schema`] does.
 pub fn operation<'a>(document: &'a mut Value, id: &str) -> &'a mut Value {
-    let operation = operations(document).find(|operation| operation["operationId"] == id);
+    let operation = all_operations(document).find(|operation| operation["operationId"] == id);
     operation.unwrap_or_else(|| panic!("the document has no operation {id}"))
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::all_schema_rules;
-use crate::openapi::passes::{entries, operations, schema};
+use crate::openapi::passes::{all_operations, entries, schema};
 
 /// States that unknown fields of a JSON body are rejected, and drops the defaults of its fields: many generators take a
 /// field with a default for one that is always present. The descriptions say what an absent field means.
@@ -23,7 +23,7 @@ fn json_request_schemas(document: &mut Value) -> Vec<String> {
         let reference = operation.pointer("/requestBody/content/application~1json/schema/$ref")?.as_str()?;
         reference.rsplit('/').next().map(str::to_owned)
     };
-    operations(document).filter_map(reference).collect()
+    all_operations(document).filter_map(reference).collect()
 }
 
 /// Adds the rules that the types state beside their derived schemas.

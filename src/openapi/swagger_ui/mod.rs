@@ -39,7 +39,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Adds the pages to the routes that are not operations.
-pub fn add_to(routes: Route) -> Route {
+pub fn add_pages(routes: Route) -> Route {
     let (script, style) = swagger_ui();
     let document = Arc::new(Document::new());
     let index = |_: Option<&Login<'_>>| include_str!("index.html");

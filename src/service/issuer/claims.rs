@@ -64,7 +64,7 @@ fn check_times(
 
 fn owner(claims: &Map<String, Value>, issuer: &TrustedIssuer) -> Result<Owner, TokenRejection> {
     let subject = text(claims, "sub")?.ok_or(TokenRejection::MissingSub)?;
-    let organization = match issuer.organization.as_deref().and_then(|path| find(claims, path)) {
+    let organization = match issuer.organization.as_deref().and_then(|path| find_claim(claims, path)) {
         None => None,
         Some(Value::String(name)) if is_valid_identifier(name) => Some(name.clone()),
         Some(_) => return Err(TokenRejection::InvalidClaim("organization")),
@@ -107,7 +107,7 @@ fn is_other_token(claims: &Map<String, Value>) -> bool {
 
 fn scopes(claims: &Map<String, Value>, path: Option<&str>) -> Result<Scopes, TokenRejection> {
     let found = match path {
-        Some(path) => find(claims, path),
+        Some(path) => find_claim(claims, path),
         None => claims.get("scope").or_else(|| claims.get("scp")),
     };
     match found {
@@ -122,7 +122,7 @@ fn scopes(claims: &Map<String, Value>, path: Option<&str>) -> Result<Scopes, Tok
 }
 
 /// Returns the claim of this name, which may contain dots as URLs do; otherwise follows the dots as a path.
-fn find<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
+fn find_claim<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     claims.get(path).or_else(|| {
         let (first, rest) = path.split_once('.')?;
         rest.split('.').try_fold(claims.get(first)?, |value, step| value.as_object()?.get(step))

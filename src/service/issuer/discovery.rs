@@ -25,7 +25,7 @@ pub struct Provider {
 
 /// The used part of an issuer's metadata (RFC 8414, section 2).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Metadata {
+pub struct ProviderMetadata {
     issuer: String,
     pub jwks_uri: String,
     authorization_endpoint: Option<String>,
@@ -40,7 +40,7 @@ pub struct Endpoints {
     pub origin: String,
 }
 
-impl Metadata {
+impl ProviderMetadata {
     /// The endpoints, if the metadata has both as web URLs.
     pub fn endpoints(&self) -> Option<Endpoints> {
         let token = Url::parse(self.token_endpoint.as_deref()?).ok()?;
@@ -77,8 +77,8 @@ impl Provider {
     /// Returns the metadata, the JWKS and its `max-age`. With `metadata` only the JWKS is fetched.
     pub async fn fetch(
         &self,
-        metadata: Option<Arc<Metadata>>,
-    ) -> Result<(Arc<Metadata>, Vec<u8>, Option<Duration>), String> {
+        metadata: Option<Arc<ProviderMetadata>>,
+    ) -> Result<(Arc<ProviderMetadata>, Vec<u8>, Option<Duration>), String> {
         let fetch = async {
             let metadata = match metadata {
                 Some(metadata) => metadata,
@@ -93,12 +93,12 @@ impl Provider {
             .unwrap_or_else(|_| Err(format!("{} took more than 5 seconds", self.issuer)))
     }
 
-    async fn metadata(&self) -> Result<Metadata, String> {
+    async fn metadata(&self) -> Result<ProviderMetadata, String> {
         let mut failures = Vec::new();
         for url in self.well_known() {
             match self.get(&url).await? {
                 Ok((document, _)) => {
-                    let metadata: Metadata = serde_json::from_slice(&document)
+                    let metadata: ProviderMetadata = serde_json::from_slice(&document)
                         .map_err(|_| format!("{url} is not issuer metadata (RFC 8414)"))?;
                     // RFC 8414, section 3.3: otherwise one issuer could impersonate another.
                     if metadata.issuer != self.issuer {

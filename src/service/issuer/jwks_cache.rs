@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::service::issuer::TokenError;
-use crate::service::issuer::discovery::{Metadata, Provider};
+use crate::service::issuer::discovery::{Provider, ProviderMetadata};
 use crate::service::issuer::jwks::{self, Key};
 use crate::service::issuer::rejection::{Excerpt, TokenRejection};
 
@@ -51,7 +51,7 @@ pub enum Source {
 
 struct JwksState {
     keys: Vec<Arc<Key>>,
-    metadata: Option<Arc<Metadata>>,
+    metadata: Option<Arc<ProviderMetadata>>,
     /// The last successful fetch.
     fetched: Option<Instant>,
     /// True once there was a successful fetch.
@@ -64,7 +64,7 @@ struct JwksState {
 
 struct Fetched {
     keys: Vec<Arc<Key>>,
-    metadata: Option<Arc<Metadata>>,
+    metadata: Option<Arc<ProviderMetadata>>,
     ttl: Duration,
 }
 
@@ -89,7 +89,7 @@ impl JwksCache {
     }
 
     /// The provider's metadata, once it was fetched.
-    pub fn metadata(&self) -> Option<Arc<Metadata>> {
+    pub fn metadata(&self) -> Option<Arc<ProviderMetadata>> {
         self.state().metadata.clone()
     }
 
@@ -177,7 +177,7 @@ impl JwksCache {
     }
 
     /// Fetches the keys and returns for how long they are fresh. With `metadata` the provider's own is not fetched.
-    async fn fetch(&self, metadata: Option<Arc<Metadata>>) -> Result<Duration, ()> {
+    async fn fetch(&self, metadata: Option<Arc<ProviderMetadata>>) -> Result<Duration, ()> {
         let fetched = self.source.fetch(metadata).await;
         let before = self.state();
         let (state, ttl) = match fetched {
@@ -221,7 +221,7 @@ impl JwksState {
 
     /// The state after a successful fetch. A key that is published again keeps its `Arc`: cached tokens that it signed
     /// stay valid, those of removed keys do not.
-    fn replaced(&self, keys: Vec<Arc<Key>>, metadata: Option<Arc<Metadata>>) -> Self {
+    fn replaced(&self, keys: Vec<Arc<Key>>, metadata: Option<Arc<ProviderMetadata>>) -> Self {
         let same = |key: Arc<Key>| self.keys.iter().find(|old| **old == key).cloned().unwrap_or(key);
         Self {
             keys: keys.into_iter().map(same).collect(),
@@ -247,7 +247,7 @@ impl JwksState {
 }
 
 impl Source {
-    async fn fetch(&self, metadata: Option<Arc<Metadata>>) -> Result<Fetched, String> {
+    async fn fetch(&self, metadata: Option<Arc<ProviderMetadata>>) -> Result<Fetched, String> {
         match self {
             Self::Fixed(key) => Ok(Fetched { keys: vec![key.clone()], metadata: None, ttl: MAX_TTL }),
             Self::File(path) => {

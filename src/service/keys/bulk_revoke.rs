@@ -17,7 +17,7 @@ pub struct BulkRevocation {
 }
 
 /// Keys per transaction: few, so that other writers get their turn in between.
-const BATCH_SIZE: u64 = 50;
+const REVOKE_BATCH_SIZE: u64 = 50;
 
 impl KeyService {
     /// Revokes all matching keys, batch by batch. After an error the earlier batches stay revoked; repeating the call
@@ -32,7 +32,7 @@ impl KeyService {
         let mut total = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {
-            let page = self.store.list_keys(AccessFilter::Any, filter, after, BATCH_SIZE, audit.at).await?;
+            let page = self.store.list_keys(AccessFilter::Any, filter, after, REVOKE_BATCH_SIZE, audit.at).await?;
             let ids: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
             total.matched += ids.len() as u64;
             if !dry_run {
@@ -45,7 +45,7 @@ impl KeyService {
                 total.revoked += revoked.len() as u64;
             }
             after = page.last().map(|key| key.id);
-            if (page.len() as u64) < BATCH_SIZE {
+            if (page.len() as u64) < REVOKE_BATCH_SIZE {
                 return Ok(total);
             }
         }

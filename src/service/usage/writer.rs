@@ -11,7 +11,7 @@ use crate::service::verify::cached_key::CachedKey;
 use crate::store::UsageDelta;
 
 /// Secrets per transaction.
-const BATCH_SIZE: usize = 200;
+const USAGE_BATCH_SIZE: usize = 200;
 
 impl UsageService {
     /// Writes the counts of keys that were not written within the last minute. Counts that cannot be written stay in
@@ -47,7 +47,7 @@ impl UsageService {
     }
 
     async fn write(&self, keys: &[Arc<CachedKey>], now: DateTime<Utc>) -> Result<(), ServiceError> {
-        let mut batches = keys.chunks(BATCH_SIZE);
+        let mut batches = keys.chunks(USAGE_BATCH_SIZE);
         while let Some(batch) = batches.next() {
             let (keys, deltas): (Vec<_>, Vec<_>) = batch.iter().filter_map(|key| Some((key, drain(key, now)?))).unzip();
             if deltas.is_empty() {

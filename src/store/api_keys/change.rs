@@ -6,7 +6,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::find::{find, find_all};
+use super::find::{find_all, find_record};
 use super::rows;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
@@ -112,7 +112,7 @@ impl Store {
             for before in find_all(transaction, keys).await? {
                 let change = apply(before.clone());
                 if !change.events.is_empty() {
-                    changed.push(write(transaction, Some(&before), change).await?);
+                    changed.push(write_change(transaction, Some(&before), change).await?);
                 }
             }
             change_feed::publish(transaction, &changed).await?;
@@ -127,7 +127,7 @@ async fn lock(
     access: AccessFilter<'_>,
     id: Uuid,
 ) -> Result<Option<KeyRecord>, DbErr> {
-    find(transaction, access.api_keys_query().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await
+    find_record(transaction, access.api_keys_query().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await
 }
 
 async fn write_and_publish(
@@ -138,13 +138,13 @@ async fn write_and_publish(
     if change.events.is_empty() {
         return Ok(change.record);
     }
-    let record = write(transaction, before, change).await?;
+    let record = write_change(transaction, before, change).await?;
     change_feed::publish(transaction, [&record]).await?;
     Ok(record)
 }
 
 /// Writes the key, the rotated secrets that are new or changed, and the audit events.
-async fn write(
+async fn write_change(
     transaction: &DatabaseTransaction,
     before: Option<&KeyRecord>,
     KeyChange { record, events }: KeyChange,
@@ -161,7 +161,7 @@ async fn write(
             rotated_secret::Entity::insert(row).on_conflict(update_expiry).exec_without_returning(transaction).await?;
         }
     }
-    audit_events::insert(transaction, &events).await?;
+    audit_events::insert_events(transaction, &events).await?;
     Ok(record)
 }
 

@@ -14,12 +14,14 @@ use crate::store::{Store, StoreError};
 
 impl Store {
     pub async fn find_key(&self, access: AccessFilter<'_>, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
-        self.read(async |database| find(database, access.api_keys_query().filter(api_key::Column::Id.eq(id))).await)
-            .await
+        self.read(async |database| {
+            find_record(database, access.api_keys_query().filter(api_key::Column::Id.eq(id))).await
+        })
+        .await
     }
 }
 
-pub async fn find<C: ConnectionTrait>(
+pub async fn find_record<C: ConnectionTrait>(
     connection: &C,
     keys: Select<api_key::Entity>,
 ) -> Result<Option<KeyRecord>, DbErr> {

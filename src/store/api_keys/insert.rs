@@ -67,7 +67,7 @@ impl Store {
     async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
         if inserts.iter().all(|queued| queued.response.is_none()) {
             // A single statement is a transaction by itself: one round trip instead of three.
-            let insert = insert(self.writer.get_database_backend(), inserts);
+            let insert = insert_statement(self.writer.get_database_backend(), inserts);
             self.with_timeout(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
             return Ok(vec![InsertOutcome::Inserted; inserts.len()]);
         }
@@ -76,7 +76,7 @@ impl Store {
             let new = inserts.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == InsertOutcome::Inserted);
             let new: Vec<_> = new.map(|(queued, _)| queued).collect();
             if !new.is_empty() {
-                transaction.execute_raw(insert(transaction.get_database_backend(), new)).await?;
+                transaction.execute_raw(insert_statement(transaction.get_database_backend(), new)).await?;
             }
             Ok(outcomes)
         }))
@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-fn insert<'a>(backend: DbBackend, inserts: impl IntoIterator<Item = &'a QueuedInsert>) -> Statement {
+fn insert_statement<'a>(backend: DbBackend, inserts: impl IntoIterator<Item = &'a QueuedInsert>) -> Statement {
     let inserts = inserts.into_iter().map(|queued| &queued.insert);
     let rows = inserts.map(|KeyInsert { key, secret, event }| rows::new_key_row(key, secret, event));
     SqlBuilder::new(backend).push_insert(rows).build()

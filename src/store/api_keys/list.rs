@@ -36,7 +36,7 @@ impl Store {
         limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        let page = page(access, filter, after, limit, now);
+        let page = key_page_query(access, filter, after, limit, now);
         self.read(async |database| {
             page.into_partial_model::<KeyRow>().all(database).await?.into_iter().map(rows::key_from_row).collect()
         })
@@ -44,7 +44,7 @@ impl Store {
     }
 }
 
-fn page(
+fn key_page_query(
     access: AccessFilter<'_>,
     filter: &KeyFilter,
     after: Option<Uuid>,
@@ -90,8 +90,8 @@ mod tests {
         let now = DateTime::from_timestamp(1, 0).unwrap();
         let filters = KeyStatus::ALL.map(|status| KeyFilter { status: Some(status), ..KeyFilter::default() });
         for filter in filters.iter().chain([&KeyFilter::default()]) {
-            let statement =
-                page(AccessFilter::Owner(&owner), filter, Some(Uuid::nil()), 20, now).build(DbBackend::Sqlite);
+            let statement = key_page_query(AccessFilter::Owner(&owner), filter, Some(Uuid::nil()), 20, now)
+                .build(DbBackend::Sqlite);
             assert_eq!(
                 store.plan(statement).await,
                 ["SEARCH api_keys USING INDEX api_keys_by_owner (owner_issuer=? AND owner_subject=? AND id<?)"]

@@ -92,12 +92,12 @@ async fn find_in(
     for row in database.query_all_raw(query.push_values(hashes).build()).await? {
         let row = LookupRow::from_query_result(&row, "")?;
         let hash = rows::parse_hash(row.secret_id, &row.hash)?;
-        found.insert(hash, from_row(row, hash).map_err(StoreError::from));
+        found.insert(hash, lookup_from_row(row, hash).map_err(StoreError::from));
     }
     Ok(())
 }
 
-fn from_row(row: LookupRow, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
+fn lookup_from_row(row: LookupRow, secret_hash: SecretHash) -> Result<KeyForSecret, DbErr> {
     Ok(KeyForSecret {
         id: row.id,
         scopes: rows::parse_scopes(row.id, &row.scopes)?,

@@ -5,7 +5,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
-use super::find::find;
+use super::find::find_record;
 use crate::domain::access::AccessFilter;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::{Store, StoreError, change_feed};
@@ -21,7 +21,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(async |transaction| {
             let keys = AccessFilter::Any.api_keys_query().filter(api_key::Column::Id.eq(key));
-            let before = find(transaction, keys.lock_exclusive()).await?;
+            let before = find_record(transaction, keys.lock_exclusive()).await?;
             // Publishes the old hashes: a replica that still uses the old pepper caches the key under one of them, and
             // later changes publish the new hash only.
             change_feed::publish(transaction, &before).await?;

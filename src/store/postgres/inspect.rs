@@ -8,7 +8,7 @@ use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::{self, Connection, PgConnection};
 use tokio::time::timeout;
 
-use super::{options, reject_old_version};
+use super::{postgres_options, reject_old_version};
 use crate::store::StoreError;
 
 /// Short, because the command is interactive.
@@ -38,7 +38,7 @@ const FACTS: &str = "
 impl PostgresFacts {
     /// Fetches the facts. The error says how to fix it.
     pub async fn fetch(url: &str) -> Result<Self, StoreError> {
-        let options = options(url)?;
+        let options = postgres_options(url)?;
         let facts = timeout(INSPECT_TIMEOUT, async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let version = connection.server_version_num();
@@ -48,7 +48,7 @@ impl PostgresFacts {
         });
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
         let (version, (is_standby, may_create_tables, may_use_tables, max_connections)) =
-            facts.map_err(|error| StoreError::Incompatible(remedy(&error, &options)))?;
+            facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
         reject_old_version(version)?;
         let user = options.get_username();
         if is_standby {
@@ -65,7 +65,7 @@ impl PostgresFacts {
 }
 
 /// Says what failed and how to fix it. Repeats no password.
-fn remedy(error: &sqlx::Error, options: &PgConnectOptions) -> String {
+fn connect_remedy(error: &sqlx::Error, options: &PgConnectOptions) -> String {
     let (server, user) = (format!("{}:{}", options.get_host(), options.get_port()), options.get_username());
     let database = options.get_database().unwrap_or(user);
     let no_tls = |reason: &str| {

@@ -47,7 +47,7 @@ const SETTINGS: [(&str, &str); 9] = [
 pub const ADVISORY_LOCK_SQL: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
                                      SELECT pg_advisory_xact_lock(5711402937601)";
 
-pub async fn open(
+pub async fn open_postgres(
     options: PgConnectOptions,
     connections: u32,
     health: Arc<PoolHealth>,
@@ -62,7 +62,7 @@ pub async fn open(
         // sqlx pings each returned connection, too, but with no time limit.
         .after_release(move |connection, _| {
             let suspect = health.is_suspect();
-            Box::pin(async move { if suspect { reset_and_check(connection).await } else { Ok(true) } })
+            Box::pin(async move { if suspect { reset_postgres_connection(connection).await } else { Ok(true) } })
         })
         .connect_with(options)
         .await
@@ -73,7 +73,7 @@ pub async fn open(
     Ok(pool.into())
 }
 
-pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     // The parser's error is dropped: it may repeat the URL, which may contain a password.
     let options: PgConnectOptions = url.parse().map_err(|_| {
         StoreError::incompatible("the database URL cannot be read; give postgres://USER:PASSWORD@HOST:PORT/DATABASE")
@@ -85,7 +85,7 @@ pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
 
 /// Returns whether the connection responds, after ending any open transaction. A transaction that was abandoned during
 /// `BEGIN` is open on the server but unknown to sqlx: later transactions would be part of it, acknowledged, then lost.
-async fn reset_and_check(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+async fn reset_postgres_connection(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     bounded(connection.execute("ROLLBACK")).await
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn invalid_url_is_not_repeated_in_the_error() {
-        let error = options("postgres://user:canary@host:port/database").unwrap_err().to_string();
+        let error = postgres_options("postgres://user:canary@host:port/database").unwrap_err().to_string();
         assert!(error.contains("postgres://USER") && !error.contains("canary"), "{error}");
     }
 
