@@ -33,7 +33,7 @@ pub struct ApiKeyCreateResponse {
     name: String,
     /// Creation time.
     created_at: Time,
-    /// First characters of the secret, by which keys can be told apart later.
+    /// First characters of the secret, to recognize the key by.
     start: String,
     /// Last four characters of the secret.
     #[oai(validator(min_length = 4, max_length = 4))]

@@ -31,7 +31,7 @@ pub fn check_directory(data: &Path) -> CheckResult {
     }
 }
 
-/// Where Docker and Kubernetes mount secrets for one container: the modes there give access to nobody outside of it.
+/// Where Docker and Kubernetes mount secrets for one container: their modes give no access outside of it.
 const CONTAINER_SECRETS: &str = "/run/secrets";
 
 /// The files with secrets that the settings name.

@@ -208,11 +208,13 @@ mod tests {
 
     #[test]
     fn http_urls_are_accepted_on_loopback_or_when_allowed() {
-        for good in ["https://id.example.com", "http://127.0.0.1:3000", "http://[::1]:3000/a", "http://localhost"] {
-            assert!(Provider::new(good, false).is_ok(), "{good}");
+        for accepted in ["https://id.example.com", "http://127.0.0.1:3000", "http://[::1]:3000/a", "http://localhost"] {
+            assert!(Provider::new(accepted, false).is_ok(), "{accepted}");
         }
-        for bad in ["http://id.example.com", "http://127.0.0.1.example.com", "http://localhost.example.com", "urn:a"] {
-            assert!(Provider::new(bad, false).is_err(), "{bad}");
+        for refused in
+            ["http://id.example.com", "http://127.0.0.1.example.com", "http://localhost.example.com", "urn:a"]
+        {
+            assert!(Provider::new(refused, false).is_err(), "{refused}");
         }
         assert!(Provider::new("http://id.example.com", true).is_ok());
 
