@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::{KEYS, Server};
-use crate::tools::{project, python, script, succeed, system};
+use crate::support::{KEYS, Server, succeed};
+use crate::tools::{project, python, script, system};
 
 fn assert_new_key(response: &str) {
     let body: Value = serde_json::from_str(response).unwrap();

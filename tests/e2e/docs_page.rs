@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::provider::{AUDIENCE, Provider};
-use crate::support::{Response, Server};
-use crate::tools::{artifacts, installed, script, succeed};
+use crate::support::{Response, Server, succeed};
+use crate::tools::{artifacts, installed, script};
 
 #[tokio::test]
 async fn docs_page_creates_key_under_its_policy() {

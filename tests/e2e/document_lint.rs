@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::tools::{npm, project, succeed};
+use crate::support::succeed;
+use crate::tools::{npm, project};
 
 #[test]
 fn redocly_finds_no_error_and_no_warning() {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::provider::{Provider, header};
 use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
-use crate::support::{KEYS, Response, Server, client, eventually, mintkey, secret};
-use crate::tools::{succeed, system};
+use crate::support::{KEYS, Response, Server, client, eventually, mintkey, secret, succeed};
+use crate::tools::system;
 
 async fn create(server: &Server, token: &str) -> Response {
     server.create(token, json!({ "name": "x" })).await

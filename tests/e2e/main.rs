@@ -16,7 +16,6 @@ mod slow_clients;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;
-mod tls;
 mod tools;
 mod traces;
 mod verify_programs;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{mintkey, run};
-use crate::tools::{project, python, succeed, system};
+use crate::support::{mintkey, run, succeed};
+use crate::tools::{project, python, system};
 
 fn packaging(name: &str) -> std::path::PathBuf {
     project().join("packaging").join(name)

@@ -9,8 +9,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Response, Server, VERIFY, eventually, secret};
-use crate::tools::{Running, free_port, project, python, succeed, system};
+use crate::support::{Response, Server, VERIFY, eventually, secret, succeed};
+use crate::tools::{Running, free_port, project, python, system};
 
 fn run_with_input(command: &mut std::process::Command, input: &str) -> std::process::Output {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

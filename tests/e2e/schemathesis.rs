@@ -3,8 +3,8 @@
 
 use std::env;
 
-use crate::support::Server;
-use crate::tools::{DEFAULT_TIMEOUT, artifacts, python_for, succeed};
+use crate::support::{Server, succeed};
+use crate::tools::{DEFAULT_TIMEOUT, artifacts, python_for};
 
 #[tokio::test]
 async fn service_conforms_to_its_document() {

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::Server;
-use crate::tools::{built, project, python, succeed, system};
+use crate::support::{Server, succeed};
+use crate::tools::{built, project, python, system};
 
 pub fn generate(language: &str) {
     // The first run compiles the dependencies of the client in Rust.

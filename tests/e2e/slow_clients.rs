@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, VERIFY};
-use crate::tools::{succeed, system};
+use crate::support::{Server, VERIFY, succeed};
+use crate::tools::system;
 
 /// The time for which the tool keeps its connections.
 const ATTACK: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The timeout of a tool.
@@ -67,17 +67,6 @@ fn bounded(time: &str, program: &Path) -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// Runs a tool, which must succeed, and returns its standard output.
-pub fn succeed(command: &mut Command) -> String {
-    let output = crate::support::run(command);
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, both(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn both(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).join("\n")
 }
 
 /// A free port outside of the range of ephemeral ports.

@@ -5,8 +5,8 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::sdk::generate;
-use crate::support::{Server, run, secret};
-use crate::tools::{built, project, python, succeed, system};
+use crate::support::{Server, run, secret, succeed};
+use crate::tools::{built, project, python, system};
 
 const PROGRAMS: [&str; 3] = ["verify.py", "verify.mjs", "verify.rs"];
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use crate::support::{Server, mintkey_at};
-use crate::tools::{project, succeed, system};
+use crate::support::{Server, mintkey_at, succeed};
+use crate::tools::{project, system};
 
 /// A server and the directory in which a reader would paste commands.
 struct Session {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::mintkey;
-use crate::tools::{succeed, system};
+use crate::support::{mintkey, succeed};
+use crate::tools::system;
 
 struct Process(Child);
 

@@ -334,6 +334,15 @@ pub fn secret(key: &Value) -> &str {
     key["key"].as_str().unwrap_or_else(|| panic!("no secret: {key}"))
 }
 
+/// Runs a command, which must succeed, and returns its standard output.
+#[allow(dead_code, reason = "not every test binary runs tools")]
+pub fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).join("\n");
+    assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Polls until there is a value.
 pub async fn eventually<T>(within: Duration, what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;

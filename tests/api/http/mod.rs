@@ -6,3 +6,4 @@ mod errors;
 mod headers;
 mod http2;
 mod limits;
+mod tls;

@@ -9,13 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{self, Kind};
 use crate::support::postgres::program;
-use crate::support::{Server, id, mintkey_at, run, secret};
-
-fn succeed(command: &mut Command) -> String {
-    let output = run(command);
-    assert!(output.status.success(), "{command:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::support::{Server, id, mintkey_at, run, secret, succeed};
 
 /// Backs up the database of a running server.
 fn back_up(server: &Server, to: &Path) -> PathBuf {

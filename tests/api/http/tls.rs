@@ -4,17 +4,26 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{self, KEYS, Server};
-use crate::tools::{succeed, system};
+use crate::support::{self, KEYS, Server, succeed};
+
+/// A tool with a timeout, which connects only to this machine.
+fn tool(name: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "2m", name]);
+    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    command
+}
 
 /// Creates `cert.pem` and its `key.pem` for this name in the directory.
 fn make_certificate(directory: &Path, name: &str) {
-    let mut openssl = system("openssl");
+    let mut openssl = tool("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
     openssl.args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"]);
     succeed(openssl.arg("-keyout").arg(directory.join("key.pem")).arg("-out").arg(directory.join("cert.pem")));
@@ -41,14 +50,14 @@ impl Tls {
     }
 
     fn curl(&self, arguments: &[&str]) -> String {
-        let mut curl = system("curl");
+        let mut curl = tool("curl");
         curl.args(["--silent", "--show-error", "--fail", "--cacert"]).arg(self.files.path().join("cert.pem"));
         succeed(curl.args(arguments).arg(format!("{}/openapi.json", self.url)))
     }
 
     /// The subject of the certificate that the server presents.
     fn certificate_subject(&self) -> String {
-        let mut curl = system("curl");
+        let mut curl = tool("curl");
         curl.args(["--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{certs}"]);
         let certificates = succeed(curl.arg(format!("{}/docs", self.url)));
         let subject = certificates.lines().find_map(|line| line.strip_prefix("Subject:")).expect("a subject");
@@ -153,7 +162,7 @@ fn tls_unusable_files_are_refused_at_start() {
 async fn tls_sigterm_finishes_request_in_flight() {
     let mut tls = Tls::start(&[]);
     let token = tls.server.token("alice");
-    let mut curl = system("curl");
+    let mut curl = tool("curl");
     curl.args(["--verbose", "--http1.1", "--request", "POST", "--upload-file", "-", "--cacert"]);
     curl.arg(tls.files.path().join("cert.pem")).arg(format!("{}{KEYS}", tls.url));
     for header in ["Content-Type: application/json", "Expect: 100-continue", &format!("Authorization: Bearer {token}")]
