@@ -30,7 +30,8 @@ bench-peers: tools
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
-	sh tests/house.sh
+	scripts/check-architecture --self-test
+	scripts/check-architecture
 	$(MAKE) --no-print-directory deny
 
 # Checks the dependencies by .deny.toml. The first run builds cargo-deny, which takes some minutes.
