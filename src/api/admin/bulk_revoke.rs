@@ -70,7 +70,7 @@ impl FromObject for ApiKeyBulkRevokeRequest {
             || request.organization.is_some()
             || request.created_before.is_some();
         if !filtered {
-            fields.break_body(&ValidationError::new(
+            fields.add_body_error(&ValidationError::new(
                 "must have at least one of issuer, subject, organization and created_before",
             ));
         }

@@ -1,12 +1,10 @@
 //! Creates a key for the current user.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use poem::web::Data;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::auth::{Audited, Write};
@@ -19,12 +17,10 @@ use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::domain::validation::ValidationError;
 use crate::http::body::JsonRequest;
-use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
 use crate::http::route_spec::{Dispatch, RouteSpec};
 use crate::http::values::duration::Lifetime;
-use crate::http::values::scopes::plain_scopes;
 use crate::http::values::time::Expiry;
 use crate::service::Services;
 use crate::service::keys::{NewKey, RequestedExpiry};
@@ -73,7 +69,7 @@ impl FromObject for ApiKeyCreateRequest {
         let expires_at = fields.optional("expires_at");
         let expires_in_seconds = fields.optional("expires_in_seconds");
         if let (Some(Some(_)), Some(Some(_))) = (&expires_at, &expires_in_seconds) {
-            fields.break_rule("expires_in_seconds", &ValidationError::new("cannot be combined with expires_at"));
+            fields.add_error("expires_in_seconds", &ValidationError::new("cannot be combined with expires_at"));
         }
         Some(Self {
             name: name?,
@@ -81,25 +77,6 @@ impl FromObject for ApiKeyCreateRequest {
             metadata: metadata?,
             expires_at: expires_at?,
             expires_in_seconds: expires_in_seconds?,
-        })
-    }
-
-    fn from_plain(bytes: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Plain<'a> {
-            #[serde(borrow)]
-            name: Cow<'a, str>,
-            #[serde(default)]
-            scopes: Vec<Cow<'a, str>>,
-        }
-        let Plain { name, scopes } = plain(bytes)?;
-        Some(Self {
-            name: KeyName::new(&name).ok()?,
-            scopes: Some(plain_scopes(&scopes)?),
-            metadata: None,
-            expires_at: None,
-            expires_in_seconds: None,
         })
     }
 }
@@ -161,9 +138,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::body::object_reader::parse_body;
 
     #[test]
-    fn create_fast_path_accepts_no_invalid_body() {
+    fn create_request_rejects_invalid_bodies() {
         for json in [
             r#"["n"]"#,
             r#"{"name":5}"#,
@@ -178,18 +156,18 @@ mod tests {
             r#"{"name":"n"} x"#,
             r#"{"name":null}"#,
         ] {
-            assert!(ApiKeyCreateRequest::from_plain(json.as_bytes()).is_none(), "{json}");
+            assert!(parse_body::<ApiKeyCreateRequest>(json.as_bytes()).is_err(), "{json}");
         }
     }
 
     proptest! {
         #[test]
-        fn create_fast_path_reads_the_same_values(name in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+        fn create_request_has_the_values_that_were_sent(name in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
             let json = serde_json::json!({ "name": name, "scopes": scopes });
-            let fast = ApiKeyCreateRequest::from_plain(json.to_string().as_bytes());
+            let request = parse_body::<ApiKeyCreateRequest>(json.to_string().as_bytes()).ok();
             let validated = KeyName::new(&name).ok();
-            prop_assert_eq!(fast.as_ref().map(|request| &request.name), validated.as_ref());
-            prop_assert_eq!(fast.map(|request| request.scopes.unwrap().iter().count()), validated.map(|_| scopes.len()));
+            prop_assert_eq!(request.as_ref().map(|request| &request.name), validated.as_ref());
+            prop_assert_eq!(request.map(|request| request.scopes.unwrap().iter().count()), validated.map(|_| scopes.len()));
         }
     }
 }

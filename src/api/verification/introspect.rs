@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use poem::http::header;
 use poem::web::Data;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -17,6 +16,7 @@ use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::body::buffer::BufferedBody;
+use crate::http::body::media_type::{FORM, check_media_type};
 use crate::http::problem::Problem;
 use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, RouteSpec};
 use crate::service::Services;
@@ -32,8 +32,6 @@ pub const INTROSPECT_ROUTE: RouteSpec = RouteSpec {
 };
 
 error_set!(IntrospectTokenErrors: 400, 401, 403, 408, 413, 415, 500, 503);
-
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Token to introspect (RFC 7662, section 2.1).
 #[derive(Object)]
@@ -117,11 +115,7 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let bytes = BufferedBody::of(request).into_bytes();
-        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        if !media_type.trim().eq_ignore_ascii_case(FORM) {
-            return Err(Problem::unsupported_media_type(&format!("Send a form, with `Content-Type: {FORM}`.")).into());
-        }
+        check_media_type(request.headers(), &[FORM], &format!("Send a form, with `Content-Type: {FORM}`."))?;
         let bytes = bytes?;
         let mut tokens = form_urlencoded::parse(&bytes).filter(|(name, _)| name == "token");
         match (tokens.next(), tokens.next()) {

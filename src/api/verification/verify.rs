@@ -1,6 +1,5 @@
 //! Verifies a presented key. Gateways call this operation on every request.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +9,6 @@ use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
 use poem_openapi::types::{Example, ToJSON, Type};
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Verify};
@@ -24,13 +22,11 @@ use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonRequest;
 use crate::http::body::buffer::BufferedBody;
-use crate::http::body::fast_path::plain;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::pipeline::InlineOperation;
 use crate::http::problem::JSON;
 use crate::http::request_context::RequestContext;
 use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, RouteSpec};
-use crate::http::values::scopes::plain_scopes;
 use crate::http::values::text::PresentedKey;
 use crate::http::values::time::Time;
 use crate::service::Services;
@@ -63,19 +59,6 @@ impl FromObject for ApiKeyVerifyRequest {
     fn from_object(fields: &mut ObjectReader) -> Option<Self> {
         let (key, scopes) = (fields.required("key"), fields.optional("scopes"));
         Some(Self { key: key?, scopes: scopes? })
-    }
-
-    fn from_plain(bytes: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Plain<'a> {
-            #[serde(borrow)]
-            key: Cow<'a, str>,
-            #[serde(default)]
-            scopes: Vec<Cow<'a, str>>,
-        }
-        let Plain { key, scopes } = plain(bytes)?;
-        Some(Self { key: PresentedKey(key.into_owned()), scopes: Some(plain_scopes(&scopes)?) })
     }
 }
 
@@ -242,9 +225,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::body::object_reader::parse_body;
 
     #[test]
-    fn verify_fast_path_accepts_no_invalid_body() {
+    fn verify_request_rejects_invalid_bodies() {
         for json in [
             r#"["k"]"#,
             r#"{"key":5}"#,
@@ -257,15 +241,15 @@ mod tests {
             r#"{"key":"k"} x"#,
             r#"{"key":null}"#,
         ] {
-            assert!(ApiKeyVerifyRequest::from_plain(json.as_bytes()).is_none(), "{json}");
+            assert!(parse_body::<ApiKeyVerifyRequest>(json.as_bytes()).is_err(), "{json}");
         }
     }
 
     proptest! {
         #[test]
-        fn verify_fast_path_reads_the_same_values(key in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
+        fn verify_request_has_the_values_that_were_sent(key in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
             let json = serde_json::json!({ "key": key, "scopes": scopes }).to_string();
-            let request = ApiKeyVerifyRequest::from_plain(json.as_bytes()).unwrap();
+            let request: ApiKeyVerifyRequest = parse_body(json.as_bytes()).unwrap();
             prop_assert_eq!(request.key.0, key);
             prop_assert_eq!(request.scopes.unwrap().iter().count(), scopes.len());
         }

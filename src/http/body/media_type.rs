@@ -1,33 +1,72 @@
 //! Content-Type and Content-Encoding of a body.
 
-use poem::Request;
-use poem::http::{StatusCode, header};
+use poem::http::{HeaderMap, header};
 
 use crate::http::problem::Problem;
 
 /// RFC 7396.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
-pub fn check_media_type(request: &Request, taken: &[&str]) -> Result<(), Problem> {
-    let unsupported = |detail| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    if request.headers().contains_key(header::CONTENT_ENCODING) {
-        return unsupported("Send the body as it is, without a Content-Encoding.");
+/// The media type of HTML forms, in which OAuth sends parameters.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Checks that a body has one of the accepted media types and no encoding. Otherwise the error gives the advice.
+pub fn check_media_type(headers: &HeaderMap, accepted: &[&str], advice: &str) -> Result<(), Problem> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::unsupported_media_type("Send the body unencoded, without a Content-Encoding header."));
     }
-    let mut declared = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let mut declared = headers.get_all(header::CONTENT_TYPE).iter();
     match (declared.next(), declared.next()) {
-        (Some(only), None) if only.to_str().is_ok_and(|declared| is_one_of(declared, taken)) => Ok(()),
-        _ => unsupported("Send the body as JSON, with `Content-Type: application/json`."),
+        (Some(only), None) if only.to_str().is_ok_and(|declared| is_one_of(declared, accepted)) => Ok(()),
+        _ => Err(Problem::unsupported_media_type(advice)),
     }
 }
 
-/// With no parameter but a charset of UTF-8, which is all that RFC 8259, section 8.1, allows.
-fn is_one_of(content_type: &str, taken: &[&str]) -> bool {
+/// True without parameters other than a charset of UTF-8, the only encoding of JSON (RFC 8259, section 8.1).
+fn is_one_of(content_type: &str, accepted: &[&str]) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    parts.next().is_some_and(|media_type| taken.iter().any(|taken| media_type.eq_ignore_ascii_case(taken)))
+    parts.next().is_some_and(|media_type| accepted.iter().any(|accepted| media_type.eq_ignore_ascii_case(accepted)))
         && parts.all(|parameter| {
             parameter.is_empty()
                 || parameter.split_once('=').is_some_and(|(name, value)| {
                     name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
                 })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::HeaderValue;
+
+    use super::*;
+
+    fn check(content_types: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for content_type in content_types {
+            headers.append(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        check_media_type(&headers, &[FORM], "advice").is_ok()
+    }
+
+    #[test]
+    fn check_media_type_accepts_one_declaration_in_utf_8() {
+        for accepted in
+            [FORM, "Application/X-WWW-Form-Urlencoded", "application/x-www-form-urlencoded; charset=\"UTF-8\""]
+        {
+            assert!(check(&[accepted]), "{accepted}");
+        }
+        assert!(!check(&[]));
+        assert!(!check(&[FORM, FORM]));
+        for rejected in ["text/plain", "", "application/x-www-form-urlencoded; charset=latin1"] {
+            assert!(!check(&[rejected]), "{rejected}");
+        }
+    }
+
+    #[test]
+    fn check_media_type_rejects_an_encoded_body() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FORM));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(check_media_type(&headers, &[FORM], "advice").unwrap_err().status, 415);
+    }
 }

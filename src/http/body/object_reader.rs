@@ -4,44 +4,69 @@ use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
 use crate::domain::validation::ValidationError;
-use crate::http::problem::{JSON, Violation};
+use crate::http::problem::{JSON, Problem, Violation};
 use crate::http::values::patch::Patch;
 use crate::http::values::{FromJson, ValueError};
 use crate::json::pointer::is_safe_to_echo;
+use crate::json::strict::{JsonError, OnDuplicate, parse_object};
 
-/// A request schema that takes its members one by one. `None` means that [`ObjectReader`] holds at least one violation.
+/// A request schema that takes its fields one by one. `None` means that [`ObjectReader`] holds at least one violation.
 pub trait FromObject: Type + Sized {
     const MEDIA_TYPES: &'static [&'static str] = &[JSON];
-    /// Whether no body at all is an empty object.
+    /// True if a missing body counts as an empty object.
     const OPTIONAL: bool = false;
 
-    fn from_object(members: &mut ObjectReader) -> Option<Self>;
+    fn from_object(fields: &mut ObjectReader) -> Option<Self>;
+}
 
-    /// A quicker reading of a body that is as it should be, for an operation that is called often: the same without a
-    /// tree in between. Whatever this does not take, the other reads again to say why.
-    fn from_plain(_bytes: &[u8]) -> Option<Self> {
-        None
+/// The fields of a JSON object that have not been taken yet, and the violations in those that have.
+pub struct ObjectReader {
+    object: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+/// Reads a body into a request schema, or reports every violation in it.
+pub fn parse_body<T: FromObject>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut duplicates = Vec::new();
+    let object = match bytes {
+        [] if T::OPTIONAL => Map::new(),
+        bytes => parse_object(bytes, OnDuplicate::Collect(&mut duplicates))?,
+    };
+    let duplicate = |pointer| Violation::new(pointer, "appears more than once; send each field once");
+    let mut fields = ObjectReader { object, violations: duplicates.into_iter().map(duplicate).collect() };
+    let value = T::from_object(&mut fields);
+    let violations = fields.finish();
+    match value {
+        Some(value) if violations.is_empty() => Ok(value),
+        _ => Err(Problem::unprocessable(violations)),
     }
 }
 
-/// The members of a JSON object that nobody has taken yet, and what was wrong with those that were.
-pub struct ObjectReader {
-    pub(super) object: Map<String, Value>,
-    pub(super) violations: Vec<Violation>,
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self::bad_request(match error {
+            JsonError::Empty => "The body is empty; send a JSON object.".into(),
+            JsonError::NotAnObject => "The body is JSON, but not an object; send a JSON object.".into(),
+            JsonError::Malformed { line, column } => {
+                format!("The body is not well-formed JSON: look at line {line}, column {column}.")
+            }
+        })
+    }
 }
 
 impl ObjectReader {
+    /// Takes a field that must be present.
     pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
         match self.object.remove(name) {
             Some(value) => self.parse(name, value),
             None => {
-                self.break_rule(name, &ValidationError::new("is required"));
+                self.add_error(name, &ValidationError::new("is required"));
                 None
             }
         }
     }
 
-    /// An absent member is `Some(None)`.
+    /// Takes a field that may be absent: then it is `Some(None)`.
     pub fn optional<T: FromJson>(&mut self, name: &str) -> Option<Option<T>> {
         match self.object.remove(name) {
             Some(value) => self.parse(name, value).map(Some),
@@ -49,11 +74,13 @@ impl ObjectReader {
         }
     }
 
-    pub fn break_rule(&mut self, name: &str, rule: &ValidationError) {
+    /// Adds a violation by a field.
+    pub fn add_error(&mut self, name: &str, rule: &ValidationError) {
         self.violations.push(Violation::new(format!("/{name}"), rule.to_string()));
     }
 
-    pub fn break_body(&mut self, rule: &ValidationError) {
+    /// Adds a violation by the body as a whole.
+    pub fn add_body_error(&mut self, rule: &ValidationError) {
         self.violations.push(Violation::new("", rule.to_string()));
     }
 
@@ -69,14 +96,15 @@ impl ObjectReader {
     }
 
     fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
-        let flaw = |ValueError { below, rule }| Violation::new(format!("/{name}{below}"), rule.to_string());
-        T::from_json(value).map_err(|flaws| self.violations.extend(flaws.into_iter().map(flaw))).ok()
+        let violation = |ValueError { path, rule }| Violation::new(format!("/{name}{path}"), rule.to_string());
+        T::from_json(value).map_err(|errors| self.violations.extend(errors.into_iter().map(violation))).ok()
     }
 
-    pub(super) fn finish(self) -> Vec<Violation> {
+    /// Returns the violations, and one for each field that was not taken.
+    fn finish(self) -> Vec<Violation> {
         let unknown = self.object.keys().map(|name| match is_safe_to_echo(name) {
-            true => Violation::new(format!("/{name}"), "is not a member of this body; leave it out"),
-            false => Violation::new("", "has a member that is not known; leave it out"),
+            true => Violation::new(format!("/{name}"), "is an unknown field; omit it"),
+            false => Violation::new("", "has an unknown field; omit it"),
         });
         self.violations.into_iter().chain(unknown).collect()
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::domain::secret::MAX_GRACE;
 use crate::domain::validation::ValidationError;
-use crate::http::values::{FromJson, ValueError, flaw, json_value};
+use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
 /// From now, how long a key lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl FromJson for Lifetime {
         whole(&value)
             .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
             .map(|n| Self(TimeDelta::seconds(n)))
-            .ok_or_else(|| flaw(rule))
+            .ok_or_else(|| value_error(rule))
     }
 }
 
@@ -57,7 +57,7 @@ impl FromJson for Grace {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let rule = ValidationError::new("must be a whole number of seconds from 0 to 2592000");
         let seconds = whole(&value).filter(|seconds| (0..=MAX_GRACE.num_seconds()).contains(seconds));
-        seconds.map(|seconds| Self(TimeDelta::seconds(seconds))).ok_or_else(|| flaw(rule))
+        seconds.map(|seconds| Self(TimeDelta::seconds(seconds))).ok_or_else(|| value_error(rule))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::domain::metadata::Metadata;
 use crate::domain::validation::ValidationError;
-use crate::http::values::{FromJson, ValueError, flaw, json_value};
+use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
 json_value!(
     Metadata,
@@ -21,8 +21,8 @@ json_value!(
 impl FromJson for Metadata {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         match value {
-            Value::Object(object) => Self::new(object).map_err(flaw),
-            _ => Err(flaw(ValidationError::new("must be an object"))),
+            Value::Object(object) => Self::new(object).map_err(value_error),
+            _ => Err(value_error(ValidationError::new("must be an object"))),
         }
     }
 }

@@ -19,12 +19,12 @@ pub trait FromJson: Sized {
 
 /// What is wrong with a value, and where below it, as the rest of a JSON pointer.
 pub struct ValueError {
-    pub below: String,
+    pub path: String,
     pub rule: ValidationError,
 }
 
-fn flaw(rule: ValidationError) -> Vec<ValueError> {
-    vec![ValueError { below: String::new(), rule }]
+fn value_error(rule: ValidationError) -> Vec<ValueError> {
+    vec![ValueError { path: String::new(), rule }]
 }
 
 /// A type that stands in the document by a schema of its own.
@@ -64,9 +64,9 @@ macro_rules! json_value {
 
         impl poem_openapi::types::ParseFromJSON for $type {
             fn parse_from_json(value: Option<serde_json::Value>) -> poem_openapi::types::ParseResult<Self> {
-                Self::from_json(value.unwrap_or_default()).map_err(|flaws| {
+                Self::from_json(value.unwrap_or_default()).map_err(|errors| {
                     poem_openapi::types::ParseError::custom(
-                        flaws.into_iter().map(|flaw| flaw.rule.to_string()).collect::<String>(),
+                        errors.into_iter().map(|error| error.rule.to_string()).collect::<String>(),
                     )
                 })
             }
@@ -85,6 +85,6 @@ pub(super) use json_value;
 
 impl FromJson for bool {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
-        value.as_bool().ok_or_else(|| flaw(ValidationError::new("must be true or false")))
+        value.as_bool().ok_or_else(|| value_error(ValidationError::new("must be true or false")))
     }
 }

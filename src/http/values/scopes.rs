@@ -1,13 +1,11 @@
 //! Scopes, as an array of strings.
 
-use std::borrow::Cow;
-
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::{Value, json};
 
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::validation::ValidationError;
-use crate::http::values::{FromJson, ValueError, flaw, json_value};
+use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
 json_value!(
     Scopes,
@@ -30,20 +28,14 @@ json_value!(
 impl FromJson for Scopes {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let not_strings = ValidationError::new("must be an array of strings");
-        let Value::Array(items) = value else { return Err(flaw(not_strings)) };
-        let (mut scopes, mut flaws) = (Vec::new(), Vec::new());
+        let Value::Array(items) = value else { return Err(value_error(not_strings)) };
+        let (mut scopes, mut errors) = (Vec::new(), Vec::new());
         for (index, item) in items.iter().enumerate() {
             match item.as_str().ok_or(ValidationError::new("must be a string")).and_then(Scope::new) {
                 Ok(scope) => scopes.push(scope),
-                Err(rule) => flaws.push(ValueError { below: format!("/{index}"), rule }),
+                Err(rule) => errors.push(ValueError { path: format!("/{index}"), rule }),
             }
         }
-        if flaws.is_empty() { Self::new(scopes).map_err(flaw) } else { Err(flaws) }
+        if errors.is_empty() { Self::new(scopes).map_err(value_error) } else { Err(errors) }
     }
-}
-
-/// Scopes as a quick reading of a body takes them.
-pub fn plain_scopes(texts: &[Cow<'_, str>]) -> Option<Scopes> {
-    let scopes: Result<Vec<_>, _> = texts.iter().map(|text| Scope::new(text)).collect();
-    Scopes::new(scopes.ok()?).ok()
 }

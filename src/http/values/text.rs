@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::domain::key_name::KeyName;
 use crate::domain::secret::{Entropy, Secret};
 use crate::domain::validation::ValidationError;
-use crate::http::values::{FromJson, ValueError, flaw, json_value};
+use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
 /// The control, format, line-separating and paragraph-separating characters of Unicode's first plane, which no name may
 /// hold. The few of the other planes are left out: engines that read a pattern in UTF-16 take them apart.
@@ -34,7 +34,7 @@ json_value!(
 impl FromJson for KeyName {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let text = value.as_str().ok_or(ValidationError::new("must be a string"));
-        text.and_then(Self::new).map_err(flaw)
+        text.and_then(Self::new).map_err(value_error)
     }
 }
 
@@ -81,7 +81,7 @@ impl FromJson for Identifier {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let rule = ValidationError::new("must be a string of 1 to 255 characters");
         let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
-        text.map(|text| Self(text.to_owned())).ok_or_else(|| flaw(rule))
+        text.map(|text| Self(text.to_owned())).ok_or_else(|| value_error(rule))
     }
 }
 
@@ -110,7 +110,7 @@ impl FromJson for PresentedKey {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         match value {
             Value::String(text) => Ok(Self(text)),
-            _ => Err(flaw(ValidationError::new("must be a string"))),
+            _ => Err(value_error(ValidationError::new("must be a string"))),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::domain::validation::ValidationError;
-use crate::http::values::{FromJson, ValueError, flaw, json_value};
+use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
 /// An instant, in UTC and to the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Serialize for Time {
 impl FromJson for Time {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let rule = ValidationError::new("must be a date and time by RFC 3339, such as 2030-01-01T00:00:00Z");
-        let time = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or_else(|| flaw(rule))?;
+        let time =
+            value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).ok_or_else(|| value_error(rule))?;
         Ok(Self(time.to_utc().trunc_subsecs(6)))
     }
 }
@@ -60,7 +61,7 @@ impl FromJson for Expiry {
         let Time(time) = Time::from_json(value)?;
         let last = DateTime::from_timestamp(253_402_300_799, 999_999_000).expect("the end of the year 9999 exists");
         if time > last {
-            Err(flaw(ValidationError::new("must be before the year 10000 in UTC")))
+            Err(value_error(ValidationError::new("must be before the year 10000 in UTC")))
         } else {
             Ok(Self(time))
         }
