@@ -181,6 +181,6 @@ pub async fn event_page(
     let after = query.cursor.map(|Cursor(id)| id);
     let page = services.audit.list(access, &filter, after, query.limit.unwrap_or_default().0).await?;
     let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);
-    let items = page.events.into_iter().map(AuditEvent::from).collect();
+    let items = page.items.into_iter().map(AuditEvent::from).collect();
     Ok(AuditEventPage::Page(JsonResponse(AuditEventList { items, next_cursor }), link))
 }

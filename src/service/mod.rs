@@ -12,6 +12,7 @@ pub mod errors;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
+pub mod list_page;
 pub mod readiness;
 pub mod usage;
 pub mod verify;

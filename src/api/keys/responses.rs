@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::api::keys::schemas::{ApiKey, example_key};
 use crate::api::page::NextPage;
 use crate::api::tag::BASE;
-use crate::domain::api_key::KeyRecord;
+use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord};
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::http::body::{JsonResponse, PreserializedJson};
@@ -17,7 +17,8 @@ use crate::http::headers::if_match::entity_tag;
 use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
 use crate::service::Services;
-use crate::service::keys::{IssuedKey, KeyPage};
+use crate::service::keys::IssuedKey;
+use crate::service::list_page::ListPage;
 
 /// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the
 /// creation time) and a 6-character checksum.
@@ -131,10 +132,10 @@ pub enum NoContent {
 }
 
 /// Builds the response of a list of keys.
-pub fn page_response(request: &Request, page: KeyPage, services: &Services) -> ApiKeyPage {
+pub fn page_response(request: &Request, page: ListPage<DomainKey>, services: &Services) -> ApiKeyPage {
     let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);
     let now = services.now();
-    let items = page.keys.into_iter().map(|key| ApiKey::new(key, now)).collect();
+    let items = page.items.into_iter().map(|key| ApiKey::new(key, now)).collect();
     ApiKeyPage::Page(JsonResponse(ApiKeyList { items, next_cursor }), link)
 }
 

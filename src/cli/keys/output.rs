@@ -34,7 +34,7 @@ pub async fn print_list(services: &Services, filter: KeyFilter, json: bool) -> R
     }
     loop {
         let page = services.keys.list(AccessFilter::Any, &query).await?;
-        for key in page.keys {
+        for key in page.items {
             let line = if json { to_json(&ApiKeyJson::new(key, now)) } else { format_line(&key, now) };
             writeln!(out, "{line}")?;
         }

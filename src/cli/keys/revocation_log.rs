@@ -56,7 +56,7 @@ pub async fn export_revocations(services: &Services, since: DateTime<Utc>) -> Re
     let mut after = None;
     loop {
         let page = services.audit.list(AccessFilter::Any, &EventFilter::default(), after, 100).await?;
-        for event in page.events {
+        for event in page.items {
             if event.at < since - EXPORT_MARGIN {
                 return Ok(());
             }

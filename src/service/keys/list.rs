@@ -6,6 +6,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::ApiKey;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
+use crate::service::list_page::ListPage;
 use crate::store::KeyFilter;
 
 /// Which keys to list.
@@ -18,23 +19,11 @@ pub struct KeyQuery {
     pub limit: u64,
 }
 
-/// A page of keys, newest first.
-pub struct KeyPage {
-    pub keys: Vec<ApiKey>,
-    /// The id to continue after, if more keys follow.
-    pub next: Option<Uuid>,
-}
-
 impl KeyService {
     /// Lists keys without their secrets.
-    pub async fn list(&self, access: AccessFilter<'_>, query: &KeyQuery) -> Result<KeyPage, ServiceError> {
-        // One more than requested shows whether another page follows.
-        let limit = query.limit + 1;
-        let mut keys = self.store.list_keys(access, &query.filter, query.after, limit, self.clock.now()).await?;
-        let more = keys.len() as u64 == limit;
-        if more {
-            keys.pop();
-        }
-        Ok(KeyPage { next: keys.last().filter(|_| more).map(|key| key.id), keys })
+    pub async fn list(&self, access: AccessFilter<'_>, query: &KeyQuery) -> Result<ListPage<ApiKey>, ServiceError> {
+        let KeyQuery { filter, after, limit } = query;
+        let keys = self.store.list_keys(access, filter, *after, limit + 1, self.clock.now()).await?;
+        Ok(ListPage::from_lookahead(keys, *limit, |key| key.id))
     }
 }

@@ -38,7 +38,7 @@ use crate::store::{KeyChange, Store};
 pub use crate::service::keys::bulk_revoke::BulkRevocation;
 pub use crate::service::keys::create::NewKey;
 pub use crate::service::keys::issued_key::IssuedKey;
-pub use crate::service::keys::list::{KeyPage, KeyQuery};
+pub use crate::service::keys::list::KeyQuery;
 pub use crate::service::keys::update::KeyPatch;
 pub use crate::store::KeyFilter;
 
