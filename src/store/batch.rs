@@ -86,8 +86,8 @@ impl<A: Send + 'static, B: Send + 'static> Batcher<A, B> {
     {
         let mut completed = 0;
         loop {
-            // Lets callers that are ready submit first. Otherwise a database that is faster than they are would run each
-            // item alone, at a higher total cost.
+            // Lets callers that are ready submit first. Otherwise a database that is faster than they are would run
+            // each item alone, at a higher total cost.
             tokio::task::yield_now().await;
             let Some(batch) = self.next_batch(completed) else { return };
             completed = batch.len();

@@ -1,8 +1,8 @@
 //! Store: everything that outlives the process. One method is one transaction. Only this layer knows the tables.
 //!
-//! The code is the same for SQLite and PostgreSQL; differences are in [`sqlite`] and [`postgres`]. SQLite has one writer
-//! at a time, so all writes use one connection, and writers queue in memory, in order, instead of competing for the
-//! file lock. PostgreSQL has many writers, so a transaction locks a key's row before it reads what it decides by.
+//! The code is the same for SQLite and PostgreSQL; differences are in [`sqlite`] and [`postgres`]. SQLite has one
+//! writer at a time, so all writes use one connection, and writers queue in memory, in order, instead of competing for
+//! the file lock. PostgreSQL has many writers, so a transaction locks a key's row before it reads what it decides by.
 
 mod api_keys;
 mod audit_events;

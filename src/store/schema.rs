@@ -49,7 +49,8 @@ impl Store {
             SchemaState::Newer { version, min_binary_version } => {
                 return Err(StoreError::Incompatible(format!(
                     "a newer mintkey migrated the database to schema version {version}, which requires a binary of \
-                     schema version {min_binary_version} or later; this one has version {SCHEMA_VERSION}; run the newer one"
+                     schema version {min_binary_version} or later; this one has version {SCHEMA_VERSION}; run the \
+                     newer one"
                 )));
             }
             SchemaState::Missing | SchemaState::Outdated(_) => {}

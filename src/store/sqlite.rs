@@ -77,8 +77,8 @@ fn sqlite_options(url: &str, connections: u32, cache: &'static str) -> ConnectOp
     options
 }
 
-/// Returns whether the pool may use the connection again. After an error at which SQLite rolls back by itself, such as a
-/// full disk, sqlx still counts a transaction as open. Later transactions would be savepoints in it that are never
+/// Returns whether the pool may use the connection again. After an error at which SQLite rolls back by itself, such as
+/// a full disk, sqlx still counts a transaction as open. Later transactions would be savepoints in it that are never
 /// committed: acknowledged, then lost. The pool closes such a connection.
 async fn reset_sqlite_connection(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {

@@ -19,8 +19,8 @@ impl Store {
         self.with_timeout(async { Ok(query(&self.reader).await?) }).await
     }
 
-    /// Runs `work` in a transaction. When this returns `Ok`, the changes are on disk. When `work` fails, there are none.
-    /// After [`StoreError::Unavailable`], either is possible: the connection may have failed during the commit.
+    /// Runs `work` in a transaction. When this returns `Ok`, the changes are on disk. When `work` fails, there are
+    /// none. After [`StoreError::Unavailable`], either is possible: the connection may have failed during the commit.
     pub(super) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
@@ -80,8 +80,8 @@ impl Store {
         result.unwrap_or_else(|| Err(StoreError::Unavailable("the batch was abandoned".into())))
     }
 
-    /// Begins a transaction, on SQLite with the write lock. A SQLite transaction that reads first and writes later fails
-    /// at once, without waiting for the lock, if another process wrote in between.
+    /// Begins a transaction, on SQLite with the write lock. A SQLite transaction that reads first and writes later
+    /// fails at once, without waiting for the lock, if another process wrote in between.
     async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),

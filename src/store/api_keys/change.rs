@@ -26,8 +26,8 @@ impl KeyChange {
         Self { record, events: vec![event] }
     }
 
-    /// Returns a change with any number of events. Without one, nothing of `record` is written: that is for an operation
-    /// that finds nothing to change.
+    /// Returns a change with any number of events. Without one, nothing of `record` is written: that is for an
+    /// operation that finds nothing to change.
     pub fn with_events(record: KeyRecord, events: impl IntoIterator<Item = AuditEvent>) -> Self {
         Self { record, events: events.into_iter().collect() }
     }

@@ -37,8 +37,8 @@ impl Store {
         self.batched(&self.insert_batcher, queued, Self::insert_batch).await.map(drop)
     }
 
-    /// Creates a key as [`Store::create_key`] does, once for a request with an `Idempotency-Key`, and saves the response
-    /// with it.
+    /// Creates a key as [`Store::create_key`] does, once for a request with an `Idempotency-Key`, and saves the
+    /// response with it.
     pub async fn create_key_once(
         &self,
         insert: KeyInsert,
@@ -90,8 +90,8 @@ fn insert_statement<'a>(backend: DbBackend, inserts: impl IntoIterator<Item = &'
     SqlBuilder::new(backend).push_insert(rows).build()
 }
 
-/// Saves the responses and returns, in the order of the inserts, which of them are new. Responses are saved in the order
-/// of their ids, so that concurrent batches with the same ids cannot deadlock.
+/// Saves the responses and returns, in the order of the inserts, which of them are new. Responses are saved in the
+/// order of their ids, so that concurrent batches with the same ids cannot deadlock.
 async fn save_responses(
     transaction: &DatabaseTransaction,
     inserts: &[QueuedInsert],

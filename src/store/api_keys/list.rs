@@ -1,7 +1,7 @@
 //! List: pages of keys, newest first.
 //!
-//! The cursor is the id of the last key of a page. Ids are UUIDv7, so they sort by creation time, and `id < cursor` is an
-//! index search: the thousandth page is as fast as the first, and keys created or deleted meanwhile shift no page.
+//! The cursor is the id of the last key of a page. Ids are UUIDv7, so they sort by creation time, and `id < cursor` is
+//! an index search: the thousandth page is as fast as the first, and keys created or deleted meanwhile shift no page.
 
 use chrono::{DateTime, Utc};
 use entity::api_key::{self, Column};

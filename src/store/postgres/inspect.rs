@@ -87,7 +87,8 @@ fn connect_remedy(error: &sqlx::Error, options: &PgConnectOptions) -> String {
             format!("{server} rejects the user {user}: {message}; fix user and password in the URL, or pg_hba.conf")
         }
         "3D000" => format!(
-            "there is no database {database} at {server}; fix the URL, or create it: CREATE DATABASE {database} OWNER {user}"
+            "there is no database {database} at {server}; fix the URL, or create it: CREATE DATABASE {database} \
+             OWNER {user}"
         ),
         "42501" => format!("{user} may not use the database {database}: {message}; grant it, or give another user"),
         "53300" => {
