@@ -88,7 +88,7 @@ fn config_invalid_value_is_refused_with_its_name() {
             "https://a.example.com,audience=a,client-id=a;https://b.example.com,audience=b,client-id=b",
             &["client-id", "keep one"],
         ),
-        ("key-prefix", "Acme", &["lower-case"]),
+        ("key-prefix", "Acme", &["lowercase"]),
         ("key-prefix", "a__b", &["single underscores"]),
         ("key-prefix", "_a", &["underscores"]),
         ("key-prefix", "", &[]),
