@@ -26,7 +26,7 @@ impl KeyName {
             IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
         };
         match name.chars().count() {
-            0 => Err(ValidationError::new("must contain a character that is not white space")),
+            0 => Err(ValidationError::new("must contain at least one character that is not white space")),
             1..=Self::MAX => Ok(Self(name)),
             _ => Err(ValidationError::new("must be at most 255 characters long")),
         }

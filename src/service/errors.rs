@@ -1,4 +1,4 @@
-//! ServiceError: why a service did not do what it was asked to.
+//! ServiceError: why a service failed or rejected a request.
 
 use thiserror::Error;
 

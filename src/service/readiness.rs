@@ -51,7 +51,7 @@ impl Readiness {
             }
             Ok(Ok(schema)) => (Check::passed("store", "is reachable"), Some(schema)),
         };
-        vec![store, check_schema(schema), self.check_issuers()]
+        vec![store, schema_check(schema), self.check_issuers()]
     }
 
     fn check_issuers(&self) -> Check {
@@ -67,7 +67,7 @@ impl Readiness {
     }
 }
 
-fn check_schema(schema: Option<SchemaState>) -> Check {
+fn schema_check(schema: Option<SchemaState>) -> Check {
     match schema {
         None => Check::failed("migrations", "are unknown while the store is unreachable"),
         Some(SchemaState::Newer { .. }) => {

@@ -137,3 +137,75 @@ fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<DateTi
     let time = (micros.abs() < 1e18).then_some(micros as i64).and_then(DateTime::from_timestamp_micros);
     time.map(Some).ok_or_else(invalid)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::service::built_in_issuer::{AUDIENCE, ISSUER, SigningKey};
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    /// Checks claims that are valid at this time but for the changed ones; `null` removes a claim.
+    fn check(token_type: TokenType, changes: Value) -> Result<Claims, TokenRejection> {
+        let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
+        let issuer = TrustedIssuer { token_type, ..key.as_trusted_issuer() };
+        let claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "iat": 1_000, "exp": 1_060 });
+        let Value::Object(mut claims) = claims else { unreachable!() };
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => drop(claims.remove(name)),
+                value => drop(claims.insert(name.clone(), value.clone())),
+            }
+        }
+        Claims::check(&claims, &issuer, at(1_000))
+    }
+
+    #[test]
+    fn check_returns_the_code_of_the_first_broken_rule() {
+        for (changes, code) in [
+            (json!({ "iss": "https://other.example" }), "untrusted_issuer"),
+            (json!({ "iss": 1 }), "invalid_claim"),
+            (json!({ "aud": ["billing"] }), "wrong_audience"),
+            (json!({ "aud": [AUDIENCE, 1] }), "wrong_audience"),
+            (json!({ "aud": null }), "wrong_audience"),
+            (json!({ "cnf": { "jkt": "x" } }), "sender_constrained_token"),
+            (json!({ "exp": null }), "missing_exp"),
+            (json!({ "exp": "1060" }), "invalid_claim"),
+            (json!({ "exp": 1e30 }), "invalid_claim"),
+            (json!({ "exp": 1_000 }), "expired"),
+            (json!({ "iat": "now" }), "invalid_claim"),
+            (json!({ "nbf": 1_001 }), "not_yet_valid"),
+            (json!({ "sub": null }), "missing_sub"),
+            (json!({ "sub": "a\nb" }), "invalid_claim"),
+            (json!({ "sub": "a".repeat(256) }), "invalid_claim"),
+            (json!({ "org": ["acme"] }), "invalid_claim"),
+            (json!({ "scope": 1 }), "invalid_claim"),
+            (json!({ "scope": ["a", 1] }), "invalid_claim"),
+        ] {
+            let rejection = check(TokenType::Strict, changes.clone()).err();
+            assert_eq!(rejection.map(|rejection| rejection.code()), Some(code), "{changes}");
+        }
+    }
+
+    #[test]
+    fn check_of_a_lenient_issuer_rejects_other_tokens() {
+        for changes in [json!({ "nonce": "n" }), json!({ "token_use": "id" }), json!({ "typ": "ID" })] {
+            assert_eq!(check(TokenType::Lenient, changes.clone()).err(), Some(TokenRejection::IdToken), "{changes}");
+            assert!(check(TokenType::Strict, changes).is_ok());
+        }
+        assert!(check(TokenType::Lenient, json!({ "token_use": "access", "typ": "bearer" })).is_ok());
+    }
+
+    #[test]
+    fn check_reads_owner_scopes_and_expiry() {
+        let claims = check(TokenType::Strict, json!({ "org": "acme", "scp": ["a", "B", "c"], "aud": ["x", AUDIENCE] }));
+        let claims = claims.unwrap_or_else(|rejection| panic!("{rejection}"));
+        assert_eq!((claims.owner.subject.as_str(), claims.owner.organization.as_deref()), ("alice", Some("acme")));
+        assert_eq!(claims.scopes, Scopes::from_untrusted_lossy(["a", "c"]));
+        assert_eq!(claims.expires_at, at(1_060));
+    }
+}
