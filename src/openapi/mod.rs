@@ -5,13 +5,14 @@
 
 mod build;
 mod examples;
+pub mod login;
 mod passes;
 pub mod swagger_ui;
 mod yaml;
 
 use serde_json::{Map, Value, json};
 
-use crate::service::issuer::Login;
+use crate::openapi::login::LoginOptions;
 
 #[derive(Clone)]
 pub struct Document(Value);
@@ -23,16 +24,16 @@ impl Document {
 
     /// Adds the issuer's login to the ways to authenticate. Only the served document has it, because it depends on the
     /// deployment.
-    pub fn with_login(&self, login: &Login<'_>) -> Self {
+    pub fn with_login(&self, login: &LoginOptions) -> Self {
         let Self(mut document) = self.clone();
-        let scopes: Map<_, _> = login.client.scopes.iter().map(|scope| (scope.clone(), json!(""))).collect();
+        let scopes: Map<_, _> = login.scopes.iter().map(|scope| (scope.clone(), json!(""))).collect();
         document["components"]["securitySchemes"]["login"] = json!({
             "type": "oauth2",
             "description": "Sign in with the issuer to get an access token.",
             "flows": {
                 "authorizationCode": {
-                    "authorizationUrl": login.endpoints.authorization,
-                    "tokenUrl": login.endpoints.token,
+                    "authorizationUrl": login.authorization_url,
+                    "tokenUrl": login.token_url,
                     "scopes": scopes,
                 },
             },

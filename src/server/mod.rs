@@ -24,7 +24,8 @@ use crate::config::ConfigError;
 use crate::http::otel::OtelMiddleware;
 use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline};
 use crate::http::router::RouteTable;
-use crate::openapi::swagger_ui;
+use crate::openapi::login::LoginOptions;
+use crate::openapi::swagger_ui::{self, LoginSource};
 use crate::service::Services;
 use crate::telemetry::metrics::{Metrics, metrics_page};
 use admin::AdminListener;
@@ -97,7 +98,8 @@ impl Server {
                 (Some(AdminListener::start(listener, endpoint, limits)), RouteTable::for_health(health(), &metrics))
             }
         };
-        let router = swagger_ui::add_pages(Route::new()).nest(api::tag::BASE, api::service());
+        let pages = swagger_ui::add_pages(Route::new(), login_source(services.clone()));
+        let router = pages.nest(api::tag::BASE, api::service());
         let routes = probes
             .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
             .with_pages(&swagger_ui::PAGES, &metrics);
@@ -129,6 +131,21 @@ async fn drain_on_signal([mut terminate, mut interrupt]: [Signal; 2], draining: 
         _ = interrupt.recv() => info!("received SIGINT; draining"),
     }
     draining.store(true, Ordering::Relaxed);
+}
+
+/// Returns the source of the issuer's login for the documentation page.
+fn login_source(services: Arc<Services>) -> LoginSource {
+    Arc::new(move || {
+        let login = services.auth.login()?;
+        Some(LoginOptions {
+            origin: login.endpoints.origin,
+            authorization_url: login.endpoints.authorization,
+            token_url: login.endpoints.token,
+            client_id: login.client.id.clone(),
+            scopes: login.client.scopes.clone(),
+            query: login.client.query.clone(),
+        })
+    })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

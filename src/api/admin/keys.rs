@@ -29,9 +29,9 @@ pub const LIST_ALL_KEYS_ROUTE: RouteSpec = RouteSpec::new("list_api_keys");
 pub const GET_ANY_KEY_ROUTE: RouteSpec = RouteSpec::new("get_api_key");
 pub const REVOKE_ANY_KEY_ROUTE: RouteSpec = RouteSpec::new("revoke_api_key");
 
-error_set!(ListKeysErrors: 400, 401, 403, 500, 503);
-error_set!(GetKeyErrors: 400, 401, 403, 404, 500, 503);
-error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
+error_set!(ListAllKeysErrors: 400, 401, 403, 500, 503);
+error_set!(GetAnyKeyErrors: 400, 401, 403, 404, 500, 503);
+error_set!(RevokeAnyKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
 
 #[OpenApi(prefix_path = "/admin/api-keys", tag = "Tag::Administration")]
 impl AdminKeyOperations {
@@ -63,7 +63,7 @@ impl AdminKeyOperations {
         /// Filter by organization of the owner.
         #[oai(validator(max_length = 255))]
         organization: Query<Option<String>>,
-    ) -> Result<ApiKeyPage, ApiError<ListKeysErrors>> {
+    ) -> Result<ApiKeyPage, ApiError<ListAllKeysErrors>> {
         let filter = KeyFilter {
             issuer: issuer.0,
             subject: subject.0,
@@ -87,7 +87,7 @@ impl AdminKeyOperations {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
-    ) -> Result<ApiKeyResponse, ApiError<GetKeyErrors>> {
+    ) -> Result<ApiKeyResponse, ApiError<GetAnyKeyErrors>> {
         Ok(key_response(services.keys.get(AccessFilter::Any, id.0, &Precondition::None).await?, services))
     }
 
@@ -104,7 +104,7 @@ impl AdminKeyOperations {
         /// The key's id.
         id: Path<Uuid>,
         body: JsonRequest<ApiKeyRevokeRequest>,
-    ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
+    ) -> Result<ApiKeyResponse, ApiError<RevokeAnyKeyErrors>> {
         let reason = body.value.reason();
         let record = services.keys.revoke(&audited.context(), AccessFilter::Any, id.0, reason).await?;
         Ok(key_response(record, services))

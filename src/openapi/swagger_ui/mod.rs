@@ -7,14 +7,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use poem::endpoint::make_sync;
 use poem::http::header;
-use poem::{Endpoint, Request, Response, Route};
+use poem::{Endpoint, Response, Route};
 use serde_json::{Map, json};
 
 use crate::http::route_spec::QueryPolicy;
 use crate::http::router::Page;
 use crate::openapi::Document;
-use crate::service::Services;
-use crate::service::issuer::Login;
+use crate::openapi::login::LoginOptions;
 
 /// The path to which the issuer sends the browser back after a login.
 pub const LOGIN_CALLBACK_PATH: &str = "/docs/login-callback";
@@ -38,28 +37,34 @@ const fn page(path: &'static str) -> Page {
 const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
+/// Returns the issuer's login, once the issuer's metadata is fetched.
+pub type LoginSource = Arc<dyn Fn() -> Option<LoginOptions> + Send + Sync>;
+
 /// Adds the pages to the routes that are not operations.
-pub fn add_pages(routes: Route) -> Route {
+pub fn add_pages(routes: Route, login: LoginSource) -> Route {
     let (script, style) = swagger_ui();
     let document = Arc::new(Document::new());
-    let index = |_: Option<&Login<'_>>| include_str!("index.html");
-    let callback = |_: Option<&Login<'_>>| include_str!("login_callback.html");
-    let callback_script = |_: Option<&Login<'_>>| include_str!("login_callback.js");
+    let json = cached_document(document.clone(), Document::to_json);
+    let yaml = cached_document(document, Document::to_yaml);
+    let text = |media_type, content: &'static str| static_file(media_type, login.clone(), move |_| content);
     routes
-        .at("/docs", static_file(HTML, index))
-        .at("/docs/init.js", static_file(JAVASCRIPT, init_script))
-        .at("/docs/swagger-ui.js", static_file(JAVASCRIPT, move |_| script.clone()))
-        .at("/docs/swagger-ui.css", static_file("text/css; charset=utf-8", move |_| style.clone()))
-        .at(LOGIN_CALLBACK_PATH, static_file(HTML, callback))
-        .at("/docs/login-callback.js", static_file(JAVASCRIPT, callback_script))
-        .at("/openapi.json", static_file("application/json", cached_document(document.clone(), Document::to_json)))
+        .at("/docs", text(HTML, include_str!("index.html")))
+        .at("/docs/init.js", static_file(JAVASCRIPT, login.clone(), init_script))
+        .at("/docs/swagger-ui.js", static_file(JAVASCRIPT, login.clone(), move |_| script.clone()))
+        .at("/docs/swagger-ui.css", static_file("text/css; charset=utf-8", login.clone(), move |_| style.clone()))
+        .at(LOGIN_CALLBACK_PATH, text(HTML, include_str!("login_callback.html")))
+        .at("/docs/login-callback.js", text(JAVASCRIPT, include_str!("login_callback.js")))
+        .at("/openapi.json", static_file("application/json", login.clone(), json))
         // RFC 9512.
-        .at("/openapi.yaml", static_file("application/yaml", cached_document(document, Document::to_yaml)))
+        .at("/openapi.yaml", static_file("application/yaml", login.clone(), yaml))
 }
 
 /// Renders the document once, except for the issuer's login, which is known only after the issuer's metadata is
 /// fetched.
-fn cached_document(document: Arc<Document>, render: fn(&Document) -> String) -> impl Fn(Option<&Login<'_>>) -> Bytes {
+fn cached_document(
+    document: Arc<Document>,
+    render: fn(&Document) -> String,
+) -> impl Fn(Option<&LoginOptions>) -> Bytes {
     let without_login = Bytes::from(render(&document));
     move |login| login.map_or_else(|| without_login.clone(), |login| render(&document.with_login(login)).into())
 }
@@ -70,11 +75,11 @@ const CHUNK: usize = 64 * 1024;
 
 fn static_file<B: Into<Bytes>>(
     media_type: &'static str,
-    content: impl Fn(Option<&Login<'_>>) -> B + Send + Sync + 'static,
+    login: LoginSource,
+    content: impl Fn(Option<&LoginOptions>) -> B + Send + Sync + 'static,
 ) -> impl Endpoint<Output = Response> {
-    poem::get(make_sync(move |request: Request| {
-        let services = request.data::<Arc<Services>>();
-        let login = services.and_then(|services| services.auth.login());
+    poem::get(make_sync(move |_| {
+        let login = login();
         let content: Bytes = content(login.as_ref()).into();
         let chunks: Vec<_> = content.chunks(CHUNK).map(|chunk| Ok::<_, io::Error>(content.slice_ref(chunk))).collect();
         Response::builder()
@@ -87,21 +92,21 @@ fn static_file<B: Into<Bytes>>(
 }
 
 /// Admits the page's own script, and connections to this service and to the issuer's token endpoint.
-fn content_security_policy(login: Option<&Login<'_>>) -> String {
-    let issuer = login.map(|login| format!(" {}", login.endpoints.origin)).unwrap_or_default();
+fn content_security_policy(login: Option<&LoginOptions>) -> String {
+    let issuer = login.map(|login| format!(" {}", login.origin)).unwrap_or_default();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{issuer}; \
          form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
     )
 }
 
-fn init_script(login: Option<&Login<'_>>) -> String {
+fn init_script(login: Option<&LoginOptions>) -> String {
     let script = include_str!("init.js");
-    let Some(Login { client, .. }) = login else { return script.to_owned() };
-    let query: Map<_, _> = client.query.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let Some(login) = login else { return script.to_owned() };
+    let query: Map<_, _> = login.query.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let settings = json!({
-        "clientId": client.id,
-        "scopes": client.scopes,
+        "clientId": login.client_id,
+        "scopes": login.scopes,
         "usePkceWithAuthorizationCodeGrant": true,
         "additionalQueryStringParams": query,
     });
