@@ -89,7 +89,7 @@ fn keys_cli_reports_errors_on_stderr() {
     for (arguments, expected) in [
         (&["show", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"][..], "no such key"),
         (&["show", "5"], "invalid value '5'"),
-        (&["create", "--owner", "a", "--name", " "], "must contain a character"),
+        (&["create", "--owner", "a", "--name", " "], "at least one character"),
         (&["create", "--owner", "a", "--name", "n", "--scopes", "Bad"], "a-z"),
         (&["create", "--owner", "a", "--name", "n", "--expires-in", "soon"], "give a duration"),
         (&["rotate", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "--grace", "31d"], "at most 30d"),
