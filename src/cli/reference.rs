@@ -138,7 +138,7 @@ fn headings<'a>(settings: &[&'a Arg]) -> Vec<&'a str> {
     headings
 }
 
-fn heading<'a>(arg: &'a Arg) -> &'a str {
+fn heading(arg: &Arg) -> &str {
     arg.get_help_heading().unwrap_or("Server options")
 }
 

@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use crate::api;
 use crate::openapi::{examples, passes};
 
-/// The passes with their names. Later ones rely on earlier ones: errors become references before headers are added, and
+/// A pass with its name.
+type Pass = (&'static str, fn(&mut Value));
+
+/// The passes, in order. Later ones rely on earlier ones: errors become references before headers are added, and
 /// `normalize` runs before the passes that move schemas.
-const PASSES: [(&str, fn(&mut Value)); 9] = [
+const PASSES: [Pass; 9] = [
     ("name_error_responses", passes::errors::name_error_responses),
     ("deny_unknown_properties", passes::requests::deny_unknown_properties),
     ("add_response_links", passes::links::add_response_links),

@@ -40,6 +40,7 @@ impl KeyChange {
 }
 
 /// The outcome of a change that is made once for an `Idempotency-Key`.
+#[expect(clippy::large_enum_variant, reason = "the large variant is the common one")]
 pub enum ChangeOutcome<T, E> {
     Applied {
         record: KeyRecord,
