@@ -104,6 +104,9 @@ mod tests {
         key.deleted_at = Some(at(3));
         key.revision = 7;
         let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([1; 32]), at(1));
+        let fields = serde_json::to_value(&key).unwrap();
+        let unset: Vec<_> = fields.as_object().unwrap().iter().filter(|(_, value)| value.is_null()).collect();
+        assert!(unset.is_empty(), "set a value, so that the comparison notices its loss: {unset:?}");
         let issued = IssuedKey { key, secret, replayed: false };
         let saved = request(&user, "create", KEY, b"{}").seal(&issued, at(10)).unwrap();
         assert_eq!(saved.expires_at, at(10) + RESPONSE_TTL);

@@ -9,10 +9,10 @@ use sea_orm::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Actor, AuditEvent};
 use crate::domain::owner::Owner;
+use crate::store::{Store, StoreError};
 
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::{Engine, Store, StoreError};
+use crate::store::{Engine, Store, StoreError};
 
 impl Store {
     /// Copies the database as of one moment into `file`, which must be empty.

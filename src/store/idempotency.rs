@@ -8,7 +8,7 @@ use entity::idempotency_record::{ActiveModel, Column, Entity, Model};
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
-use super::{Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The response to an earlier request with the same `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]

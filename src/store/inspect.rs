@@ -7,7 +7,7 @@ use entity::pepper;
 use migration::SchemaManager;
 use sea_orm::EntityTrait;
 
-use super::{PostgresFacts, SchemaState, Store, StoreError, postgres, schema, sqlite};
+use crate::store::{PostgresFacts, SchemaState, Store, StoreError, postgres, schema, sqlite};
 
 #[derive(Default)]
 pub struct DatabaseReport {

@@ -23,22 +23,23 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_keys::QueuedInsert;
-pub use api_keys::{ChangeOutcome, InsertOutcome, KeyChange, KeyFilter, KeyInsert};
-pub use audit_events::EventFilter;
-use batch::Batcher;
-pub use change_feed::{ChangeEvent, ChangeFeed};
-pub use errors::StoreError;
-pub use idempotency::SavedResponse;
-pub use inspect::DatabaseReport;
 use migration::SchemaManager;
-pub use postgres::PostgresFacts;
-pub use schema::SchemaState;
 use sea_orm::DatabaseConnection;
-pub use usage::UsageDelta;
 
 use crate::domain::api_key::KeyForSecret;
 use crate::domain::secret_hash::SecretHash;
+use crate::store::api_keys::QueuedInsert;
+use crate::store::batch::Batcher;
+
+pub use crate::store::api_keys::{ChangeOutcome, InsertOutcome, KeyChange, KeyFilter, KeyInsert};
+pub use crate::store::audit_events::EventFilter;
+pub use crate::store::change_feed::{ChangeEvent, ChangeFeed};
+pub use crate::store::errors::StoreError;
+pub use crate::store::idempotency::SavedResponse;
+pub use crate::store::inspect::DatabaseReport;
+pub use crate::store::postgres::PostgresFacts;
+pub use crate::store::schema::SchemaState;
+pub use crate::store::usage::UsageDelta;
 
 /// The time limit of a wait for a lock or a connection, and of a whole transaction on PostgreSQL. Then the response is
 /// 503.

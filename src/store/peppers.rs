@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use entity::pepper;
 use sea_orm::{ActiveValue::Set, EntityTrait};
 
-use super::{Store, StoreError};
 use crate::domain::secret_hash::Peppers;
+use crate::store::{Store, StoreError};
 
 impl Store {
     /// Registers the newest pepper, unless the database has peppers and none of them is among these. With such a master

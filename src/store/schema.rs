@@ -6,7 +6,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DbErr, EntityTrait};
 
-use super::{Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The state of a database's schema, compared with the schema that this binary creates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sea_orm::sqlx::{self, Connection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-use super::{STATEMENT_TIMEOUT, StoreError};
+use crate::store::{STATEMENT_TIMEOUT, StoreError};
 
 /// Before 3.51.3, a checkpoint at the wrong moment can lose committed pages (the WAL-reset bug). A dependency could
 /// bring an older library back unnoticed.

@@ -7,8 +7,8 @@ use sea_orm::{
     TransactionTrait,
 };
 
-use super::batch::Batcher;
-use super::{Engine, STATEMENT_TIMEOUT, Store, StoreError, postgres};
+use crate::store::batch::Batcher;
+use crate::store::{Engine, STATEMENT_TIMEOUT, Store, StoreError, postgres};
 
 impl Store {
     /// Runs a query outside a transaction.

@@ -8,9 +8,9 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
-use super::sql::SqlBuilder;
-use super::{Store, StoreError};
 use crate::domain::verdict::Verdict;
+use crate::store::sql::SqlBuilder;
+use crate::store::{Store, StoreError};
 
 /// The usage of one secret on one day that is not stored yet.
 #[derive(Debug, Clone)]

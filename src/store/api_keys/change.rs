@@ -6,11 +6,11 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::find::{find_all, find_record};
-use super::rows;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::AuditEvent;
+use crate::store::api_keys::find::{find_all, find_record};
+use crate::store::api_keys::rows;
 use crate::store::idempotency::{self, SavedResponse};
 use crate::store::{Store, StoreError, audit_events, change_feed};
 

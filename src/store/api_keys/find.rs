@@ -7,9 +7,9 @@ use sea_orm::sea_query::NullOrdering;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Order, QueryFilter, QueryOrder, Select};
 use uuid::Uuid;
 
-use super::rows::{self, KeyRow};
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{KeyRecord, SecretRecord};
+use crate::store::api_keys::rows::{self, KeyRow};
 use crate::store::{Store, StoreError};
 
 impl Store {

@@ -2,9 +2,9 @@
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
-use super::rows;
 use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::AuditEvent;
+use crate::store::api_keys::rows;
 use crate::store::idempotency::{self, SavedResponse};
 use crate::store::sql::SqlBuilder;
 use crate::store::{Store, StoreError};

@@ -9,10 +9,10 @@ use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect, Select};
 use uuid::Uuid;
 
-use super::rows::{self, KeyRow};
-use super::search::words;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyStatus};
+use crate::store::api_keys::rows::{self, KeyRow};
+use crate::store::api_keys::search::words;
 use crate::store::{Store, StoreError};
 
 #[derive(Debug, Clone, Default)]

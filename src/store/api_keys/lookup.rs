@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult};
 use uuid::Uuid;
 
-use super::rows;
 use crate::domain::api_key::{KeyForSecret, KeyStatus};
 use crate::domain::key_name::KeyName;
 use crate::domain::owner::Owner;
 use crate::domain::secret_hash::SecretHash;
+use crate::store::api_keys::rows;
 use crate::store::sql::SqlBuilder;
 use crate::store::{Store, StoreError};
 

@@ -10,6 +10,6 @@ mod rehash;
 mod rows;
 mod search;
 
-pub use change::{ChangeOutcome, KeyChange};
-pub use insert::{InsertOutcome, KeyInsert, QueuedInsert};
-pub use list::KeyFilter;
+pub use crate::store::api_keys::change::{ChangeOutcome, KeyChange};
+pub use crate::store::api_keys::insert::{InsertOutcome, KeyInsert, QueuedInsert};
+pub use crate::store::api_keys::list::KeyFilter;

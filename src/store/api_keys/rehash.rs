@@ -5,9 +5,9 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
-use super::find::find_record;
 use crate::domain::access::AccessFilter;
 use crate::domain::secret_hash::SecretHash;
+use crate::store::api_keys::find::find_record;
 use crate::store::{Store, StoreError, change_feed};
 
 impl Store {

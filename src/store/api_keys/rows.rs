@@ -6,7 +6,6 @@ use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{DbErr, DerivePartialModel};
 use uuid::Uuid;
 
-use super::search::words;
 use crate::domain::api_key::{ApiKey, Revocation, SecretRecord};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::key_name::KeyName;
@@ -14,6 +13,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret_hash::SecretHash;
+use crate::store::api_keys::search::words;
 use crate::store::audit_events;
 
 /// The columns of a key, without its secret and its creation event.

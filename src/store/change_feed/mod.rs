@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
-use super::{Engine, Store, StoreError};
 use crate::domain::api_key::KeyRecord;
 use crate::domain::secret_hash::SecretHash;
+use crate::store::{Engine, Store, StoreError};
 
 #[derive(Debug)]
 pub enum ChangeEvent {

@@ -12,8 +12,8 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Executor};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement};
 use tokio::time::{timeout, timeout_at};
 
-use super::ChangeEvent;
 use crate::domain::secret_hash::SecretHash;
+use crate::store::change_feed::ChangeEvent;
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
 
 const CHANNEL: &str = "mintkey_changes";

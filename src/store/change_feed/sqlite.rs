@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::time::sleep;
 
-use super::ChangeEvent;
+use crate::store::change_feed::ChangeEvent;
 use crate::store::{Store, StoreError};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

@@ -8,8 +8,8 @@ use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::{self, Connection, PgConnection};
 use tokio::time::timeout;
 
-use super::{postgres_options, reject_old_version};
 use crate::store::StoreError;
+use crate::store::postgres::{postgres_options, reject_old_version};
 
 /// Short, because the command is interactive.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -11,10 +11,10 @@ use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
 
-pub use inspect::PostgresFacts;
-pub use pool_health::PoolHealth;
+pub use crate::store::postgres::inspect::PostgresFacts;
+pub use crate::store::postgres::pool_health::PoolHealth;
 
-use super::{STATEMENT_TIMEOUT, StoreError};
+use crate::store::{STATEMENT_TIMEOUT, StoreError};
 
 /// The lowest supported version, as `server_version_num` has it.
 const MIN_VERSION: u32 = 150_000;
