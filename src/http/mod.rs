@@ -1,4 +1,5 @@
-//! HTTP: plumbing that names no operation and no rule of the service.
+//! HTTP: request pipeline, routing, bodies, headers and errors. Knows no operation and no rule of the service; the `api`
+//! layer passes both in.
 
 pub mod access_log;
 pub mod body;

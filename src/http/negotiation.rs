@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_problem_json_unless_only_plain_json_is_accepted() {
+    fn error_format_is_problem_json_unless_only_json_is_accepted() {
         for (accept, expected) in [
             (None, ErrorFormat::ProblemJson),
             (Some("*/*"), ErrorFormat::ProblemJson),

@@ -1,5 +1,5 @@
-//! OtelMiddleware: a request as a span of a trace, by OpenTelemetry's conventions for HTTP servers. It stands around the boundary
-//! only when there is a collector, so that nobody else pays for it.
+//! OtelMiddleware: records a request as a span, by OpenTelemetry's conventions for HTTP servers. It wraps the pipeline only
+//! if a collector is configured, so that other deployments do not pay for it.
 
 use std::sync::Arc;
 
@@ -38,15 +38,15 @@ impl<E: Endpoint<Output = Response>> Endpoint for OtelMiddleware<E> {
             mintkey.request_id = Empty,
         );
         let propagator = TraceContextPropagator::new();
-        // It fails when the span is not for the collector, and then there is no parent to be had.
+        // Fails if the span is not exported; then it needs no parent.
         let _ = span.set_parent(propagator.extract(&HeaderExtractor(request.headers())));
-        // The log lines of this request bear its trace, whether a client began it or we did.
+        // Log lines contain the trace id, also of a trace that begins here.
         propagator.inject_context(&span.context(), &mut HeaderInjector(request.headers_mut()));
-        // For what runs in a task of its own.
+        // Read by `RunToCompletion`, which may continue in another task.
         request.extensions_mut().insert(span.clone());
 
         let response = self.inner.call(request).instrument(span.clone()).await?;
-        // An `i64` is a number for the collector, an unsigned one a string.
+        // The collector gets an `i64` as a number, but an unsigned integer as a string.
         span.record("http.response.status_code", i64::from(response.status().as_u16()));
         if response.status().is_server_error() {
             span.record("otel.status_code", "ERROR");

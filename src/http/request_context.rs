@@ -1,4 +1,4 @@
-//! RequestSource: where a request comes from, and the id by which it is found again.
+//! RequestContext: the request id, the trace id and the caller of a request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ use crate::http::trace_context::{TRACEPARENT, trace_id};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What is known of a request while it runs: given to it at the boundary, read there again for the log line.
+/// Created by the pipeline, completed by authentication, and read again for the access log.
 #[derive(Clone, Default)]
 pub struct RequestContext(Arc<Inner>);
 
@@ -23,11 +23,11 @@ pub struct RequestContext(Arc<Inner>);
 struct Inner {
     request_id: String,
     trace_id: Option<String>,
-    /// The caller's.
+    /// Owner that the caller acts for, once authenticated.
     owner: OnceLock<Arc<Owner>>,
 }
 
-/// Shorter than any secret of ours and any JWT, so that a credential put there by mistake is not logged.
+/// Shorter than any secret of this service and any JWT, so that a credential sent as request id is not logged.
 const MAX_REQUEST_ID: usize = 48;
 
 impl RequestContext {
@@ -57,7 +57,7 @@ impl RequestContext {
         self.0.owner.get().map(|owner| owner.subject.as_str())
     }
 
-    /// Around all that is logged while the request runs.
+    /// The span of everything that is logged during the request.
     pub fn span(&self) -> Span {
         error_span!("request", request_id = self.request_id(), trace_id = self.trace_id())
     }
@@ -71,7 +71,7 @@ fn is_request_id(id: &str) -> bool {
     (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// The origin as the audit keeps it.
+/// The source of a request, as audit events store it.
 pub struct AuditOrigin(pub RequestSource);
 
 impl<'a> FromRequest<'a> for AuditOrigin {
@@ -93,11 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_ids_are_short_plain_words() {
+    fn request_id_is_short_and_safe_to_log() {
         assert!(is_request_id("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"));
         let secret = format!("mk_{}", "a".repeat(49));
-        for bad in ["", "a b", "a\"b", "é", &"a".repeat(49), &secret] {
-            assert!(!is_request_id(bad), "{bad}");
+        for invalid in ["", "a b", "a\"b", "é", &"a".repeat(49), &secret] {
+            assert!(!is_request_id(invalid), "{invalid}");
         }
     }
 }

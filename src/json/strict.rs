@@ -82,7 +82,7 @@ impl Path<'_> {
 }
 
 /// Returns the reader of a value within the one that `parent` reads.
-fn child<'c, 'p>(parent: &Reader<'c, 'p>, path: Path<'c>) -> Reader<'c, 'p> {
+fn reader_at<'c, 'p>(parent: &Reader<'c, 'p>, path: Path<'c>) -> Reader<'c, 'p> {
     Reader { path, on_duplicate: parent.on_duplicate }
 }
 
@@ -118,12 +118,12 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
         while let Some(name) = access.next_key::<String>()? {
             match object.entry(name) {
                 Entry::Vacant(entry) => {
-                    let field = child(&self, Path::Field(&self.path, entry.key()));
+                    let field = reader_at(&self, Path::Field(&self.path, entry.key()));
                     let value = access.next_value_seed(field)?;
                     entry.insert(value);
                 }
                 Entry::Occupied(mut entry) => {
-                    let field = child(&self, Path::Field(&self.path, entry.key()));
+                    let field = reader_at(&self, Path::Field(&self.path, entry.key()));
                     field.report_duplicate()?;
                     let value = access.next_value_seed(field)?;
                     entry.insert(value);
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element_seed(child(&self, Path::Item(&self.path, items.len())))? {
+        while let Some(item) = access.next_element_seed(reader_at(&self, Path::Item(&self.path, items.len())))? {
             items.push(item);
         }
         Ok(Value::Array(items))

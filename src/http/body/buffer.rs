@@ -1,5 +1,5 @@
-//! BufferedBody: a body that has arrived. It is read whole before anything looks at the request, whatever the answer will
-//! be: a connection that is closed with data unread is reset, and the client would lose the answer that says why.
+//! BufferedBody: reads a body completely before the request is looked at, even if the response will be an error. Closing a
+//! connection with unread data resets it, and the client would lose the response.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::http::problem::Problem;
 
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// How much of an over-long body is read and thrown away before the connection is given up.
+/// Maximum number of bytes of an oversized body that are read and discarded. Beyond it the connection is closed.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
-/// What arrived of a body: the request carries it from the boundary to whoever reads it.
+/// The body of a request, as the pipeline hands it to the extractors.
 #[derive(Clone)]
 pub enum BufferedBody {
-    /// Empty when there was none.
+    /// Empty if the request has no body.
     Whole(Bytes),
     TooLarge,
 }
@@ -37,8 +37,7 @@ impl BufferedBody {
     }
 }
 
-/// Takes the body off the wire, within the time given. The bytes themselves are counted: a chunked body declares no
-/// length.
+/// Reads the body within the given time. Counts the bytes themselves, because a chunked body declares no length.
 pub async fn buffer_body(request: &mut Request, within: Duration) -> Result<BufferedBody, Problem> {
     let body = request.take_body();
     if body.is_empty() {
@@ -58,14 +57,14 @@ pub async fn buffer_body(request: &mut Request, within: Duration) -> Result<Buff
     }
     Ok(match rest.is_empty() {
         _ if length > MAX_BYTES => BufferedBody::TooLarge,
-        // Most bodies are one chunk, which is kept as it came.
+        // Most bodies are one chunk, which needs no copy.
         true => BufferedBody::Whole(first),
         false => BufferedBody::Whole([first, rest.freeze()].concat().into()),
     })
 }
 
-/// What comes of a body, until a deadline that is set by the first chunk that has to be waited for: most bodies have
-/// arrived with their head, and a timer would cost them more than the reading.
+/// The chunks of a body. The deadline starts with the first chunk that is not available at once: most bodies arrive with
+/// their head, and for them a timer would cost more than reading.
 struct Chunks<S> {
     stream: S,
     within: Duration,
@@ -82,7 +81,7 @@ impl<S: TryStream<Ok = Bytes, Error = std::io::Error> + Unpin> Chunks<S> {
             }
         };
         arrived.map_err(|error| {
-            Problem::bad_request("The body ended before its time; send it whole.").with_log_context(error.to_string())
+            Problem::bad_request("The body ended early; send it completely.").with_log_context(error.to_string())
         })
     }
 }

@@ -21,7 +21,7 @@ impl<'a> FromRequest<'a> for IdempotencyKeyHeader {
         let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let key = IdempotencyKey::new(key).map_err(|_| {
             Problem::bad_request(
-                "Send an Idempotency-Key of 22 to 255 visible ASCII characters that nobody can guess, such as a random UUID.",
+                "Send an Idempotency-Key of 22 to 255 printable ASCII characters that cannot be guessed, such as a random UUID.",
             )
         })?;
         Ok(Self(Some(key)))

@@ -1,4 +1,4 @@
-//! `If-Match`, and the `ETag` that it names.
+//! `If-Match`, and the `ETag` that it refers to.
 
 use poem::http::header;
 use poem::{FromRequest, Request, RequestBody};
@@ -19,7 +19,7 @@ impl<'a> FromRequest<'a> for IfMatch {
             if tags.trim() == "*" {
                 return Ok(Self(Precondition::None));
             }
-            // A tag that is weak, or not ours, matches nothing.
+            // A weak tag, or one that this service did not issue, matches nothing.
             let tag = |tag: &str| {
                 let text = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
                 text.parse::<i64>().ok().filter(|revision| revision.to_string() == text)

@@ -2,7 +2,7 @@
 
 use poem::Request;
 
-/// `Link` to the next page (RFC 8288): this request again, with another cursor.
+/// Returns a `Link` to the next page (RFC 8288): the same request with another cursor.
 pub fn next_link(request: &Request, cursor: &str) -> String {
     let uri = request.original_uri();
     let kept =

@@ -1,8 +1,7 @@
-//! Headers: the ones that carry meaning of their own, in and out.
+//! Headers of requests and responses, one file each.
 //!
-//! Those of requests stand in the document in words, not as parameters: a tool that makes up values for parameters would
-//! be answered 412 for every `If-Match`, and 422 for an `Idempotency-Key` that it sends with a second body, and would
-//! report good requests as refused.
+//! The document describes those of requests in words, not as parameters. A tool that generates parameter values would get
+//! 412 for every `If-Match` and 422 for a reused `Idempotency-Key`, and report valid requests as rejected.
 
 pub mod idempotency_key;
 pub mod if_match;

@@ -1,4 +1,4 @@
-//! `User-Agent`, as an audit event keeps it.
+//! `User-Agent`, as audit events store it.
 
 use poem::Request;
 use poem::http::header;

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use crate::http::values::schema_type;
 
-/// A place in a list: the id of the last item before it, in base64url without padding. To clients it is opaque. Any 22
-/// characters of the alphabet are a place, so there is no cursor that is well-formed and refused.
+/// A position in a list: the id of the item before it, in base64url without padding. Opaque to clients. Any 22 characters
+/// of the alphabet are a valid cursor, so that the pattern in the document is the whole rule.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor(pub Uuid);
 
-/// 22 characters hold 132 bits; the last four say nothing.
+/// Ignores the last four of the 132 bits in 22 characters.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -52,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_survives_the_way_out_and_back(id: u128) {
+        fn cursor_round_trips(id: u128) {
             let id = Uuid::from_u128(id);
             let text = Cursor(id).to_string();
             prop_assert_eq!(text.len(), 22);
@@ -60,12 +60,12 @@ mod tests {
         }
 
         #[test]
-        fn any_22_characters_of_the_alphabet_are_a_place(text in "[A-Za-z0-9_-]{22}") {
+        fn cursor_is_any_22_characters_of_the_alphabet(text in "[A-Za-z0-9_-]{22}") {
             prop_assert!(Cursor::parse_from_parameter(&text).is_ok());
         }
 
         #[test]
-        fn anything_else_is_refused_without_a_panic(text in ".{0,30}") {
+        fn cursor_of_any_text_parses_without_a_panic(text in ".{0,30}") {
             let _ = Cursor::parse_from_parameter(&text);
         }
     }

@@ -21,7 +21,7 @@ schema_type!(
 
 impl ParseFromParameter for Day {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        // chrono takes signs, spaces and single digits as well.
+        // chrono also accepts signs, spaces and single digits.
         let is_shaped = text.len() == 10
             && text.bytes().enumerate().all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() });
         let day = text.parse().ok().filter(|_| is_shaped);

@@ -1,4 +1,4 @@
-//! The number of items of a page.
+//! Maximum number of items of a page.
 
 use poem_openapi::registry::MetaSchema;
 use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::http::values::schema_type;
 
-/// How many items a page has.
+/// Maximum number of items of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit(pub u64);
 
@@ -43,7 +43,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_other_text_is_rejected_without_a_panic(text in ".{0,30}") {
+        fn limit_of_any_text_parses_without_a_panic(text in ".{0,30}") {
             let _ = Limit::parse_from_parameter(&text);
         }
     }

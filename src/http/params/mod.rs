@@ -1,4 +1,4 @@
-//! Parameters: how values look in a query.
+//! Query parameters, one file each, with their schemas.
 
 pub mod cursor;
 pub mod day;

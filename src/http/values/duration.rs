@@ -8,11 +8,11 @@ use crate::domain::secret::MAX_GRACE;
 use crate::domain::validation::ValidationError;
 use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
-/// From now, how long a key lives.
+/// Lifetime of a key, from now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime(pub TimeDelta);
 
-/// A hundred years: more is no expiry, and a mistake.
+/// A hundred years. A longer lifetime is taken for a mistake.
 const MAX_LIFETIME: i64 = 100 * 365 * 86_400;
 
 json_value!(
@@ -37,7 +37,7 @@ impl FromJson for Lifetime {
     }
 }
 
-/// For how long an old secret stays good.
+/// Time for which a rotated secret stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grace(pub TimeDelta);
 

@@ -1,5 +1,5 @@
-//! Values: how the domain's words look in JSON. Each carries its own check and its own schema, so that the document
-//! cannot promise what the code does not do.
+//! Values: the JSON form of domain types. Each type has its check and its schema in one place, so that the document and
+//! the code cannot differ.
 
 pub mod duration;
 pub mod metadata;
@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::domain::validation::ValidationError;
 
-/// A value that a member of a request body can hold.
+/// A type of a field in a request body.
 pub trait FromJson: Sized {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>>;
 }
 
-/// What is wrong with a value, and where below it, as the rest of a JSON pointer.
+/// A violation in a value. `path` is a JSON pointer relative to the value.
 pub struct ValueError {
     pub path: String,
     pub rule: ValidationError,
@@ -27,7 +27,7 @@ fn value_error(rule: ValidationError) -> Vec<ValueError> {
     vec![ValueError { path: String::new(), rule }]
 }
 
-/// A type that stands in the document by a schema of its own.
+/// Implements `Type` with an inline schema.
 macro_rules! schema_type {
     ($type:ty, $name:literal, $schema:expr) => {
         impl poem_openapi::types::Type for $type {
@@ -56,8 +56,8 @@ macro_rules! schema_type {
 
 pub(super) use schema_type;
 
-/// What poem-openapi asks of a type before it may stand in a schema. It derives parsing for every schema too; ours
-/// answers with the same rule, though bodies are read by [`crate::http::body::ObjectReader`].
+/// Implements what poem-openapi requires of a type in a schema. Its parser is derived for every schema, but request bodies
+/// are read by [`ObjectReader`](crate::http::body::object_reader::ObjectReader); both apply `from_json`.
 macro_rules! json_value {
     ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
         $crate::http::values::schema_type!($type, $name, $schema);

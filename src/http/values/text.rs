@@ -9,8 +9,8 @@ use crate::domain::secret::{Entropy, Secret};
 use crate::domain::validation::ValidationError;
 use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
-/// The control, format, line-separating and paragraph-separating characters of Unicode's first plane, which no name may
-/// hold. The few of the other planes are left out: engines that read a pattern in UTF-16 take them apart.
+/// Control, format, line separator and paragraph separator characters of the Basic Multilingual Plane, which names must not
+/// contain. The few in other planes are left out, because regex engines on UTF-16 split them into surrogates.
 const INVISIBLE: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u206f\\ufeff\\ufff9-\\ufffb";
 
 fn name_pattern() -> String {
@@ -38,7 +38,7 @@ impl FromJson for KeyName {
     }
 }
 
-/// Why something was done, by the rules of a name.
+/// Free-text reason, with the rules of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason(pub String);
 
@@ -61,7 +61,7 @@ impl FromJson for Reason {
     }
 }
 
-/// An issuer, a subject or an organisation, as a token names it.
+/// Issuer, subject or organization, as in a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identifier(pub String);
 
@@ -85,7 +85,7 @@ impl FromJson for Identifier {
     }
 }
 
-/// What a client presented as a key. It is not shown: it may be one.
+/// A presented key. Has no `Debug`, because it may be a secret.
 pub struct PresentedKey(pub String);
 
 json_value!(

@@ -40,8 +40,8 @@ impl FromJson for Time {
     }
 }
 
-/// When a key ends: a time to come, as far as a schema can say it. Whoever reads this document reads it after its first
-/// release, late in 2026, and RFC 3339 ends with the year 9999.
+/// Expiry of a key. The pattern excludes past times as far as a schema can: it begins with 2027, the year after the first
+/// release, and ends with 9999, as RFC 3339 does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expiry(pub DateTime<Utc>);
 
