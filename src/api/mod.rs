@@ -81,7 +81,7 @@ fn merge_paths(apis: impl IntoIterator<Item = Vec<MetaApi>>) -> Vec<MetaApi> {
     vec![MetaApi { paths }]
 }
 
-/// The operations and what the document says of them as a whole.
+/// Returns the operations with the general part of the document.
 pub fn service() -> OpenApiService<Operations, ()> {
     OpenApiService::new(Operations, "mintkey", env!("CARGO_PKG_VERSION"))
         .description(include_str!("../openapi/description.md"))

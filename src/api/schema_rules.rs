@@ -1,4 +1,4 @@
-//! Schema rules: what a type's derived schema cannot express, stated beside the type.
+//! Schema rules: constraints that a derived schema cannot express, stated beside the type.
 
 use std::borrow::Cow;
 

@@ -28,7 +28,7 @@ fn write_node(text: &mut String, value: &Value, indent: usize) {
     }
 }
 
-/// Writes what follows `name:`. A list has the indentation of its name.
+/// Writes the value after `name:`. A list has the indentation of its name.
 fn write_value(text: &mut String, value: &Value, indent: usize, below: usize) {
     match value {
         Value::Object(members) if !members.is_empty() => {

@@ -22,7 +22,7 @@ pub fn normalize(value: &mut Value) {
     }
 }
 
-/// Drops what its absence means, too.
+/// Drops members whose value is the default.
 fn drop_defaults(object: &mut Map<String, Value>) {
     object.retain(|name, value| match name.as_str() {
         "deprecated" => *value != json!(false),
