@@ -4,6 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
+
+use crate::support::Server;
+
 #[test]
 fn docs_internal_links_resolve() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -139,6 +143,40 @@ fn read_rust(directory: &Path, code: &mut String) {
             read_rust(&path, code);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             code.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn docs_explain_every_metric() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability.md")).unwrap();
+    let server = Server::start();
+    let scrape = server.request(Method::GET, "/metrics", "").send().await.unwrap().text().await.unwrap();
+    let names = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let ours: Vec<_> = names.filter(|name| name.starts_with("mintkey_")).collect();
+    assert!(ours.len() > 15, "{ours:?}");
+    for name in ours {
+        assert!(page.contains(&format!("`{name}`")), "docs/observability.md does not explain {name}");
+    }
+}
+
+/// The codes are read from the source, since only the log shows them.
+#[test]
+fn docs_explain_every_reason_code() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(project.join("docs/troubleshooting.md")).unwrap();
+    for (file, least) in [("src/service/issuer/rejection.rs", 15), ("src/service/errors.rs", 4)] {
+        let source = fs::read_to_string(project.join(file)).unwrap();
+        let body = source.split("const fn code").nth(1).unwrap_or_else(|| panic!("{file} has no function `code`"));
+        let body = body.split("\n    }\n").next().unwrap();
+        let codes: Vec<_> = body.split('"').skip(1).step_by(2).collect();
+        assert!(codes.len() >= least, "{file}: {codes:?}");
+        for code in codes {
+            let explained = [format!("`{code}`"), format!("`urn:mintkey:problem:{code}`")];
+            assert!(
+                explained.iter().any(|code| page.contains(code)),
+                "docs/troubleshooting.md does not explain {code}"
+            );
         }
     }
 }
