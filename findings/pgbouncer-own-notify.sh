@@ -20,7 +20,7 @@ postgres=/usr/lib/postgresql/15/bin
 [ -x "$postgres/initdb" ] || { echo "needs PostgreSQL 15 (apt-get install postgresql-15)" >&2 && exit 2; }
 work=$(mktemp -d)
 as=
-if [ "$(id -u)" -eq 0 ]; then as="setpriv --reuid=nobody --regid=nogroup --clear-groups"; fi
+if [ "$(id -u)" -eq 0 ]; then as="setpriv --reuid=daemon --regid=daemon --clear-groups"; fi
 stop() {
     [ ! -s "$work/db/pooler.pid" ] || kill "$(cat "$work/db/pooler.pid")" 2>/dev/null || true
     [ ! -e "$work/db/data/postmaster.pid" ] || $as "$postgres/pg_ctl" -D "$work/db/data" -m fast stop >/dev/null || true
@@ -37,7 +37,7 @@ port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)
 server=$(port)
 pooler=$(port)
 mkdir db
-[ -z "$as" ] || chown nobody:nogroup db
+[ -z "$as" ] || chown daemon:daemon db
 $as "$postgres/initdb" -D "$work/db/data" -U m -A trust >>log 2>&1 || exit 2
 $as "$postgres/pg_ctl" -D "$work/db/data" -l "$work/db/log" -w start \
     -o "-p $server -k $work/db -c listen_addresses=127.0.0.1" >>log 2>&1 || exit 2
