@@ -37,7 +37,7 @@ pub struct DataSettings {
 impl DataSettings {
     /// Creates the data directory if it is missing and returns the database URL.
     pub fn database_url(&self) -> Result<String, ConfigError> {
-        files::make_private_directory(&self.data_dir).map_err(|error| {
+        files::create_private_directory(&self.data_dir).map_err(|error| {
             unusable(&setting_name("data-dir"), &self.data_dir, &error, "give a directory that can be written")
         })?;
         self.read_database_url()
@@ -60,15 +60,15 @@ impl DataSettings {
         Ok(url)
     }
 
-    /// Reads a file of the data directory. Creates it with `make` if it is missing.
-    pub(super) fn read_or_make(
+    /// Reads a file of the data directory. Generates it if it is missing.
+    pub(super) fn read_or_create(
         &self,
         name: &str,
-        make: impl FnOnce() -> Result<String, String>,
+        generate: impl FnOnce() -> Result<String, String>,
     ) -> Result<String, ConfigError> {
         let path = self.data_dir.join(name);
-        let text =
-            files::make_private_directory(&self.data_dir).and_then(|()| files::read_or_make_private(&path, make));
+        let text = files::create_private_directory(&self.data_dir)
+            .and_then(|()| files::read_or_create_private(&path, generate));
         text.map_err(|error| {
             unusable(&setting_name("data-dir"), &path, &error, "give a directory that can be read and written")
         })

@@ -33,7 +33,7 @@ impl SecretSettings {
     /// Derives the peppers from the master secret, which is generated if none is set.
     pub fn peppers(&self, data: &DataSettings) -> Result<Peppers, ConfigError> {
         let generate = || Entropy::from_os().map(|entropy| entropy.hex() + "\n").map_err(|error| error.to_string());
-        let default = || Ok((generated("master.secret"), data.read_or_make("master.secret", generate)?));
+        let default = || Ok((generated("master.secret"), data.read_or_create("master.secret", generate)?));
         let (source, text) =
             secret_setting("master-secret", self.master_secret.as_ref(), self.master_secret_file.as_deref(), default)?;
         Peppers::derive(&text).map_err(|rule| ConfigError(format!("{source}: {rule}")))
@@ -57,7 +57,7 @@ impl SigningSettings {
     /// Returns the signing key, which is generated if none is set.
     pub fn signing_key(&self, data: &DataSettings) -> Result<SigningKey, ConfigError> {
         let generate = || SigningKey::generate_pem().map_err(|error| error.to_string());
-        let default = || Ok((generated("signing.key"), data.read_or_make("signing.key", generate)?));
+        let default = || Ok((generated("signing.key"), data.read_or_create("signing.key", generate)?));
         let (source, pem) =
             secret_setting("signing-key", self.signing_key.as_ref(), self.signing_key_file.as_deref(), default)?;
         SigningKey::from_pem(&pem).map_err(|rule| ConfigError(format!("{source}: {rule}")))

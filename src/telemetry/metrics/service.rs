@@ -26,66 +26,66 @@ impl fmt::Debug for ServiceCollector {
 
 impl Collector for ServiceCollector {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let (verifier, usage) = (self.services.verifier.stats(), self.services.usage.stats());
-        let issuers = self.services.auth.issuers();
-        let count = |number: u64| ConstCounter::new(number);
-        let gauge = |number: usize| ConstGauge::new(number);
         let mut writer = MetricWriter(encoder);
-
         let version = [("version", env!("CARGO_PKG_VERSION"), gauge(1))];
         writer.write_labeled("mintkey_build_info", "Version of the running program", version)?;
-        writer.write(
-            "mintkey_http_connections_limit",
-            "Maximum concurrent connections",
-            gauge(self.max_connections),
-        )?;
+        let limit = gauge(self.max_connections);
+        writer.write("mintkey_http_connections_limit", "Maximum concurrent connections", limit)?;
+        self.write_verifier(&mut writer)?;
+        self.write_issuers(&mut writer)?;
+        self.write_store(&mut writer)?;
+        self.write_usage(&mut writer)
+    }
+}
 
-        let codes = usage.verdicts.iter().map(|&(verdict, number)| ("code", verdict.as_str(), count(number)));
-        writer.write_labeled("mintkey_verifications", "Number of verifications, by result", codes)?;
-
-        writer.write("mintkey_cache_hits", "Number of lookups found in the cache", count(verifier.cache_hits))?;
-        writer.write(
-            "mintkey_cache_misses",
-            "Number of lookups not found in the cache",
-            count(verifier.cache_misses),
-        )?;
-        let entries = [("positive", verifier.positive_entries), ("negative", verifier.negative_entries)];
+impl ServiceCollector {
+    fn write_verifier(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
+        let stats = self.services.verifier.stats();
+        let (hits, misses) = (count(stats.cache_hits), count(stats.cache_misses));
+        writer.write("mintkey_cache_hits", "Number of lookups found in the cache", hits)?;
+        writer.write("mintkey_cache_misses", "Number of lookups not found in the cache", misses)?;
+        let entries = [("positive", stats.positive_entries), ("negative", stats.negative_entries)];
         let entries = entries.map(|(kind, number)| ("kind", kind, gauge(number)));
-        writer.write_labeled(
-            "mintkey_cache_entries",
-            "Cached lookups: keys that exist (positive), secrets of no key (negative)",
-            entries,
-        )?;
+        let help = "Cached lookups: keys that exist (positive), secrets of no key (negative)";
+        writer.write_labeled("mintkey_cache_entries", help, entries)?;
+        let lag = ConstGauge::new(stats.revocation_lag.as_secs_f64());
+        let help = "Time for a change made by another process to reach this cache, or since the last contact";
+        writer.write_with_unit(Unit::Seconds, "mintkey_revocation_lag", help, lag)
+    }
 
-        writer.write_with_unit(
-            Unit::Seconds,
-            "mintkey_revocation_lag",
-            "Time for a change made by another process to reach this cache, or since the last contact",
-            ConstGauge::new(verifier.revocation_lag.as_secs_f64()),
-        )?;
+    fn write_issuers(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
+        let issuers = self.services.auth.issuers();
         let keys = issuers.iter().map(|issuer| ("issuer", &*issuer.issuer, gauge(issuer.keys.count())));
         writer.write_labeled("mintkey_issuer_keys", "Cached public keys of an issuer", keys)?;
         let age = |issuer: &TrustedIssuer| Some(ConstGauge::new(issuer.keys.age()?.as_secs_f64()));
         let ages = issuers.iter().filter_map(|issuer| Some(("issuer", &*issuer.issuer, age(issuer)?)));
         let help = "Time since the last successful fetch of an issuer's keys";
-        writer.write_labeled_with_unit(Some(Unit::Seconds), "mintkey_issuer_keys_age", help, ages)?;
+        writer.write_labeled_with_unit(Some(Unit::Seconds), "mintkey_issuer_keys_age", help, ages)
+    }
 
+    fn write_store(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
         let pools = self.services.store_stats();
         let open = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.connections)));
         writer.write_labeled("mintkey_store_connections", "Open database connections", open)?;
         let idle = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.idle)));
-        writer.write_labeled("mintkey_store_connections_idle", "Idle database connections", idle)?;
-
-        writer.write(
-            "mintkey_usage_batches_written",
-            "Number of usage batches written",
-            count(usage.written_batches),
-        )?;
-        writer.write(
-            "mintkey_usage_batches_failed",
-            "Number of usage batches that failed and are retried",
-            count(usage.failed_batches),
-        )?;
-        writer.write("mintkey_usage_pending", "Secrets with usage counts not yet written", gauge(usage.pending))
+        writer.write_labeled("mintkey_store_connections_idle", "Idle database connections", idle)
     }
+
+    fn write_usage(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
+        let stats = self.services.usage.stats();
+        let codes = stats.verdicts.iter().map(|&(verdict, number)| ("code", verdict.as_str(), count(number)));
+        writer.write_labeled("mintkey_verifications", "Number of verifications, by result", codes)?;
+        let (written, failed) = (count(stats.written_batches), count(stats.failed_batches));
+        writer.write("mintkey_usage_batches_written", "Number of usage batches written", written)?;
+        writer.write("mintkey_usage_batches_failed", "Number of usage batches that failed and are retried", failed)?;
+        writer.write("mintkey_usage_pending", "Secrets with usage counts not yet written", gauge(stats.pending))
+    }
+}
+
+fn count(number: u64) -> ConstCounter<u64> {
+    ConstCounter::new(number)
+}
+
+fn gauge(number: usize) -> ConstGauge<usize> {
+    ConstGauge::new(number)
 }
