@@ -32,6 +32,8 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	scripts/check-architecture --self-test
 	scripts/check-architecture
+	scripts/check-words --self-test
+	scripts/check-words
 	$(MAKE) --no-print-directory deny
 
 # Checks the dependencies by .deny.toml. The first run builds cargo-deny, which takes some minutes.
