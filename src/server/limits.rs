@@ -30,7 +30,7 @@ pub fn effective_max_connections(requested: usize) -> usize {
         warn!(
             requested,
             effective = possible,
-            "--max-connections (MINTKEY_MAX_CONNECTIONS) exceeds the file descriptor limit and was lowered; raise the limit \
+            "--max-connections (MINTKEY_MAX_CONNECTIONS) needs more file descriptors than allowed and was lowered; raise the limit \
              (ulimit -n, LimitNOFILE=)"
         );
     }
