@@ -69,11 +69,11 @@ where
         let method = method_label(request.method());
         let format = ErrorFormat::from_accept(request.headers());
 
+        // Each branch awaits where it calls: a future that is kept in a variable first is copied once more.
         let span = request_span(matched, &context);
-        let dispatched = self.dispatch(request, matched, &context);
         let result = match span.is_none() {
-            true => dispatched.await,
-            false => dispatched.instrument(span.clone()).await,
+            true => self.dispatch(request, matched, &context).await,
+            false => self.dispatch(request, matched, &context).instrument(span.clone()).await,
         };
 
         let (mut response, cause) = render(result, format, &context);

@@ -4,8 +4,8 @@
 //! responds to every error with 400 and the parser's words. This one takes each field by name, collects every violation
 //! with its JSON pointer, and says the rule.
 //!
-//! There is one reader. A serde struct beside it for valid bodies made a verification 1 to 3 % faster, which is not worth
-//! a second definition of each body.
+//! A verification also has a fast path for valid bodies ([`object_reader::FromObject::parse_fast`]): without it a verify
+//! from the cache is up to 8 % slower. Nothing else is called often enough to have one.
 
 pub mod buffer;
 pub mod media_type;
