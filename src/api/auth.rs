@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use poem::http::header;
-use poem::{FromRequest, Request, RequestBody};
+use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
@@ -18,7 +18,7 @@ use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::reserved;
 use crate::http::problem::Problem;
-use crate::http::request_context::{AuditOrigin, RequestContext};
+use crate::http::request_context::{RequestContext, request_source};
 use crate::service::Services;
 use crate::service::auth::AuthError;
 
@@ -126,20 +126,19 @@ impl<'a, P: Permission> ApiExtractor<'a> for Audited<P> {
 
     async fn from_request(
         request: &'a Request,
-        body: &mut RequestBody,
+        _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let services = services(request)?;
         let Authorized(caller, permission) =
             Authorized::<P>::check(request, services, &RequestContext::of(request)).await?;
-        let AuditOrigin(source) = <AuditOrigin as FromRequest>::from_request(request, body).await?;
-        Ok(Self { caller, source, at: services.now(), permission })
+        Ok(Self { caller, source: request_source(request), at: services.now(), permission })
     }
 }
 
 impl<P: Permission> Audited<P> {
     pub fn context(&self) -> AuditContext<'_> {
-        AuditContext { caller: &self.caller, origin: &self.source, at: self.at }
+        AuditContext { caller: &self.caller, source: &self.source, at: self.at }
     }
 
     /// The keys of the caller's own user.

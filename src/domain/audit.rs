@@ -78,7 +78,7 @@ pub struct AuditEvent {
 /// Who makes a change, from where and when: what the events of one request have in common.
 pub struct AuditContext<'a> {
     pub caller: &'a Caller,
-    pub origin: &'a RequestSource,
+    pub source: &'a RequestSource,
     pub at: DateTime<Utc>,
 }
 
@@ -90,9 +90,9 @@ impl AuditContext<'_> {
             at: self.at,
             action: action.as_str().to_owned(),
             actor: Actor::from(self.caller),
-            request_id: self.origin.request_id.clone(),
-            client_address: self.origin.client_address.map(|address| address.to_string()),
-            user_agent: self.origin.user_agent.clone(),
+            request_id: self.source.request_id.clone(),
+            client_address: self.source.client_address.map(|address| address.to_string()),
+            user_agent: self.source.user_agent.clone(),
             key_id: key.id,
             owner: key.owner.clone(),
             changes,

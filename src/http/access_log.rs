@@ -22,7 +22,7 @@ pub fn level(status: u16, policy: LogPolicy) -> Level {
     match (status, policy) {
         (503, _) => Level::WARN,
         (500.., _) => Level::ERROR,
-        (200, LogPolicy::DebugOnSuccess) => Level::DEBUG,
+        (200, LogPolicy::DebugOn200) => Level::DEBUG,
         _ => Level::INFO,
     }
 }
@@ -53,10 +53,10 @@ mod tests {
     fn level_depends_on_status_and_policy() {
         for (status, policy, expected) in [
             (200, LogPolicy::Info, Level::INFO),
-            (200, LogPolicy::DebugOnSuccess, Level::DEBUG),
-            (401, LogPolicy::DebugOnSuccess, Level::INFO),
-            (500, LogPolicy::DebugOnSuccess, Level::ERROR),
-            (503, LogPolicy::DebugOnSuccess, Level::WARN),
+            (200, LogPolicy::DebugOn200, Level::DEBUG),
+            (401, LogPolicy::DebugOn200, Level::INFO),
+            (500, LogPolicy::DebugOn200, Level::ERROR),
+            (503, LogPolicy::DebugOn200, Level::WARN),
         ] {
             assert_eq!(level(status, policy), expected, "{status} {policy:?}");
         }

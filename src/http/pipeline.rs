@@ -143,7 +143,7 @@ where
 /// costs as much as a verification.
 fn request_span(matched: Matched<'_>, context: &RequestContext) -> Span {
     match matched.log_policy() {
-        LogPolicy::DebugOnSuccess => Span::none(),
+        LogPolicy::DebugOn200 => Span::none(),
         LogPolicy::Info => context.span(),
     }
 }

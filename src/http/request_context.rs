@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use poem::http::HeaderName;
-use poem::{Addr, FromRequest, Request, RequestBody};
+use poem::{Addr, Request};
 use tracing::{Span, error_span};
 
 use crate::domain::audit::RequestSource;
@@ -71,20 +71,16 @@ fn is_request_id(id: &str) -> bool {
     (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// The source of a request, as audit events store it.
-pub struct AuditOrigin(pub RequestSource);
-
-impl<'a> FromRequest<'a> for AuditOrigin {
-    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
-        let client_address = match &**request.remote_addr() {
-            Addr::SocketAddr(address) => Some(address.ip()),
-            _ => None,
-        };
-        Ok(Self(RequestSource {
-            request_id: RequestContext::of(request).request_id().to_owned(),
-            client_address,
-            user_agent: user_agent(request),
-        }))
+/// Returns where a request came from, for its audit events.
+pub fn request_source(request: &Request) -> RequestSource {
+    let client_address = match &**request.remote_addr() {
+        Addr::SocketAddr(address) => Some(address.ip()),
+        _ => None,
+    };
+    RequestSource {
+        request_id: RequestContext::of(request).request_id().to_owned(),
+        client_address,
+        user_agent: user_agent(request),
     }
 }
 

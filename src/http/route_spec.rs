@@ -38,7 +38,7 @@ pub enum Cancellation {
 pub enum LogPolicy {
     Info,
     /// For requests that machines send all the time: their lines would be a log of all traffic, and half of the work.
-    DebugOnSuccess,
+    DebugOn200,
 }
 
 /// The query parameters that an operation accepts.

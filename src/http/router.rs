@@ -75,7 +75,7 @@ impl RouteTable {
             let spec = RouteSpec {
                 dispatch: Dispatch::Endpoint,
                 cancellation: Cancellation::Allowed,
-                log: LogPolicy::DebugOnSuccess,
+                log: LogPolicy::DebugOn200,
                 ..RouteSpec::new(path)
             };
             Route::plain_get(path, Handler::Endpoint(endpoint.into()), spec, metrics)

@@ -21,7 +21,7 @@ const RESPONSE_TTL: TimeDelta = TimeDelta::hours(24);
 
 /// A request with an idempotency key.
 pub struct IdempotentRequest {
-    storage_key: [u8; 32],
+    response_id: [u8; 32],
     sealing_key: [u8; 32],
     fingerprint: [u8; 32],
 }
@@ -41,15 +41,15 @@ impl IdempotentRequest {
             parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes())).collect();
         let derive = |purpose: &str| *blake3::keyed_hash(&pepper.subkey(purpose), &identity).as_bytes();
         Self {
-            storage_key: derive("mintkey 2026 idempotency name"),
+            response_id: derive("mintkey 2026 saved response id"),
             sealing_key: derive("mintkey 2026 idempotency seal"),
             fingerprint: *blake3::hash(body).as_bytes(),
         }
     }
 
-    /// The key under which the response is stored.
-    pub fn storage_key(&self) -> &[u8] {
-        &self.storage_key
+    /// The id under which the response is saved.
+    pub fn response_id(&self) -> &[u8] {
+        &self.response_id
     }
 
     /// Encrypts the response for the store.
@@ -59,7 +59,7 @@ impl IdempotentRequest {
         let key = RandomizedNonceKey::new(&AES_256_GCM, &self.sealing_key).map_err(failed)?;
         let nonce = key.seal_in_place_append_tag(Aad::from(&self.fingerprint), &mut response).map_err(failed)?;
         response.extend_from_slice(nonce.as_ref());
-        let (id, fingerprint) = (self.storage_key.to_vec(), self.fingerprint.to_vec());
+        let (id, fingerprint) = (self.response_id.to_vec(), self.fingerprint.to_vec());
         Ok(SavedResponse { id, fingerprint, sealed_response: response, expires_at: now + RESPONSE_TTL })
     }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn storage_key_differs_by_caller_operation_and_key() {
+    fn response_id_differs_by_caller_operation_and_key() {
         let user = caller(Credential::Token, &[]);
         let others = [
             request(&key_caller(None, &[]), "create", KEY, b""),
@@ -128,7 +128,7 @@ mod tests {
             request(&user, "create", &KEY.replace('0', "1"), b""),
         ];
         let this = request(&user, "create", KEY, b"");
-        assert!(others.iter().all(|other| other.storage_key() != this.storage_key()));
-        assert_eq!(request(&user, "create", KEY, b"another body").storage_key(), this.storage_key());
+        assert!(others.iter().all(|other| other.response_id() != this.response_id()));
+        assert_eq!(request(&user, "create", KEY, b"another body").response_id(), this.response_id());
     }
 }

@@ -29,10 +29,10 @@ impl From<Model> for SavedResponse {
 /// Returns the saved response. Deletes it instead if it has expired, so that its id can be used again.
 pub async fn find_response(
     transaction: &DatabaseTransaction,
-    id: &[u8],
+    response_id: &[u8],
     now: DateTime<Utc>,
 ) -> Result<Option<SavedResponse>, DbErr> {
-    let Some(row) = Entity::find_by_id(id).one(transaction).await? else { return Ok(None) };
+    let Some(row) = Entity::find_by_id(response_id).one(transaction).await? else { return Ok(None) };
     if row.expires_at <= now {
         Entity::delete_by_id(row.id).exec(transaction).await?;
         return Ok(None);
@@ -49,8 +49,11 @@ pub async fn save_or_find(
     if let Some(earlier) = find_response(transaction, &response.id, now).await? {
         return Ok(Some(earlier));
     }
-    let id = response.id.clone();
-    if save_response(transaction, response).await? { Ok(None) } else { find_response(transaction, &id, now).await }
+    let response_id = response.id.clone();
+    if save_response(transaction, response).await? {
+        return Ok(None);
+    }
+    find_response(transaction, &response_id, now).await
 }
 
 /// Saves a response. Waits for a transaction that is saving one with the same id, and returns false if it committed.
@@ -70,10 +73,10 @@ pub async fn save_response(transaction: &DatabaseTransaction, response: SavedRes
 impl Store {
     pub async fn find_saved_response(
         &self,
-        id: &[u8],
+        response_id: &[u8],
         now: DateTime<Utc>,
     ) -> Result<Option<SavedResponse>, StoreError> {
-        let row = self.read(async |database| Entity::find_by_id(id).one(database).await).await?;
+        let row = self.read(async |database| Entity::find_by_id(response_id).one(database).await).await?;
         Ok(row.filter(|row| now < row.expires_at).map(SavedResponse::from))
     }
 

@@ -25,7 +25,7 @@ pub struct CheckForwarded;
 pub const FORWARD_AUTH_ROUTE: RouteSpec = RouteSpec {
     dispatch: Dispatch::Endpoint,
     cancellation: Cancellation::Allowed,
-    log: LogPolicy::DebugOnSuccess,
+    log: LogPolicy::DebugOn200,
     query: QueryPolicy::Any,
     target: TargetPolicy::AnyMethodAndSubpath,
     ..RouteSpec::new("check_forwarded_request")

@@ -27,7 +27,7 @@ pub struct IntrospectToken;
 pub const INTROSPECT_ROUTE: RouteSpec = RouteSpec {
     dispatch: Dispatch::Endpoint,
     cancellation: Cancellation::Allowed,
-    log: LogPolicy::DebugOnSuccess,
+    log: LogPolicy::DebugOn200,
     ..RouteSpec::new("introspect_token")
 };
 

@@ -41,7 +41,7 @@ pub struct VerifyKey;
 pub const VERIFY_ROUTE: RouteSpec = RouteSpec {
     dispatch: Dispatch::Inline,
     cancellation: Cancellation::Allowed,
-    log: LogPolicy::DebugOnSuccess,
+    log: LogPolicy::DebugOn200,
     ..RouteSpec::new("verify_api_key")
 };
 

@@ -141,8 +141,8 @@ pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> R
 }
 
 async fn execute(services: &Services, action: KeysAction, json: bool) -> Result<(), CommandError> {
-    let (caller, origin) = operator_caller();
-    let audit = AuditContext { caller: &caller, origin: &origin, at: services.now() };
+    let (caller, source) = operator_caller();
+    let audit = AuditContext { caller: &caller, source: &source, at: services.now() };
     match action {
         KeysAction::Create(args) => create(services, &audit, args, json).await?,
         KeysAction::List(ListArgs { owner, issuer, organization, status }) => {

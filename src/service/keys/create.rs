@@ -34,7 +34,7 @@ impl KeyService {
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
-            && let Some(saved) = Box::pin(self.store.find_saved_response(request.storage_key(), audit.at)).await?
+            && let Some(saved) = Box::pin(self.store.find_saved_response(request.response_id(), audit.at)).await?
         {
             return request.open(&saved);
         }

@@ -46,7 +46,7 @@ impl KeyService {
                     let response = request.seal(&issued, audit.at)?;
                     Ok((change, issued, response))
                 };
-                match self.store.change_key_once(access, id, request.storage_key(), audit.at, apply).await? {
+                match self.store.change_key_once(access, id, request.response_id(), audit.at, apply).await? {
                     ChangeOutcome::Applied { record, value } => (record, value),
                     ChangeOutcome::Replayed(saved) => return request.open(&saved),
                     ChangeOutcome::Rejected(error) => return Err(error),
@@ -149,7 +149,7 @@ mod tests {
             secret: Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([1; 32]), at(NOW)),
             record: secret(NOW, None),
         };
-        let audit = AuditContext { caller, origin: &RequestSource::default(), at: at(NOW) };
+        let audit = AuditContext { caller, source: &RequestSource::default(), at: at(NOW) };
         rotate(record, Rotation { secret, grace: TimeDelta::seconds(10), replaces }, &audit)
     }
 

@@ -145,7 +145,7 @@ mod tests {
 
     fn update_at_50(record: KeyRecord, patch: KeyPatch) -> Result<KeyChange, ServiceError> {
         let user = caller(Credential::Token, &[]);
-        let audit = AuditContext { caller: &user, origin: &RequestSource::default(), at: at(50) };
+        let audit = AuditContext { caller: &user, source: &RequestSource::default(), at: at(50) };
         update(record, patch, None, &audit)
     }
 

@@ -161,7 +161,7 @@ pub mod tests {
     pub fn audit_event(action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
         let owner = key.owner.clone().into();
         let caller = Caller { owner, scopes: Default::default(), credential: Credential::Operator };
-        let audit = AuditContext { caller: &caller, origin: &RequestSource::default(), at: key.created_at };
+        let audit = AuditContext { caller: &caller, source: &RequestSource::default(), at: key.created_at };
         audit.event(action, key, changes)
     }
 

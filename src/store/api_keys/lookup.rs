@@ -73,22 +73,23 @@ impl Store {
 /// concurrent one cannot hide it from both queries.
 async fn find_keys(database: &DatabaseConnection, hashes: &[SecretHash]) -> Result<FoundKeys, DbErr> {
     let mut found = HashMap::new();
-    find_in(CURRENT_SECRETS, database, hashes, &mut found).await?;
+    find_by_hashes(CURRENT_SECRETS, database, hashes, &mut found).await?;
     let missing: Vec<_> = hashes.iter().filter(|hash| !found.contains_key(*hash)).copied().collect();
     if !missing.is_empty() {
-        find_in(ROTATED_SECRETS, database, &missing, &mut found).await?;
+        find_by_hashes(ROTATED_SECRETS, database, &missing, &mut found).await?;
     }
     Ok(found)
 }
 
-async fn find_in(
-    secrets: &str,
+/// Finds the keys of secrets. `select_sql` is [`CURRENT_SECRETS`] or [`ROTATED_SECRETS`].
+async fn find_by_hashes(
+    select_sql: &str,
     database: &DatabaseConnection,
     hashes: &[SecretHash],
     found: &mut FoundKeys,
 ) -> Result<(), DbErr> {
     let hashes = hashes.iter().map(|SecretHash(hash)| hash.to_vec().into());
-    let query = SqlBuilder::new(database.get_database_backend()).push("SELECT ").push(KEY_COLUMNS).push(secrets);
+    let query = SqlBuilder::new(database.get_database_backend()).push("SELECT ").push(KEY_COLUMNS).push(select_sql);
     for row in database.query_all_raw(query.push_values(hashes).build()).await? {
         let row = LookupRow::from_query_result(&row, "")?;
         let hash = rows::parse_hash(row.secret_id, &row.hash)?;
