@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use clap::Args;
 
 use crate::config::{ConfigError, setting_name};
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::service::built_in_issuer::SigningKey;
 use crate::service::issuer::discovery::Provider;
 use crate::service::issuer::jwks_cache::{JwksCache, Source};
@@ -155,6 +156,7 @@ fn build_issuer(issuer: &str, options: &IssuerOptions<'_>) -> Result<TrustedIssu
         leeway: LEEWAY,
         keys: JwksCache::new(issuer, source),
         client,
+        policy: IssuerPolicy::BUILT_IN,
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::owner::Owner;
 use crate::domain::scope::{Scope, Scopes, reserved};
 
@@ -16,6 +17,8 @@ pub struct Caller {
     /// The scopes of the token or the key.
     pub scopes: Arc<Scopes>,
     pub credential: Credential,
+    /// The policy of the owner's issuer.
+    pub policy: IssuerPolicy,
 }
 
 /// How a caller was authenticated.
@@ -60,6 +63,7 @@ mod tests {
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None }.into(),
             scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()).into(),
             credential,
+            policy: IssuerPolicy::BUILT_IN,
         }
     }
 

@@ -7,6 +7,7 @@ pub mod caller;
 pub mod clock;
 pub mod id;
 pub mod idempotency_key;
+pub mod issuer_policy;
 pub mod key_name;
 pub mod metadata;
 pub mod owner;

@@ -10,6 +10,7 @@ use pem::Pem;
 use serde_json::json;
 
 use crate::domain::id::new_id;
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::validation::ValidationError;
 use crate::service::issuer::jwks::Key;
 use crate::service::issuer::jwks_cache::{JwksCache, Source};
@@ -67,6 +68,7 @@ impl SigningKey {
             leeway: TimeDelta::zero(),
             keys: JwksCache::new(ISSUER, Source::Fixed(key)),
             client: None,
+            policy: IssuerPolicy::BUILT_IN,
         }
     }
 

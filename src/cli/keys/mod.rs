@@ -20,6 +20,7 @@ use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
@@ -188,7 +189,8 @@ async fn create(
 fn operator_caller() -> (Caller, RequestSource) {
     let subject = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "operator".to_owned());
     let owner = Owner { issuer: "urn:mintkey:console".to_owned(), subject, organization: None };
-    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential: Credential::Operator };
+    let (credential, policy) = (Credential::Operator, IssuerPolicy::UNLIMITED);
+    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential, policy };
     let request_id = new_id(Clock::System.now()).to_string();
     (caller, RequestSource { request_id, client_address: None, user_agent: None })
 }

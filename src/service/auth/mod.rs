@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::scope::Scopes;
 use crate::domain::secret_hash::Peppers;
 use crate::domain::verdict::Verdict;
@@ -77,7 +78,7 @@ impl Authenticator {
         }
         let decision = self.verifier.verify(credential, &Scopes::default()).await.map_err(AuthError::Unavailable)?;
         match (decision.verdict, decision.key) {
-            (Verdict::Valid, Some(key)) => Ok(key.caller()),
+            (Verdict::Valid, Some(key)) => Ok(key.caller(self.policy(&key.owner.issuer))),
             (verdict, _) => Err(AuthError::InvalidCredential(CredentialRejection::Key(verdict))),
         }
     }
@@ -89,12 +90,21 @@ impl Authenticator {
             return Ok(caller);
         }
         let token = UnverifiedToken::parse(token).ok_or(TokenRejection::NotAJwt)?;
-        let issuer = self.issuers.iter().find(|issuer| token.issuer() == Some(&issuer.issuer));
+        let issuer = token.issuer().and_then(|issuer| self.issuer(issuer));
         let issuer = issuer.ok_or_else(|| TokenRejection::untrusted_issuer(token.issuer()))?;
         let verified = issuer.verify(&token, now).await?;
         let caller = verified.caller.clone();
         self.tokens.insert(hash, verified);
         Ok(caller)
+    }
+
+    fn issuer(&self, name: &str) -> Option<&TrustedIssuer> {
+        self.issuers.iter().find(|issuer| issuer.issuer == name)
+    }
+
+    /// The policy of an issuer, which may have been removed from the settings since its users got keys.
+    fn policy(&self, issuer: &str) -> IssuerPolicy {
+        self.issuer(issuer).map_or(IssuerPolicy::UNKNOWN_ISSUER, |issuer| issuer.policy)
     }
 
     /// The issuers whose tokens are accepted.

@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
 
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::service::issuer::claims::Claims;
 use crate::service::issuer::discovery::Endpoints;
 use crate::service::issuer::jwks::Key;
@@ -45,6 +46,8 @@ pub struct TrustedIssuer {
     pub keys: Arc<JwksCache>,
     /// The OAuth client that users of the API's page sign in with.
     pub client: Option<Client>,
+    /// What its tokens, and the keys of its users, may do.
+    pub policy: IssuerPolicy,
 }
 
 /// A token that passed every check.
@@ -148,7 +151,8 @@ impl TrustedIssuer {
         let keys = self.keys.find(key_id, algorithm, now).await?;
         let key = keys.iter().find(|key| key.verify_signature(token.signing_input(), token.signature(), algorithm));
         let key = key.ok_or(TokenRejection::BadSignature)?;
-        let caller = Caller { owner: owner.into(), scopes: scopes.into(), credential: Credential::Token };
+        let (credential, policy) = (Credential::Token, self.policy);
+        let caller = Caller { owner: owner.into(), scopes: scopes.into(), credential, policy };
         Ok(VerifiedToken { caller, key: Arc::downgrade(key), expires_at })
     }
 }

@@ -232,6 +232,7 @@ fn audit_fields(key: &ApiKey) -> Map<String, Value> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::domain::issuer_policy::IssuerPolicy;
     use crate::domain::key_name::KeyName;
     use crate::domain::metadata::Metadata;
     use crate::domain::owner::Owner;
@@ -246,6 +247,7 @@ pub mod tests {
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None }.into(),
             scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()).into(),
             credential,
+            policy: IssuerPolicy::BUILT_IN,
         }
     }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::api_key::{KeyForSecret, KeyStatus};
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
@@ -115,10 +116,10 @@ impl CachedKey {
         }
     }
 
-    /// The caller that presents this key as its credential.
-    pub fn caller(&self) -> Caller {
+    /// The caller that presents this key as its credential, under the policy of its owner's issuer.
+    pub fn caller(&self, policy: IssuerPolicy) -> Caller {
         let credential = Credential::Key { id: self.id, expires_at: self.expires_at() };
-        Caller { owner: self.owner.clone(), scopes: self.scopes.clone(), credential }
+        Caller { owner: self.owner.clone(), scopes: self.scopes.clone(), credential, policy }
     }
 }
 

@@ -121,6 +121,7 @@ pub mod tests {
     use crate::domain::audit::{Action, AuditContext, RequestSource};
     use crate::domain::caller::{Caller, Credential};
     use crate::domain::id::new_id;
+    use crate::domain::issuer_policy::IssuerPolicy;
     use crate::domain::key_name::KeyName;
     use crate::domain::owner::Owner;
     use crate::domain::secret_hash::SecretHash;
@@ -160,7 +161,12 @@ pub mod tests {
     /// An event of the operator, at the key's creation time.
     pub fn audit_event(action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
         let owner = key.owner.clone().into();
-        let caller = Caller { owner, scopes: Default::default(), credential: Credential::Operator };
+        let caller = Caller {
+            owner,
+            scopes: Default::default(),
+            credential: Credential::Operator,
+            policy: IssuerPolicy::UNLIMITED,
+        };
         let audit = AuditContext { caller: &caller, source: &RequestSource::default(), at: key.created_at };
         audit.event(action, key, changes)
     }
