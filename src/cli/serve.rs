@@ -41,7 +41,7 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let ServeCommand { serve, data, secrets, issuers, signing, keys, cache } = command;
     let traces = telemetry::start_telemetry(serve.log_format, serve.log_level)?;
     let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data)).transpose()?;
-    let issuers = issuers.trusted(signing.as_ref())?;
+    let issuers = issuers.trusted(signing.as_ref(), keys.allowed_scopes.as_ref())?;
     let server = bind(&serve).await?;
     let cache = CacheConfig { entries: cache.cache_entries, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
     let services = open_services(&data, &secrets, &keys, cache, issuers).await?;
@@ -84,6 +84,7 @@ pub async fn open_services(
 ) -> Result<Services, CommandError> {
     let clock = Clock::System;
     // Checks the settings first: their errors show without waiting for a database.
+    keys.validate()?;
     data.database_url()?;
     let peppers = secrets.peppers(data)?;
     let store = open_store(data).await?;

@@ -5,8 +5,9 @@ use std::path::Path;
 use chrono::TimeDelta;
 use clap::Args;
 
-use crate::config::{ConfigError, setting_name};
-use crate::domain::issuer_policy::IssuerPolicy;
+use crate::config::{ConfigError, parse_lifetime, setting_name};
+use crate::domain::issuer_policy::{Grants, IssuerPolicy};
+use crate::domain::scope::Scopes;
 use crate::service::built_in_issuer::SigningKey;
 use crate::service::issuer::discovery::Provider;
 use crate::service::issuer::jwks_cache::{JwksCache, Source};
@@ -15,6 +16,24 @@ use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_valid_id
 /// One algorithm of each kind that is in use. A key can restrict itself further with its own `alg`.
 const DEFAULT_ALGORITHMS: &str = "RS256 PS256 ES256 EdDSA";
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
+/// For the error on a misspelled option.
+const OPTION_NAMES: [&str; 15] = [
+    "audience",
+    "algorithms",
+    "scopes",
+    "organization",
+    "typ",
+    "require",
+    "grants",
+    "require-write",
+    "max-lifetime",
+    "operators",
+    "jwks-file",
+    "allow-http",
+    "client-id",
+    "client-scopes",
+    "client-query",
+];
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Identity provider options")]
@@ -30,6 +49,12 @@ pub struct IssuerSettings {
     /// typ=compatible: accept tokens whose `typ` is JWT or missing, unless they look like ID tokens [strict: only at+jwt]
     /// jwks-file=PATH: file with the keys of a provider that cannot be reached
     /// allow-http: allow an http:// URL on other machines
+    /// require=CLAIM: claim that a token must have, such as one that only access tokens have [none]
+    /// grants=any|token|allowed-scopes: scopes that a token may put on keys: any, its own, or those of --allowed-scopes
+    /// [allowed-scopes if --allowed-scopes is set, else token]
+    /// require-write: a token needs the scope api-keys:write to create, change and rotate keys
+    /// max-lifetime=DURATION: longest lifetime of a key, such as 30d, if shorter than --max-lifetime
+    /// operators: administrators (api-keys:admin) reach the keys of every issuer and organization, not only of their own
     /// client-id=ID: client for signing in on /docs (authorization code with PKCE)
     /// client-scopes=A B: scopes requested on sign-in [openid]
     /// client-query=NAME=VALUE&...: extra authorization request parameters, such as resource or audience
@@ -41,7 +66,7 @@ pub struct IssuerSettings {
         value_parser = parse_issuer,
         verbatim_doc_comment
     )]
-    issuers: Vec<TrustedIssuer>,
+    issuers: Vec<ConfiguredIssuer>,
 
     /// Also accept tokens from `mintkey token` when --issuer is set.
     #[arg(long, env = "MINTKEY_STANDALONE_ISSUER", value_name = "BOOL")]
@@ -54,11 +79,18 @@ impl IssuerSettings {
         self.standalone_issuer || self.issuers.is_empty()
     }
 
-    /// Returns the configured issuers, and the built-in one if its key is given.
-    pub fn trusted(&self, built_in: Option<&SigningKey>) -> Result<Vec<TrustedIssuer>, ConfigError> {
+    /// Returns the configured issuers, and the built-in one if its key is given. `allowed_scopes` is the setting of that
+    /// name.
+    pub fn trusted(
+        &self,
+        built_in: Option<&SigningKey>,
+        allowed_scopes: Option<&Scopes>,
+    ) -> Result<Vec<TrustedIssuer>, ConfigError> {
         let setting = setting_name("issuer");
         let mut trusted: Vec<TrustedIssuer> = Vec::new();
-        for issuer in self.issuers.iter().cloned().chain(built_in.map(SigningKey::as_trusted_issuer)) {
+        let configured: Result<Vec<_>, _> =
+            self.issuers.iter().map(|issuer| issuer.resolve(allowed_scopes.is_some())).collect();
+        for issuer in configured?.into_iter().chain(built_in.map(SigningKey::as_trusted_issuer)) {
             if trusted.iter().any(|other| other.issuer == issuer.issuer) {
                 return Err(ConfigError(format!("{setting}: {} is given twice; give it once", issuer.issuer)));
             }
@@ -73,9 +105,42 @@ impl IssuerSettings {
     }
 }
 
-fn parse_issuer(text: &str) -> Result<TrustedIssuer, String> {
+/// An issuer whose `grants`, if not given, depends on another setting.
+#[derive(Debug, Clone)]
+struct ConfiguredIssuer {
+    issuer: TrustedIssuer,
+    grants: Option<Grants>,
+}
+
+impl ConfiguredIssuer {
+    fn resolve(&self, has_allowed_scopes: bool) -> Result<TrustedIssuer, ConfigError> {
+        let grants = match self.grants {
+            Some(Grants::AllowedScopes) if !has_allowed_scopes => {
+                return Err(ConfigError(format!(
+                    "{}: {}: grants=allowed-scopes requires {}; set it, or choose grants=token or grants=any",
+                    setting_name("issuer"),
+                    self.issuer.issuer,
+                    setting_name("allowed-scopes")
+                )));
+            }
+            Some(grants) => grants,
+            None if has_allowed_scopes => Grants::AllowedScopes,
+            None => Grants::Token,
+        };
+        let policy = IssuerPolicy { grants, ..self.issuer.policy };
+        Ok(TrustedIssuer { policy, ..self.issuer.clone() })
+    }
+}
+
+fn parse_issuer(text: &str) -> Result<ConfiguredIssuer, String> {
     let (issuer, options) = parse_options(text)?;
-    build_issuer(issuer, &options)
+    let grants = options.grants.map(parse_grants).transpose()?;
+    Ok(ConfiguredIssuer { issuer: build_issuer(issuer, &options)?, grants })
+}
+
+fn parse_grants(text: &str) -> Result<Grants, String> {
+    let expected = Grants::ALL.map(Grants::as_str).join(", ");
+    Grants::parse(text).ok_or_else(|| format!("grants={text}: give one of {expected}"))
 }
 
 #[derive(Default)]
@@ -87,6 +152,11 @@ struct IssuerOptions<'t> {
     typ: Option<&'t str>,
     jwks_file: Option<&'t str>,
     allow_http: bool,
+    require: Option<&'t str>,
+    grants: Option<&'t str>,
+    require_write: bool,
+    max_lifetime: Option<&'t str>,
+    operators: bool,
     client_id: Option<&'t str>,
     client_scopes: Option<&'t str>,
     client_query: Option<&'t str>,
@@ -108,27 +178,41 @@ fn parse_options(text: &str) -> Result<(&str, IssuerOptions<'_>), String> {
 
 impl<'t> IssuerOptions<'t> {
     fn set(&mut self, option: &'t str) -> Result<(), String> {
+        if let Some(flag) = self.flag(option) {
+            *flag = true;
+            return Ok(());
+        }
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let field = match name.trim() {
-            "allow-http" if value.is_empty() => {
-                self.allow_http = true;
-                return Ok(());
-            }
             "audience" => &mut self.audience,
             "algorithms" => &mut self.algorithms,
             "scopes" => &mut self.scopes,
             "organization" => &mut self.organization,
             "typ" => &mut self.typ,
             "jwks-file" => &mut self.jwks_file,
+            "require" => &mut self.require,
+            "grants" => &mut self.grants,
+            "max-lifetime" => &mut self.max_lifetime,
             "client-id" => &mut self.client_id,
             "client-scopes" => &mut self.client_scopes,
             "client-query" => &mut self.client_query,
-            _ => return Err(format!("unknown option `{option}`; see --help")),
+            name if self.flag(name).is_some() => return Err(format!("give {name} without a value")),
+            _ => return Err(format!("unknown option `{option}`; the options are {}", OPTION_NAMES.join(", "))),
         };
         if value.is_empty() || field.replace(value).is_some() {
             return Err(format!("give {} once, with a value", name.trim()));
         }
         Ok(())
+    }
+
+    /// The option of this name, if it has no value.
+    fn flag(&mut self, name: &str) -> Option<&mut bool> {
+        match name.trim() {
+            "allow-http" => Some(&mut self.allow_http),
+            "require-write" => Some(&mut self.require_write),
+            "operators" => Some(&mut self.operators),
+            _ => None,
+        }
     }
 }
 
@@ -148,16 +232,27 @@ fn build_issuer(issuer: &str, options: &IssuerOptions<'_>) -> Result<TrustedIssu
         algorithms: parse_algorithms(options.algorithms.unwrap_or(DEFAULT_ALGORITHMS))?,
         token_type: match options.typ {
             None | Some("strict") => TokenType::Strict,
-            Some("compatible") => TokenType::Lenient,
-            Some(_) => return Err("typ is strict or compatible".into()),
+            Some("compatible") => TokenType::Compatible,
+            Some(other) => return Err(format!("typ={other}: give one of strict, compatible")),
         },
         scopes: options.scopes.map(str::to_owned),
         organization: options.organization.map(str::to_owned),
+        required_claim: options.require.map(str::to_owned),
         leeway: LEEWAY,
         keys: JwksCache::new(issuer, source),
         client,
-        policy: IssuerPolicy::BUILT_IN,
+        policy: IssuerPolicy {
+            // Of the two, the stricter: `resolve` chooses.
+            grants: Grants::Token,
+            requires_write: options.require_write,
+            max_lifetime: options.max_lifetime.map(parse_max_lifetime).transpose()?,
+            operators: options.operators,
+        },
     })
+}
+
+fn parse_max_lifetime(text: &str) -> Result<TimeDelta, String> {
+    parse_lifetime(text).map_err(|rule| format!("max-lifetime={text}: {rule}"))
 }
 
 /// The client that /docs signs in with, if there is one.
@@ -190,4 +285,51 @@ fn parse_algorithms(names: &str) -> Result<Vec<jsonwebtoken::Algorithm>, String>
     algorithms.filter(|algorithms| !algorithms.is_empty()).ok_or_else(|| {
         "algorithms must be asymmetric: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA".to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(options: &str, has_allowed_scopes: bool) -> Result<TrustedIssuer, String> {
+        let issuer = parse_issuer(&format!("https://id.example.com,audience=a{options}"))?;
+        issuer.resolve(has_allowed_scopes).map_err(|error| error.to_string())
+    }
+
+    fn policy(options: &str, has_allowed_scopes: bool) -> IssuerPolicy {
+        resolve(options, has_allowed_scopes).unwrap().policy
+    }
+
+    #[test]
+    fn grants_default_to_the_allowed_scopes_or_to_the_token() {
+        assert_eq!(policy("", false).grants, Grants::Token);
+        assert_eq!(policy("", true).grants, Grants::AllowedScopes);
+        for (text, grants) in
+            [("any", Grants::Any), ("token", Grants::Token), ("allowed-scopes", Grants::AllowedScopes)]
+        {
+            assert_eq!(policy(&format!(",grants={text}"), true).grants, grants);
+        }
+        let error = resolve(",grants=allowed-scopes", false).unwrap_err();
+        assert!(error.contains("--allowed-scopes (MINTKEY_ALLOWED_SCOPES)"), "{error}");
+    }
+
+    #[test]
+    fn options_set_the_policy_and_the_required_claim() {
+        let default = IssuerPolicy { grants: Grants::Token, ..IssuerPolicy::BUILT_IN };
+        assert_eq!(policy("", false), default);
+        assert_eq!(policy(",require-write", false), IssuerPolicy { requires_write: true, ..default });
+        assert_eq!(policy(",operators", false), IssuerPolicy { operators: true, ..default });
+        let month = Some(TimeDelta::days(30));
+        assert_eq!(policy(",max-lifetime=30d", false), IssuerPolicy { max_lifetime: month, ..default });
+        assert_eq!(resolve(",require=scp", false).unwrap().required_claim.as_deref(), Some("scp"));
+    }
+
+    #[test]
+    fn set_knows_every_listed_option() {
+        for name in OPTION_NAMES {
+            let mut options = IssuerOptions::default();
+            let is_known = options.set(name).is_ok() || options.set(&format!("{name}=x")).is_ok();
+            assert!(is_known, "{name}");
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::Args;
 
-use crate::config::{parse_duration, parse_scopes_setting};
+use crate::config::{ConfigError, parse_duration, parse_lifetime, parse_scopes_setting, setting_name};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::SecretPrefix;
 
@@ -18,6 +19,28 @@ pub struct KeySettings {
     /// Scopes that keys may carry, separated by spaces [default: any]
     #[arg(long, global = true, env = "MINTKEY_ALLOWED_SCOPES", value_name = "SCOPES", value_parser = parse_scopes_setting)]
     pub allowed_scopes: Option<Scopes>,
+
+    /// Longest lifetime of a key, counted from its creation, such as 90d [default: unlimited]
+    #[arg(long, global = true, env = "MINTKEY_MAX_LIFETIME", value_name = "DURATION", value_parser = parse_lifetime)]
+    pub max_lifetime: Option<TimeDelta>,
+
+    /// Lifetime of a new key whose request names no expiry [default: --max-lifetime]
+    #[arg(long, global = true, env = "MINTKEY_DEFAULT_LIFETIME", value_name = "DURATION", value_parser = parse_lifetime)]
+    pub default_lifetime: Option<TimeDelta>,
+}
+
+impl KeySettings {
+    /// Checks that the settings fit together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match (self.default_lifetime, self.max_lifetime) {
+            (Some(default), Some(max)) if default > max => Err(ConfigError(format!(
+                "{}: is longer than {}; shorten it, or leave it out, so that it is the same",
+                setting_name("default-lifetime"),
+                setting_name("max-lifetime")
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use crate::domain::api_key::MAX_LIFETIME;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::MAX_GRACE;
 
@@ -72,6 +73,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the lifetime of a key, up to [`MAX_LIFETIME`].
+pub fn parse_lifetime(text: &str) -> Result<TimeDelta, String> {
+    let lifetime = humantime::parse_duration(text).ok().and_then(|lifetime| TimeDelta::from_std(lifetime).ok());
+    match lifetime {
+        Some(lifetime) if (TimeDelta::seconds(1)..=MAX_LIFETIME).contains(&lifetime) => Ok(lifetime),
+        _ => Err("give a lifetime from 1s to 36500d, such as 12h or 30d".to_owned()),
+    }
+}
+
 /// Parses the grace period of a rotation, at most [`MAX_GRACE`].
 pub fn parse_grace(text: &str) -> Result<Duration, String> {
     let grace = parse_duration(text)?;
@@ -84,6 +94,17 @@ pub fn parse_grace(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parse_lifetime_takes_one_second_to_a_hundred_years() {
+        assert_eq!(parse_lifetime("30d"), Ok(TimeDelta::days(30)));
+        assert_eq!(parse_lifetime("1d 12h"), Ok(TimeDelta::hours(36)));
+        assert_eq!(parse_lifetime("1s"), Ok(TimeDelta::seconds(1)));
+        assert_eq!(parse_lifetime("36500d"), Ok(MAX_LIFETIME));
+        for invalid in ["", "30", "0s", "999ms", "-1d", "36500d 1s", "never", "99999999999999d"] {
+            assert!(parse_lifetime(invalid).is_err(), "{invalid}");
+        }
+    }
 
     #[test]
     fn setting_name_has_the_flag_and_its_variable() {

@@ -1,6 +1,6 @@
 //! API key: a named credential of one owner. Its id never changes; its secret can be rotated.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,6 +10,9 @@ use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret_hash::SecretHash;
 use crate::domain::text_enum::text_enum;
+
+/// A hundred years. A longer lifetime is taken for a mistake.
+pub const MAX_LIFETIME: TimeDelta = TimeDelta::days(100 * 365);
 
 /// A key without its secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

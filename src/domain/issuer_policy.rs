@@ -11,7 +11,7 @@ pub struct IssuerPolicy {
     pub grants: Grants,
     /// True if a token needs `api-keys:write` to create, change or rotate keys.
     pub requires_write: bool,
-    /// The longest lifetime of a key, counted from the request that sets its expiry.
+    /// The longest lifetime of a key, counted from its creation.
     pub max_lifetime: Option<TimeDelta>,
     /// True if its administrators reach the keys of every issuer and organization, rather than of their own alone.
     pub operators: bool,
@@ -43,4 +43,26 @@ impl IssuerPolicy {
     /// scopes and never beyond their own expiry.
     pub const UNKNOWN_ISSUER: Self =
         Self { grants: Grants::Token, requires_write: true, max_lifetime: None, operators: false };
+
+    /// The policy with this maximum, too, if there is one: the shorter one applies.
+    pub fn with_max_lifetime(self, max: Option<TimeDelta>) -> Self {
+        let max_lifetime = self.max_lifetime.into_iter().chain(max).min();
+        Self { max_lifetime, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_max_lifetime_keeps_the_shorter_maximum() {
+        let policy =
+            |max: Option<i64>| IssuerPolicy { max_lifetime: max.map(TimeDelta::days), ..IssuerPolicy::BUILT_IN };
+        for (own, other, shorter) in
+            [(None, None, None), (Some(1), None, Some(1)), (None, Some(2), Some(2)), (Some(2), Some(1), Some(1))]
+        {
+            assert_eq!(policy(own).with_max_lifetime(other.map(TimeDelta::days)), policy(shorter));
+        }
+    }
 }

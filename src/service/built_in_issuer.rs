@@ -64,6 +64,7 @@ impl SigningKey {
             token_type: TokenType::Strict,
             scopes: None,
             organization: Some("org".to_owned()),
+            required_claim: None,
             // It signs by this machine's clock.
             leeway: TimeDelta::zero(),
             keys: JwksCache::new(ISSUER, Source::Fixed(key)),

@@ -251,7 +251,7 @@ async fn token_of_other_kind_is_rejected_though_signed() {
     assert_eq!(provider.fetches().await, 1, "the one at the start");
 }
 
-/// In lenient mode, where `typ` does not distinguish tokens, claims of ID, refresh and logout tokens are rejected.
+/// With `typ=compatible`, where `typ` does not distinguish tokens, claims of ID, refresh and logout tokens are rejected.
 #[tokio::test]
 async fn token_without_typ_is_checked_by_its_claims() {
     let provider = Provider::start();

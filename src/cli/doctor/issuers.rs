@@ -1,12 +1,15 @@
-//! Checks of issuers: their keys can be fetched.
+//! Checks of issuers: their keys can be fetched. Shows what their tokens can do.
 
 use futures_util::future::join_all;
 
 use crate::cli::doctor::CheckResult;
-use crate::config::{IssuerSettings, ServeSettings};
+use crate::config::{IssuerSettings, KeySettings, ServeSettings};
+use crate::domain::issuer_policy::{Grants, IssuerPolicy};
+use crate::domain::scope::reserved;
+use crate::service::built_in_issuer;
 
-pub async fn check_issuers(settings: &IssuerSettings, serve: &ServeSettings) -> CheckResult {
-    let issuers = settings.trusted(None).map_err(|error| error.to_string())?;
+pub async fn check_issuers(settings: &IssuerSettings, keys: &KeySettings, serve: &ServeSettings) -> CheckResult {
+    let issuers = settings.trusted(None, keys.allowed_scopes.as_ref()).map_err(|error| error.to_string())?;
     let probes = issuers.iter().map(async |issuer| match issuer.probe().await {
         Ok(()) => None,
         Err(reason) => Some(format!("{}: {reason}", issuer.issuer)),
@@ -31,4 +34,38 @@ pub async fn check_issuers(settings: &IssuerSettings, serve: &ServeSettings) -> 
              reach; for production, set --issuer (MINTKEY_ISSUER) without --standalone-issuer"
         ),
     })
+}
+
+/// Shows, a line per issuer, what its tokens can do.
+pub fn check_policies(settings: &IssuerSettings, keys: &KeySettings) -> CheckResult {
+    keys.validate().map_err(|error| error.to_string())?;
+    let Ok(issuers) = settings.trusted(None, keys.allowed_scopes.as_ref()) else {
+        return Ok("unknown until the issuers are configured without an error".to_owned());
+    };
+    let configured = issuers.iter().map(|issuer| (issuer.issuer.as_str(), issuer.policy));
+    let built_in = settings.accepts_built_in().then_some((built_in_issuer::ISSUER, IssuerPolicy::BUILT_IN));
+    let describe = |(issuer, policy): (&str, IssuerPolicy)| {
+        format!("{issuer}: {}", describe_policy(policy.with_max_lifetime(keys.max_lifetime)))
+    };
+    Ok(configured.chain(built_in).map(describe).collect::<Vec<_>>().join("\n      "))
+}
+
+fn describe_policy(policy: IssuerPolicy) -> String {
+    let IssuerPolicy { grants, requires_write, max_lifetime, operators } = policy;
+    let scopes = match grants {
+        Grants::Any => "any scope",
+        Grants::Token => "the scopes of the token",
+        Grants::AllowedScopes => "the scopes of --allowed-scopes",
+    };
+    let required = if requires_write { reserved::WRITE } else { "no scope" };
+    let lifetime = match max_lifetime.map(|max| max.to_std().unwrap_or_default()) {
+        Some(max) => format!("at most {}", humantime::format_duration(max)),
+        None => "without limit".to_owned(),
+    };
+    let reach = if operators { "of every issuer and organization" } else { "of this issuer and their organization" };
+    format!(
+        "tokens grant {scopes} (grants={}) and need {required} to create keys; keys live {lifetime}; administrators reach the \
+         keys {reach}",
+        grants.as_str()
+    )
 }

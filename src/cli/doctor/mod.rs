@@ -21,7 +21,7 @@ use crate::store::Store;
 type CheckResult = Result<String, String>;
 
 pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError> {
-    let ServeCommand { data, secrets, signing, issuers, serve, .. } = &command;
+    let ServeCommand { data, secrets, signing, issuers, keys, serve, .. } = &command;
     let url = data.read_database_url().map_err(|error| error.to_string());
     let report = database::inspect_database(&url).await;
     let file = url.ok().as_deref().and_then(Store::file);
@@ -34,7 +34,8 @@ pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError>
         ("database connections", database::check_connections(data, &report)),
         ("master secret", secrets::check_master_secret(data, secrets, &report)),
         ("signing key", secrets::check_signing_key(data, signing)),
-        ("issuers", issuers::check_issuers(issuers, serve).await),
+        ("issuers", issuers::check_issuers(issuers, keys, serve).await),
+        ("issuer policies", issuers::check_policies(issuers, keys)),
         ("listen", network::check_addresses(serve).await),
         ("tls", tls::check_certificate(serve, now).await),
         ("file descriptors", host::check_descriptors(serve)),

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use poem_openapi::registry::MetaSchema;
 use serde_json::{Value, json};
 
+use crate::domain::api_key::MAX_LIFETIME;
 use crate::domain::secret::MAX_GRACE;
 use crate::domain::validation::ValidationError;
 use crate::http::values::{FromJson, ValueError, json_value, value_error};
@@ -12,15 +13,12 @@ use crate::http::values::{FromJson, ValueError, json_value, value_error};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime(pub TimeDelta);
 
-/// A hundred years. A longer lifetime is taken for a mistake.
-const MAX_LIFETIME: i64 = 100 * 365 * 86_400;
-
 json_value!(
     Lifetime,
     "Lifetime",
     MetaSchema {
         minimum: Some(1.0),
-        maximum: Some(MAX_LIFETIME as f64),
+        maximum: Some(MAX_LIFETIME.num_seconds() as f64),
         example: Some(json!(7_776_000)),
         ..MetaSchema::new_with_format("integer", "int64")
     },
@@ -31,7 +29,7 @@ impl FromJson for Lifetime {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
         let rule = ValidationError::new("must be a whole number of seconds from 1 to 3153600000");
         whole(&value)
-            .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
+            .filter(|seconds| (1..=MAX_LIFETIME.num_seconds()).contains(seconds))
             .map(|n| Self(TimeDelta::seconds(n)))
             .ok_or_else(|| value_error(rule))
     }

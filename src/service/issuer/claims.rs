@@ -33,8 +33,13 @@ impl Claims {
         if !is_for(claims, &issuer.audience) {
             return Err(TokenRejection::WrongAudience(Excerpt::of(claims.get("aud"))));
         }
-        if issuer.token_type == TokenType::Lenient && is_other_token(claims) {
+        if issuer.token_type == TokenType::Compatible && is_other_token(claims) {
             return Err(TokenRejection::IdToken);
+        }
+        if let Some(path) = &issuer.required_claim
+            && find_claim(claims, path).is_none_or(Value::is_null)
+        {
+            return Err(TokenRejection::MissingClaim(path.clone()));
         }
         if claims.contains_key("cnf") {
             return Err(TokenRejection::SenderConstrainedToken);
@@ -149,10 +154,16 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    /// Checks claims that are valid at this time but for the changed ones; `null` removes a claim.
+    fn issuer() -> TrustedIssuer {
+        SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap().as_trusted_issuer()
+    }
+
     fn check(token_type: TokenType, changes: Value) -> Result<Claims, TokenRejection> {
-        let key = SigningKey::from_pem(&SigningKey::generate_pem().unwrap()).unwrap();
-        let issuer = TrustedIssuer { token_type, ..key.as_trusted_issuer() };
+        check_for(&TrustedIssuer { token_type, ..issuer() }, changes)
+    }
+
+    /// Checks claims that are valid at this time but for the changed ones; `null` removes a claim.
+    fn check_for(issuer: &TrustedIssuer, changes: Value) -> Result<Claims, TokenRejection> {
         let claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "iat": 1_000, "exp": 1_060 });
         let Value::Object(mut claims) = claims else { unreachable!() };
         for (name, value) in changes.as_object().unwrap() {
@@ -161,7 +172,7 @@ mod tests {
                 value => drop(claims.insert(name.clone(), value.clone())),
             }
         }
-        Claims::check(&claims, &issuer, at(1_000))
+        Claims::check(&claims, issuer, at(1_000))
     }
 
     #[test]
@@ -192,12 +203,29 @@ mod tests {
     }
 
     #[test]
-    fn check_of_a_lenient_issuer_rejects_other_tokens() {
+    fn check_of_a_compatible_issuer_rejects_other_tokens() {
         for changes in [json!({ "nonce": "n" }), json!({ "token_use": "id" }), json!({ "typ": "ID" })] {
-            assert_eq!(check(TokenType::Lenient, changes.clone()).err(), Some(TokenRejection::IdToken), "{changes}");
+            assert_eq!(check(TokenType::Compatible, changes.clone()).err(), Some(TokenRejection::IdToken), "{changes}");
             assert!(check(TokenType::Strict, changes).is_ok());
         }
-        assert!(check(TokenType::Lenient, json!({ "token_use": "access", "typ": "bearer" })).is_ok());
+        assert!(check(TokenType::Compatible, json!({ "token_use": "access", "typ": "bearer" })).is_ok());
+    }
+
+    #[test]
+    fn check_rejects_tokens_without_the_required_claim() {
+        let requires = |claim: &str| TrustedIssuer { required_claim: Some(claim.to_owned()), ..issuer() };
+        for (claim, changes, is_valid) in [
+            ("scp", json!({ "scp": "a" }), true),
+            ("scp", json!({ "scp": "" }), true),
+            ("scp", json!({ "scope": "a" }), false),
+            ("scp", json!({ "realm": { "scp": "a" } }), false),
+            ("realm.roles", json!({ "realm": { "roles": [] } }), true),
+            ("realm.roles", json!({ "realm": {} }), false),
+            ("realm.roles", json!({ "realm": { "roles": null } }), false),
+        ] {
+            let expected = if is_valid { None } else { Some(TokenRejection::MissingClaim(claim.to_owned())) };
+            assert_eq!(check_for(&requires(claim), changes.clone()).err(), expected, "{claim} in {changes}");
+        }
     }
 
     #[test]

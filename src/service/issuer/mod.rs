@@ -40,6 +40,8 @@ pub struct TrustedIssuer {
     pub scopes: Option<String>,
     /// The claim with the organization, or the path to it.
     pub organization: Option<String>,
+    /// A claim that every accepted token has, or the path to it: one that the issuer writes only into access tokens.
+    pub required_claim: Option<String>,
     /// Tolerated difference between the issuer's clock and this machine's.
     pub leeway: TimeDelta,
     /// The issuer's public keys.
@@ -82,7 +84,7 @@ pub enum TokenType {
     Strict,
     /// For issuers that write `JWT` or no `typ`: by the absence of claims that only an ID token or a logout token has.
     /// `typ=compatible` in the settings.
-    Lenient,
+    Compatible,
 }
 
 /// An OAuth client that signs users in by authorization code with PKCE.

@@ -29,6 +29,8 @@ pub enum TokenRejection {
     WrongAudience(Excerpt),
     /// The claims are those of an ID token or a logout token.
     IdToken,
+    /// The claim that the issuer's setting `require` names is missing.
+    MissingClaim(String),
     /// `cnf` binds the token to a key that the sender would have to prove (RFC 7800); a bearer does not.
     SenderConstrainedToken,
     /// No `exp`.
@@ -57,6 +59,7 @@ impl TokenRejection {
             Self::InvalidClaim(_) => "invalid_claim",
             Self::WrongAudience(_) => "wrong_audience",
             Self::IdToken => "id_token",
+            Self::MissingClaim(_) => "missing_claim",
             Self::SenderConstrainedToken => "sender_constrained_token",
             Self::MissingExp => "missing_exp",
             Self::MissingSub => "missing_sub",
@@ -84,6 +87,7 @@ impl fmt::Display for TokenRejection {
             | Self::WrongAudience(value)
             | Self::UnknownKid(value) => write!(f, " {value}"),
             Self::InvalidClaim(name) => write!(f, " {name}"),
+            Self::MissingClaim(name) => write!(f, " {name}"),
             Self::Expired(time) | Self::NotYetValid(time) => write!(f, " {}", time.to_rfc3339()),
             Self::NotAJwt
             | Self::UnsupportedExtension
@@ -143,6 +147,7 @@ mod tests {
         assert_eq!(audience.to_string(), r#"wrong_audience ["a","b"]"#);
         assert_eq!(TokenRejection::untrusted_issuer(None).to_string(), "untrusted_issuer missing");
         assert_eq!(TokenRejection::Expired(DateTime::UNIX_EPOCH).to_string(), "expired 1970-01-01T00:00:00+00:00");
+        assert_eq!(TokenRejection::MissingClaim("scp".into()).to_string(), "missing_claim scp");
         assert_eq!(TokenRejection::BadSignature.to_string(), "bad_signature");
     }
 

@@ -75,9 +75,9 @@ impl Header {
             return Err(TokenRejection::UnsupportedExtension);
         }
         match (self.0.get("typ"), expected) {
-            (None, TokenType::Lenient) => {}
+            (None, TokenType::Compatible) => {}
             (Some(Value::String(typ)), _) if is_access_token(typ) => {}
-            (Some(Value::String(typ)), TokenType::Lenient) if typ.eq_ignore_ascii_case("JWT") => {}
+            (Some(Value::String(typ)), TokenType::Compatible) if typ.eq_ignore_ascii_case("JWT") => {}
             _ => return Err(TokenRejection::WrongTyp(self.excerpt("typ"))),
         }
         match self.0.get("kid") {

@@ -99,6 +99,33 @@ async fn doctor_fails_on_unreachable_or_invalid_issuer() {
 }
 
 #[tokio::test]
+async fn doctor_shows_what_each_issuer_can_do() {
+    let data = create_deployment().await;
+    let closed = format!("http://127.0.0.1:{}", free_port());
+    let issuers =
+        format!("{closed}/a,audience=x;{closed}/b,audience=x,grants=any,require-write,max-lifetime=1d,operators");
+    let (report, _) = doctor(data.path(), &["--max-lifetime", "30d", "--standalone-issuer", "--issuer", &issuers]);
+    for line in [
+        format!(
+            "{closed}/a: tokens grant the scopes of the token (grants=token) and need no scope to create keys; keys live at \
+             most 30days; administrators reach the keys of this issuer and their organization"
+        ),
+        format!(
+            "{closed}/b: tokens grant any scope (grants=any) and need api-keys:write to create keys; keys live at most 1day; \
+             administrators reach the keys of every issuer and organization"
+        ),
+        "urn:mintkey:standalone: tokens grant any scope (grants=any)".to_owned(),
+    ] {
+        assert!(report.contains(&line), "{line} is not in\n{report}");
+    }
+    assert_fails(
+        &doctor(data.path(), &["--max-lifetime", "1d", "--default-lifetime", "2d"]),
+        "issuer policies",
+        &["--default-lifetime", "--max-lifetime"],
+    );
+}
+
+#[tokio::test]
 async fn doctor_fails_on_unusable_jwks_file() {
     let data = create_deployment().await;
     let file = data.path().with_file_name("jwks.json");
