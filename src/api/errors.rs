@@ -9,6 +9,7 @@ use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaRespon
 use poem_openapi::types::Type;
 use serde_json::Value;
 
+use crate::domain::authority::MissingRight;
 use crate::http::problem::{JSON, PROBLEM_JSON, Problem, ProblemDetail, Violation};
 use crate::service::{ConflictReason, ServiceError};
 
@@ -70,7 +71,7 @@ impl ErrorStatus {
         match self {
             Self::BadRequest => "Malformed JSON or query.",
             Self::Unauthorized => "The credential is missing, malformed, expired or unknown.",
-            Self::Forbidden => "The caller lacks a required scope.",
+            Self::Forbidden => "The caller lacks a required scope, or expires before the key; see `type`.",
             Self::NotFound => "Not found, or owned by someone else.",
             Self::RequestTimeout => "The body did not arrive in time.",
             Self::Conflict => "Conflicts with the key's state; see `type`.",
@@ -120,6 +121,7 @@ impl ErrorStatus {
     pub fn problem_types(self) -> Vec<(&'static str, &'static str)> {
         match self {
             Self::Conflict => ConflictReason::ALL.map(|reason| (reason.code(), reason.message())).into(),
+            Self::Forbidden => vec![KEY_OUTLIVES_CALLER],
             Self::UnprocessableEntity => vec![IDEMPOTENCY_KEY_REUSED],
             _ => Vec::new(),
         }
@@ -143,6 +145,10 @@ impl ErrorStatus {
         }
     }
 }
+
+/// The problem type of a change that would let a key outlive the key that makes it, and what to do.
+const KEY_OUTLIVES_CALLER: (&str, &str) =
+    ("key-outlives-caller", "Use a user's token, or a key that expires no earlier than the other one.");
 
 /// The problem type of a reused `Idempotency-Key`, and its detail.
 const IDEMPOTENCY_KEY_REUSED: (&str, &str) =
@@ -254,7 +260,11 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::IdempotencyKeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, IDEMPOTENCY_KEY_REUSED.1)
                 .with_type(IDEMPOTENCY_KEY_REUSED.0),
-            ServiceError::MissingScope(scope) => Self::insufficient_scope(&scope),
+            ServiceError::MissingRight(MissingRight::Scope(scope)) => Self::insufficient_scope(scope.as_str()),
+            ServiceError::MissingRight(right @ MissingRight::Lifetime { .. }) => {
+                Self::forbidden(format!("The calling key is too short-lived: {right}. {}", KEY_OUTLIVES_CALLER.1))
+                    .with_type(KEY_OUTLIVES_CALLER.0)
+            }
             ServiceError::Unavailable(reason) => {
                 Self::unavailable("The database is unavailable; retry later.", 1).with_log_context(reason)
             }

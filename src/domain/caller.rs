@@ -1,4 +1,4 @@
-//! Caller: who makes a request, and what they may do.
+//! Caller: who makes a request, and which operations they may use.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::owner::Owner;
-use crate::domain::scope::{Scope, Scopes, reserved};
+use crate::domain::scope::{Scopes, reserved};
 
 /// A user with an access token, an API key that acts for its owner, or the operator.
 #[derive(Debug, Clone)]
@@ -27,7 +27,11 @@ pub enum Credential {
     /// By an access token of a trusted issuer.
     Token,
     /// By an API key of this service.
-    Key { id: Uuid, expires_at: Option<DateTime<Utc>> },
+    Key {
+        id: Uuid,
+        /// The end of the key, or of the presented secret alone if a rotation replaced it, whichever is first.
+        expires_at: Option<DateTime<Utc>>,
+    },
     /// By access to the store itself: the command line.
     Operator,
 }
@@ -40,16 +44,6 @@ impl Caller {
             Credential::Operator => true,
             Credential::Token if scope == reserved::READ || scope == reserved::WRITE => true,
             Credential::Token | Credential::Key { .. } => self.scopes.contains(scope),
-        }
-    }
-
-    /// True if the caller may put this scope on a key. A key grants only scopes that it has; a user any, except the
-    /// reserved ones, which a user must have, too.
-    pub fn can_grant(&self, scope: &Scope) -> bool {
-        match self.credential {
-            Credential::Operator => true,
-            Credential::Token if !scope.is_reserved() => true,
-            Credential::Token | Credential::Key { .. } => self.scopes.contains(scope.as_str()),
         }
     }
 }

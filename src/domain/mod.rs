@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api_key;
 pub mod audit;
+pub mod authority;
 pub mod caller;
 pub mod clock;
 pub mod id;

@@ -100,7 +100,12 @@ impl Problem {
     }
 
     pub fn api_key_required() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "This operation requires an API key; send one as the bearer credential.")
+        Self::forbidden("This operation requires an API key; send one as the bearer credential.")
+    }
+
+    /// The credential is valid and has too few rights, whatever its scopes.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
             .with_header(header::WWW_AUTHENTICATE, r#"Bearer error="insufficient_scope""#)
     }
 

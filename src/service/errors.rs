@@ -1,7 +1,10 @@
 //! ServiceError: why a service failed or rejected a request.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
+use crate::domain::authority::{Denial, MissingRight};
 use crate::domain::validation::ValidationError;
 use crate::store::StoreError;
 
@@ -11,9 +14,9 @@ pub enum ServiceError {
     /// Fields of the request break rules; each with its JSON pointer (RFC 6901).
     #[error("{}", list(.0))]
     Invalid(Vec<(String, ValidationError)>),
-    /// The caller is authenticated and lacks this scope.
-    #[error("the caller lacks the scope {0}")]
-    MissingScope(String),
+    /// The caller is authenticated and lacks this right over the key.
+    #[error("{0}")]
+    MissingRight(MissingRight),
     /// No such key is visible to the caller. Keys of other owners give the same error, so that ids cannot be probed.
     #[error("there is no such key")]
     NotFound,
@@ -44,23 +47,19 @@ pub enum ConflictReason {
     KeyNotActive,
     /// The previous secret still works, or another rotation was first.
     RotationInProgress,
-    /// The key expires later than the API key that makes the request.
-    KeyOutlivesCaller,
     /// A revoked key cannot be changed.
     KeyRevoked,
 }
 
 impl ConflictReason {
     /// Every reason.
-    pub const ALL: [Self; 4] =
-        [Self::KeyNotActive, Self::RotationInProgress, Self::KeyOutlivesCaller, Self::KeyRevoked];
+    pub const ALL: [Self; 3] = [Self::KeyNotActive, Self::RotationInProgress, Self::KeyRevoked];
 
     /// A stable code for programs.
     pub const fn code(self) -> &'static str {
         match self {
             Self::KeyNotActive => "key-not-active",
             Self::RotationInProgress => "rotation-in-progress",
-            Self::KeyOutlivesCaller => "key-outlives-caller",
             Self::KeyRevoked => "key-revoked",
         }
     }
@@ -73,9 +72,6 @@ impl ConflictReason {
                 "The key is being rotated: another request was first, or the old secret still works; retry when the \
                  grace period is over."
             }
-            Self::KeyOutlivesCaller => {
-                "The key expires later than the key that makes this request, which therefore cannot get its secret."
-            }
             Self::KeyRevoked => "The key is permanently revoked; create a new one.",
         }
     }
@@ -83,8 +79,17 @@ impl ConflictReason {
 
 impl ServiceError {
     /// An error of one field.
-    pub(super) fn invalid(pointer: impl Into<String>, rule: &'static str) -> Self {
-        Self::Invalid(vec![(pointer.into(), ValidationError::new(rule))])
+    pub(super) fn invalid(pointer: impl Into<String>, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid(vec![(pointer.into(), ValidationError(rule.into()))])
+    }
+}
+
+impl From<Denial> for ServiceError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::MissingRight(right) => Self::MissingRight(right),
+            Denial::ExpiryTooLate(limit) => Self::invalid("/expires_at", limit.to_string()),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl From<&CachedKey> for IntrospectionResponse {
             sub: Some(key.owner.subject.clone()),
             iss: Some(key.owner.issuer.clone()),
             iat: Some(key.created_at.into()),
-            exp: key.effective_expiry().map(|end| end.timestamp()),
+            exp: key.expires_at().map(|end| end.timestamp()),
             token_type: Some("Bearer".to_owned()),
         }
     }

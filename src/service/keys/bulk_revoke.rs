@@ -3,6 +3,7 @@
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::AuditContext;
+use crate::domain::authority::{KeyAction, authorize};
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
 use crate::service::keys::revoke::revoke;
@@ -29,6 +30,7 @@ impl KeyService {
         reason: Option<String>,
         dry_run: bool,
     ) -> Result<BulkRevocation, ServiceError> {
+        authorize(audit.caller, KeyAction::Revoke)?;
         let mut total = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {

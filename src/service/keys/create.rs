@@ -1,7 +1,10 @@
 //! Create: issues a new key.
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::api_key::ApiKey;
 use crate::domain::audit::{Action, AuditContext};
+use crate::domain::authority::{Denial, KeyAction, authorize, expiry_limit};
 use crate::domain::id::new_id;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
@@ -10,7 +13,7 @@ use crate::domain::scope::Scopes;
 use crate::service::errors::ServiceError;
 use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::{
-    IssuedKey, KeyService, NewSecret, RequestedExpiry, audit_fields, check_can_grant, clamp_expiry,
+    IssuedKey, KeyService, NewSecret, RequestedExpiry, audit_fields, check_allowed, ensure_future,
 };
 use crate::store::{InsertOutcome, KeyInsert};
 
@@ -38,7 +41,7 @@ impl KeyService {
         {
             return request.open(&saved);
         }
-        check_can_grant(audit.caller, &new.scopes, &Scopes::default(), self.allowed_scopes.as_ref())?;
+        let (pointer, expires_at) = resolve_expiry(&new, audit)?;
         let NewSecret { secret, record } = self.mint(audit.at)?;
         let key = ApiKey {
             id: new_id(audit.at),
@@ -51,11 +54,16 @@ impl KeyService {
             last4: record.last4.clone(),
             created_at: audit.at,
             updated_at: audit.at,
-            expires_at: clamp_expiry(audit.caller, new.expiry, audit.at)?,
+            expires_at,
             revocation: None,
             deleted_at: None,
             revision: 1,
         };
+        authorize(audit.caller, KeyAction::Create(&key)).map_err(|denial| match denial {
+            Denial::ExpiryTooLate(limit) => ServiceError::invalid(pointer, limit.to_string()),
+            denial => denial.into(),
+        })?;
+        check_allowed(&key.scopes, &Scopes::default(), self.allowed_scopes.as_ref())?;
         let event = audit.event(Action::Created, &key, audit_fields(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
         let hash = record.hash;
@@ -74,4 +82,19 @@ impl KeyService {
         self.cache.invalidate(&hash);
         Ok(issued)
     }
+}
+
+/// Returns the expiry of a new key, with the pointer of the field that requests it: the requested one, or the latest
+/// that the caller may give.
+fn resolve_expiry(
+    new: &NewKey,
+    audit: &AuditContext<'_>,
+) -> Result<(&'static str, Option<DateTime<Utc>>), ServiceError> {
+    let (pointer, expiry) = match new.expiry {
+        Some(RequestedExpiry::At(time)) => ("/expires_at", time),
+        Some(RequestedExpiry::After(lifetime)) => ("/expires_in_seconds", audit.at + lifetime),
+        None => return Ok(("/expires_at", expiry_limit(audit.caller).map(|limit| limit.at))),
+    };
+    ensure_future(expiry, pointer, audit.at)?;
+    Ok((pointer, Some(expiry)))
 }

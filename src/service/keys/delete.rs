@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::{Action, AuditContext};
+use crate::domain::authority::{KeyAction, authorize};
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
 use crate::service::keys::revoke::revoke;
@@ -19,6 +20,7 @@ impl KeyService {
         access: AccessFilter<'_>,
         id: Uuid,
     ) -> Result<(), ServiceError> {
+        authorize(audit.caller, KeyAction::Delete)?;
         self.change_key(access, id, |record| Ok(delete(record, audit))).await.map(drop)
     }
 }
@@ -26,6 +28,10 @@ impl KeyService {
 fn delete(mut record: KeyRecord, audit: &AuditContext<'_>) -> KeyChange {
     let revoked = revoke(&mut record.key, None, audit);
     let deleted = record.key.deleted_at.is_none().then(|| audit.event(Action::Deleted, &record.key, json!({})));
-    record.key.deleted_at = record.key.deleted_at.or(Some(audit.at));
+    if deleted.is_some() {
+        record.key.deleted_at = Some(audit.at);
+        record.key.updated_at = audit.at;
+        record.key.revision += i64::from(revoked.is_none());
+    }
     KeyChange::with_events(record, revoked.into_iter().chain(deleted))
 }

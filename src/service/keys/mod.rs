@@ -21,11 +21,11 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord};
-use crate::domain::caller::{Caller, Credential};
+use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::idempotency_key::IdempotencyKey;
-use crate::domain::scope::Scopes;
+use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::{Entropy, Secret, SecretPrefix};
 use crate::domain::secret_hash::Peppers;
 use crate::domain::validation::ValidationError;
@@ -137,59 +137,21 @@ fn or_not_found(record: Option<KeyRecord>) -> Result<KeyRecord, ServiceError> {
     record.ok_or(ServiceError::NotFound)
 }
 
-/// Checks that the caller may put these scopes on a key, and that the deployment allows them. Scopes that the key
-/// `held` before are exempt.
-fn check_can_grant(
-    caller: &Caller,
-    scopes: &Scopes,
-    held: &Scopes,
-    allowed: Option<&Scopes>,
-) -> Result<(), ServiceError> {
-    let mut errors = Vec::new();
-    for (index, scope) in scopes.iter().enumerate().filter(|(_, scope)| !held.contains(scope.as_str())) {
-        if !caller.can_grant(scope) {
-            return Err(ServiceError::MissingScope(scope.as_str().to_owned()));
-        }
-        let is_allowed = allowed.is_none_or(|allowed| allowed.contains(scope.as_str()));
-        if !is_allowed && !scope.is_reserved() {
-            errors.push((format!("/scopes/{index}"), NOT_ALLOWED));
-        }
-    }
+/// Checks that the deployment allows the scopes. Those that the key `held` before are exempt, as are the reserved ones.
+fn check_allowed(scopes: &Scopes, held: &Scopes, allowed: Option<&Scopes>) -> Result<(), ServiceError> {
+    let Some(allowed) = allowed else { return Ok(()) };
+    let is_allowed =
+        |scope: &Scope| scope.is_reserved() || held.contains(scope.as_str()) || allowed.contains(scope.as_str());
+    let errors = scopes.iter().enumerate().filter(|(_, scope)| !is_allowed(scope));
+    let errors: Vec<_> = errors.map(|(index, _)| (format!("/scopes/{index}"), NOT_ALLOWED)).collect();
     if errors.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(errors)) }
 }
 
 const NOT_ALLOWED: ValidationError = ValidationError::new("is not among the scopes that this deployment allows");
 
-/// Returns the expiry of a key that the caller creates or changes: the requested one, which must be in the future, and
-/// not later than that of the API key that makes the request, if one does.
-fn clamp_expiry(
-    caller: &Caller,
-    requested: Option<RequestedExpiry>,
-    now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, ServiceError> {
-    let (pointer, requested) = match requested {
-        Some(RequestedExpiry::At(time)) => ("/expires_at", Some(time)),
-        Some(RequestedExpiry::After(lifetime)) => ("/expires_in_seconds", Some(now + lifetime)),
-        None => ("/expires_at", None),
-    };
-    if requested.is_some_and(|expiry| expiry <= now) {
-        return Err(ServiceError::invalid(pointer, "must be in the future"));
-    }
-    match (requested, caller_expiry(caller)) {
-        (Some(expiry), Some(limit)) if expiry > limit => {
-            Err(ServiceError::invalid(pointer, "must not be later than the expiry of the key that makes this request"))
-        }
-        (None, limit) => Ok(limit),
-        (requested, _) => Ok(requested),
-    }
-}
-
-/// Returns the expiry that keys of this caller must not exceed.
-fn caller_expiry(caller: &Caller) -> Option<DateTime<Utc>> {
-    match caller.credential {
-        Credential::Key { expires_at, .. } => expires_at,
-        Credential::Token | Credential::Operator => None,
-    }
+/// Checks that a requested expiry is in the future.
+fn ensure_future(expiry: DateTime<Utc>, pointer: &str, now: DateTime<Utc>) -> Result<(), ServiceError> {
+    if expiry > now { Ok(()) } else { Err(ServiceError::invalid(pointer, "must be in the future")) }
 }
 
 /// Rejects a change of a revoked key.
@@ -232,6 +194,7 @@ fn audit_fields(key: &ApiKey) -> Map<String, Value> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::domain::caller::Credential;
     use crate::domain::issuer_policy::IssuerPolicy;
     use crate::domain::key_name::KeyName;
     use crate::domain::metadata::Metadata;
@@ -292,29 +255,13 @@ pub mod tests {
     }
 
     #[test]
-    fn clamp_expiry_keeps_within_the_life_of_the_calling_key() {
-        let (user, key) = (caller(Credential::Token, &[]), key_caller(Some(100), &[]));
-        let after = |seconds| Some(RequestedExpiry::After(TimeDelta::seconds(seconds)));
-        assert_eq!(clamp_expiry(&user, None, at(10)).unwrap(), None);
-        assert_eq!(clamp_expiry(&user, after(200), at(10)).unwrap(), Some(at(210)));
-        assert_eq!(clamp_expiry(&key, None, at(10)).unwrap(), Some(at(100)));
-        assert_eq!(clamp_expiry(&key, after(90), at(10)).unwrap(), Some(at(100)));
-        assert!(clamp_expiry(&key, after(91), at(10)).is_err());
-        assert!(clamp_expiry(&user, Some(RequestedExpiry::At(at(10))), at(10)).is_err());
-    }
-
-    #[test]
-    fn check_can_grant_rejects_scopes_outside_the_allowed_ones() {
+    fn check_allowed_rejects_scopes_outside_the_allowed_ones() {
         let scopes = |texts: &[&str]| Scopes::from_untrusted_lossy(texts.iter().copied());
         let allowed = scopes(&["a"]);
-        let check = |wanted: &[&str], held: &[&str]| {
-            let admin = caller(Credential::Token, &["api-keys:verify"]);
-            check_can_grant(&admin, &scopes(wanted), &scopes(held), Some(&allowed))
-        };
+        let check = |wanted: &[&str], held: &[&str]| check_allowed(&scopes(wanted), &scopes(held), Some(&allowed));
         assert!(check(&["a", "api-keys:verify"], &[]).is_ok());
         assert!(check(&["b"], &["b"]).is_ok());
         let Err(ServiceError::Invalid(errors)) = check(&["a", "b", "c"], &["b"]) else { panic!("c is not allowed") };
         assert_eq!(errors.into_iter().map(|(pointer, _)| pointer).collect::<Vec<_>>(), ["/scopes/2"]);
-        assert!(matches!(check(&["api-keys:admin"], &[]), Err(ServiceError::MissingScope(_))));
     }
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::audit::{Action, AuditContext, AuditEvent};
+use crate::domain::authority::{KeyAction, authorize};
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
 use crate::store::KeyChange;
@@ -19,6 +20,7 @@ impl KeyService {
         id: Uuid,
         reason: Option<String>,
     ) -> Result<KeyRecord, ServiceError> {
+        authorize(audit.caller, KeyAction::Revoke)?;
         let apply = |mut record: KeyRecord| {
             let event = revoke(&mut record.key, reason, audit);
             Ok(KeyChange::with_events(record, event))

@@ -7,10 +7,10 @@ use uuid::Uuid;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, KeyStatus};
 use crate::domain::audit::{Action, AuditContext};
-use crate::domain::caller::Caller;
+use crate::domain::authority::{KeyAction, authorize};
 use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
-use crate::service::keys::{IssuedKey, KeyService, NewSecret, caller_expiry, or_not_found};
+use crate::service::keys::{IssuedKey, KeyService, NewSecret, or_not_found};
 use crate::store::{ChangeOutcome, KeyChange};
 
 /// A rotation as requested.
@@ -66,8 +66,7 @@ fn rotate(
 ) -> Result<(KeyChange, IssuedKey), ServiceError> {
     ensure_active(&record.key, audit.at)?;
     ensure_not_rotating(&record, rotation.replaces, audit.at)?;
-    ensure_can_grant(&record.key, audit.caller)?;
-    ensure_not_outliving_caller(&record.key, audit.caller)?;
+    authorize(audit.caller, KeyAction::Rotate(&record.key))?;
 
     let NewSecret { secret, record: new } = rotation.secret;
     let grace_end = audit.at + rotation.grace;
@@ -112,29 +111,12 @@ fn ensure_not_rotating(record: &KeyRecord, replaces: Option<Uuid>, now: DateTime
     Ok(())
 }
 
-/// A secret grants the key's scopes, so the caller must be able to grant every one of them.
-fn ensure_can_grant(key: &ApiKey, caller: &Caller) -> Result<(), ServiceError> {
-    match key.scopes.iter().find(|scope| !caller.can_grant(scope)) {
-        Some(scope) => Err(ServiceError::MissingScope(scope.as_str().to_owned())),
-        None => Ok(()),
-    }
-}
-
-/// An API key must not get a secret that works longer than itself.
-fn ensure_not_outliving_caller(key: &ApiKey, caller: &Caller) -> Result<(), ServiceError> {
-    match caller_expiry(caller) {
-        Some(limit) if key.expires_at.is_none_or(|expiry| expiry > limit) => {
-            Err(ServiceError::Conflict(ConflictReason::KeyOutlivesCaller))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::audit::RequestSource;
-    use crate::domain::caller::Credential;
+    use crate::domain::authority::MissingRight;
+    use crate::domain::caller::{Caller, Credential};
     use crate::domain::secret::{Entropy, Secret};
     use crate::service::keys::tests::{at, caller, key_caller, record, secret};
 
@@ -211,18 +193,23 @@ mod tests {
     fn rotate_needs_every_scope_of_the_key() {
         let before = record(&["a", "b"], None);
         let result = rotate_at_now(before.clone(), newest_secret(&before), &key_caller(None, &["a"]));
-        assert!(matches!(result, Err(ServiceError::MissingScope(scope)) if scope == "b"));
+        let Err(ServiceError::MissingRight(MissingRight::Scope(missing))) = result else { panic!("b is missing") };
+        assert_eq!(missing.as_str(), "b");
         assert!(rotate_at_now(before.clone(), newest_secret(&before), &key_caller(None, &["a", "b"])).is_ok());
     }
 
     #[test]
-    fn rotate_of_a_key_that_outlives_the_calling_key_conflicts() {
+    fn rotate_of_a_key_that_outlives_the_calling_key_is_denied() {
         for (expires_at, fits) in [(None, false), (Some(101), false), (Some(100), true)] {
             let before = record(&[], expires_at);
             let result = rotate_at_now(before.clone(), newest_secret(&before), &key_caller(Some(100), &[]));
             match fits {
                 true => assert!(result.is_ok()),
-                false => assert_eq!(conflict(result), ConflictReason::KeyOutlivesCaller),
+                false => assert!(matches!(
+                    result,
+                    Err(ServiceError::MissingRight(MissingRight::Lifetime { caller_expires_at, .. }))
+                        if caller_expires_at == at(100)
+                )),
             }
         }
     }

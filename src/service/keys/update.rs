@@ -7,14 +7,13 @@ use uuid::Uuid;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::domain::audit::{Action, AuditContext, AuditEvent};
+use crate::domain::authority::{KeyAction, authorize, latest_expiry};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::precondition::Precondition;
 use crate::domain::scope::Scopes;
 use crate::service::errors::ServiceError;
-use crate::service::keys::{
-    KeyService, RequestedExpiry, audit_fields, check_can_grant, clamp_expiry, ensure_not_revoked,
-};
+use crate::service::keys::{KeyService, audit_fields, check_allowed, ensure_future, ensure_not_revoked};
 use crate::store::KeyChange;
 
 /// The requested changes. A field that is `None` stays unchanged; an inner `None` clears it.
@@ -56,7 +55,9 @@ fn update(
     audit: &AuditContext<'_>,
 ) -> Result<KeyChange, ServiceError> {
     ensure_not_revoked(&record.key)?;
-    let mut key = apply_patch(&record.key, patch, allowed, audit)?;
+    let mut key = apply_patch(&record.key, patch, audit)?;
+    authorize(audit.caller, KeyAction::Update { before: &record.key, after: &key })?;
+    check_allowed(&key.scopes, &record.key.scopes, allowed)?;
     let events = events_of(&record.key, &key, audit);
     if !events.is_empty() {
         key.updated_at = audit.at;
@@ -66,19 +67,13 @@ fn update(
     Ok(KeyChange::with_events(record, events))
 }
 
-fn apply_patch(
-    before: &ApiKey,
-    patch: KeyPatch,
-    allowed: Option<&Scopes>,
-    audit: &AuditContext<'_>,
-) -> Result<ApiKey, ServiceError> {
+fn apply_patch(before: &ApiKey, patch: KeyPatch, audit: &AuditContext<'_>) -> Result<ApiKey, ServiceError> {
     let KeyPatch { name, scopes, metadata, expires_at, enabled } = patch;
     let mut key = before.clone();
     if let Some(name) = name {
         key.name = name;
     }
     if let Some(scopes) = scopes {
-        check_can_grant(audit.caller, &scopes, &before.scopes, allowed)?;
         key.scopes = scopes;
     }
     match metadata {
@@ -90,8 +85,13 @@ fn apply_patch(
         Some(None) => key.metadata = Metadata::default(),
         None => {}
     }
-    if let Some(expires_at) = expires_at {
-        key.expires_at = clamp_expiry(audit.caller, expires_at.map(RequestedExpiry::At), audit.at)?;
+    match expires_at {
+        Some(Some(expires_at)) => {
+            ensure_future(expires_at, "/expires_at", audit.at)?;
+            key.expires_at = Some(expires_at);
+        }
+        Some(None) => key.expires_at = latest_expiry(audit.caller, before),
+        None => {}
     }
     if let Some(enabled) = enabled {
         key.enabled = enabled;

@@ -91,19 +91,14 @@ impl CachedKey {
         }
     }
 
-    /// The time at which the key expires.
-    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
-        self.expires_at.time()
-    }
-
     /// The time at which the key, or the presented secret alone, expires, whichever is first.
-    pub fn effective_expiry(&self) -> Option<DateTime<Utc>> {
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.expires_at.min(self.secret_expires_at).time()
     }
 
     /// Decides whether the key is valid for these scopes at this time.
     pub fn verdict(&self, required: &Scopes, now: DateTime<Utc>) -> Verdict {
-        Verdict::of(self.stored_status, self.effective_expiry(), &self.scopes, required, now)
+        Verdict::of(self.stored_status, self.expires_at(), &self.scopes, required, now)
     }
 
     /// The verdict on this key whenever it is neither valid nor lacks a scope: a cached key has one such reason, since
@@ -190,12 +185,14 @@ pub mod tests {
     }
 
     #[test]
-    fn effective_expiry_is_that_of_the_key_or_of_the_secret() {
-        let expiry = |key, secret| cached_key(Metadata::default(), key, secret).effective_expiry();
+    fn expires_at_is_that_of_the_key_or_of_the_secret() {
+        let expiry = |key, secret| cached_key(Metadata::default(), key, secret).expires_at();
         assert_eq!(expiry(None, None), None);
         assert_eq!(expiry(Some(5), None), Some(at(5)));
         assert_eq!(expiry(Some(5), Some(4)), Some(at(4)));
-        assert_eq!(cached_key(Metadata::default(), Some(5), Some(4)).expires_at(), Some(at(5)));
+        assert_eq!(expiry(Some(4), Some(5)), Some(at(4)));
+        let old = cached_key(Metadata::default(), None, Some(4)).caller(IssuerPolicy::BUILT_IN);
+        assert!(matches!(old.credential, Credential::Key { expires_at, .. } if expires_at == Some(at(4))));
         assert_eq!(cached_key(Metadata::default(), Some(5), None).verdict(&Scopes::default(), at(5)), Verdict::Expired);
     }
 }
