@@ -9,7 +9,8 @@ pub struct Model {
     pub id: Uuid,
     pub owner_issuer: String,
     pub owner_subject: String,
-    pub owner_organization: Option<String>,
+    /// Empty if the owner has none.
+    pub owner_organization: String,
     pub name: String,
     /// The lower-case words of the name, each preceded by a space, for search.
     pub name_words: String,

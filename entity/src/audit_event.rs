@@ -16,7 +16,8 @@ pub struct Model {
     pub key_id: Uuid,
     pub owner_issuer: String,
     pub owner_subject: String,
-    pub owner_organization: Option<String>,
+    /// Empty if the owner has none.
+    pub owner_organization: String,
     pub request_id: String,
     pub client_address: Option<String>,
     pub user_agent: Option<String>,

@@ -46,7 +46,8 @@ enum ApiKeys {
     Table,
     /// A UUIDv7, so that ids sort by creation time. Lists are paged by it.
     Id,
-    /// The `iss` and `sub` claims of the owner's token. A subject is unique only within its issuer.
+    /// The `iss` and `sub` claims of the owner's token and its organization, which is empty if the token names none. The
+    /// three together identify the owner.
     OwnerIssuer,
     OwnerSubject,
     OwnerOrganization,
@@ -98,7 +99,7 @@ async fn create_api_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(uuid(ApiKeys::Id).primary_key())
         .col(text(ApiKeys::OwnerIssuer))
         .col(text(ApiKeys::OwnerSubject))
-        .col(text_null(ApiKeys::OwnerOrganization))
+        .col(text(ApiKeys::OwnerOrganization))
         .col(text(ApiKeys::Name))
         .col(text(ApiKeys::NameWords))
         .col(text(ApiKeys::Scopes))
@@ -137,6 +138,7 @@ async fn create_api_key_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr
         .table(ApiKeys::Table)
         .col(ApiKeys::OwnerIssuer)
         .col(ApiKeys::OwnerSubject)
+        .col(ApiKeys::OwnerOrganization)
         .col(ApiKeys::Id)
         .to_owned();
     manager.create_index(by_owner).await?;
@@ -146,7 +148,7 @@ async fn create_api_key_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr
         .table(ApiKeys::Table)
         .col(ApiKeys::OwnerOrganization)
         .col(ApiKeys::Id)
-        .and_where(Expr::col(ApiKeys::OwnerOrganization).is_not_null())
+        .and_where(Expr::col(ApiKeys::OwnerOrganization).ne(""))
         .to_owned();
     manager.create_index(by_organization).await
 }
@@ -283,7 +285,7 @@ async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(), DbE
         .col(uuid(KeyChangeEvents::KeyId))
         .col(text(KeyChangeEvents::OwnerIssuer))
         .col(text(KeyChangeEvents::OwnerSubject))
-        .col(text_null(KeyChangeEvents::OwnerOrganization))
+        .col(text(KeyChangeEvents::OwnerOrganization))
         .col(text(KeyChangeEvents::RequestId))
         .col(text_null(KeyChangeEvents::ClientAddress))
         .col(text_null(KeyChangeEvents::UserAgent))
@@ -294,6 +296,7 @@ async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(), DbE
         .table(KeyChangeEvents::Table)
         .col(KeyChangeEvents::OwnerIssuer)
         .col(KeyChangeEvents::OwnerSubject)
+        .col(KeyChangeEvents::OwnerOrganization)
         .col(KeyChangeEvents::Id)
         .to_owned();
     manager.create_index(by_owner).await?;

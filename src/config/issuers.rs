@@ -45,7 +45,7 @@ pub struct IssuerSettings {
     /// audience=NAME: value that the `aud` claim must contain; required
     /// algorithms=A B: allowed signature algorithms [RS256 PS256 ES256 EdDSA]
     /// scopes=CLAIM: claim with scopes, such as realm_access.roles [scope, else scp]
-    /// organization=CLAIM: claim with the organization [none]
+    /// organization=CLAIM: claim with the organization, a part of the owner [none]
     /// typ=compatible: accept tokens whose `typ` is JWT or missing, unless they look like ID tokens [strict: only at+jwt]
     /// jwks-file=PATH: file with the keys of a provider that cannot be reached
     /// allow-http: allow an http:// URL on other machines

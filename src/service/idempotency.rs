@@ -35,7 +35,8 @@ impl IdempotentRequest {
             Credential::Token | Credential::Operator => String::new(),
         };
         let owner = &caller.owner;
-        let parts = [owner.issuer.as_str(), &owner.subject, &caller_key, operation, key.as_str()];
+        let organization = owner.organization.as_deref().unwrap_or_default();
+        let parts = [owner.issuer.as_str(), &owner.subject, organization, &caller_key, operation, key.as_str()];
         // Each part with its length, so that no two lists of parts concatenate to the same bytes.
         let identity: Vec<u8> =
             parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes())).collect();
@@ -81,6 +82,8 @@ impl IdempotentRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::domain::secret::{Entropy, Secret};
     use crate::service::keys::tests::{at, caller, key_caller, record};
@@ -122,7 +125,10 @@ mod tests {
     #[test]
     fn response_id_differs_by_caller_operation_and_key() {
         let user = caller(Credential::Token, &[]);
+        let mut of_acme = user.clone();
+        Arc::make_mut(&mut of_acme.owner).organization = Some("acme".into());
         let others = [
+            request(&of_acme, "create", KEY, b""),
             request(&key_caller(None, &[]), "create", KEY, b""),
             request(&user, "rotate", KEY, b""),
             request(&user, "create", &KEY.replace('0', "1"), b""),

@@ -3,16 +3,19 @@
 
 use entity::audit_event::{self, Column};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, Select,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Select,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, Actor, AuditEvent};
-use crate::domain::owner::Owner;
+use crate::store::owner::{OwnerColumns, organization_column, owner_from_columns};
 use crate::store::{Store, StoreError};
+
+const EVENT_OWNER: OwnerColumns<Column> =
+    OwnerColumns(Column::OwnerIssuer, Column::OwnerSubject, Column::OwnerOrganization);
 
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
@@ -40,15 +43,11 @@ fn event_page_query(
     after: Option<Uuid>,
     limit: u64,
 ) -> Select<audit_event::Entity> {
-    let own = match access {
-        AccessFilter::Any => Condition::all(),
-        AccessFilter::Owner(owner) => {
-            Condition::all().add(Column::OwnerIssuer.eq(&owner.issuer)).add(Column::OwnerSubject.eq(&owner.subject))
-        }
-    };
     audit_event::Entity::find()
         .filter(
-            own.add_option(filter.key_id.map(|id| Column::KeyId.eq(id)))
+            EVENT_OWNER
+                .admitted_by(access)
+                .add_option(filter.key_id.map(|id| Column::KeyId.eq(id)))
                 .add_option(filter.action.map(|action| Column::Action.eq(action.as_str())))
                 .add_option(after.map(|after| Column::Id.lt(after))),
         )
@@ -74,7 +73,7 @@ fn event_to_row(event: &AuditEvent) -> audit_event::ActiveModel {
         key_id: Set(event.key_id),
         owner_issuer: Set(event.owner.issuer.clone()),
         owner_subject: Set(event.owner.subject.clone()),
-        owner_organization: Set(event.owner.organization.clone()),
+        owner_organization: Set(organization_column(&event.owner).to_owned()),
         request_id: Set(event.request_id.clone()),
         client_address: Set(event.client_address.clone()),
         user_agent: Set(event.user_agent.clone()),
@@ -104,7 +103,7 @@ fn event_from_row(row: audit_event::Model) -> Result<AuditEvent, DbErr> {
         client_address: row.client_address,
         user_agent: row.user_agent,
         key_id: row.key_id,
-        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
+        owner: owner_from_columns(row.owner_issuer, row.owner_subject, row.owner_organization),
         changes,
     })
 }
@@ -114,6 +113,7 @@ mod tests {
     use sea_orm::DbBackend;
 
     use super::*;
+    use crate::domain::owner::Owner;
 
     #[tokio::test]
     async fn page_is_two_index_searches_without_scan_or_sort() {

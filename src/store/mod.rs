@@ -12,6 +12,7 @@ mod change_feed;
 mod errors;
 mod idempotency;
 mod inspect;
+mod owner;
 mod peppers;
 mod postgres;
 mod schema;

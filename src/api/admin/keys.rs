@@ -60,7 +60,7 @@ impl AdminKeyOperations {
         /// Filter by subject of the owner.
         #[oai(validator(max_length = 255))]
         subject: Query<Option<String>>,
-        /// Filter by organization of the owner.
+        /// Filter by organization of the owner. Empty: owners without one.
         #[oai(validator(max_length = 255))]
         organization: Query<Option<String>>,
     ) -> Result<ApiKeyPage, ApiError<ListAllKeysErrors>> {

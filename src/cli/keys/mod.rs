@@ -29,6 +29,7 @@ use crate::domain::scope::Scopes;
 use crate::service::Services;
 use crate::service::built_in_issuer::ISSUER;
 use crate::service::cache::CacheConfig;
+use crate::service::issuer::is_valid_identifier;
 use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry};
 use output::{print_issued, print_list, print_record};
 
@@ -97,13 +98,13 @@ enum KeysAction {
 #[derive(Args)]
 struct CreateArgs {
     /// Subject of the owner, as in the `sub` claim of the owner's tokens.
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", value_parser = parse_identifier)]
     owner: String,
     /// Issuer of the owner's tokens.
-    #[arg(long, default_value = ISSUER)]
+    #[arg(long, default_value = ISSUER, value_parser = parse_identifier)]
     issuer: String,
-    /// Organization of the owner.
-    #[arg(long)]
+    /// Organization of the owner, as in the owner's tokens. Another one, or none, is another owner.
+    #[arg(long, value_parser = parse_identifier)]
     organization: Option<String>,
     /// Label of the key.
     #[arg(long, value_parser = KeyName::new)]
@@ -118,13 +119,13 @@ struct CreateArgs {
 
 #[derive(Args)]
 struct ListArgs {
-    /// Only keys of this subject.
+    /// Only keys of owners with this subject, of any issuer and organization.
     #[arg(long, value_name = "SUBJECT")]
     owner: Option<String>,
     /// Only keys of owners with this issuer.
     #[arg(long)]
     issuer: Option<String>,
-    /// Only keys of this organization.
+    /// Only keys of owners with this organization. Empty: of owners without one.
     #[arg(long)]
     organization: Option<String>,
     /// Only keys with this status.
@@ -183,6 +184,14 @@ async fn create(
     let new = NewKey { name, scopes, metadata: Metadata::default(), expiry };
     print_issued(services.keys.create(audit, &owner, new, None).await?, json);
     Ok(())
+}
+
+/// Parses a part of an owner, which must be one that a token can have.
+fn parse_identifier(text: &str) -> Result<String, String> {
+    match is_valid_identifier(text) {
+        true => Ok(text.to_owned()),
+        false => Err("give 1 to 255 bytes without control characters".to_owned()),
+    }
 }
 
 /// The caller that audit events name: the operating system's user.

@@ -52,8 +52,11 @@ fn to_json(value: &impl ToJSON) -> String {
 fn format_line(key: &ApiKey, now: DateTime<Utc>) -> String {
     let status = if key.deleted_at.is_some() { "deleted" } else { key.status(now).as_str() };
     let created = key.created_at.format("%Y-%m-%dT%H:%M:%SZ");
-    let (subject, name) = (&key.owner.subject, key.name.as_str());
-    format!("{}  {status:<8}  {:<12}  {created:<20}  {subject:<20}  {name}", key.id, key.start)
+    let owner = match &key.owner.organization {
+        Some(organization) => format!("{} of {organization}", key.owner.subject),
+        None => key.owner.subject.clone(),
+    };
+    format!("{}  {status:<8}  {:<12}  {created:<20}  {owner:<20}  {}", key.id, key.start, key.name.as_str())
 }
 
 fn format_issued(issued: &IssuedKey) -> String {
@@ -78,9 +81,10 @@ fn format_key(key: &ApiKey, now: DateTime<Utc>) -> String {
         ("name", key.name.as_str().to_owned()),
         ("status", key.status(now).as_str().to_owned()),
         ("owner", format!("{} ({})", key.owner.subject, key.owner.issuer)),
-        ("scopes", scopes.join(" ")),
-        ("created", key.created_at.to_rfc3339()),
     ];
+    lines.extend(key.owner.organization.as_ref().map(|organization| ("org", organization.clone())));
+    lines.push(("scopes", scopes.join(" ")));
+    lines.push(("created", key.created_at.to_rfc3339()));
     lines.extend(key.expires_at.map(|time| ("expires", time.to_rfc3339())));
     if let Some(Revocation { at, by, reason }) = &key.revocation {
         let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();

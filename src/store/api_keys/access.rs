@@ -4,16 +4,17 @@ use entity::api_key::{Column, Entity};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
 use crate::domain::access::AccessFilter;
+use crate::store::owner::OwnerColumns;
+
+const KEY_OWNER: OwnerColumns<Column> =
+    OwnerColumns(Column::OwnerIssuer, Column::OwnerSubject, Column::OwnerOrganization);
 
 impl AccessFilter<'_> {
     pub(in crate::store) fn api_keys_query(self) -> Select<Entity> {
-        let keys = Entity::find();
+        let keys = Entity::find().filter(KEY_OWNER.admitted_by(self));
         match self {
             Self::Any => keys,
-            Self::Owner(owner) => keys
-                .filter(Column::OwnerIssuer.eq(&owner.issuer))
-                .filter(Column::OwnerSubject.eq(&owner.subject))
-                .filter(Column::DeletedAt.is_null()),
+            Self::Owner(_) => keys.filter(Column::DeletedAt.is_null()),
         }
     }
 }

@@ -94,7 +94,8 @@ mod tests {
                 .build(DbBackend::Sqlite);
             assert_eq!(
                 store.plan(statement).await,
-                ["SEARCH api_keys USING INDEX api_keys_by_owner (owner_issuer=? AND owner_subject=? AND id<?)"]
+                ["SEARCH api_keys USING INDEX api_keys_by_owner (owner_issuer=? AND owner_subject=? AND \
+                  owner_organization=? AND id<?)"]
             );
         }
     }

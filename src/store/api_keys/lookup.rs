@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::domain::api_key::{KeyForSecret, KeyStatus};
 use crate::domain::key_name::KeyName;
-use crate::domain::owner::Owner;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::rows;
+use crate::store::owner::owner_from_columns;
 use crate::store::sql::SqlBuilder;
 use crate::store::{Store, StoreError};
 
@@ -20,7 +20,7 @@ struct LookupRow {
     id: Uuid,
     owner_issuer: String,
     owner_subject: String,
-    owner_organization: Option<String>,
+    owner_organization: String,
     name: String,
     scopes: String,
     metadata: String,
@@ -103,7 +103,7 @@ fn lookup_from_row(row: LookupRow, secret_hash: SecretHash) -> Result<KeyForSecr
         id: row.id,
         scopes: rows::parse_scopes(row.id, &row.scopes)?,
         metadata: rows::parse_metadata(row.id, &row.metadata)?,
-        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
+        owner: owner_from_columns(row.owner_issuer, row.owner_subject, row.owner_organization),
         name: KeyName::from_db(row.name),
         stored_status: KeyStatus::ignoring_expiry(row.revoked_at.is_some(), row.enabled),
         created_at: row.created_at,

@@ -10,11 +10,11 @@ use crate::domain::api_key::{ApiKey, Revocation, SecretRecord};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
-use crate::domain::owner::Owner;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::search::words;
 use crate::store::audit_events;
+use crate::store::owner::{organization_column, owner_from_columns};
 
 /// The columns of a key, without its secret and its creation event.
 #[derive(DerivePartialModel)]
@@ -23,7 +23,7 @@ pub struct KeyRow {
     pub id: Uuid,
     owner_issuer: String,
     owner_subject: String,
-    owner_organization: Option<String>,
+    owner_organization: String,
     name: String,
     scopes: String,
     metadata: String,
@@ -70,7 +70,7 @@ pub fn changed_key_row(key: &ApiKey, secret: &SecretRecord) -> api_key::ActiveMo
         id: Set(key.id),
         owner_issuer: Set(key.owner.issuer.clone()),
         owner_subject: Set(key.owner.subject.clone()),
-        owner_organization: Set(key.owner.organization.clone()),
+        owner_organization: Set(organization_column(&key.owner).to_owned()),
         name: Set(key.name.as_str().to_owned()),
         name_words: Set(words(key.name.as_str()).map(|word| format!(" {word}")).collect()),
         scopes: Set(serde_json::to_string(&scopes).expect("a list of strings is valid JSON")),
@@ -99,7 +99,7 @@ pub fn key_from_row(row: KeyRow) -> Result<ApiKey, DbErr> {
         id: row.id,
         metadata: parse_metadata(row.id, &row.metadata)?,
         scopes: parse_scopes(row.id, &row.scopes)?,
-        owner: Owner { issuer: row.owner_issuer, subject: row.owner_subject, organization: row.owner_organization },
+        owner: owner_from_columns(row.owner_issuer, row.owner_subject, row.owner_organization),
         name: KeyName::from_db(row.name),
         enabled: row.enabled,
         start: row.secret_start,

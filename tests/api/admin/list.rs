@@ -17,6 +17,7 @@ async fn admin_list_filters_keys_of_all_owners() {
         ("organization=acme", vec!["build", "deploy bot", "build bot"]),
         ("organization=acme&subject=bob", vec!["build"]),
         ("organization=ACME", vec![]),
+        ("organization=", vec!["other"]),
         ("subject=Alice", vec![]),
         ("subject=alic", vec![]),
         ("subject=%25", vec![]),

@@ -23,6 +23,7 @@ async fn admin_revoke_records_administrator_as_actor() {
     let event = &events.body["items"][0];
     assert_eq!((&event["action"], &event["actor"]["subject"]), (&json!("revoked"), &json!("carol")));
     assert_eq!((&event["owner"]["subject"], &event["changes"]), (&json!("alice"), &json!({ "reason": "leaked" })));
-    let own = server.get(&format!("{KEYS}{}", id(&keys[0])), &server.token("alice")).await;
+    let alice = server.token_with("alice", &["--organization", "acme"]);
+    let own = server.get(&format!("{KEYS}{}", id(&keys[0])), &alice).await;
     assert_eq!(own.body["revoked_by"], "carol");
 }

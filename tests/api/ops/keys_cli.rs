@@ -53,6 +53,31 @@ fn keys_cli_prints_text_or_json() {
 }
 
 #[test]
+fn keys_cli_names_and_filters_by_the_organization() {
+    let directory = tempfile::tempdir().unwrap();
+    for (organization, name) in [("", "of none"), ("acme", "of acme"), ("evil", "of evil")] {
+        let arguments = ["create", "--owner", "bob", "--name", name, "--organization", organization];
+        let made = keys_command(directory.path(), if organization.is_empty() { &arguments[..5] } else { &arguments });
+        let text = String::from_utf8(made.stdout).unwrap();
+        let shown = text.lines().find_map(|line| line.strip_prefix("org        ")).unwrap_or_default();
+        assert_eq!(shown, organization, "{text}");
+    }
+    for (arguments, expected) in [
+        (&["list", "--owner", "bob"][..], &["of evil", "of acme", "of none"][..]),
+        (&["list", "--owner", "bob", "--organization", "acme"], &["of acme"]),
+        (&["list", "--owner", "bob", "--organization", ""], &["of none"]),
+        (&["list", "--owner", "alice", "--organization", "acme"], &[]),
+    ] {
+        let listed = String::from_utf8(keys_command(directory.path(), arguments).stdout).unwrap();
+        let rows: Vec<_> = listed.lines().skip(1).collect();
+        assert_eq!(rows.len(), expected.len(), "{arguments:?}: {listed}");
+        assert!(rows.iter().zip(expected).all(|(row, name)| row.ends_with(name)), "{arguments:?}: {listed}");
+    }
+    let listed = String::from_utf8(keys_command(directory.path(), &["list"]).stdout).unwrap();
+    assert!(listed.contains("  bob of acme  ") && listed.contains("  bob                   of none"), "{listed}");
+}
+
+#[test]
 fn keys_cli_treats_closed_pipe_as_success() {
     let directory = tempfile::tempdir().unwrap();
     keys_command(directory.path(), &["create", "--owner", "alice", "--name", "n"]);
@@ -90,6 +115,8 @@ fn keys_cli_reports_errors_on_stderr() {
         (&["show", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"][..], "no such key"),
         (&["show", "5"], "invalid value '5'"),
         (&["create", "--owner", "a", "--name", " "], "at least one character"),
+        (&["create", "--owner", "", "--name", "n"], "give 1 to 255 bytes"),
+        (&["create", "--owner", "a", "--organization", "", "--name", "n"], "give 1 to 255 bytes"),
         (&["create", "--owner", "a", "--name", "n", "--scopes", "Bad"], "a-z"),
         (&["create", "--owner", "a", "--name", "n", "--expires-in", "soon"], "give a duration"),
         (&["rotate", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "--grace", "31d"], "at most 30d"),
