@@ -10,6 +10,8 @@ use poem_openapi::types::Type;
 use serde_json::Value;
 
 use crate::domain::authority::MissingRight;
+use crate::domain::precondition::PreconditionFailure;
+use crate::http::headers::if_match::entity_tag;
 use crate::http::problem::{JSON, PROBLEM_JSON, Problem, ProblemDetail, Violation};
 use crate::service::{ConflictReason, ServiceError};
 
@@ -105,7 +107,7 @@ impl ErrorStatus {
             Self::NotFound => Problem::not_found(),
             Self::RequestTimeout => Problem::body_timeout(),
             Self::Conflict => ServiceError::Conflict(ConflictReason::RotationInProgress).into(),
-            Self::PreconditionFailed => ServiceError::PreconditionFailed.into(),
+            Self::PreconditionFailed => PreconditionFailure::OtherRevision(2).into(),
             Self::PayloadTooLarge => Problem::body_too_large(),
             Self::UnsupportedMediaType => {
                 Problem::unsupported_media_type("Send the body as JSON, with `Content-Type: application/json`.")
@@ -122,6 +124,7 @@ impl ErrorStatus {
         match self {
             Self::Conflict => ConflictReason::ALL.map(|reason| (reason.code(), reason.message())).into(),
             Self::Forbidden => vec![KEY_OUTLIVES_CALLER],
+            Self::PreconditionFailed => vec![ETAG_ALTERED],
             Self::UnprocessableEntity => vec![IDEMPOTENCY_KEY_REUSED],
             _ => Vec::new(),
         }
@@ -153,6 +156,13 @@ const KEY_OUTLIVES_CALLER: (&str, &str) =
 /// The problem type of a reused `Idempotency-Key`, and its detail.
 const IDEMPOTENCY_KEY_REUSED: (&str, &str) =
     ("idempotency-key-reused", "This Idempotency-Key was used with another body; send the same body, or a new key.");
+
+/// The problem type of an entity tag that a proxy altered, and its meaning.
+const ETAG_ALTERED: (&str, &str) = (
+    "etag-altered",
+    "A proxy weakened or renamed the ETag when it compressed the response; disable compression of this path in the \
+     proxy, or send the ETag as the server made it.",
+);
 
 /// The error statuses of one operation. [`error_set!`] declares one.
 pub trait ErrorSet: Send + Sync + 'static {
@@ -251,10 +261,7 @@ impl From<ServiceError> for Problem {
                 errors.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
             ),
             ServiceError::NotFound => Self::not_found(),
-            ServiceError::PreconditionFailed => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                "The key has changed since the ETag in If-Match was returned; get the key and repeat the change.",
-            ),
+            ServiceError::PreconditionFailed(failure) => failure.into(),
             ServiceError::Conflict(reason) => {
                 Self::new(StatusCode::CONFLICT, reason.message()).with_type(reason.code())
             }
@@ -277,6 +284,26 @@ impl From<ServiceError> for Problem {
     }
 }
 
+impl From<PreconditionFailure> for Problem {
+    fn from(failure: PreconditionFailure) -> Self {
+        match failure {
+            PreconditionFailure::OtherRevision(current) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                format!(
+                    "If-Match does not contain the key's ETag, which is now {}; get the key, check what has changed, and \
+                     send its ETag.",
+                    entity_tag(current)
+                ),
+            ),
+            PreconditionFailure::AlteredTag(tag) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                format!("If-Match contains {tag}, which is not as the server made it. {}", ETAG_ALTERED.1),
+            )
+            .with_type(ETAG_ALTERED.0),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +319,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "ReadErrors does not declare 412 Precondition Failed")]
     fn api_error_panics_in_tests_on_an_undeclared_status() {
-        let _ = ApiError::<ReadErrors>::from(ServiceError::PreconditionFailed);
+        let _ = ApiError::<ReadErrors>::from(PreconditionFailure::OtherRevision(2));
     }
 
     #[test]

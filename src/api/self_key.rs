@@ -10,7 +10,7 @@ use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
 use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
-use crate::domain::precondition::Precondition;
+use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
@@ -20,8 +20,8 @@ pub struct SelfOperations;
 pub const GET_SELF_ROUTE: RouteSpec = RouteSpec::new("get_this_api_key");
 pub const REVOKE_SELF_ROUTE: RouteSpec = RouteSpec::new("revoke_this_api_key");
 
-error_set!(GetSelfErrors: 400, 401, 403, 500, 503);
-error_set!(RevokeSelfErrors: 400, 401, 403, 500, 503);
+error_set!(GetSelfErrors: 400, 401, 403, 412, 500, 503);
+error_set!(RevokeSelfErrors: 400, 401, 403, 412, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/self", tag = "Tag::ApiKeys")]
 impl SelfOperations {
@@ -33,8 +33,11 @@ impl SelfOperations {
         &self,
         caller: Authorized<ApiKeyOnly>,
         Data(services): Data<&Arc<Services>>,
+        /// The key's `ETag`, from an earlier `GET` of the key: returns 412 if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
     ) -> Result<ApiKeyResponse, ApiError<GetSelfErrors>> {
-        let record = services.keys.get(caller.own_keys(), id_of(&caller.0)?, &Precondition::None).await?;
+        let record = services.keys.get(caller.own_keys(), id_of(&caller.0)?, &if_match.0).await?;
         Ok(key_response(record, services))
     }
 
@@ -46,9 +49,13 @@ impl SelfOperations {
         &self,
         audited: Audited<ApiKeyOnly>,
         Data(services): Data<&Arc<Services>>,
+        /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
     ) -> Result<NoContent, ApiError<RevokeSelfErrors>> {
         let reason = Some("by the key itself".to_owned());
-        services.keys.revoke(&audited.context(), audited.own_keys(), id_of(&audited.caller)?, reason).await?;
+        let id = id_of(&audited.caller)?;
+        services.keys.revoke(&audited.context(), audited.own_keys(), id, reason, &if_match.0).await?;
         Ok(NoContent::NoContent)
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use crate::domain::authority::{Denial, MissingRight};
+use crate::domain::precondition::PreconditionFailure;
 use crate::domain::validation::ValidationError;
 use crate::store::StoreError;
 
@@ -21,8 +22,8 @@ pub enum ServiceError {
     #[error("there is no such key")]
     NotFound,
     /// The key's revision is none of those that the caller requires.
-    #[error("the key has changed since that revision")]
-    PreconditionFailed,
+    #[error(transparent)]
+    PreconditionFailed(#[from] PreconditionFailure),
     /// The state of the key forbids the change.
     #[error("{}", .0.message())]
     Conflict(ConflictReason),

@@ -72,7 +72,13 @@ const CASES: &[Case] = &[
     case("revoke_my_api_key", |server, credential, id| {
         own_keys(server, Method::POST, credential, &format!("{id}/revoke"))
     }),
+    case("revoke_my_api_key", |server, credential, id| {
+        own_keys(server, Method::POST, credential, &format!("{id}/revoke")).header("if-match", "\"9\"")
+    }),
     case("delete_my_api_key", |server, credential, id| own_keys(server, Method::DELETE, credential, id)),
+    case("delete_my_api_key", |server, credential, id| {
+        own_keys(server, Method::DELETE, credential, id).header("if-match", "W/\"1\"")
+    }),
     case("rotate_my_api_key", |server, credential, id| {
         own_keys(server, Method::POST, credential, &format!("{id}/rotate"))
     }),
@@ -80,6 +86,9 @@ const CASES: &[Case] = &[
         own_keys(server, Method::POST, credential, &format!("{id}/rotate"))
             .header("idempotency-key", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
             .json(&json!({ "grace_seconds": 60 }))
+    }),
+    case("rotate_my_api_key", |server, credential, id| {
+        own_keys(server, Method::POST, credential, &format!("{id}/rotate")).header("if-match", "\"9\"")
     }),
     case("get_my_api_key_usage", |server, credential, id| {
         own_keys(server, Method::GET, credential, &format!("{id}/usage"))

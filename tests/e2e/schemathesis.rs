@@ -4,7 +4,7 @@
 use std::env;
 
 use crate::support::{Server, succeed};
-use crate::tools::{DEFAULT_TIMEOUT, artifacts, python_for};
+use crate::tools::{DEFAULT_TIMEOUT, artifacts, project, python_for};
 
 #[tokio::test]
 async fn service_conforms_to_its_document() {
@@ -17,6 +17,8 @@ async fn service_conforms_to_its_document() {
     };
     succeed(
         python_for(time, "schemathesis")
+            .arg("--config-file")
+            .arg(project().join("tests/e2e/schemathesis.toml"))
             .arg("run")
             .args(choice)
             .arg(format!("{}/openapi.json", server.url))

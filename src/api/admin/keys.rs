@@ -15,8 +15,8 @@ use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page
 use crate::api::keys::schemas::Status;
 use crate::api::tag::Tag;
 use crate::domain::access::AccessFilter;
-use crate::domain::precondition::Precondition;
 use crate::http::body::JsonRequest;
+use crate::http::headers::if_match::IfMatch;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
 use crate::http::route_spec::RouteSpec;
@@ -30,8 +30,8 @@ pub const GET_ANY_KEY_ROUTE: RouteSpec = RouteSpec::new("get_api_key");
 pub const REVOKE_ANY_KEY_ROUTE: RouteSpec = RouteSpec::new("revoke_api_key");
 
 error_set!(ListAllKeysErrors: 400, 401, 403, 500, 503);
-error_set!(GetAnyKeyErrors: 400, 401, 403, 404, 500, 503);
-error_set!(RevokeAnyKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
+error_set!(GetAnyKeyErrors: 400, 401, 403, 404, 412, 500, 503);
+error_set!(RevokeAnyKeyErrors: 400, 401, 403, 404, 408, 412, 413, 415, 422, 500, 503);
 
 #[OpenApi(prefix_path = "/admin/api-keys", tag = "Tag::Administration")]
 impl AdminKeyOperations {
@@ -87,8 +87,11 @@ impl AdminKeyOperations {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from an earlier `GET` of the key: returns 412 if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
     ) -> Result<ApiKeyResponse, ApiError<GetAnyKeyErrors>> {
-        Ok(key_response(services.keys.get(AccessFilter::Any, id.0, &Precondition::None).await?, services))
+        Ok(key_response(services.keys.get(AccessFilter::Any, id.0, &if_match.0).await?, services))
     }
 
     /// Revoke a key of any owner
@@ -103,10 +106,13 @@ impl AdminKeyOperations {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeAnyKeyErrors>> {
         let reason = body.value.reason();
-        let record = services.keys.revoke(&audited.context(), AccessFilter::Any, id.0, reason).await?;
+        let record = services.keys.revoke(&audited.context(), AccessFilter::Any, id.0, reason, &if_match.0).await?;
         Ok(key_response(record, services))
     }
 }

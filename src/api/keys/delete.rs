@@ -11,6 +11,7 @@ use crate::api::auth::{Audited, Write};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::NoContent;
 use crate::api::tag::Tag;
+use crate::http::headers::if_match::IfMatch;
 use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
@@ -18,7 +19,7 @@ pub struct DeleteKey;
 
 pub const DELETE_KEY_ROUTE: RouteSpec = RouteSpec::new("delete_my_api_key");
 
-error_set!(DeleteKeyErrors: 400, 401, 403, 404, 500, 503);
+error_set!(DeleteKeyErrors: 400, 401, 403, 404, 412, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
 impl DeleteKey {
@@ -32,8 +33,11 @@ impl DeleteKey {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
     ) -> Result<NoContent, ApiError<DeleteKeyErrors>> {
-        services.keys.delete(&audited.context(), audited.own_keys(), id.0).await?;
+        services.keys.delete(&audited.context(), audited.own_keys(), id.0, &if_match.0).await?;
         Ok(NoContent::NoContent)
     }
 }

@@ -28,7 +28,7 @@ impl GetKey {
     /// Returns the key with its active secrets, whose `last_used_at` shows whether an old secret is still in use after
     /// a rotation. Keys of other owners return 404, exactly like unknown ids.
     ///
-    /// `ETag` is the key's revision. If the request's `If-Match` does not contain it, the response is 412.
+    /// `ETag` is the key's revision, for `If-Match` of a later request.
     #[oai(path = "/:id", method = "get", operation_id = "get_my_api_key")]
     async fn get(
         &self,
@@ -36,6 +36,8 @@ impl GetKey {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from an earlier `GET` of the key: returns 412 if the key has changed since.
+        #[oai(name = "If-Match")]
         if_match: IfMatch,
     ) -> Result<ApiKeyResponse, ApiError<GetKeyErrors>> {
         let record = services.keys.get(caller.own_keys(), id.0, &if_match.0).await?;

@@ -91,6 +91,9 @@ pub enum CreatedKeyResponse {
         /// URL of the key.
         #[oai(header = "Location")]
         String,
+        /// Revision of the key, for `If-Match`.
+        #[oai(header = "ETag")]
+        String,
         /// Always `no-store`, so that no cache keeps the secret.
         #[oai(header = "Cache-Control")]
         String,
@@ -141,16 +144,17 @@ pub fn page_response(request: &Request, page: ListPage<DomainKey>, services: &Se
 
 /// Builds the response with one key, its active secrets and its `ETag`.
 pub fn key_response(record: KeyRecord, services: &Services) -> ApiKeyResponse {
-    let tag = entity_tag(&record.key);
+    let tag = entity_tag(record.key.revision);
     ApiKeyResponse::Key(JsonResponse(ApiKey::with_secrets(record, services.now())), tag)
 }
 
 /// Builds the response with a new secret.
 pub fn created_response(issued: IssuedKey) -> CreatedKeyResponse {
     let location = format!("{BASE}/auth/api-keys/{}", issued.key.id);
+    let tag = entity_tag(issued.key.revision);
     let replayed = issued.replayed.then(|| "true".to_owned());
     let body = PreserializedJson::from(&ApiKeyCreateResponse::from(issued));
-    CreatedKeyResponse::Created(body, location, "no-store".to_owned(), replayed)
+    CreatedKeyResponse::Created(body, location, tag, "no-store".to_owned(), replayed)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
+use crate::http::headers::if_match::IfMatch;
 use crate::http::route_spec::RouteSpec;
 use crate::service::Services;
 
@@ -20,7 +21,7 @@ pub struct RevokeKey;
 
 pub const REVOKE_KEY_ROUTE: RouteSpec = RouteSpec::new("revoke_my_api_key");
 
-error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
+error_set!(RevokeKeyErrors: 400, 401, 403, 404, 408, 412, 413, 415, 422, 500, 503);
 
 #[OpenApi(prefix_path = "/auth/api-keys/", tag = "Tag::ApiKeys")]
 impl RevokeKey {
@@ -38,9 +39,13 @@ impl RevokeKey {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
-        let record = services.keys.revoke(&audited.context(), audited.own_keys(), id.0, body.value.reason()).await?;
+        let (reason, precondition) = (body.value.reason(), if_match.0);
+        let record = services.keys.revoke(&audited.context(), audited.own_keys(), id.0, reason, &precondition).await?;
         Ok(key_response(record, services))
     }
 }

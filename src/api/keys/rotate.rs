@@ -15,6 +15,7 @@ use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::headers::idempotency_key::IdempotencyKeyHeader;
+use crate::http::headers::if_match::IfMatch;
 use crate::http::route_spec::RouteSpec;
 use crate::http::values::duration::Grace;
 use crate::service::Services;
@@ -23,7 +24,7 @@ pub struct RotateKey;
 
 pub const ROTATE_KEY_ROUTE: RouteSpec = RouteSpec::new("rotate_my_api_key");
 
-error_set!(RotateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503);
+error_set!(RotateKeyErrors: 400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 500, 503);
 
 /// Options of a rotation.
 #[derive(Object)]
@@ -56,7 +57,8 @@ impl RotateKey {
     /// for `grace_seconds` more, but not past its own expiry. Rotating again during the grace period returns 409, as
     /// does rotating a key that is not active.
     ///
-    /// Send `Idempotency-Key` to retry safely, as on creation.
+    /// Send `Idempotency-Key` to retry safely, as on creation. A repeated request returns the original response, even if
+    /// its `If-Match` no longer names the key's revision.
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
     async fn rotate(
         &self,
@@ -64,6 +66,9 @@ impl RotateKey {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
+        #[oai(name = "If-Match")]
+        if_match: IfMatch,
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyRotateRequest>,
     ) -> Result<CreatedKeyResponse, ApiError<RotateKeyErrors>> {
@@ -71,7 +76,8 @@ impl RotateKey {
         let key = idempotency_key.0;
         let request = key.map(|key| services.keys.idempotent_request(&audited.caller, &operation, &key, &body.bytes));
         let grace = body.value.grace();
-        let issued = services.keys.rotate(&audited.context(), audited.own_keys(), id.0, grace, request).await?;
+        let issued =
+            services.keys.rotate(&audited.context(), audited.own_keys(), id.0, grace, &if_match.0, request).await?;
         Ok(created_response(issued))
     }
 }

@@ -93,8 +93,7 @@ impl UpdateKey {
     /// fields are unchanged, `null` clears. The caller must be able to grant any scope being added. `enabled: false`
     /// makes the key unusable until it is set to `true` again.
     ///
-    /// Send `If-Match` with the key's `ETag` to prevent lost updates: if the key has changed since, the response is
-    /// 412. A revoked key cannot be updated and returns 409.
+    /// Send `If-Match` to prevent lost updates. A revoked key cannot be updated and returns 409.
     #[oai(path = "/:id", method = "patch", operation_id = "update_my_api_key")]
     async fn update(
         &self,
@@ -102,6 +101,8 @@ impl UpdateKey {
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
+        /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
+        #[oai(name = "If-Match")]
         if_match: IfMatch,
         body: JsonRequest<ApiKeyUpdateRequest>,
     ) -> Result<ApiKeyResponse, ApiError<UpdateKeyErrors>> {

@@ -157,11 +157,18 @@ async fn execute(services: &Services, action: KeysAction, json: bool) -> Result<
         }
         KeysAction::Revoke { id, reason } => {
             let reason = reason.map(|reason| reason.as_str().to_owned());
-            print_record(services.keys.revoke(&audit, AccessFilter::Any, id, reason).await?, audit.at, json);
+            print_record(
+                services.keys.revoke(&audit, AccessFilter::Any, id, reason, &Precondition::None).await?,
+                audit.at,
+                json,
+            );
         }
         KeysAction::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;
-            print_issued(services.keys.rotate(&audit, AccessFilter::Any, id, grace, None).await?, json);
+            print_issued(
+                services.keys.rotate(&audit, AccessFilter::Any, id, grace, &Precondition::None, None).await?,
+                json,
+            );
         }
         KeysAction::ExportRevocations { since } => revocation_log::export_revocations(services, since).await?,
         KeysAction::ApplyRevocations { log } => {

@@ -120,10 +120,10 @@ async fn apply_effect(
     let (access, id) = (AccessFilter::Any, entry.key_id);
     match effect {
         Effect::None => Ok(()),
-        Effect::Delete => services.keys.delete(audit, access, id).await,
+        Effect::Delete => services.keys.delete(audit, access, id, &Precondition::None).await,
         Effect::Revoke => {
             let reason = format!("{} at {}, after the restored backup", entry.action, entry.at.to_rfc3339());
-            services.keys.revoke(audit, access, id, Some(reason)).await.map(|_| ())
+            services.keys.revoke(audit, access, id, Some(reason), &Precondition::None).await.map(|_| ())
         }
         Effect::Disable => {
             let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };

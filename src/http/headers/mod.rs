@@ -1,7 +1,7 @@
 //! Headers of requests and responses, one file each.
 //!
-//! The document describes those of requests in words, not as parameters. A tool that generates parameter values would get
-//! 412 for every `If-Match` and 422 for a reused `Idempotency-Key`, and report valid requests as rejected.
+//! `If-Match` is a parameter in the document, so that generated clients can send it. `Idempotency-Key` is described in words:
+//! a tool that generates parameter values would reuse one, get 422, and report a valid request as rejected.
 
 pub mod idempotency_key;
 pub mod if_match;

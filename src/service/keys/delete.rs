@@ -7,21 +7,23 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::authority::{KeyAction, authorize};
+use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
 use crate::service::keys::revoke::revoke;
 use crate::store::KeyChange;
 
 impl KeyService {
-    /// Deletes a key. Deleting again changes nothing.
+    /// Deletes a key that meets the precondition. Deleting again changes nothing.
     pub async fn delete(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
+        precondition: &Precondition,
     ) -> Result<(), ServiceError> {
         authorize(audit.caller, KeyAction::Delete)?;
-        self.change_key(access, id, |record| Ok(delete(record, audit))).await.map(drop)
+        self.change_key(access, id, precondition, |record| Ok(delete(record, audit))).await.map(drop)
     }
 }
 

@@ -17,9 +17,7 @@ impl KeyService {
         precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
         let record = or_not_found(self.store.find_key(access, id).await?)?;
-        if !precondition.is_met_by(&record.key) {
-            return Err(ServiceError::PreconditionFailed);
-        }
+        precondition.check(&record.key)?;
         Ok(record)
     }
 }

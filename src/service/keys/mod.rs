@@ -25,6 +25,7 @@ use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::idempotency_key::IdempotencyKey;
+use crate::domain::precondition::Precondition;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::{Entropy, Secret, SecretPrefix};
 use crate::domain::secret_hash::Peppers;
@@ -118,9 +119,14 @@ impl KeyService {
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
+        precondition: &Precondition,
         apply: impl FnOnce(KeyRecord) -> Result<KeyChange, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
-        let apply = |record| Ok((apply(or_not_found(record)?)?, ()));
+        let apply = |record| {
+            let record = or_not_found(record)?;
+            precondition.check(&record.key)?;
+            Ok((apply(record)?, ()))
+        };
         let (record, ()) = self.store.change_key::<_, ServiceError>(access, id, apply).await??;
         self.invalidate_secrets(&record);
         Ok(record)

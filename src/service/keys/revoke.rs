@@ -7,25 +7,27 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::audit::{Action, AuditContext, AuditEvent};
 use crate::domain::authority::{KeyAction, authorize};
+use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
 use crate::store::KeyChange;
 
 impl KeyService {
-    /// Revokes a key. Revoking again changes nothing: the first revocation and its reason stay.
+    /// Revokes a key that meets the precondition. Revoking again changes nothing: the first revocation and its reason stay.
     pub async fn revoke(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
         reason: Option<String>,
+        precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
         authorize(audit.caller, KeyAction::Revoke)?;
         let apply = |mut record: KeyRecord| {
             let event = revoke(&mut record.key, reason, audit);
             Ok(KeyChange::with_events(record, event))
         };
-        self.change_key(access, id, apply).await
+        self.change_key(access, id, precondition, apply).await
     }
 }
 

@@ -8,6 +8,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, KeyStatus};
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::authority::{KeyAction, authorize};
+use crate::domain::precondition::Precondition;
 use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::{IssuedKey, KeyService, NewSecret, or_not_found};
@@ -25,19 +26,27 @@ struct Rotation {
 
 impl KeyService {
     /// Issues a new secret. Never prolongs anything: the key's expiry stays, and the old secret expires at the end of the
-    /// grace period or with the key. With an idempotent request that was completed before, returns its response.
+    /// grace period or with the key.
+    ///
+    /// With an idempotent request that was completed before, returns its response, without checking the precondition:
+    /// that rotation changed the revision itself (RFC 9110, section 13.1.1, allows this).
     pub async fn rotate(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
         grace: TimeDelta,
+        precondition: &Precondition,
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         let seen = self.store.find_key(access, id).await?;
         let replaces = seen.as_ref().and_then(newest_secret);
         let rotation = Rotation { secret: self.mint(audit.at)?, grace, replaces };
-        let apply = |record| rotate(or_not_found(record)?, rotation, audit);
+        let apply = |record| {
+            let record = or_not_found(record)?;
+            precondition.check(&record.key)?;
+            rotate(record, rotation, audit)
+        };
         let (record, issued) = match &request {
             None => self.store.change_key(access, id, apply).await??,
             Some(request) => {

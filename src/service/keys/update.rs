@@ -37,13 +37,8 @@ impl KeyService {
         patch: KeyPatch,
         precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
-        let apply = |record: KeyRecord| {
-            if !precondition.is_met_by(&record.key) {
-                return Err(ServiceError::PreconditionFailed);
-            }
-            update(record, patch, self.allowed_scopes.as_ref(), audit)
-        };
-        self.change_key(access, id, apply).await
+        let apply = |record| update(record, patch, self.allowed_scopes.as_ref(), audit);
+        self.change_key(access, id, precondition, apply).await
     }
 }
 

@@ -1,9 +1,8 @@
 //! Get: one key as its owner sees it.
 
-use reqwest::Method;
 use serde_json::json;
 
-use super::{alice, changed_key, get, malformed_ids, matching, tags_that_do_not_match};
+use super::{alice, get, malformed_ids};
 use crate::support::{KEYS, Server, id, secret, unknown_key};
 
 #[tokio::test]
@@ -57,21 +56,4 @@ async fn get_by_key_requires_read_scope() {
         assert_eq!(response.header("www-authenticate"), (status == 403).then_some(challenge));
     }
     assert_eq!(server.audit_actions(id(&target)).await, ["created"]);
-}
-
-#[tokio::test]
-async fn get_with_if_match_requires_current_revision() {
-    let (server, token) = alice().await;
-    let (key, [stale, fresh]) = changed_key(&server, &token).await;
-    let before = server.dump().await;
-    for tag in tags_that_do_not_match(&stale, &fresh) {
-        let response = matching(&server, Method::GET, &token, &key, &[&tag]).await;
-        assert_eq!(response.status, 412, "{tag}: {}", response.text);
-        response.assert_problem(412);
-    }
-    assert_eq!(server.dump().await, before);
-    let list = format!("{stale}, {fresh}");
-    for tags in [vec![&*fresh], vec!["*"], vec![&list], vec![&*stale, &*fresh], vec![" * "]] {
-        assert_eq!(matching(&server, Method::GET, &token, &key, &tags).await.status, 200, "{tags:?}");
-    }
 }

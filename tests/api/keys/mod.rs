@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod get;
 mod idempotency;
+mod if_match;
 mod list;
 mod revoke;
 mod rotate;
@@ -11,7 +12,6 @@ mod update;
 
 use chrono::{DateTime, Utc};
 use reqwest::Method;
-use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::support::{KEYS, Response, Server, id};
@@ -44,35 +44,6 @@ async fn get(server: &Server, token: &str, key: &Value) -> Response {
 /// Ids that no key can have.
 fn malformed_ids() -> [String; 7] {
     ["x", "0", "00000000-0000-0000-0000-000000000000", "%00", "%ff", "..%2f", &"a".repeat(300)].map(str::to_owned)
-}
-
-/// Sends a request with these values of `If-Match`.
-async fn matching(server: &Server, method: Method, token: &str, key: &Value, tags: &[&str]) -> Response {
-    let mut request = server.request(method.clone(), &format!("{KEYS}{}", id(key)), token);
-    for tag in tags {
-        request = request.header("if-match", HeaderValue::from_bytes(tag.as_bytes()).unwrap());
-    }
-    let body = json!({ "metadata": { "tag": tags[0] } });
-    Response::to(if method == Method::PATCH { request.json(&body) } else { request }).await
-}
-
-/// Creates a key, changes it once, and returns it with its ETags before and after.
-async fn changed_key(server: &Server, token: &str) -> (Value, [String; 2]) {
-    let key = server.create_key(token, &[]).await;
-    let stale = get(server, token, &key).await.etag().to_owned();
-    let response = server.patch(id(&key), token, json!({ "name": "y" })).await;
-    assert_eq!(response.status, 200, "{}", response.text);
-    let fresh = get(server, token, &key).await.etag().to_owned();
-    assert_ne!(stale, fresh);
-    (key, [stale, fresh])
-}
-
-/// Values of `If-Match` that do not name the current revision.
-fn tags_that_do_not_match(stale: &str, fresh: &str) -> Vec<String> {
-    let inner = fresh.trim_matches('"').to_owned();
-    let (weak, padded, signed) = (format!("W/{fresh}"), format!("\"0{inner}\""), format!("\"+{inner}\""));
-    let odd = ["\"\"", "\"x\"", "garbage", "", "\"é\"", ",", "\"*\""].map(str::to_owned);
-    [stale.to_owned(), weak, inner, padded, signed].into_iter().chain(odd).collect()
 }
 
 /// Checks that no operation accepts this secret any more.

@@ -6,7 +6,7 @@ mod effects;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{alice, changed_key, get, malformed_ids, matching, tags_that_do_not_match};
+use super::{alice, get, malformed_ids};
 use crate::support::{KEYS, Response, Server, id, unknown_key};
 
 async fn patch(server: &Server, token: &str, key: &Value, body: Value) -> Response {
@@ -194,21 +194,4 @@ async fn update_with_malformed_id_matches_unknown_id() {
         let response = server.patch(&malformed, &token, json!({ "name": "y" })).await;
         assert_eq!(response.assert_problem(404), detail, "{malformed}");
     }
-}
-
-#[tokio::test]
-async fn update_with_if_match_requires_current_revision() {
-    let (server, token) = alice().await;
-    let (key, [stale, fresh]) = changed_key(&server, &token).await;
-    let before = server.dump().await;
-    for tag in tags_that_do_not_match(&stale, &fresh) {
-        let response = matching(&server, Method::PATCH, &token, &key, &[&tag]).await;
-        assert_eq!(response.status, 412, "{tag}: {}", response.text);
-        response.assert_problem(412);
-    }
-    assert_eq!(server.dump().await, before);
-    assert_eq!(matching(&server, Method::PATCH, &token, &key, &["*"]).await.status, 200);
-    let now = get(&server, &token, &key).await.etag().to_owned();
-    assert_eq!(matching(&server, Method::PATCH, &token, &key, &[&stale, &now]).await.status, 200);
-    assert_eq!(matching(&server, Method::PATCH, &token, &key, &[&now]).await.status, 412);
 }

@@ -15,14 +15,11 @@ import (
 
 var ctx = context.Background()
 
-// A client that sends this credential, and this ETag if there is one.
-func connect(credential, etag string) *mintkey.APIClient {
+// A client that sends this credential.
+func connect(credential string) *mintkey.APIClient {
 	configuration := mintkey.NewConfiguration()
 	configuration.Servers = mintkey.ServerConfigurations{{URL: os.Args[1]}}
 	configuration.AddDefaultHeader("Authorization", "Bearer "+credential)
-	if etag != "" {
-		configuration.AddDefaultHeader("If-Match", etag)
-	}
 	return mintkey.NewAPIClient(configuration)
 }
 
@@ -49,7 +46,7 @@ func check(holds bool, otherwise ...any) {
 }
 
 func main() {
-	client := connect(os.Args[2], "")
+	client := connect(os.Args[2])
 	keys := client.APIKeysAPI
 
 	// Create: only this response and that of a rotation contain the secret.
@@ -78,13 +75,13 @@ func main() {
 	// Update, unless the key was changed in between.
 	got, response, err := keys.GetMyApiKey(ctx, created.Id).Execute()
 	check(err == nil && got.Status == mintkey.ACTIVE, err, got)
-	asRead := connect(os.Args[2], response.Header.Get("ETag")).APIKeysAPI
+	etag := response.Header.Get("ETag")
 	change := mintkey.NewApiKeyUpdateRequest()
 	change.SetName("deploy")
 	change.SetExpiresAtNil()
-	updated := ok(asRead.UpdateMyApiKey(ctx, created.Id).ApiKeyUpdateRequest(*change).Execute())
+	updated := ok(keys.UpdateMyApiKey(ctx, created.Id).IfMatch(etag).ApiKeyUpdateRequest(*change).Execute())
 	check(updated.Name == "deploy" && !updated.HasExpiresAt(), updated)
-	_, _, err = asRead.UpdateMyApiKey(ctx, created.Id).ApiKeyUpdateRequest(*change).Execute()
+	_, _, err = keys.UpdateMyApiKey(ctx, created.Id).IfMatch(etag).ApiKeyUpdateRequest(*change).Execute()
 	problem(err, http.StatusPreconditionFailed)
 
 	// Rotate: both secrets are good for a while, and a second rotation waits until then.
@@ -133,7 +130,7 @@ func main() {
 	check(reflect.DeepEqual(actions, []string{"revoked", "rotated", "updated", "created"}), actions)
 
 	// Problems say what to change.
-	_, _, err = connect("not-a-token", "").APIKeysAPI.ListMyApiKeys(ctx).Execute()
+	_, _, err = connect("not-a-token").APIKeysAPI.ListMyApiKeys(ctx).Execute()
 	problem(err, http.StatusUnauthorized)
 	_, _, err = keys.CreateMyApiKey(ctx).ApiKeyCreateRequest(*mintkey.NewApiKeyCreateRequest("")).Execute()
 	unnamed := problem(err, http.StatusUnprocessableEntity)

@@ -71,11 +71,12 @@ assert names == ["second", "ci"], names
 # Update, unless the key was changed in between.
 got = get_my_api_key.sync_detailed(created.id, client=mintkey)
 assert ok(got.parsed).status == Status.ACTIVE
-as_read = AuthenticatedClient(base_url=base_url, token=token, headers={"If-Match": got.headers["etag"]})
+etag = got.headers["etag"]
 change = ApiKeyUpdateRequest(name="deploy", expires_at=None)
-updated = ok(update_my_api_key.sync(created.id, client=as_read, body=change))
+updated = ok(update_my_api_key.sync(created.id, client=mintkey, body=change, if_match=etag))
 assert updated.name == "deploy" and isinstance(updated.expires_at, Unset), updated
-stale = update_my_api_key.sync_detailed(created.id, client=as_read, body=ApiKeyUpdateRequest(name="lost"))
+lost = ApiKeyUpdateRequest(name="lost")
+stale = update_my_api_key.sync_detailed(created.id, client=mintkey, body=lost, if_match=etag)
 problem(stale, HTTPStatus.PRECONDITION_FAILED)
 
 # Rotate: both secrets are good for a while, and a second rotation waits until then.

@@ -50,13 +50,13 @@ assert.deepEqual(names, ["second", "ci"]);
 // Update, unless the key was changed in between.
 const got = await mintkey.GET("/auth/api-keys/{id}", { params: { path } });
 assert.equal(ok(got).status, "active");
-const headers = { "If-Match": got.response.headers.get("etag") };
+const asRead = { path, header: { "If-Match": got.response.headers.get("etag") ?? "" } };
 const updated = ok(
-  await mintkey.PATCH("/auth/api-keys/{id}", { params: { path }, headers, body: { name: "deploy", expires_at: null } }),
+  await mintkey.PATCH("/auth/api-keys/{id}", { params: asRead, body: { name: "deploy", expires_at: null } }),
 );
 assert.equal(updated.name, "deploy");
 assert.equal(updated.expires_at, undefined);
-const stale = await mintkey.PATCH("/auth/api-keys/{id}", { params: { path }, headers, body: { name: "lost" } });
+const stale = await mintkey.PATCH("/auth/api-keys/{id}", { params: asRead, body: { name: "lost" } });
 problem(stale, 412);
 
 // Rotate: both secrets are good for a while, and a second rotation waits until then.

@@ -2,7 +2,7 @@
 
 use mintkey::types::{ApiKeyVerifyResponse, ProblemDetail, VerificationCode};
 use mintkey::{Client, Error, ResponseValue};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, IF_MATCH};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 
 pub mod mintkey {
     include!(concat!(env!("OUT_DIR"), "/mintkey.rs"));
@@ -10,13 +10,10 @@ pub mod mintkey {
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A client that sends these headers with every request.
-fn connect(base_url: &str, headers: &[(HeaderName, &str)]) -> Result<Client, Failure> {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        map.insert(name, value.parse()?);
-    }
-    Ok(Client::new_with_client(base_url, reqwest::Client::builder().default_headers(map).build()?))
+/// A client that sends this credential.
+fn connect(base_url: &str, credential: &str) -> Result<Client, Failure> {
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {credential}").parse()?)]);
+    Ok(Client::new_with_client(base_url, reqwest::Client::builder().default_headers(headers).build()?))
 }
 
 /// What the service has against a request.
@@ -43,8 +40,7 @@ async fn verify(mintkey: &Client, key: &str, scopes: &[&str]) -> Result<ApiKeyVe
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [base_url, token] = &arguments[..] else { return Err("base URL and token, please".into()) };
-    let bearer = format!("Bearer {token}");
-    let mintkey = connect(base_url, &[(AUTHORIZATION, &bearer)])?;
+    let mintkey = connect(base_url, token)?;
 
     // Create: only this response and that of a rotation contain the secret.
     let metadata = serde_json::json!({ "team": "billing" }).as_object().cloned().unwrap_or_default();
@@ -68,10 +64,10 @@ async fn main() -> Result<(), Failure> {
     // Update, unless the key was changed in between.
     let got = mintkey.get_my_api_key().id(created.id).send().await?;
     let etag = got.headers()["etag"].to_str()?;
-    let as_read = connect(base_url, &[(AUTHORIZATION, &bearer), (IF_MATCH, etag)])?;
-    let change = as_read.update_my_api_key().id(created.id).body_map(|body| body.name(Some("deploy".parse().unwrap())));
+    let update = || mintkey.update_my_api_key().id(created.id).if_match(etag);
+    let change = update().body_map(|body| body.name(Some("deploy".parse().unwrap())));
     assert_eq!(change.send().await?.name, "deploy");
-    let stale = as_read.update_my_api_key().id(created.id).body_map(|body| body.name(Some("lost".parse().unwrap())));
+    let stale = update().body_map(|body| body.name(Some("lost".parse().unwrap())));
     problem(stale.send().await, 412);
 
     // Rotate: both secrets are good for a while, and a second rotation waits until then.
@@ -109,7 +105,7 @@ async fn main() -> Result<(), Failure> {
     assert_eq!(actions, ["revoked", "rotated", "updated", "created"]);
 
     // Problems say what to change. A name without a character does not even leave this client.
-    problem(connect(base_url, &[(AUTHORIZATION, "Bearer not-a-token")])?.list_my_api_keys().send().await, 401);
+    problem(connect(base_url, "not-a-token")?.list_my_api_keys().send().await, 401);
     let unnamed = mintkey.create_my_api_key().body_map(|body| body.name("")).send().await;
     assert!(matches!(unnamed, Err(Error::InvalidRequest(_))));
     let past = chrono::DateTime::UNIX_EPOCH;
