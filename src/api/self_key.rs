@@ -13,7 +13,7 @@ use crate::domain::caller::{Caller, Credential};
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::route_spec::RouteSpec;
-use crate::service::Services;
+use crate::service::{ServiceError, Services};
 
 pub struct SelfOperations;
 
@@ -37,7 +37,7 @@ impl SelfOperations {
         #[oai(name = "If-Match")]
         if_match: IfMatch,
     ) -> Result<ApiKeyResponse, ApiError<GetSelfErrors>> {
-        let record = services.keys.get(caller.own_keys(), id_of(&caller.0)?, &if_match.0).await?;
+        let record = services.keys.get(caller.own_keys(), id_of(&caller.0)?, &if_match.0).await.map_err(self_error)?;
         Ok(key_response(record, services))
     }
 
@@ -55,8 +55,17 @@ impl SelfOperations {
     ) -> Result<NoContent, ApiError<RevokeSelfErrors>> {
         let reason = Some("by the key itself".to_owned());
         let id = id_of(&audited.caller)?;
-        services.keys.revoke(&audited.context(), audited.own_keys(), id, reason, &if_match.0).await?;
+        let revoked = services.keys.revoke(&audited.context(), audited.own_keys(), id, reason, &if_match.0).await;
+        revoked.map_err(self_error)?;
         Ok(NoContent::NoContent)
+    }
+}
+
+/// A key that is deleted between its authentication and the operation is an invalid credential.
+fn self_error(error: ServiceError) -> Problem {
+    match error {
+        ServiceError::NotFound => Problem::unauthorized(true),
+        other => other.into(),
     }
 }
 
