@@ -1,13 +1,13 @@
 //! `mintkey backup`: writes a consistent copy of the SQLite database.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{CommandError, open_store};
+use crate::cli::{CommandError, open_existing_store};
 use crate::config::DataSettings;
+use crate::files::Draft;
+use crate::store::Access;
 
 #[derive(Args)]
 pub struct BackupCommand {
@@ -18,16 +18,17 @@ pub struct BackupCommand {
     data: DataSettings,
 }
 
+/// The copy gets its name when it is complete, so that neither an error nor a crash leaves half of one.
 pub async fn backup(BackupCommand { to, data }: BackupCommand) -> Result<(), CommandError> {
-    // Readable by the owner only, like the database.
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
-    let file = created.map_err(|error| format!("--to {}: {error}; give a file that does not exist", to.display()))?;
-    let store = open_store(&data).await?;
-    let copied = store.backup_to(&to).await;
-    store.close().await?;
-    if copied.is_err() {
-        std::fs::remove_file(&to)?;
+    let unusable = |error: std::io::Error| format!("--to {}: {error}; give a file that does not exist", to.display());
+    if to.symlink_metadata().is_ok() {
+        return Err(unusable(std::io::ErrorKind::AlreadyExists.into()).into());
     }
+    let store = open_existing_store(&data, Access::Backup).await?;
+    // Readable by the owner only, like the database.
+    let draft = Draft::beside(&to).map_err(unusable)?;
+    let copied = store.backup_to(draft.path()).await;
+    store.close().await?;
     copied?;
-    Ok(file.sync_all()?)
+    Ok(draft.publish(&to).map_err(unusable)?)
 }

@@ -7,6 +7,7 @@ mod backup;
 mod doctor;
 mod keys;
 mod migrate;
+mod private_files;
 #[cfg(test)]
 mod reference;
 mod serve;
@@ -17,9 +18,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::DataSettings;
+use crate::config::{DataSettings, setting_name};
 use crate::openapi::Document;
-use crate::store::Store;
+use crate::store::{Access, Store};
 
 #[derive(Parser)]
 #[command(name = "mintkey", version, about = "Self-hosted API-key service.")]
@@ -30,11 +31,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server. Creates and migrates the database on startup.
+    /// Run the server. Creates and migrates the database, and generates missing secrets, on startup.
     Serve(serve::ServeCommand),
     /// Check the configuration and environment `serve` would use, without changing anything. Exits 1 if a check fails.
     Doctor(serve::ServeCommand),
-    /// Apply pending database migrations and exit.
+    /// Create the database if it is missing, apply pending migrations and exit.
     Migrate(DataSettings),
     /// Write a consistent copy of the SQLite database. Safe while the server is running.
     Backup(backup::BackupCommand),
@@ -86,10 +87,18 @@ fn block_on(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), 
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-/// Opens the store and applies pending migrations.
+/// Opens the store, creates its database if that is a SQLite file, and applies pending migrations. For `serve` and
+/// `migrate` alone.
 async fn open_store(data: &DataSettings) -> Result<Store, CommandError> {
     let opened = Store::open(&data.database_url()?, data.database_connections).await;
-    Ok(opened.map_err(|error| format!("{}: {error}", crate::config::setting_name("database-url")))?)
+    Ok(opened.map_err(|error| format!("{}: {error}", setting_name("database-url")))?)
+}
+
+/// Opens a store whose database exists and is up to date. Creates and migrates nothing.
+async fn open_existing_store(data: &DataSettings, access: Access) -> Result<Store, CommandError> {
+    let opened = Store::open_existing(&data.database_url()?, data.database_connections, access).await;
+    let settings = || format!("{} or {}", setting_name("database-url"), setting_name("data-dir"));
+    Ok(opened.map_err(|error| format!("{}: {error}", settings()))?)
 }
 
 #[cfg(test)]

@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::private_files::restrict_files;
 use crate::cli::{CommandError, open_store};
 use crate::config::{
-    CacheSettings, DataSettings, IssuerSettings, KeySettings, SecretSettings, ServeSettings, SigningSettings,
-    setting_name,
+    CacheSettings, DataSettings, IfMissing, IssuerSettings, KeySettings, SecretSettings, ServeSettings,
+    SigningSettings, setting_name,
 };
 use crate::domain::clock::Clock;
+use crate::domain::secret_hash::Peppers;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::built_in_issuer::{SigningKey, TokenSubject};
 use crate::service::cache::CacheConfig;
 use crate::service::issuer::TrustedIssuer;
+use crate::service::peppers::register_peppers;
 use crate::service::{ServiceConfig, Services};
+use crate::store::Store;
 use crate::telemetry;
 
 #[derive(Args)]
@@ -40,11 +44,19 @@ pub struct ServeCommand {
 pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let ServeCommand { serve, data, secrets, issuers, signing, keys, cache } = command;
     let traces = telemetry::start_telemetry(serve.log_format, serve.log_level)?;
-    let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data)).transpose()?;
+    // Checks the settings first: their errors show without waiting for a database.
+    keys.validate()?;
+    data.database_url()?;
+    data.create_directory()?;
+    restrict_files(&data)?;
+    let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data, IfMissing::Generate)).transpose()?;
     let issuers = issuers.trusted(signing.as_ref(), keys.allowed_scopes.as_ref())?;
     let server = bind(&serve).await?;
     let cache = CacheConfig { entries: cache.cache_entries, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
-    let services = open_services(&data, &secrets, &keys, cache, issuers).await?;
+    let peppers = secrets.peppers(&data, IfMissing::Generate)?;
+    let store = open_store(&data).await?;
+    let peppers = register_peppers(&store, peppers, secrets.missing_pepper(), Clock::System.now()).await?;
+    let services = new_services(store, peppers, &keys, cache, issuers);
     if serve.welcome {
         print_welcome(&server, signing.as_ref(), services.clock())?;
     }
@@ -74,30 +86,22 @@ async fn bind(settings: &ServeSettings) -> Result<Server, CommandError> {
     Ok(server.with_tls(tls).await?)
 }
 
-/// Opens the store, applies pending migrations, and registers the peppers in it.
-pub async fn open_services(
-    data: &DataSettings,
-    secrets: &SecretSettings,
+pub fn new_services(
+    store: Store,
+    peppers: Peppers,
     keys: &KeySettings,
     cache: CacheConfig,
     issuers: Vec<TrustedIssuer>,
-) -> Result<Services, CommandError> {
-    let clock = Clock::System;
-    // Checks the settings first: their errors show without waiting for a database.
-    keys.validate()?;
-    data.database_url()?;
-    let peppers = secrets.peppers(data)?;
-    let store = open_store(data).await?;
-    store.verify_or_register_peppers(&peppers, clock.now()).await?;
+) -> Services {
     let config = ServiceConfig {
         peppers,
         prefix: keys.key_prefix.clone(),
         allowed_scopes: keys.allowed_scopes.clone(),
         issuers,
         cache,
-        clock,
+        clock: Clock::System,
     };
-    Ok(Services::new(store, config))
+    Services::new(store, config)
 }
 
 /// Prints a curl command. The socket is bound, so the command works when pasted at once: it waits until startup is done.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::CommandError;
-use crate::config::{DataSettings, IssuerSettings, SigningSettings, parse_duration};
+use crate::config::{DataSettings, IfMissing, IssuerSettings, SigningSettings, parse_duration};
 use crate::domain::clock::Clock;
 use crate::service::built_in_issuer::TokenSubject;
 
@@ -41,7 +41,7 @@ pub fn print_token(command: &TokenCommand) -> Result<(), CommandError> {
                 .into(),
         );
     }
-    let signing = command.signing.signing_key(&command.data)?;
+    let signing = command.signing.signing_key(&command.data, IfMissing::Reject)?;
     let subject = TokenSubject {
         subject: &command.subject,
         scopes: &command.scopes,

@@ -1,5 +1,6 @@
 //! Storage settings: the data directory and the database.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,10 +8,17 @@ use clap::Args;
 use crate::config::{ConfigError, secret_setting, setting_name, unusable};
 use crate::files;
 
+/// What happens if a secret file of the data directory is missing. Only `serve` generates one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMissing {
+    Generate,
+    Reject,
+}
+
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Storage options")]
 pub struct DataSettings {
-    /// Directory for the database and secrets. Created with mode 0700 if missing.
+    /// Directory for the database and secrets. `serve` creates it with mode 0700 if it is missing.
     #[arg(long, global = true, env = "MINTKEY_DATA_DIR", default_value = "./data", value_name = "DIRECTORY")]
     pub data_dir: PathBuf,
 
@@ -35,16 +43,15 @@ pub struct DataSettings {
 }
 
 impl DataSettings {
-    /// Creates the data directory if it is missing and returns the database URL.
-    pub fn database_url(&self) -> Result<String, ConfigError> {
+    /// Creates the data directory if it is missing.
+    pub fn create_directory(&self) -> Result<(), ConfigError> {
         files::create_private_directory(&self.data_dir).map_err(|error| {
             unusable(&setting_name("data-dir"), &self.data_dir, &error, "give a directory that can be written")
-        })?;
-        self.read_database_url()
+        })
     }
 
     /// Returns the database URL without creating anything.
-    pub fn read_database_url(&self) -> Result<String, ConfigError> {
+    pub fn database_url(&self) -> Result<String, ConfigError> {
         let default = || Ok((String::new(), format!("sqlite://{}", self.data_dir.join("mintkey.db").display())));
         let (_, url) =
             secret_setting("database-url", self.database_url.as_ref(), self.database_url_file.as_deref(), default)?;
@@ -60,17 +67,28 @@ impl DataSettings {
         Ok(url)
     }
 
-    /// Reads a file of the data directory. Generates it if it is missing.
-    pub(super) fn read_or_create(
+    /// Reads a secret file of the data directory. `setting` is the flag that names another file.
+    pub(super) fn read_secret(
         &self,
         name: &str,
+        setting: &str,
+        if_missing: IfMissing,
         generate: impl FnOnce() -> Result<String, String>,
     ) -> Result<String, ConfigError> {
         let path = self.data_dir.join(name);
-        let text = files::create_private_directory(&self.data_dir)
-            .and_then(|()| files::read_or_create_private(&path, generate));
+        let text = match if_missing {
+            IfMissing::Generate => files::read_or_create_private(&path, generate),
+            IfMissing::Reject => std::fs::read_to_string(&path),
+        };
         text.map_err(|error| {
-            unusable(&setting_name("data-dir"), &path, &error, "give a directory that can be read and written")
+            let remedy = match (if_missing, error.kind()) {
+                (IfMissing::Reject, ErrorKind::NotFound) => format!(
+                    "give a directory in which `mintkey serve` has started, which generates this file, or give {}",
+                    setting_name(setting)
+                ),
+                _ => "give a directory that can be read and written".to_owned(),
+            };
+            unusable(&setting_name("data-dir"), &path, &error, &remedy)
         })
     }
 }

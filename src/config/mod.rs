@@ -18,7 +18,7 @@ use crate::domain::api_key::MAX_LIFETIME;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::MAX_GRACE;
 
-pub use data::DataSettings;
+pub use data::{DataSettings, IfMissing};
 pub use issuers::IssuerSettings;
 pub use keys::{CacheSettings, KeySettings};
 pub use secrets::{SecretSettings, SigningSettings};

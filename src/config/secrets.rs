@@ -5,16 +5,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{ConfigError, DataSettings, secret_setting, setting_name};
+use crate::config::{ConfigError, DataSettings, IfMissing, secret_setting, setting_name};
 use crate::domain::secret::Entropy;
 use crate::domain::secret_hash::Peppers;
 use crate::service::built_in_issuer::SigningKey;
+use crate::service::peppers::MissingPepper;
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Secret options")]
 pub struct SecretSettings {
     /// Secret used to hash keys, at least 32 characters. To rotate, pass several, one per line, newest first [default:
-    /// master.secret in the data directory, generated if missing]
+    /// master.secret in the data directory, which `serve` generates if it is missing]
     #[arg(long, global = true, env = "MINTKEY_MASTER_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub master_secret: Option<String>,
 
@@ -27,13 +28,23 @@ pub struct SecretSettings {
         conflicts_with = "master_secret"
     )]
     pub master_secret_file: Option<PathBuf>,
+
+    /// Start although stored secrets were hashed with a master secret that is not given. Their keys are reported as
+    /// unknown.
+    #[arg(long, global = true, env = "MINTKEY_ALLOW_MISSING_MASTER_SECRET", value_name = "BOOL")]
+    pub allow_missing_master_secret: bool,
 }
 
 impl SecretSettings {
-    /// Derives the peppers from the master secret, which is generated if none is set.
-    pub fn peppers(&self, data: &DataSettings) -> Result<Peppers, ConfigError> {
+    pub fn missing_pepper(&self) -> MissingPepper {
+        if self.allow_missing_master_secret { MissingPepper::Allow } else { MissingPepper::Refuse }
+    }
+
+    /// Derives the peppers from the master secret.
+    pub fn peppers(&self, data: &DataSettings, if_missing: IfMissing) -> Result<Peppers, ConfigError> {
         let generate = || Entropy::from_os().map(|entropy| entropy.hex() + "\n").map_err(|error| error.to_string());
-        let default = || Ok((generated("master.secret"), data.read_or_create("master.secret", generate)?));
+        let read = || data.read_secret("master.secret", "master-secret-file", if_missing, generate);
+        let default = || Ok((generated("master.secret"), read()?));
         let (source, text) =
             secret_setting("master-secret", self.master_secret.as_ref(), self.master_secret_file.as_deref(), default)?;
         Peppers::derive(&text).map_err(|rule| ConfigError(format!("{source}: {rule}")))
@@ -44,7 +55,7 @@ impl SecretSettings {
 #[command(next_help_heading = "Built-in issuer options")]
 pub struct SigningSettings {
     /// Ed25519 private key (PEM) that signs the tokens of `mintkey token` [default: signing.key in the data directory,
-    /// generated if missing]
+    /// which `serve` generates if it is missing]
     #[arg(long, env = "MINTKEY_SIGNING_KEY", hide_env_values = true, value_name = "PEM")]
     pub signing_key: Option<String>,
 
@@ -54,10 +65,11 @@ pub struct SigningSettings {
 }
 
 impl SigningSettings {
-    /// Returns the signing key, which is generated if none is set.
-    pub fn signing_key(&self, data: &DataSettings) -> Result<SigningKey, ConfigError> {
+    /// Returns the key that signs the built-in issuer's tokens.
+    pub fn signing_key(&self, data: &DataSettings, if_missing: IfMissing) -> Result<SigningKey, ConfigError> {
         let generate = || SigningKey::generate_pem().map_err(|error| error.to_string());
-        let default = || Ok((generated("signing.key"), data.read_or_create("signing.key", generate)?));
+        let read = || data.read_secret("signing.key", "signing-key-file", if_missing, generate);
+        let default = || Ok((generated("signing.key"), read()?));
         let (source, pem) =
             secret_setting("signing-key", self.signing_key.as_ref(), self.signing_key_file.as_deref(), default)?;
         SigningKey::from_pem(&pem).map_err(|rule| ConfigError(format!("{source}: {rule}")))

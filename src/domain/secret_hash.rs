@@ -5,6 +5,8 @@
 //! key would dirty an index page of its own. A slow password hash would add nothing: 208 random bits cannot be guessed,
 //! and verify must respond in microseconds.
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::secret::{Secret, TIME};
 use crate::domain::validation::ValidationError;
 
@@ -49,9 +51,23 @@ impl Pepper {
     }
 }
 
-/// The configured peppers, newest first: new secrets use the first, and secrets of older ones are still recognized.
+/// A pepper that secrets in the database were hashed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredPepper {
+    pub id: String,
+    /// Peppers are ordered by it: a secret is rehashed only from an earlier pepper to a later one, so that replicas
+    /// whose first lines differ do not rehash the same secret to and fro.
+    pub first_used_at: DateTime<Utc>,
+}
+
+/// The configured peppers: new secrets use the first, and secrets of the others are still recognized.
 #[derive(Clone)]
-pub struct Peppers(Vec<Pepper>);
+pub struct Peppers {
+    /// In the order of the lines.
+    all: Vec<Pepper>,
+    earlier: Vec<Pepper>,
+    later: Vec<Pepper>,
+}
 
 impl Peppers {
     /// Derives the peppers of master secrets, one per line, newest first.
@@ -62,17 +78,44 @@ impl Peppers {
                 "a master secret is a line of at least 32 characters: make one with `openssl rand -hex 32`",
             ));
         }
-        Ok(Self(lines.into_iter().map(Pepper::derive).collect()))
+        Ok(Self::new(lines.into_iter().map(Pepper::derive).collect(), &[]))
+    }
+
+    /// The same peppers, ordered by what is registered in the database.
+    pub fn ordered_by(self, registered: &[RegisteredPepper]) -> Self {
+        Self::new(self.all, registered)
+    }
+
+    fn new(all: Vec<Pepper>, registered: &[RegisteredPepper]) -> Self {
+        let time =
+            |pepper: &Pepper| registered.iter().find(|known| known.id == pepper.id).map(|known| known.first_used_at);
+        let newest = time(&all[0]);
+        // One that is not registered will be registered later, by a replica that has it as its first line.
+        let is_earlier = |pepper: &Pepper| newest.is_some() && time(pepper).is_some_and(|time| Some(time) < newest);
+        let (earlier, mut later): (Vec<_>, Vec<_>) = all[1..].iter().cloned().partition(is_earlier);
+        later.sort_by_key(|pepper| (time(pepper).is_none(), time(pepper)));
+        Self { all, earlier, later }
     }
 
     /// The pepper of new secrets.
     pub fn newest(&self) -> &Pepper {
-        &self.0[0]
+        &self.all[0]
     }
 
-    /// Every pepper, newest first.
+    /// Every pepper, in the order of the lines.
     pub fn all(&self) -> &[Pepper] {
-        &self.0
+        &self.all
+    }
+
+    /// The peppers whose secrets are rehashed with the newest.
+    pub fn earlier(&self) -> &[Pepper] {
+        &self.earlier
+    }
+
+    /// The peppers that other replicas use for new secrets, in the order in which they were registered. Their secrets
+    /// are verified and not rehashed. Empty except while a master secret is being replaced.
+    pub fn later(&self) -> &[Pepper] {
+        &self.later
     }
 }
 
@@ -103,5 +146,22 @@ mod tests {
         let peppers = Peppers::derive(&two).unwrap();
         assert_eq!(peppers.newest().id(), Pepper::derive(&"n".repeat(32)).id());
         assert_eq!(peppers.all().len(), 2);
+    }
+
+    #[test]
+    fn peppers_are_earlier_or_later_than_the_first_line() {
+        let ids = |peppers: &[Pepper]| peppers.iter().map(|pepper| pepper.id().to_owned()).collect::<Vec<_>>();
+        let lines = ["a", "b", "c", "d"].map(|letter| letter.repeat(32));
+        let [a, b, c, d] = lines.each_ref().map(|line| Pepper::derive(line).id().to_owned());
+        let registered = |id: &str, seconds| RegisteredPepper {
+            id: id.to_owned(),
+            first_used_at: DateTime::from_timestamp(seconds, 0).unwrap(),
+        };
+        let peppers = Peppers::derive(&lines.join("\n")).unwrap();
+        assert_eq!((ids(peppers.earlier()), ids(peppers.later())), (vec![], vec![b.clone(), c.clone(), d.clone()]));
+
+        let peppers = peppers.ordered_by(&[registered(&b, 1), registered(&a, 2), registered(&d, 3)]);
+        assert_eq!((ids(peppers.earlier()), ids(peppers.later())), (vec![b], vec![d, c]));
+        assert_eq!(peppers.newest().id(), a);
     }
 }

@@ -15,6 +15,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two deletions of idempotent responses that can no longer be replayed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Time between two counts of the secrets that depend on each pepper.
+const COUNT_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// The running tasks.
 pub struct BackgroundTasks {
     /// Tasks that may be aborted at any point.
@@ -30,6 +33,7 @@ pub fn start_background_tasks(services: &Arc<Services>) -> BackgroundTasks {
     let cache_sync = services.clone();
     abortable.spawn(async move { cache_sync.sync_cache().await });
     abortable.spawn(delete_expired_responses(services.clone()));
+    abortable.spawn(count_stored_secrets(services.clone()));
     for issuer in services.auth.issuers() {
         abortable.spawn(issuer.keys.clone().refresh_loop());
     }
@@ -67,6 +71,16 @@ async fn delete_expired_responses(services: Arc<Services>) {
         tick.tick().await;
         if let Err(error) = services.keys.delete_expired_responses().await {
             warn!(%error, "idempotency cleanup failed; will retry");
+        }
+    }
+}
+
+async fn count_stored_secrets(services: Arc<Services>) {
+    let mut tick = ticks(COUNT_INTERVAL);
+    loop {
+        tick.tick().await;
+        if let Err(error) = services.stored_secrets.refresh().await {
+            warn!(%error, "count of stored secrets failed; will retry");
         }
     }
 }

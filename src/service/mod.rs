@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod issuer;
 pub mod keys;
 pub mod list_page;
+pub mod peppers;
 pub mod readiness;
 pub mod usage;
 pub mod verify;
@@ -30,6 +31,7 @@ use crate::service::auth::Authenticator;
 use crate::service::cache::{CacheConfig, KeyCache};
 use crate::service::issuer::TrustedIssuer;
 use crate::service::keys::KeyService;
+use crate::service::peppers::StoredSecrets;
 use crate::service::readiness::Readiness;
 use crate::service::usage::UsageService;
 use crate::service::usage::recorder::UsageRecorder;
@@ -53,6 +55,8 @@ pub struct Services {
     pub audit: AuditLog,
     /// Checks whether requests can be served.
     pub health: Readiness,
+    /// Counts the secrets that depend on each pepper.
+    pub stored_secrets: StoredSecrets,
     cache: Arc<KeyCache<CachedKey>>,
     clock: Clock,
     store: Store,
@@ -94,6 +98,7 @@ impl Services {
             usage: UsageService::new(recorder, store.clone(), clock.clone()),
             audit: AuditLog::new(store.clone()),
             health: Readiness::new(store.clone(), issuers),
+            stored_secrets: StoredSecrets::new(store.clone(), clock.clone(), &peppers),
             keys: KeyService::new(store.clone(), clock.clone(), peppers, prefix, allowed_scopes, Arc::clone(&cache)),
             cache,
             clock,

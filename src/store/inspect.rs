@@ -1,19 +1,16 @@
 //! Inspection: a report on a database, made without changing it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use entity::pepper;
-use migration::SchemaManager;
-use sea_orm::EntityTrait;
+use chrono::{DateTime, Utc};
 
-use crate::store::{PostgresFacts, SchemaState, Store, StoreError, postgres, schema, sqlite};
+use crate::store::{PepperUse, PostgresFacts, SchemaState, Store, StoreError, sqlite};
 
 #[derive(Default)]
 pub struct DatabaseReport {
     pub schema: SchemaState,
-    /// The ids of the peppers that its secrets were hashed with.
-    pub peppers: Vec<String>,
+    /// The peppers that its secrets were hashed with. Empty unless the schema is up to date.
+    pub peppers: Vec<PepperUse>,
     /// `None` for SQLite.
     pub postgres: Option<PostgresFacts>,
 }
@@ -24,24 +21,18 @@ impl Store {
         sqlite::path(url)
     }
 
-    pub async fn inspect(url: &str) -> Result<DatabaseReport, StoreError> {
+    pub async fn inspect(url: &str, now: DateTime<Utc>) -> Result<DatabaseReport, StoreError> {
         if Self::file(url).is_some_and(|file| !file.exists()) {
             return Ok(DatabaseReport::default());
         }
-        let (connection, postgres) = match url.starts_with("sqlite:") {
-            true => (sqlite::open_read_only(url).await?, None),
-            false => {
-                let facts = PostgresFacts::fetch(url).await?;
-                let options = postgres::postgres_options(url)?.options([("default_transaction_read_only", "on")]);
-                (postgres::open_postgres(options, 1, Arc::default()).await?, Some(facts))
-            }
-        };
-        let schema = schema::state(&SchemaManager::new(&connection)).await?;
+        let postgres = if url.starts_with("sqlite:") { None } else { Some(PostgresFacts::fetch(url).await?) };
+        let store = Self::connect_read_only(url).await?;
+        let schema = store.schema().await?;
         let peppers = match schema {
-            SchemaState::Missing => Vec::new(),
-            _ => pepper::Entity::find().all(&connection).await?,
+            SchemaState::Current => store.count_secrets_by_pepper(now).await?,
+            _ => Vec::new(),
         };
-        connection.close().await?;
-        Ok(DatabaseReport { schema, postgres, peppers: peppers.into_iter().map(|pepper| pepper.id).collect() })
+        store.close().await?;
+        Ok(DatabaseReport { schema, postgres, peppers })
     }
 }

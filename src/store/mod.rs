@@ -38,6 +38,7 @@ pub use crate::store::change_feed::{ChangeEvent, ChangeFeed};
 pub use crate::store::errors::StoreError;
 pub use crate::store::idempotency::SavedResponse;
 pub use crate::store::inspect::DatabaseReport;
+pub use crate::store::peppers::PepperUse;
 pub use crate::store::postgres::PostgresFacts;
 pub use crate::store::schema::SchemaState;
 pub use crate::store::usage::UsageDelta;
@@ -62,6 +63,15 @@ pub struct Store {
     lookup_batcher: Batcher<SecretHash, Result<Option<KeyForSecret>, StoreError>>,
 }
 
+/// What a command does with a database that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+    /// Reads, also while migrations are pending: a backup is made before an upgrade.
+    Backup,
+}
+
 #[derive(Clone)]
 enum Engine {
     Sqlite(sqlite::DatabaseFile),
@@ -72,30 +82,51 @@ impl Store {
     /// Opens the database, creates it if it is a SQLite file that does not exist, and migrates it. `connections` limits
     /// the connections to PostgreSQL.
     pub async fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
-        // Retry: no client waits yet, and a machine that has just started is slow.
-        let mut retries = 1..=3;
-        let store = loop {
-            match Self::connect(url, connections).await {
-                Err(StoreError::Unavailable(_)) if retries.next().is_some() => {}
-                connected => break connected?,
-            }
-        };
+        if let Some(file) = Self::file(url) {
+            sqlite::create_private_file(&file)?;
+        }
+        let store = retry_connect(async || Self::connect(url, connections).await).await?;
         store.migrate().await?;
         Ok(store)
     }
 
+    /// Opens a database that exists and has the schema of this binary. Creates and migrates nothing.
+    pub async fn open_existing(url: &str, connections: u32, access: Access) -> Result<Self, StoreError> {
+        let store = retry_connect(async || Self::connect_read_only(url).await).await?;
+        store.reject_unusable_schema(url, access).await?;
+        if access != Access::ReadWrite {
+            return Ok(store);
+        }
+        store.close().await?;
+        retry_connect(async || Self::connect(url, connections).await).await
+    }
+
     async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let (reader, writer, engine, concurrent_inserts) = if url.starts_with("sqlite:") {
+        if url.starts_with("sqlite:") {
             let (reader, writer, file) = sqlite::open_sqlite(url).await?;
-            (reader, writer, Engine::Sqlite(file), 1)
-        } else {
-            let health = Arc::default();
-            let pool =
-                postgres::open_postgres(postgres::postgres_options(url)?, connections, Arc::clone(&health)).await?;
-            (pool.clone(), pool, Engine::Postgres(health), 2)
-        };
+            return Ok(Self::new(reader, writer, Engine::Sqlite(file)));
+        }
+        let health = Arc::default();
+        let pool = postgres::open_postgres(postgres::postgres_options(url)?, connections, Arc::clone(&health)).await?;
+        Ok(Self::new(pool.clone(), pool, Engine::Postgres(health)))
+    }
+
+    /// Connects so that no statement can change the database, and no file is created.
+    async fn connect_read_only(url: &str) -> Result<Self, StoreError> {
+        if url.starts_with("sqlite:") {
+            let (connection, file) = sqlite::open_read_only(url).await?;
+            return Ok(Self::new(connection.clone(), connection, Engine::Sqlite(file)));
+        }
+        let health = Arc::default();
+        let options = postgres::postgres_options(url)?.options([("default_transaction_read_only", "on")]);
+        let pool = postgres::open_postgres(options, 1, Arc::clone(&health)).await?;
+        Ok(Self::new(pool.clone(), pool, Engine::Postgres(health)))
+    }
+
+    fn new(reader: DatabaseConnection, writer: DatabaseConnection, engine: Engine) -> Self {
+        let concurrent_inserts = if matches!(engine, Engine::Sqlite(_)) { 1 } else { 2 };
         let (insert_batcher, lookup_batcher) = (Batcher::new(concurrent_inserts), Batcher::new(2));
-        Ok(Self { reader, writer, engine, insert_batcher, lookup_batcher })
+        Self { reader, writer, engine, insert_batcher, lookup_batcher }
     }
 
     /// The state of the schema. Readiness uses this query as a probe of the database, too.
@@ -122,6 +153,17 @@ impl Store {
     pub async fn close(self) -> Result<(), StoreError> {
         self.reader.close().await?;
         Ok(self.writer.close().await?)
+    }
+}
+
+/// Retries while the database is unavailable: no client waits yet, and a machine that has just started is slow.
+async fn retry_connect(connect: impl AsyncFn() -> Result<Store, StoreError>) -> Result<Store, StoreError> {
+    let mut retries = 1..=3;
+    loop {
+        match connect().await {
+            Err(StoreError::Unavailable(_)) if retries.next().is_some() => {}
+            connected => return connected,
+        }
     }
 }
 

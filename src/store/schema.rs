@@ -6,7 +6,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DbErr, EntityTrait};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Access, Store, StoreError};
 
 /// The state of a database's schema, compared with the schema that this binary creates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,20 +39,39 @@ pub async fn state(schema: &SchemaManager<'_>) -> Result<SchemaState, DbErr> {
     })
 }
 
+fn too_new(version: i32, min_binary_version: i32) -> StoreError {
+    StoreError::Incompatible(format!(
+        "a newer mintkey migrated the database to schema version {version}, which requires a binary of schema version \
+         {min_binary_version} or later; this one has version {SCHEMA_VERSION}; run the newer one"
+    ))
+}
+
 impl Store {
+    /// Returns an error that says what to do if a command cannot use the schema as it is.
+    pub(super) async fn reject_unusable_schema(&self, url: &str, access: Access) -> Result<(), StoreError> {
+        let database = Self::file(url).map_or("the database".to_owned(), |file| file.display().to_string());
+        let reject = |reason: &str| Err(StoreError::Incompatible(format!("{database}{reason}")));
+        match self.schema().await {
+            Ok(SchemaState::Current) => Ok(()),
+            Ok(SchemaState::Outdated(_)) if access == Access::Backup => Ok(()),
+            Ok(SchemaState::Outdated(pending)) => {
+                reject(&format!(": {pending} migrations are pending; run `mintkey migrate`"))
+            }
+            Ok(SchemaState::Missing) => reject(
+                " has no tables of mintkey; check that this is the right one, or create them with `mintkey migrate`",
+            ),
+            Ok(SchemaState::Newer { version, min_binary_version }) => Err(too_new(version, min_binary_version)),
+            Err(error) => reject(&format!(" cannot be read: {error}; check that this is a database of mintkey")),
+        }
+    }
+
     /// Applies the pending migrations in one transaction, so that a killed process leaves the schema as it was. Of
     /// processes that start together, the first migrates and the others wait. A newer schema stays as it is.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let transaction = self.begin_exclusive().await?;
         match state(&SchemaManager::new(&transaction)).await? {
             SchemaState::Current => return Ok(()),
-            SchemaState::Newer { version, min_binary_version } => {
-                return Err(StoreError::Incompatible(format!(
-                    "a newer mintkey migrated the database to schema version {version}, which requires a binary of \
-                     schema version {min_binary_version} or later; this one has version {SCHEMA_VERSION}; run the \
-                     newer one"
-                )));
-            }
+            SchemaState::Newer { version, min_binary_version } => return Err(too_new(version, min_binary_version)),
             SchemaState::Missing | SchemaState::Outdated(_) => {}
         }
         Migrator::up(&transaction, None).await?;

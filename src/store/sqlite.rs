@@ -1,9 +1,12 @@
 //! SQLite: how the embedded database is opened, and what is checked before it is used.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::fs::{Metadata, OpenOptions, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{self, Connection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
@@ -19,7 +22,22 @@ const READER_CACHE: &str = "-16384";
 /// Smaller, because a commit that split a page visits every cached page.
 const WRITER_CACHE: &str = "-4096";
 
-/// Opens the reader and the writer, and creates the file if it does not exist.
+/// Creates the database file with mode 0600 if it does not exist, whatever the umask. SQLite gives its other files the
+/// mode of this one.
+pub fn create_private_file(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        // The umask may have removed permissions of the owner.
+        Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| {
+        let path = path.display();
+        StoreError::Incompatible(format!("{path}: {error}; give a file in a directory that exists and can be written"))
+    })
+}
+
+/// Opens the reader and the writer. The file must exist.
 pub async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, DatabaseFile), StoreError> {
     let mut writing = sqlite_options(url, 1, WRITER_CACHE);
     writing.map_sqlx_sqlite_pool_opts(|pool| {
@@ -28,29 +46,35 @@ pub async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConne
     let writer = Database::connect(writing).await?;
     reject_unsafe_version(&version(&writer).await?)?;
     let reader = Database::connect(sqlite_options(url, 4, READER_CACHE)).await?;
-    Ok((reader, writer, DatabaseFile::opened(url)?))
+    let file = DatabaseFile(path(url).map(OpenedFile::find).transpose()?.map(Arc::new));
+    Ok((reader, writer, file))
 }
 
 /// Opens the database without writing to its directory. SQLite needs its shared-memory file to read a database that is
-/// in use. If there is no write-ahead log, it is not in use, and `immutable` makes SQLite read it without that file.
-pub async fn open_read_only(url: &str) -> Result<DatabaseConnection, StoreError> {
-    let log = path(url).map(|path| PathBuf::from(format!("{}-wal", path.display())));
-    let immutable = log.is_some_and(|log| !log.exists());
+/// in use. If there is no write-ahead log, it is not in use, and `immutable` makes SQLite read it without that file, and
+/// without locks: [`DatabaseFile::check_unchanged`] notices a process that began to use it meanwhile.
+pub async fn open_read_only(url: &str) -> Result<(DatabaseConnection, DatabaseFile), StoreError> {
+    let mut file = path(url).map(OpenedFile::find).transpose()?;
+    let immutable = file.as_ref().is_some_and(|file| !file.write_ahead_log().exists());
+    if let Some(file) = &mut file {
+        file.immutable = immutable;
+    }
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).acquire_timeout(STATEMENT_TIMEOUT).sqlx_logging(false).map_sqlx_sqlite_opts(
         move |sqlite| sqlite.read_only(true).immutable(immutable).busy_timeout(STATEMENT_TIMEOUT),
     );
-    Ok(Database::connect(options).await?)
+    Ok((Database::connect(options).await?, DatabaseFile(file.map(Arc::new))))
 }
 
 /// The file that the URL names. `None` for a database in memory, and for URLs of other databases.
 pub fn path(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
-    let path = path.split('?').next().unwrap_or_default();
-    (path != ":memory:").then(|| PathBuf::from(path))
+    let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    let options = url.starts_with("sqlite:").then(|| url.parse::<SqliteConnectOptions>().ok()).flatten()?;
+    (!in_memory).then(|| options.get_filename().to_owned())
 }
 
 fn sqlite_options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
+    let in_memory = path(url).is_none();
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -61,7 +85,7 @@ fn sqlite_options(url: &str, connections: u32, cache: &'static str) -> ConnectOp
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(move |sqlite| {
             sqlite
-                .create_if_missing(true)
+                .create_if_missing(in_memory)
                 .foreign_keys(true)
                 .busy_timeout(STATEMENT_TIMEOUT)
                 .pragma("journal_mode", "WAL")
@@ -105,26 +129,54 @@ fn reject_unsafe_version(version: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The identity (path, device, inode) of the database file when it was opened. SQLite keeps writing to a file that was
-/// moved or deleted, so keys that it acknowledges would be lost.
+/// The database file as it was when it was opened. `None` for a database in memory.
 #[derive(Clone)]
-pub struct DatabaseFile(Option<Arc<(PathBuf, u64, u64)>>);
+pub struct DatabaseFile(Option<Arc<OpenedFile>>);
 
-impl DatabaseFile {
-    fn opened(url: &str) -> Result<Self, StoreError> {
-        let Some(path) = path(url) else { return Ok(Self(None)) };
-        let file = std::fs::metadata(&path).map_err(|error| StoreError::incompatible(&error.to_string()))?;
-        Ok(Self(Some(Arc::new((path, file.dev(), file.ino())))))
+struct OpenedFile {
+    path: PathBuf,
+    metadata: Metadata,
+    /// SQLite reads it without locks.
+    immutable: bool,
+}
+
+impl OpenedFile {
+    fn find(path: PathBuf) -> Result<Self, StoreError> {
+        let metadata = std::fs::metadata(&path).map_err(|error| {
+            let (shown, remedy) = (path.display(), "check the path, or create the database with `mintkey migrate`");
+            StoreError::Incompatible(format!("{shown}: {error}; {remedy}"))
+        })?;
+        Ok(Self { path, metadata, immutable: false })
     }
 
+    fn write_ahead_log(&self) -> PathBuf {
+        PathBuf::from(format!("{}-wal", self.path.display()))
+    }
+}
+
+impl DatabaseFile {
+    /// SQLite keeps writing to a file that was moved or deleted, so keys that it acknowledges would be lost.
     pub fn check_not_replaced(&self) -> Result<(), StoreError> {
         let Some(opened) = &self.0 else { return Ok(()) };
-        let (path, device, inode) = opened.as_ref();
-        match std::fs::metadata(path) {
-            Ok(file) if (file.dev(), file.ino()) == (*device, *inode) => Ok(()),
+        match std::fs::metadata(&opened.path) {
+            Ok(file) if (file.dev(), file.ino()) == (opened.metadata.dev(), opened.metadata.ino()) => Ok(()),
             Ok(_) => Err(StoreError::incompatible("the database file was replaced by another; restart to use it")),
             Err(error) => Err(StoreError::Unavailable(format!("the database file is gone: {error}"))),
         }
+    }
+
+    /// Returns an error if the file is read without locks and another process has begun to use it since it was opened:
+    /// what was read may mix two states.
+    pub fn check_unchanged(&self) -> Result<(), StoreError> {
+        let Some(opened) = self.0.as_ref().filter(|opened| opened.immutable) else { return Ok(()) };
+        let state = |file: &Metadata| (file.mtime(), file.mtime_nsec(), file.len());
+        let changed = |file: Metadata| state(&file) != state(&opened.metadata);
+        if std::fs::metadata(&opened.path).map_or(true, changed) || opened.write_ahead_log().exists() {
+            return Err(StoreError::Unavailable(
+                "another process began to use the database while it was read; repeat the command".into(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -146,8 +198,9 @@ mod tests {
     #[tokio::test]
     async fn built_in_sqlite_is_safe_and_durable_and_uses_wal() {
         let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
-        let (_, writer, _) = open_sqlite(&url).await.unwrap();
+        let path = directory.path().join("mintkey.db");
+        create_private_file(&path).unwrap();
+        let (_, writer, _) = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
         for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
             let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {pragma}"));
             let row = writer.query_one_raw(statement).await.unwrap().unwrap();
@@ -185,6 +238,7 @@ mod tests {
     async fn moved_database_file_is_noticed_before_a_write() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
+        create_private_file(&path).unwrap();
         let (_, _, file) = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
         assert!(file.check_not_replaced().is_ok());
         std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();

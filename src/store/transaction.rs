@@ -43,7 +43,9 @@ impl Store {
         match &self.engine {
             Engine::Sqlite(file) => {
                 file.check_not_replaced()?;
-                work.await
+                let result = work.await;
+                file.check_unchanged()?;
+                result
             }
             Engine::Postgres(health) => {
                 let mut work = pin!(work);

@@ -6,6 +6,7 @@ mod cluster;
 mod concurrency;
 mod doctor;
 mod faults;
+mod master_secrets;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod schema;

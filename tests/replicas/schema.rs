@@ -61,11 +61,13 @@ async fn newer_schema_is_used_if_compatible_and_else_refused() {
 #[test]
 fn replica_with_other_master_secret_is_refused() {
     let cluster = Cluster::new();
+    assert!(run(&mut cluster.command(&["migrate"])).status.success());
     let secrets = ["a", "b"].map(|letter| letter.repeat(32));
     let starts: Vec<Child> = secrets
         .iter()
         .map(|secret| {
-            let mut command = cluster.command(&["keys", "list", "--master-secret", secret]);
+            let create = ["keys", "create", "--owner", "alice", "--name", "k", "--master-secret", secret];
+            let mut command = cluster.command(&create);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
         .collect();

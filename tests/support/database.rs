@@ -54,6 +54,12 @@ pub fn url(data: &Path) -> String {
     }
 }
 
+/// The URL of a new PostgreSQL database without tables.
+#[allow(dead_code, reason = "not every test binary needs one")]
+pub fn empty_url() -> String {
+    SHARED.url(&SHARED.database("template1"))
+}
+
 /// Sets the database URL. SQLite needs none: its file is in the data directory.
 pub fn configure(command: &mut Command, data: &Path) {
     if kind() == Kind::Postgres {

@@ -43,6 +43,18 @@ pub fn mintkey_at(data: &Path) -> Command {
     command
 }
 
+/// The master secret of a [`prepared`] data directory.
+pub const MASTER_SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// A data directory with a migrated database and a master secret, in which no server has started.
+#[allow(dead_code, reason = "not every test binary needs one")]
+pub fn prepared() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    succeed(mintkey_at(directory.path()).arg("migrate"));
+    std::fs::write(directory.path().join("master.secret"), MASTER_SECRET).unwrap();
+    directory
+}
+
 /// A client without trusted certificates: loading them takes longer than a request.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()

@@ -1,12 +1,16 @@
 //! Checks of the database: reachable, of this version, with enough connections.
 
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
 use crate::cli::doctor::CheckResult;
 use crate::config::DataSettings;
 use crate::store::{DatabaseReport, SchemaState, Store};
 
-pub async fn inspect_database(url: &Result<String, String>) -> Result<DatabaseReport, String> {
+pub async fn inspect_database(url: &Result<String, String>, now: DateTime<Utc>) -> Result<DatabaseReport, String> {
     let url = url.as_ref().map_err(Clone::clone)?;
-    Store::inspect(url).await.map_err(|error| match url.starts_with("sqlite:") {
+    Store::inspect(url, now).await.map_err(|error| match url.starts_with("sqlite:") {
         true => format!(
             "it cannot be read: {error}; check that the file is mintkey's, that this user may read it, and the disk"
         ),
@@ -14,7 +18,7 @@ pub async fn inspect_database(url: &Result<String, String>) -> Result<DatabaseRe
     })
 }
 
-pub fn check_database(report: &Result<DatabaseReport, String>) -> CheckResult {
+pub fn check_database(report: &Result<DatabaseReport, String>, file: Option<&Path>) -> CheckResult {
     let DatabaseReport { schema, postgres, .. } = report.as_ref().map_err(Clone::clone)?;
     match schema {
         SchemaState::Current => return Ok("readable and up to date".into()),
@@ -37,7 +41,10 @@ pub fn check_database(report: &Result<DatabaseReport, String>) -> CheckResult {
         SchemaState::Outdated(pending) => Err(format!(
             "{pending} migrations are pending; run `mintkey migrate`, or start `mintkey serve`, which applies them"
         )),
-        _ => Ok("there is none yet; `mintkey serve` creates it".into()),
+        _ => match file.filter(|file| !file.exists()) {
+            Some(file) => Ok(format!("{} does not exist yet; `mintkey serve` creates it", file.display())),
+            None => Ok("it has no tables yet; `mintkey serve` creates them".into()),
+        },
     }
 }
 

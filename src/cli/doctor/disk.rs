@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::doctor::CheckResult;
 use crate::cli::doctor::remedy::{Context, remedy};
+use crate::cli::private_files;
 use crate::cli::serve::ServeCommand;
 use crate::config::DataSettings;
 
@@ -43,7 +44,7 @@ pub fn secret_files(command: &ServeCommand) -> Vec<&Path> {
 
 /// Checks that secrets are not readable by all users, and that the files of the data directory are this service's. A group
 /// may read a configured file: services that share a certificate do so through a group.
-pub fn check_files(data: &DataSettings, secret_files: &[&Path]) -> CheckResult {
+pub fn check_files(data: &DataSettings, secret_files: &[&Path], database: Option<&Path>) -> CheckResult {
     for file in secret_files.iter().filter(|file| !file.starts_with(CONTAINER_SECRETS)) {
         let mode = file.metadata().map_or(0, |metadata| metadata.mode() & 0o777);
         if mode & OTHERS_MODE != 0 {
@@ -52,6 +53,13 @@ pub fn check_files(data: &DataSettings, secret_files: &[&Path]) -> CheckResult {
                 "{path} holds a secret and is accessible to all (mode {mode:o}); run: chmod o= {path}"
             ));
         }
+    }
+    if let Some((path, mode)) = private_files::find_open_file(data, database) {
+        let path = path.display();
+        return Err(format!(
+            "{path} is accessible to other users (mode {mode:o}); run: chmod 600 {path}, and consider that they may have \
+             read it"
+        ));
     }
     let Ok(directory) = data.data_dir.metadata() else { return Ok("there are none yet".into()) };
     for (path, metadata) in files_in(&data.data_dir) {

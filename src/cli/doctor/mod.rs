@@ -22,15 +22,15 @@ type CheckResult = Result<String, String>;
 
 pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError> {
     let ServeCommand { data, secrets, signing, issuers, keys, serve, .. } = &command;
-    let url = data.read_database_url().map_err(|error| error.to_string());
-    let report = database::inspect_database(&url).await;
-    let file = url.ok().as_deref().and_then(Store::file);
+    let url = data.database_url().map_err(|error| error.to_string());
     let now = Clock::System.now();
+    let report = database::inspect_database(&url, now).await;
+    let file = url.ok().as_deref().and_then(Store::file);
     let results = [
         ("data directory", disk::check_directory(&data.data_dir)),
-        ("files", disk::check_files(data, &disk::secret_files(&command))),
+        ("files", disk::check_files(data, &disk::secret_files(&command), file.as_deref())),
         ("disk", disk::check_space(&data.data_dir, file.as_deref())),
-        ("database", database::check_database(&report)),
+        ("database", database::check_database(&report, file.as_deref())),
         ("database connections", database::check_connections(data, &report)),
         ("master secret", secrets::check_master_secret(data, secrets, &report)),
         ("signing key", secrets::check_signing_key(data, signing)),

@@ -11,9 +11,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use crate::cli::CommandError;
-use crate::cli::serve::open_services;
-use crate::config::{DataSettings, KeySettings, SecretSettings, parse_duration, parse_grace, parse_scopes_setting};
+use crate::cli::serve::new_services;
+use crate::cli::{CommandError, open_existing_store};
+use crate::config::{
+    DataSettings, IfMissing, KeySettings, SecretSettings, parse_duration, parse_grace, parse_scopes_setting,
+};
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyStatus;
 use crate::domain::audit::{AuditContext, RequestSource};
@@ -31,6 +33,8 @@ use crate::service::built_in_issuer::ISSUER;
 use crate::service::cache::CacheConfig;
 use crate::service::issuer::is_valid_identifier;
 use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry};
+use crate::service::peppers::{check_peppers, register_peppers};
+use crate::store::Access;
 use output::{print_issued, print_list, print_record};
 
 #[derive(Args)]
@@ -95,6 +99,17 @@ enum KeysAction {
     },
 }
 
+impl KeysAction {
+    fn access(&self) -> Access {
+        match self {
+            Self::List(_) | Self::Show { .. } | Self::ExportRevocations { .. } => Access::Read,
+            Self::Create(_) | Self::Revoke { .. } | Self::Rotate { .. } | Self::ApplyRevocations { .. } => {
+                Access::ReadWrite
+            }
+        }
+    }
+}
+
 #[derive(Args)]
 struct CreateArgs {
     /// Subject of the owner, as in the `sub` claim of the owner's tokens.
@@ -136,7 +151,19 @@ struct ListArgs {
 pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> Result<(), CommandError> {
     // Each key is read once, so caching would gain nothing.
     let cache = CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO };
-    let services = open_services(&store.data, &store.secrets, &store.keys, cache, Vec::new()).await?;
+    let StoreArgs { keys, data, secrets } = store;
+    keys.validate()?;
+    let access = action.access();
+    let store = open_existing_store(&data, access).await?;
+    let peppers = secrets.peppers(&data, IfMissing::Reject)?;
+    let peppers = match access {
+        Access::ReadWrite => register_peppers(&store, peppers, secrets.missing_pepper(), Clock::System.now()).await?,
+        _ => {
+            check_peppers(&store, &peppers, secrets.missing_pepper()).await?;
+            peppers
+        }
+    };
+    let services = new_services(store, peppers, &keys, cache, Vec::new());
     let outcome = execute(&services, action, json).await;
     services.close().await?;
     outcome

@@ -115,9 +115,10 @@ impl Verifier {
     async fn cached_or_loaded_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         let hash = self.peppers.newest().hash(secret);
         match self.cache.get(&hash) {
-            Some(cached) => Ok(cached),
+            Some(Some(key)) => Ok(Some(key)),
+            Some(None) if self.peppers.later().is_empty() => Ok(None),
             // Boxed, so that the future of a cache hit does not reserve the space that a load needs.
-            None => Box::pin(self.load_with_stale_fallback(secret, hash)).await,
+            _ => Box::pin(self.load_with_stale_fallback(secret, hash)).await,
         }
     }
 
@@ -127,26 +128,49 @@ impl Verifier {
         secret: &Secret<'_>,
         hash: SecretHash,
     ) -> Result<Option<Arc<CachedKey>>, ServiceError> {
+        let hashes = || [hash].into_iter().chain(self.peppers.later().iter().map(|pepper| pepper.hash(secret)));
+        let get_stale = || hashes().find_map(|hash| self.cache.get_stale(&hash));
         if self.cache.store_is_unreachable()
-            && let Some(key) = self.cache.get_stale(&hash)
+            && let Some(key) = get_stale()
         {
             return Ok(Some(key));
         }
         // If the load that others wait for fails, each of them loads in turn, so the limit covers all of it.
-        let load = timeout(VERIFY_TIMEOUT, self.cache.get_or_load(&hash, self.load_key(secret, hash))).await;
+        let load = timeout(VERIFY_TIMEOUT, self.get_or_load_key(secret, hash)).await;
         match load.unwrap_or_else(|_| Err(ServiceError::Unavailable("the store did not respond in time".into()))) {
-            Err(ServiceError::Unavailable(reason)) => {
-                self.cache.get_stale(&hash).map(Some).ok_or(ServiceError::Unavailable(reason))
-            }
+            Err(ServiceError::Unavailable(reason)) => get_stale().map(Some).ok_or(ServiceError::Unavailable(reason)),
             loaded => loaded,
         }
     }
 
-    /// Looks the secret up under every pepper. A hash by an older pepper is replaced by the newest: the cache and the
-    /// change feed identify a secret by its newest hash alone.
+    /// Looks the secret up, under later peppers last: a rehash by another replica moves it in that direction only.
+    /// Changes are published under the hash that is stored, so a secret of a later pepper is cached under that hash.
+    async fn get_or_load_key(
+        &self,
+        secret: &Secret<'_>,
+        newest: SecretHash,
+    ) -> Result<Option<Arc<CachedKey>>, ServiceError> {
+        let mut key = self.cache.get_or_load(&newest, self.load_key(secret, newest)).await?;
+        for pepper in self.peppers.later() {
+            if key.is_some() {
+                break;
+            }
+            let hash = pepper.hash(secret);
+            key = self.cache.get_or_load(&hash, self.load_key_of_later_pepper(hash)).await?;
+        }
+        Ok(key)
+    }
+
+    async fn load_key_of_later_pepper(&self, hash: SecretHash) -> Result<Option<CachedKey>, ServiceError> {
+        let key = self.store.find_key_by_secret(&[hash]).await?;
+        Ok(key.map(|key| CachedKey::new(key, &self.owners, &self.scopes)))
+    }
+
+    /// Looks the secret up under the newest pepper and under earlier ones, whose hash is replaced by the newest: the
+    /// cache and the change feed then identify the secret by its newest hash alone.
     async fn load_key(&self, secret: &Secret<'_>, newest: SecretHash) -> Result<Option<CachedKey>, ServiceError> {
-        let older = self.peppers.all().iter().skip(1).map(|pepper| pepper.hash(secret));
-        let hashes: Vec<_> = [newest].into_iter().chain(older).collect();
+        let earlier = self.peppers.earlier().iter().map(|pepper| pepper.hash(secret));
+        let hashes: Vec<_> = [newest].into_iter().chain(earlier).collect();
         let Some(mut key) = self.store.find_key_by_secret(&hashes).await? else { return Ok(None) };
         if key.secret_hash != newest {
             // Boxed: a rehash is rare, and every load would reserve the space that it needs.

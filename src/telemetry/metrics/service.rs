@@ -34,6 +34,7 @@ impl Collector for ServiceCollector {
         self.write_verifier(&mut writer)?;
         self.write_issuers(&mut writer)?;
         self.write_store(&mut writer)?;
+        self.write_stored_secrets(&mut writer)?;
         self.write_usage(&mut writer)
     }
 }
@@ -69,6 +70,13 @@ impl ServiceCollector {
         writer.write_labeled("mintkey_store_connections", "Open database connections", open)?;
         let idle = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.idle)));
         writer.write_labeled("mintkey_store_connections_idle", "Idle database connections", idle)
+    }
+
+    fn write_stored_secrets(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
+        let counts = self.services.stored_secrets.counts();
+        let secrets = counts.iter().map(|(pepper, number)| ("pepper", pepper.as_str(), ConstGauge::new(*number)));
+        let help = "Secrets that depend on a pepper, while several are registered; counted hourly";
+        writer.write_labeled("mintkey_stored_secrets", help, secrets)
     }
 
     fn write_usage(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {

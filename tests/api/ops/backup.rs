@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{self, Kind};
 use crate::support::postgres::program;
-use crate::support::{Server, id, mintkey_at, run, secret, succeed};
+use crate::support::{Server, id, mintkey_at, prepared, run, secret, succeed};
 
 /// Backs up the database of a running server.
 fn back_up(server: &Server, to: &Path) -> PathBuf {
@@ -110,38 +110,98 @@ async fn backup_without_master_secret_is_refused() {
 
 #[test]
 fn apply_revocations_names_the_line_it_cannot_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let revocation_log = directory.path().join("revocations");
+    let data = prepared();
+    let revocation_log = data.path().join("revocations");
+    let mut apply = mintkey_at(data.path());
+    apply.args(["keys", "apply-revocations"]).arg(&revocation_log);
     fs::write(&revocation_log, "garbage\n").unwrap();
-    let output =
-        run(mintkey_at(&directory.path().join("data")).args(["keys", "apply-revocations"]).arg(&revocation_log));
-    let output_text = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && output_text.contains("line 1"), "{output_text}");
+    let output_text = String::from_utf8(run(&mut apply).stderr).unwrap();
+    assert!(output_text.contains("line 1"), "{output_text}");
 
     let entry =
         json!({ "at": Clock::System.now(), "key_id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "action": "moved" });
     fs::write(&revocation_log, entry.to_string()).unwrap();
-    let output =
-        run(mintkey_at(&directory.path().join("data")).args(["keys", "apply-revocations"]).arg(&revocation_log));
+    let output = run(&mut apply);
     let output_text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && output_text.contains("line 1: unknown action \"moved\""), "{output_text}");
 }
 
 mod sqlite {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use sea_orm::{ConnectionTrait, Database};
 
     use super::*;
 
-    #[test]
-    fn backup_file_is_private_and_never_overwrites() {
-        let directory = tempfile::tempdir().unwrap();
-        let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
-        succeed(mintkey_at(&data).args(["backup", "--to"]).arg(&copy));
+    fn backup_command(data: &Path, to: &Path) -> Command {
+        let mut command = mintkey_at(data);
+        command.args(["backup", "--to"]).arg(to);
+        command
+    }
+
+    fn backup_error(data: &Path, to: &Path) -> String {
+        let output = run(&mut backup_command(data, to));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{error}");
+        error
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    }
+
+    async fn create_key(data: &Path) {
+        succeed(mintkey_at(data).args(["keys", "create", "--owner", "alice", "--name", "k"]));
+    }
+
+    #[tokio::test]
+    async fn backup_file_is_private_and_never_overwrites() {
+        let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
+        create_key(data.path()).await;
+        let copy = elsewhere.path().join("copy");
+        succeed(&mut backup_command(data.path(), &copy));
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         let before = fs::read(&copy).unwrap();
-        let output = run(mintkey_at(&data).args(["backup", "--to"]).arg(&copy));
-        let output_text = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && output_text.contains("--to"), "{output_text}");
+        assert!(backup_error(data.path(), &copy).contains("--to"));
         assert_eq!(fs::read(&copy).unwrap(), before);
+        let link = elsewhere.path().join("link");
+        symlink(elsewhere.path().join("nowhere"), &link).unwrap();
+        assert!(backup_error(data.path(), &link).contains("--to"));
+        assert_eq!(names(elsewhere.path()), ["copy", "link"]);
+        assert_eq!(names(data.path()), ["master.secret", "mintkey.db"]);
+    }
+
+    #[tokio::test]
+    async fn backup_without_keys_or_with_full_disk_leaves_no_file() {
+        let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
+        let copy = elsewhere.path().join("copy");
+        assert!(backup_error(data.path(), &copy).contains("no keys"));
+        create_key(data.path()).await;
+        // A limit on the size of files, as a full disk.
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 8; exec {} backup --to {}",
+            mintkey_at(data.path()).get_program().to_str().unwrap(),
+            copy.display()
+        );
+        let output = run(Command::new("sh").args(["-c", &script]).env("MINTKEY_DATA_DIR", data.path()));
+        assert!(!output.status.success(), "{output:?}");
+        assert!(names(elsewhere.path()).is_empty(), "{:?}", names(elsewhere.path()));
+    }
+
+    #[tokio::test]
+    async fn backup_with_pending_migrations_copies_without_migrating() {
+        let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
+        create_key(data.path()).await;
+        let url = database::url(data.path());
+        let database = Database::connect(&url).await.unwrap();
+        database.execute_unprepared("UPDATE schema_version SET version = version - 1").await.unwrap();
+        database.close().await.unwrap();
+        let before = fs::read(data.path().join("mintkey.db")).unwrap();
+        succeed(&mut backup_command(data.path(), &elsewhere.path().join("copy")));
+        assert_eq!(fs::read(data.path().join("mintkey.db")).unwrap(), before);
+        assert_eq!(names(elsewhere.path()), ["copy"]);
     }
 }

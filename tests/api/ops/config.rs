@@ -226,6 +226,7 @@ async fn migrate_creates_schema_and_can_be_repeated() {
 fn token_command_prints_only_the_token() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
+    drop(Server::start_in(&data, &[]));
     let output = run(mintkey().args(["token", "--subject", "alice", "--data-dir"]).arg(&data));
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -237,6 +238,7 @@ fn token_command_prints_only_the_token() {
 #[test]
 fn token_command_refuses_when_built_in_issuer_is_off() {
     let directory = tempfile::tempdir().unwrap();
+    drop(Server::start_in(directory.path(), &[]));
     let token = || {
         let mut command = mintkey();
         command.args(["token", "--subject", "alice", "--data-dir"]).arg(directory.path());
@@ -250,6 +252,7 @@ fn token_command_refuses_when_built_in_issuer_is_off() {
 #[test]
 fn token_command_refuses_invalid_claims() {
     let directory = tempfile::tempdir().unwrap();
+    drop(Server::start_in(directory.path(), &[]));
     let long = "x".repeat(256);
     for (flag, value) in [
         ("--ttl", "soon"),

@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, mintkey_at, run};
+use crate::support::{Server, mintkey_at, prepared, run};
 
 fn keys_command(data: &std::path::Path, arguments: &[&str]) -> Output {
     run(mintkey_at(data).arg("keys").args(arguments).env("USER", "root"))
@@ -17,7 +17,7 @@ fn parse_json(output: &Output) -> Value {
 
 #[tokio::test]
 async fn keys_cli_creates_first_key_without_server() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared();
     let made = keys_command(
         directory.path(),
         &["create", "--owner", "gateway", "--name", "first", "--scopes", "api-keys:verify", "--json"],
@@ -36,7 +36,7 @@ async fn keys_cli_creates_first_key_without_server() {
 
 #[test]
 fn keys_cli_prints_text_or_json() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared();
     let made = keys_command(directory.path(), &["create", "--owner", "alice", "--name", "build bot"]);
     let text = String::from_utf8(made.stdout).unwrap();
     assert!(text.contains("name       build bot") && text.contains("secret     mk_"), "{text}");
@@ -79,7 +79,7 @@ fn keys_cli_names_and_filters_by_the_organization() {
 
 #[test]
 fn keys_cli_treats_closed_pipe_as_success() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared();
     keys_command(directory.path(), &["create", "--owner", "alice", "--name", "n"]);
     for arguments in [&["list"][..], &["list", "--json"]] {
         let mut command = mintkey_at(directory.path());
@@ -94,7 +94,7 @@ fn keys_cli_treats_closed_pipe_as_success() {
 
 #[test]
 fn keys_cli_shows_rotates_and_revokes_by_id() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared();
     let made = parse_json(&keys_command(directory.path(), &["create", "--owner", "alice", "--name", "n", "--json"]));
     let id = made["id"].as_str().unwrap();
 
@@ -110,7 +110,7 @@ fn keys_cli_shows_rotates_and_revokes_by_id() {
 
 #[test]
 fn keys_cli_reports_errors_on_stderr() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared();
     for (arguments, expected) in [
         (&["show", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"][..], "no such key"),
         (&["show", "5"], "invalid value '5'"),

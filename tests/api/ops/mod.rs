@@ -3,10 +3,13 @@
 mod backup;
 mod canaries;
 mod config;
+mod creates_nothing;
 mod durability;
+mod file_modes;
 pub mod health;
 mod keys_cli;
 pub mod logs;
 mod metrics;
+mod missing_master_secret;
 mod pepper_rotation;
 mod sqlite;

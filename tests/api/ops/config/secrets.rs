@@ -160,7 +160,7 @@ async fn config_older_master_secret_keeps_its_keys_valid() {
     assert_eq!(peppers.len(), 2, "only the old key that was used is rehashed");
     both.terminate();
 
-    let new = Server::start_in(directory.path(), &["--master-secret", newer]);
+    let new = Server::start_in(directory.path(), &["--master-secret", newer, "--allow-missing-master-secret"]);
     new.create_key_from(child["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
     new.create_key_from(parent["key"].as_str().unwrap(), json!({ "name": "newer" })).await;
     new.create(unused["key"].as_str().unwrap(), json!({ "name": "x" })).await.assert_problem(401);

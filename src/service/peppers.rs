@@ -1,0 +1,145 @@
+//! Peppers in use: the newest is registered when a process starts, and the secrets that depend on each are counted.
+//!
+//! A process whose master secrets derive none of the registered peppers could verify no key, and one that lacks a pepper
+//! that secrets depend on would report their keys as unknown. Both refuse to start.
+
+use std::sync::Mutex;
+
+use chrono::{DateTime, Utc};
+use tracing::{info, warn};
+
+use crate::domain::clock::Clock;
+use crate::domain::secret_hash::{Peppers, RegisteredPepper};
+use crate::store::{PepperUse, Store, StoreError};
+
+const REMEDY: &str = "restore the file master.secret of its data directory, or give it with --master-secret-file \
+    (MINTKEY_MASTER_SECRET_FILE), with the missing master secret as another line; to give these keys up, set \
+    --allow-missing-master-secret (MINTKEY_ALLOW_MISSING_MASTER_SECRET=true)";
+
+/// What happens if stored secrets depend on a pepper that no given master secret derives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingPepper {
+    Refuse,
+    Allow,
+}
+
+/// Refuses peppers of which the database has none, although it has others.
+pub async fn check_peppers(store: &Store, peppers: &Peppers, missing: MissingPepper) -> Result<(), StoreError> {
+    let registered = store.registered_peppers().await?;
+    let derived = registered.iter().any(|known| derives(peppers, known));
+    if registered.is_empty() || derived || missing == MissingPepper::Allow { Ok(()) } else { Err(wrong_secret()) }
+}
+
+/// Registers the newest pepper and returns the peppers in the order of their registration. If a registered pepper is
+/// not among them, counts the secrets that depend on it, which reads every key; if there are none, removes it, so that
+/// the next start does not count again.
+pub async fn register_peppers(
+    store: &Store,
+    peppers: Peppers,
+    missing: MissingPepper,
+    now: DateTime<Utc>,
+) -> Result<Peppers, StoreError> {
+    loop {
+        let registered = store.registered_peppers().await?;
+        let newest = peppers.newest().id();
+        let mut unused = Vec::new();
+        if registered.iter().any(|known| !derives(&peppers, known)) {
+            if missing == MissingPepper::Refuse && !registered.iter().any(|known| derives(&peppers, known)) {
+                return Err(wrong_secret());
+            }
+            info!("a registered master secret is not given; counting the secrets that depend on it");
+            let uses = store.count_secrets_by_pepper(now).await?;
+            let uses: Vec<_> = uses.into_iter().filter(|of| !derives(&peppers, &of.pepper)).collect();
+            report_missing(&uses, missing)?;
+            unused = removable(&peppers, &registered, uses);
+        }
+        let is_registered = registered.iter().any(|known| known.id == newest);
+        if is_registered && unused.is_empty() {
+            return Ok(peppers.ordered_by(&registered));
+        }
+        // Another process may have changed what is registered; then decide again.
+        if store.register_pepper(newest, &unused, &registered, now).await? {
+            return Ok(peppers.ordered_by(&store.registered_peppers().await?));
+        }
+    }
+}
+
+fn derives(peppers: &Peppers, known: &RegisteredPepper) -> bool {
+    peppers.all().iter().any(|pepper| pepper.id() == known.id)
+}
+
+fn wrong_secret() -> StoreError {
+    StoreError::Incompatible(format!("the master secret is not one that this database's keys were made with; {REMEDY}"))
+}
+
+/// Refuses, or only warns of, missing peppers that secrets depend on.
+fn report_missing(uses: &[PepperUse], missing: MissingPepper) -> Result<(), StoreError> {
+    let secrets: u64 = uses.iter().map(|of| of.secrets).sum();
+    let used = uses.iter().filter(|of| of.secrets > 0);
+    let list = used.map(|of| format!("pepper {}: {}", of.pepper.id, of.secrets)).collect::<Vec<_>>().join(", ");
+    match missing {
+        _ if secrets == 0 => Ok(()),
+        MissingPepper::Refuse => Err(StoreError::Incompatible(format!(
+            "{secrets} stored secrets depend on a master secret that is not given ({list}); {REMEDY}"
+        ))),
+        MissingPepper::Allow => {
+            warn!(secrets, peppers = %list, "stored secrets depend on a master secret that is not given; their keys are reported as unknown");
+            Ok(())
+        }
+    }
+}
+
+/// The missing peppers that no secret depends on and that are earlier than one that is given. A later one is about to be
+/// used by other replicas.
+fn removable(peppers: &Peppers, registered: &[RegisteredPepper], missing: Vec<PepperUse>) -> Vec<String> {
+    let newest_is_registered = registered.iter().any(|known| known.id == peppers.newest().id());
+    let last_given = registered.iter().filter(|known| derives(peppers, known)).map(|known| known.first_used_at).max();
+    let is_earlier = |of: &PepperUse| !newest_is_registered || Some(of.pepper.first_used_at) < last_given;
+    missing.into_iter().filter(|of| of.secrets == 0 && is_earlier(of)).map(|of| of.pepper.id).collect()
+}
+
+/// Counts of stored secrets by pepper, for the metric.
+pub struct StoredSecrets {
+    store: Store,
+    clock: Clock,
+    newest: String,
+    /// The newest pepper as it was registered at the first count.
+    registered: Mutex<Option<RegisteredPepper>>,
+    counts: Mutex<Vec<(String, u64)>>,
+}
+
+impl StoredSecrets {
+    pub(super) fn new(store: Store, clock: Clock, peppers: &Peppers) -> Self {
+        let newest = peppers.newest().id().to_owned();
+        Self { store, clock, newest, registered: Mutex::default(), counts: Mutex::default() }
+    }
+
+    /// Counts the secrets again, which reads every key, if several peppers are registered.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let mut peppers = self.store.registered_peppers().await?;
+        match peppers.iter().find(|known| known.id == self.newest) {
+            Some(known) => *lock_ignoring_poison(&self.registered) = Some(known.clone()),
+            // A replica without this master secret found it unused and removed it. Secrets of this process depend on it.
+            None => {
+                let known = lock_ignoring_poison(&self.registered).clone();
+                if let Some(known) = known {
+                    self.store.keep_pepper_registered(&known).await?;
+                    peppers.push(known);
+                }
+            }
+        }
+        let uses =
+            if peppers.len() > 1 { self.store.count_secrets_by_pepper(self.clock.now()).await? } else { Vec::new() };
+        *lock_ignoring_poison(&self.counts) = uses.into_iter().map(|of| (of.pepper.id, of.secrets)).collect();
+        Ok(())
+    }
+
+    /// The last counts, by pepper id. Empty while one pepper is registered.
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        lock_ignoring_poison(&self.counts).clone()
+    }
+}
+
+fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
