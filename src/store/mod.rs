@@ -92,7 +92,8 @@ impl Store {
 
     /// Opens a database that exists and has the schema of this binary. Creates and migrates nothing.
     pub async fn open_existing(url: &str, connections: u32, access: Access) -> Result<Self, StoreError> {
-        let store = retry_connect(async || Self::connect_read_only(url).await).await?;
+        let store = retry_connect(async || Self::connect_read_only(url).await).await;
+        let store = store.map_err(|error| schema::unreadable(url, error))?;
         store.reject_unusable_schema(url, access).await?;
         if access != Access::ReadWrite {
             return Ok(store);

@@ -46,6 +46,17 @@ fn too_new(version: i32, min_binary_version: i32) -> StoreError {
     ))
 }
 
+/// Names the SQLite file that cannot be read.
+pub fn unreadable(url: &str, error: StoreError) -> StoreError {
+    match (Store::file(url), error) {
+        (Some(file), StoreError::Unavailable(error)) => StoreError::Incompatible(format!(
+            "{} cannot be read: {error}; check that this is a database of mintkey that this user may read",
+            file.display()
+        )),
+        (_, error) => error,
+    }
+}
+
 impl Store {
     /// Returns an error that says what to do if a command cannot use the schema as it is.
     pub(super) async fn reject_unusable_schema(&self, url: &str, access: Access) -> Result<(), StoreError> {
@@ -61,7 +72,7 @@ impl Store {
                 " has no tables of mintkey; check that this is the right one, or create them with `mintkey migrate`",
             ),
             Ok(SchemaState::Newer { version, min_binary_version }) => Err(too_new(version, min_binary_version)),
-            Err(error) => reject(&format!(" cannot be read: {error}; check that this is a database of mintkey")),
+            Err(error) => Err(unreadable(url, error)),
         }
     }
 

@@ -45,7 +45,7 @@ async fn registered(server: &Server) -> Vec<String> {
     rows.iter().map(|row| row.try_get("", "id").unwrap()).collect()
 }
 
-/// Creates these keys under the old master secret: one that nobody verifies again, one of each kind that cannot be
+/// Creates these keys under the old master secret: one that is not verified again, one of each kind that cannot be
 /// verified any more, one with a rotated secret in its grace.
 async fn create_old_keys(data: &Path) -> (Server, Value, Value, String) {
     let server = start(data, &[OLD], &[]);
