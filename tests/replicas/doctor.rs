@@ -38,7 +38,7 @@ fn url_as(cluster: &Cluster, user: &str) -> String {
 fn doctor_passes_empty_database_and_keeps_it_empty() {
     let cluster = Cluster::new();
     let report = doctor(&cluster, &url_as(&cluster, "postgres"), &[]);
-    assert_passes(&report, "database", &["none yet", "mintkey serve"]);
+    assert_passes(&report, "database", &["no tables yet", "mintkey serve"]);
     assert_passes(&report, "database connections", &["397", "replicas: 18", "up to 21"]);
     assert_eq!(cluster.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
 }

@@ -54,7 +54,7 @@ fn keys_cli_prints_text_or_json() {
 
 #[test]
 fn keys_cli_names_and_filters_by_the_organization() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared();
     for (organization, name) in [("", "of none"), ("acme", "of acme"), ("evil", "of evil")] {
         let arguments = ["create", "--owner", "bob", "--name", name, "--organization", organization];
         let made = keys_command(directory.path(), if organization.is_empty() { &arguments[..5] } else { &arguments });
