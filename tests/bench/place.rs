@@ -61,6 +61,8 @@ impl Place {
         let empty = String::new;
         let (gateway, gateway_token, owner_token, secret) = (empty(), empty(), empty(), empty());
         let place = Self { data, database, gateway, gateway_token, owner_token, secret };
+        // The first start creates the database and the secrets that the commands below need.
+        drop(place.serve(&[]));
         let gateway = place.create_key("gateway", "api-keys:verify");
         let gateway_token = place.token("gateway", "api-keys:verify");
         let (secret, owner_token) = (place.create_key(OWNER, "projects:read"), place.token(OWNER, ""));
