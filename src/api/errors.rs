@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 
+use chrono::TimeDelta;
 use poem::http::StatusCode;
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
@@ -275,9 +276,18 @@ impl From<ServiceError> for Problem {
             ServiceError::Unavailable(reason) => {
                 Self::unavailable("The database is unavailable; retry later.", 1).with_log_context(reason)
             }
-            // The provider is fetched again after 30 seconds at most.
-            ServiceError::IssuerUnavailable(reason) => {
-                Self::unavailable("The token issuer's keys are unavailable; retry later.", 30).with_log_context(reason)
+            ServiceError::IssuerUnavailable { reason, retry_after } => Self::unavailable(
+                "The keys of the token's issuer cannot be fetched, so the token could not be checked; retry later.",
+                whole_seconds(retry_after),
+            )
+            .with_log_context(reason),
+            ServiceError::IssuerKeyNotFetched { reason, retry_after } => {
+                let seconds = whole_seconds(retry_after);
+                let detail = format!(
+                    "The token's `kid` is not among the keys of its issuer as last fetched. They can be fetched again in \
+                     {seconds} s; retry then."
+                );
+                Self::unavailable(detail, seconds).with_log_context(reason)
             }
             ServiceError::Internal(reason) => Self::internal(reason),
         }
@@ -304,6 +314,12 @@ impl From<PreconditionFailure> for Problem {
     }
 }
 
+/// Rounds up, so that a client that waits as long does not come too early.
+fn whole_seconds(time: TimeDelta) -> u32 {
+    let seconds = time.num_milliseconds().div_euclid(1000) + i64::from(time.num_milliseconds() % 1000 != 0);
+    u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,6 +336,13 @@ mod tests {
     #[should_panic(expected = "ReadErrors does not declare 412 Precondition Failed")]
     fn api_error_panics_in_tests_on_an_undeclared_status() {
         let _ = ApiError::<ReadErrors>::from(PreconditionFailure::OtherRevision(2));
+    }
+
+    #[test]
+    fn whole_seconds_rounds_up_to_one_at_least() {
+        for (milliseconds, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (29_999, 30)] {
+            assert_eq!(whole_seconds(TimeDelta::milliseconds(milliseconds)), seconds);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chrono::TimeDelta;
 use thiserror::Error;
 
 use crate::domain::authority::{Denial, MissingRight};
@@ -34,8 +35,11 @@ pub enum ServiceError {
     #[error("{0}")]
     Unavailable(String),
     /// The public keys of the token's issuer cannot be fetched.
-    #[error("{0}")]
-    IssuerUnavailable(String),
+    #[error("{reason}")]
+    IssuerUnavailable { reason: String, retry_after: TimeDelta },
+    /// The public key that the token names is not among those of its issuer, which may not be fetched again yet.
+    #[error("{reason}")]
+    IssuerKeyNotFetched { reason: String, retry_after: TimeDelta },
     /// An internal error or bug.
     #[error("{0}")]
     Internal(String),

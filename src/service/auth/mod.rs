@@ -52,7 +52,12 @@ impl From<TokenError> for AuthError {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Invalid(rejection) => Self::InvalidCredential(CredentialRejection::Token(rejection)),
-            TokenError::KeysUnavailable(reason) => Self::Unavailable(ServiceError::IssuerUnavailable(reason)),
+            TokenError::KeysUnavailable { reason, retry_after } => {
+                Self::Unavailable(ServiceError::IssuerUnavailable { reason, retry_after })
+            }
+            TokenError::KeyNotFetched { reason, retry_after } => {
+                Self::Unavailable(ServiceError::IssuerKeyNotFetched { reason, retry_after })
+            }
         }
     }
 }

@@ -1,12 +1,14 @@
 //! JwksCache: an issuer's public keys as last fetched, and when they are fetched again.
 //!
 //! They are refreshed in the background before they age out, and in between when a token names a key that is not among
-//! them. A failed fetch keeps the current keys: a provider that is down ends no session.
+//! them. A failed fetch keeps the current keys: a provider that is down ends no session. A token whose key was not looked
+//! up yet is not rejected.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::Algorithm;
@@ -16,10 +18,11 @@ use tracing::{info, warn};
 use crate::service::issuer::TokenError;
 use crate::service::issuer::discovery::{Provider, ProviderMetadata};
 use crate::service::issuer::jwks::{self, Key};
+use crate::service::issuer::jwks_state::JwksState;
 use crate::service::issuer::rejection::{Excerpt, TokenRejection};
 
-/// Minimum time between two fetches caused by tokens with an unknown `kid`: a flood of such tokens must not become a
-/// flood of requests to the provider.
+/// Minimum time between two fetches caused by tokens with an unknown `kid`: anyone can send such a token, and a flood of
+/// them must not become a flood of requests to the provider.
 const MIN_REFRESH_INTERVAL: TimeDelta = TimeDelta::seconds(30);
 /// Time for which keys are fresh if the provider does not say (`Cache-Control`), and the bounds within which it may.
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
@@ -37,6 +40,8 @@ pub struct JwksCache {
     state: watch::Sender<Arc<JwksState>>,
     /// Locked during a fetch, so that there is one at a time; holds the time of the last fetch for an unknown `kid`.
     fetch_lock: Arc<Mutex<Option<DateTime<Utc>>>>,
+    /// Number of fetches that have begun: by it a token that waited for the lock knows whether one began after it came.
+    fetches: AtomicU64,
 }
 
 /// Where keys come from.
@@ -49,19 +54,6 @@ pub enum Source {
     Provider(Provider),
 }
 
-struct JwksState {
-    keys: Vec<Arc<Key>>,
-    metadata: Option<Arc<ProviderMetadata>>,
-    /// The last successful fetch.
-    fetched: Option<Instant>,
-    /// True once there was a successful fetch.
-    ready: bool,
-    /// Number of fetches: by it a task that waited for the lock knows that another has just fetched.
-    fetches: u64,
-    /// The outcome of the last fetch.
-    outcome: Result<(), String>,
-}
-
 struct Fetched {
     keys: Vec<Arc<Key>>,
     metadata: Option<Arc<ProviderMetadata>>,
@@ -71,15 +63,13 @@ struct Fetched {
 impl JwksCache {
     /// A cache of the source's keys; empty until the first fetch unless the source is fixed.
     pub fn new(issuer: &str, source: Source) -> Arc<Self> {
-        let keys = match &source {
-            Source::Fixed(key) => vec![key.clone()],
-            Source::File(_) | Source::Provider(_) => Vec::new(),
+        let state = match &source {
+            Source::Fixed(key) => JwksState::fixed(key.clone()),
+            Source::File(_) | Source::Provider(_) => JwksState::default(),
         };
-        let ready = !keys.is_empty();
-        let outcome = if ready { Ok(()) } else { Err("not fetched yet".to_owned()) };
-        let state = JwksState { keys, metadata: None, fetched: None, ready, fetches: 0, outcome };
         let state = watch::Sender::new(Arc::new(state));
-        Arc::new(Self { issuer: issuer.to_owned(), source, state, fetch_lock: Arc::default() })
+        let (fetch_lock, fetches) = Default::default();
+        Arc::new(Self { issuer: issuer.to_owned(), source, state, fetch_lock, fetches })
     }
 
     /// Ok once there are keys to verify tokens with; otherwise the reason why there are none.
@@ -105,25 +95,37 @@ impl JwksCache {
 
     /// Returns the keys that may have signed a token with this `kid`.
     ///
-    /// An unknown `kid` may be that of a new key, so it causes a fetch. If that succeeds, the `kid` is wrong; if it
-    /// fails, the token may be valid, and the error is an outage.
+    /// An unknown `kid` may be that of a new key, so it causes a fetch. If that succeeds without finding it, the `kid` is
+    /// wrong. If the fetch fails, or is not allowed so soon after another, the token may be valid.
     pub async fn find(
         self: &Arc<Self>,
         id: Option<&str>,
         algorithm: Algorithm,
         now: DateTime<Utc>,
     ) -> Result<Vec<Arc<Key>>, TokenError> {
-        let mut state = self.state();
-        if !state.has_key(id) {
-            state = self.refresh_for_unknown_kid(state.fetches, now).await;
+        let fetches = self.fetches.load(Ordering::SeqCst);
+        let state = self.state();
+        let (state, wait) = if state.has_key(id) {
+            (state, None)
+        } else {
+            self.refresh_for_unknown_kid(id, &state, fetches, now).await
+        };
+        if state.has_key(id) {
+            let matching = state.keys.iter().filter(|key| id.is_none_or(|id| key.id() == Some(id)));
+            return Ok(matching.filter(|key| key.may_sign_with(algorithm)).cloned().collect());
         }
-        match &state.outcome {
-            _ if state.has_key(id) => {
-                let matching = state.keys.iter().filter(|key| id.is_none_or(|id| key.id() == Some(id)));
-                Ok(matching.filter(|key| key.may_sign_with(algorithm)).cloned().collect())
+        let kid = Excerpt::of_text(id);
+        let retry_after = wait.unwrap_or(MIN_REFRESH_INTERVAL);
+        match (&state.outcome, wait) {
+            (Err(reason), _) => Err(TokenError::KeysUnavailable {
+                reason: format!("no keys of {}: {reason}", self.issuer),
+                retry_after,
+            }),
+            (Ok(()), Some(_)) if !state.is_absent(id) => {
+                let reason = format!("kid {kid} is not among the keys of {} as last fetched", self.issuer);
+                Err(TokenError::KeyNotFetched { reason, retry_after })
             }
-            Ok(()) => Err(TokenRejection::UnknownKid(Excerpt::of_text(id)).into()),
-            Err(reason) => Err(TokenError::KeysUnavailable(format!("no keys of {}: {reason}", self.issuer))),
+            (Ok(()), _) => Err(TokenRejection::UnknownKid(kid).into()),
         }
     }
 
@@ -140,7 +142,7 @@ impl JwksCache {
         let mut retry_delay = FIRST_RETRY_DELAY;
         loop {
             let lock = self.fetch_lock.lock().await;
-            let ttl = self.fetch(None).await;
+            let ttl = self.fetch(None, None).await;
             drop(lock);
             let wait = match ttl {
                 // The last fifth is left for fetches that fail.
@@ -155,33 +157,53 @@ impl JwksCache {
         }
     }
 
-    /// Returns the keys after a fetch that began after the fetch number `seen`, unless the last one was too recent.
-    async fn refresh_for_unknown_kid(self: &Arc<Self>, seen: u64, now: DateTime<Utc>) -> Arc<JwksState> {
+    /// Returns the keys after a fetch that began after the first `seen` ones; or, if the last fetch was too recent, the
+    /// keys as they are and the time until the next one may be made.
+    async fn refresh_for_unknown_kid(
+        self: &Arc<Self>,
+        id: Option<&str>,
+        before: &Arc<JwksState>,
+        seen: u64,
+        now: DateTime<Utc>,
+    ) -> (Arc<JwksState>, Option<TimeDelta>) {
         if matches!(self.source, Source::Fixed(_)) {
-            return self.state();
+            return (self.state(), None);
         }
         let mut last = self.fetch_lock.clone().lock_owned().await;
-        let recent = last.is_some_and(|last| (now - last).abs() < MIN_REFRESH_INTERVAL);
-        if self.state().fetches == seen && !recent {
-            *last = Some(now);
-            let this = self.clone();
-            // In a task of its own: others wait for it, too, when this request's client has disconnected.
-            let fetch = tokio::spawn(async move {
-                let metadata = this.metadata();
-                let _ = this.fetch(metadata).await;
-                drop(last);
-            });
-            let _ = fetch.await;
+        let state = self.state();
+        // A fetch that had begun before this token came does not count: the provider may have responded before it
+        // published the key.
+        let is_judged = self.fetches.load(Ordering::SeqCst) > seen;
+        // If it failed, nothing is decided, and another one would probably fail as slowly.
+        let has_failed = state.outcome.is_err() && !Arc::ptr_eq(&state, before);
+        if state.has_key(id) || is_judged || has_failed {
+            return (state, None);
         }
-        self.state()
+        // A clock that was set back does not prolong the wait.
+        let wait = last.map_or(TimeDelta::zero(), |last| MIN_REFRESH_INTERVAL - (now - last).abs());
+        if wait > TimeDelta::zero() {
+            return (state, Some(wait));
+        }
+        *last = Some(now);
+        let (this, id) = (self.clone(), id.map(str::to_owned));
+        // In a task of its own: others wait for it, too, when this request's client has disconnected.
+        let fetch = tokio::spawn(async move {
+            let metadata = this.metadata();
+            let _ = this.fetch(metadata, id).await;
+            drop(last);
+        });
+        let _ = fetch.await;
+        (self.state(), None)
     }
 
     /// Fetches the keys and returns for how long they are fresh. With `metadata` the provider's own is not fetched.
-    async fn fetch(&self, metadata: Option<Arc<ProviderMetadata>>) -> Result<Duration, ()> {
+    /// `wanted` is the `kid` for which they are fetched.
+    async fn fetch(&self, metadata: Option<Arc<ProviderMetadata>>, wanted: Option<String>) -> Result<Duration, ()> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
         let fetched = self.source.fetch(metadata).await;
         let before = self.state();
         let (state, ttl) = match fetched {
-            Ok(Fetched { keys, metadata, ttl }) => (before.replaced(keys, metadata), Ok(ttl)),
+            Ok(Fetched { keys, metadata, ttl }) => (before.replaced(keys, metadata, wanted), Ok(ttl)),
             Err(reason) => (before.failed(reason), Err(())),
         };
         match &state.outcome {
@@ -206,43 +228,6 @@ impl JwksCache {
 impl fmt::Debug for JwksCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwksCache").field("issuer", &self.issuer).finish_non_exhaustive()
-    }
-}
-
-impl JwksState {
-    /// True if a token with this `kid` can be checked. One without a `kid` may be signed by any key; a fetch for it
-    /// would be a fetch for every bad signature.
-    fn has_key(&self, id: Option<&str>) -> bool {
-        match id {
-            Some(id) => self.keys.iter().any(|key| key.id() == Some(id)),
-            None => !self.keys.is_empty(),
-        }
-    }
-
-    /// The state after a successful fetch. A key that is published again keeps its `Arc`: cached tokens that it signed
-    /// stay valid, those of removed keys do not.
-    fn replaced(&self, keys: Vec<Arc<Key>>, metadata: Option<Arc<ProviderMetadata>>) -> Self {
-        let same = |key: Arc<Key>| self.keys.iter().find(|old| **old == key).cloned().unwrap_or(key);
-        Self {
-            keys: keys.into_iter().map(same).collect(),
-            metadata,
-            fetched: Some(Instant::now()),
-            ready: true,
-            fetches: self.fetches + 1,
-            outcome: Ok(()),
-        }
-    }
-
-    /// The state after a failed fetch.
-    fn failed(&self, reason: String) -> Self {
-        Self {
-            keys: self.keys.clone(),
-            metadata: self.metadata.clone(),
-            fetched: self.fetched,
-            ready: self.ready,
-            fetches: self.fetches + 1,
-            outcome: Err(reason),
-        }
     }
 }
 
@@ -280,6 +265,25 @@ mod tests {
         keys.find(Some(kid), Algorithm::EdDSA, at(seconds)).await.map(|keys| keys.len())
     }
 
+    fn fetches(keys: &JwksCache) -> u64 {
+        keys.fetches.load(Ordering::SeqCst)
+    }
+
+    fn is_rejection(error: TokenError) -> bool {
+        matches!(error, TokenError::Invalid(TokenRejection::UnknownKid(_)))
+    }
+
+    fn is_unknown(found: Result<usize, TokenError>) -> bool {
+        found.is_err_and(is_rejection)
+    }
+
+    fn seconds_to_wait(found: Result<usize, TokenError>) -> Option<i64> {
+        match found {
+            Err(TokenError::KeyNotFetched { retry_after, .. }) => Some(retry_after.num_seconds()),
+            _ => None,
+        }
+    }
+
     #[tokio::test]
     async fn find_of_unknown_kids_fetches_once_in_thirty_seconds() {
         let directory = tempfile::tempdir().unwrap();
@@ -291,12 +295,34 @@ mod tests {
         assert!(keys.ready().is_ok());
 
         std::fs::write(&file, jwks("second")).unwrap();
-        assert!(matches!(find(&keys, "second", 29).await, Err(TokenError::Invalid(TokenRejection::UnknownKid(_)))));
         // A clock that is set back does not end the wait forever.
-        assert!(matches!(find(&keys, "second", -29).await, Err(TokenError::Invalid(TokenRejection::UnknownKid(_)))));
+        for (time, wait) in [(0, 30), (29, 1), (-29, 1)] {
+            assert_eq!(seconds_to_wait(find(&keys, "second", time).await), Some(wait), "at {time}");
+        }
+        assert_eq!(fetches(&keys), 1);
         assert_eq!(find(&keys, "second", 30).await.unwrap(), 1);
-        assert!(matches!(find(&keys, "first", 31).await, Err(TokenError::Invalid(TokenRejection::UnknownKid(_)))));
-        assert_eq!(keys.state().fetches, 2);
+        assert_eq!(fetches(&keys), 2);
+    }
+
+    #[tokio::test]
+    async fn find_rejects_a_kid_that_a_fetch_did_not_find() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        std::fs::write(&file, jwks("first")).unwrap();
+        let keys = JwksCache::new("issuer", Source::File(file.clone()));
+        for seconds in [0, 1, 29] {
+            assert!(is_unknown(find(&keys, "made-up", seconds).await), "looked up at 0");
+        }
+        assert_eq!(find(&keys, "first", 29).await.unwrap(), 1);
+        std::fs::write(&file, jwks("second")).unwrap();
+        assert!(is_unknown(find(&keys, "another", 30).await));
+        assert!(is_unknown(find(&keys, "first", 31).await), "withdrawn");
+        assert!(is_unknown(find(&keys, "made-up", 31).await));
+        assert_eq!(seconds_to_wait(find(&keys, "third", 31).await), Some(29), "not looked up");
+        std::fs::write(&file, jwks("made-up")).unwrap();
+        assert!(is_unknown(find(&keys, "third", 60).await));
+        assert_eq!(find(&keys, "made-up", 61).await.unwrap(), 1, "a kid can be published later");
+        assert_eq!(fetches(&keys), 3);
     }
 
     #[tokio::test]
@@ -309,9 +335,9 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         for seconds in [30, 31, 59] {
             let unavailable = find(&keys, "second", seconds).await;
-            assert!(matches!(unavailable, Err(TokenError::KeysUnavailable(_))));
+            assert!(matches!(unavailable, Err(TokenError::KeysUnavailable { .. })));
         }
-        assert_eq!(keys.state().fetches, 2);
+        assert_eq!(fetches(&keys), 2);
         assert_eq!(find(&keys, "first", 60).await.unwrap(), 1);
         assert!(keys.ready().is_ok());
     }
@@ -324,7 +350,7 @@ mod tests {
         let keys = JwksCache::new("issuer", Source::File(file));
         let found = futures_util::future::join_all((0..1000).map(|_| find(&keys, "first", 0))).await;
         assert!(found.into_iter().all(|found| found.is_ok_and(|keys| keys == 1)));
-        assert_eq!(keys.state().fetches, 1);
+        assert_eq!(fetches(&keys), 1);
     }
 
     #[tokio::test]
@@ -336,10 +362,10 @@ mod tests {
         let key = keys.find(Some("first"), Algorithm::EdDSA, at(0)).await.unwrap().pop().unwrap();
         let weak = Arc::downgrade(&key);
         drop(key);
-        keys.fetch(None).await.unwrap();
+        keys.fetch(None, None).await.unwrap();
         assert_eq!(weak.strong_count(), 1);
         std::fs::write(&file, jwks("second")).unwrap();
-        keys.fetch(None).await.unwrap();
+        keys.fetch(None, None).await.unwrap();
         assert_eq!(weak.strong_count(), 0);
     }
 }

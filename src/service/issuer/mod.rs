@@ -4,6 +4,7 @@ mod claims;
 pub mod discovery;
 pub mod jwks;
 pub mod jwks_cache;
+mod jwks_state;
 pub mod rejection;
 mod token;
 
@@ -67,8 +68,10 @@ pub struct VerifiedToken {
 pub enum TokenError {
     /// The token is invalid.
     Invalid(TokenRejection),
-    /// The issuer's keys cannot be fetched, so the token may be valid. The text is for the log.
-    KeysUnavailable(String),
+    /// The issuer's keys cannot be fetched, so the token may be valid. The text is for the log, here and below.
+    KeysUnavailable { reason: String, retry_after: TimeDelta },
+    /// The token may be signed by a key that was published since the issuer's keys were last fetched.
+    KeyNotFetched { reason: String, retry_after: TimeDelta },
 }
 
 impl From<TokenRejection> for TokenError {
