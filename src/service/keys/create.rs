@@ -37,7 +37,7 @@ impl KeyService {
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
-            && let Some(saved) = Box::pin(self.store.find_saved_response(request.response_id(), audit.at)).await?
+            && let Some(saved) = Box::pin(self.store.find_saved_response(&request.response_ids(), audit.at)).await?
         {
             return request.open(&saved);
         }
@@ -71,9 +71,9 @@ impl KeyService {
         match request {
             None => self.store.create_key(insert).await?,
             Some(request) => {
-                let response = request.seal(&issued, audit.at)?;
+                let responses = request.seal(&issued, audit.at)?;
                 // A concurrent request with the same idempotency key may have been first.
-                if let InsertOutcome::Replayed(saved) = self.store.create_key_once(insert, response).await? {
+                if let InsertOutcome::Replayed(saved) = self.store.create_key_once(insert, responses).await? {
                     return request.open(&saved);
                 }
             }

@@ -89,7 +89,7 @@ impl KeyService {
         key: &IdempotencyKey,
         body: &[u8],
     ) -> IdempotentRequest {
-        IdempotentRequest::new(self.peppers.newest(), caller, operation, key, body)
+        IdempotentRequest::new(&self.peppers, caller, operation, key, body)
     }
 
     /// Deletes responses that can no longer be replayed.

@@ -52,10 +52,10 @@ impl KeyService {
             Some(request) => {
                 let apply = |record| {
                     let (change, issued) = apply(record)?;
-                    let response = request.seal(&issued, audit.at)?;
-                    Ok((change, issued, response))
+                    let responses = request.seal(&issued, audit.at)?;
+                    Ok((change, issued, responses))
                 };
-                match self.store.change_key_once(access, id, request.response_id(), audit.at, apply).await? {
+                match self.store.change_key_once(access, id, &request.response_ids(), audit.at, apply).await? {
                     ChangeOutcome::Applied { record, value } => (record, value),
                     ChangeOutcome::Replayed(saved) => return request.open(&saved),
                     ChangeOutcome::Rejected(error) => return Err(error),

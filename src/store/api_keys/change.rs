@@ -72,28 +72,28 @@ impl Store {
         .await
     }
 
-    /// Changes a key as [`Store::change_key`] does, once for a request with an `Idempotency-Key`. `response_id` is the
-    /// id of the saved response; `apply` returns the response to save.
+    /// Changes a key as [`Store::change_key`] does, once for a request with an `Idempotency-Key`. `response_ids` are the
+    /// ids of the saved response; `apply` returns the response to save.
     pub async fn change_key_once<T, E>(
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
-        response_id: &[u8],
+        response_ids: &[Vec<u8>],
         now: DateTime<Utc>,
-        apply: impl FnOnce(Option<KeyRecord>) -> Result<(KeyChange, T, SavedResponse), E>,
+        apply: impl FnOnce(Option<KeyRecord>) -> Result<(KeyChange, T, Vec<SavedResponse>), E>,
     ) -> Result<ChangeOutcome<T, E>, StoreError> {
         self.write(async |transaction| {
             // Locks the key before it looks for the response, so that a concurrent request finds the first one's.
             let before = lock(transaction, access, id).await?;
-            if let Some(response) = idempotency::find_response(transaction, response_id, now).await? {
+            if let Some(response) = idempotency::find_response(transaction, response_ids, now).await? {
                 return Ok(ChangeOutcome::Replayed(response));
             }
-            let (change, value, response) = match apply(before.clone()) {
+            let (change, value, responses) = match apply(before.clone()) {
                 Ok(applied) => applied,
                 Err(error) => return Ok(ChangeOutcome::Rejected(error)),
             };
             let record = write_and_publish(transaction, before.as_ref(), change).await?;
-            idempotency::save_response(transaction, response).await?;
+            idempotency::save_responses(transaction, vec![responses], now).await?;
             Ok(ChangeOutcome::Applied { record, value })
         })
         .await

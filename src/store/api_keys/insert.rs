@@ -1,6 +1,6 @@
 //! Insert: new keys, in batches of one statement each.
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::AuditEvent;
@@ -19,8 +19,8 @@ pub struct KeyInsert {
 /// An insert that waits for its batch.
 pub struct QueuedInsert {
     insert: KeyInsert,
-    /// The response to save, for a request with an `Idempotency-Key`.
-    response: Option<SavedResponse>,
+    /// The response to save under each pepper, for a request with an `Idempotency-Key`.
+    responses: Vec<SavedResponse>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,18 +33,18 @@ pub enum InsertOutcome {
 impl Store {
     /// Returns when the key, the hash of its secret and the audit event are on disk.
     pub async fn create_key(&self, insert: KeyInsert) -> Result<(), StoreError> {
-        let queued = QueuedInsert { insert, response: None };
+        let queued = QueuedInsert { insert, responses: Vec::new() };
         self.batched(&self.insert_batcher, queued, Self::insert_batch).await.map(drop)
     }
 
     /// Creates a key as [`Store::create_key`] does, once for a request with an `Idempotency-Key`, and saves the
-    /// response with it.
+    /// response with it. `responses` is the response as sealed under each pepper.
     pub async fn create_key_once(
         &self,
         insert: KeyInsert,
-        response: SavedResponse,
+        responses: Vec<SavedResponse>,
     ) -> Result<InsertOutcome, StoreError> {
-        let queued = QueuedInsert { insert, response: Some(response) };
+        let queued = QueuedInsert { insert, responses };
         self.batched(&self.insert_batcher, queued, Self::insert_batch).await
     }
 
@@ -65,14 +65,20 @@ impl Store {
     }
 
     async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
-        if inserts.iter().all(|queued| queued.response.is_none()) {
+        if inserts.iter().all(|queued| queued.responses.is_empty()) {
             // A single statement is a transaction by itself: one round trip instead of three.
             let insert = insert_statement(self.writer.get_database_backend(), inserts);
             self.with_timeout(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
             return Ok(vec![InsertOutcome::Inserted; inserts.len()]);
         }
         Box::pin(self.write(async |transaction| {
-            let outcomes = save_responses(transaction, inserts).await?;
+            let responses = inserts.iter().map(|queued| queued.responses.clone()).collect();
+            let now = inserts.iter().map(|queued| queued.insert.key.created_at).max().unwrap_or_default();
+            let earlier = idempotency::save_responses(transaction, responses, now).await?;
+            let outcomes: Vec<_> = earlier
+                .into_iter()
+                .map(|earlier| earlier.map_or(InsertOutcome::Inserted, InsertOutcome::Replayed))
+                .collect();
             let new = inserts.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == InsertOutcome::Inserted);
             let new: Vec<_> = new.map(|(queued, _)| queued).collect();
             if !new.is_empty() {
@@ -88,25 +94,6 @@ fn insert_statement<'a>(backend: DbBackend, inserts: impl IntoIterator<Item = &'
     let inserts = inserts.into_iter().map(|queued| &queued.insert);
     let rows = inserts.map(|KeyInsert { key, secret, event }| rows::new_key_row(key, secret, event));
     SqlBuilder::new(backend).push_insert(rows).build()
-}
-
-/// Saves the responses and returns, in the order of the inserts, which of them are new. Responses are saved in the
-/// order of their ids, so that concurrent batches with the same ids cannot deadlock.
-async fn save_responses(
-    transaction: &DatabaseTransaction,
-    inserts: &[QueuedInsert],
-) -> Result<Vec<InsertOutcome>, DbErr> {
-    let mut outcomes = vec![InsertOutcome::Inserted; inserts.len()];
-    let with_response = inserts.iter().enumerate();
-    let mut with_response: Vec<_> =
-        with_response.filter_map(|(index, queued)| Some((index, &queued.insert, queued.response.clone()?))).collect();
-    with_response.sort_by(|(_, _, one), (_, _, other)| one.id.cmp(&other.id));
-    for (index, insert, response) in with_response {
-        if let Some(earlier) = idempotency::save_or_find(transaction, response, insert.key.created_at).await? {
-            outcomes[index] = InsertOutcome::Replayed(earlier);
-        }
-    }
-    Ok(outcomes)
 }
 
 #[cfg(test)]
@@ -214,9 +201,9 @@ pub mod tests {
         let (first, second, third) = (key_insert(1), key_insert(2), key_insert(3));
         let (now, ids) = (first.key.created_at, [&first, &second, &third].map(|insert| insert.key.id));
         let outcomes = tokio::join!(
-            store.create_key_once(first, response(1, now)),
+            store.create_key_once(first, vec![response(1, now)]),
             store.create_key(second),
-            store.create_key_once(third, response(3, now)),
+            store.create_key_once(third, vec![response(3, now)]),
         );
         assert_eq!(outcomes.0.unwrap(), InsertOutcome::Inserted);
         assert!(outcomes.1.is_ok());
