@@ -142,7 +142,25 @@ async fn create_api_key_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr
         .col(ApiKeys::Id)
         .to_owned();
     manager.create_index(by_owner).await?;
-    // The keys of an organization, for an administrator. Partial, because most deployments have no organizations.
+    // The keys of an issuer, for its administrators.
+    let by_issuer = Index::create()
+        .name("api_keys_by_issuer")
+        .table(ApiKeys::Table)
+        .col(ApiKeys::OwnerIssuer)
+        .col(ApiKeys::Id)
+        .to_owned();
+    manager.create_index(by_issuer).await?;
+    // The keys of an organization, for its administrators. Partial, because most deployments have no organizations.
+    let by_issuer_and_organization = Index::create()
+        .name("api_keys_by_issuer_and_organization")
+        .table(ApiKeys::Table)
+        .col(ApiKeys::OwnerIssuer)
+        .col(ApiKeys::OwnerOrganization)
+        .col(ApiKeys::Id)
+        .and_where(Expr::col(ApiKeys::OwnerOrganization).ne(""))
+        .to_owned();
+    manager.create_index(by_issuer_and_organization).await?;
+    // The same for operators, who need not name an issuer.
     let by_organization = Index::create()
         .name("api_keys_by_organization")
         .table(ApiKeys::Table)
@@ -306,7 +324,24 @@ async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(), DbE
         .col(KeyChangeEvents::KeyId)
         .col(KeyChangeEvents::Id)
         .to_owned();
-    manager.create_index(by_key).await
+    manager.create_index(by_key).await?;
+    // The events of an issuer and of an organization, for administrators.
+    let by_issuer = Index::create()
+        .name("key_change_events_by_issuer")
+        .table(KeyChangeEvents::Table)
+        .col(KeyChangeEvents::OwnerIssuer)
+        .col(KeyChangeEvents::Id)
+        .to_owned();
+    manager.create_index(by_issuer).await?;
+    let by_issuer_and_organization = Index::create()
+        .name("key_change_events_by_issuer_and_organization")
+        .table(KeyChangeEvents::Table)
+        .col(KeyChangeEvents::OwnerIssuer)
+        .col(KeyChangeEvents::OwnerOrganization)
+        .col(KeyChangeEvents::Id)
+        .and_where(Expr::col(KeyChangeEvents::OwnerOrganization).ne(""))
+        .to_owned();
+    manager.create_index(by_issuer_and_organization).await
 }
 
 /// The casts give the columns of both halves the same types. SQLite then reads a page of each half in order and merges

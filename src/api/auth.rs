@@ -111,6 +111,20 @@ impl<P: Permission> Authorized<P> {
     }
 }
 
+impl Authorized<Admin> {
+    /// The keys that the administrator reaches.
+    pub fn administered_keys(&self) -> AccessFilter<'_> {
+        AccessFilter::of_administrator(&self.0)
+    }
+}
+
+impl Audited<Admin> {
+    /// The keys that the administrator reaches.
+    pub fn administered_keys(&self) -> AccessFilter<'_> {
+        AccessFilter::of_administrator(&self.caller)
+    }
+}
+
 impl<'a, P: Permission> ApiExtractor<'a> for Audited<P> {
     const TYPES: &'static [ApiExtractorType] = Authorized::<P>::TYPES;
     type ParamType = ();

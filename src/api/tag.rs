@@ -14,6 +14,6 @@ pub enum Tag {
     Verification,
     /// History of changes to keys.
     Audit,
-    /// Manage keys of all owners. Requires `api-keys:admin`.
+    /// Manage keys of other owners. Requires `api-keys:admin`.
     Administration,
 }

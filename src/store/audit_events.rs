@@ -120,7 +120,8 @@ mod tests {
         let (store, _directory) = Store::temporary().await;
         let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
         let of_key = EventFilter { key_id: Some(Uuid::nil()), ..EventFilter::default() };
-        for access in [AccessFilter::Owner(&owner), AccessFilter::Any] {
+        let of_organization = AccessFilter::Organization { issuer: "i", organization: "o" };
+        for access in [AccessFilter::Owner(&owner), of_organization, AccessFilter::Issuer("i"), AccessFilter::Any] {
             for filter in [&EventFilter::default(), &of_key] {
                 let plan =
                     store.plan(event_page_query(access, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
@@ -128,6 +129,17 @@ mod tests {
                 assert_eq!(merge, "MERGE (UNION ALL)");
                 assert!(changes.starts_with("SEARCH key_change_events USING "), "{changes}");
                 assert!(keys.starts_with("SEARCH api_keys USING "), "{keys}");
+                if filter.key_id.is_none() {
+                    let columns = match access {
+                        AccessFilter::Owner(_) => {
+                            "(owner_issuer=? AND owner_subject=? AND owner_organization=? AND id<?)"
+                        }
+                        AccessFilter::Organization { .. } => "(owner_issuer=? AND owner_organization=? AND id<?)",
+                        AccessFilter::Issuer(_) => "(owner_issuer=? AND id<?)",
+                        AccessFilter::Any => "(id<?)",
+                    };
+                    assert!(changes.ends_with(columns) && keys.ends_with(columns), "{changes}, {keys}");
+                }
             }
         }
     }

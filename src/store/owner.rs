@@ -1,4 +1,4 @@
-//! Owner columns: how an owner is stored, and how queries are restricted to the keys of one.
+//! Owner columns: how an owner is stored, and how queries are restricted to the keys of some owners.
 //!
 //! An owner without an organization has the organization `''` in the database, so that one index on the three columns
 //! serves every owner. Only this file knows that.
@@ -17,11 +17,23 @@ impl<C: ColumnTrait> OwnerColumns<C> {
         let Self(issuer, subject, organization) = self;
         match access {
             AccessFilter::Any => Condition::all(),
+            AccessFilter::Issuer(name) => Condition::all().add(issuer.eq(name)),
+            AccessFilter::Organization { issuer: name, organization } => {
+                Condition::all().add(issuer.eq(name)).add(self.in_organization(organization))
+            }
             AccessFilter::Owner(owner) => Condition::all()
                 .add(issuer.eq(&owner.issuer))
                 .add(subject.eq(&owner.subject))
                 .add(organization.eq(organization_column(owner))),
         }
+    }
+
+    /// The condition for the owner of a row to be in this organization, or in none if it is empty. It repeats the
+    /// condition of the partial indexes, because a database does not infer it from a bound value.
+    pub fn in_organization(&self, name: &str) -> Condition {
+        let Self(_, _, organization) = self;
+        let named = (!name.is_empty()).then(|| organization.ne(""));
+        Condition::all().add(organization.eq(name)).add_option(named)
     }
 }
 

@@ -18,6 +18,16 @@ impl Forge {
         Self(Ed25519KeyPair::from_pkcs8(pem.contents()).unwrap())
     }
 
+    /// The keys of another issuer.
+    pub fn generate() -> Self {
+        Self(Ed25519KeyPair::generate().unwrap())
+    }
+
+    /// The public key as a JWK (RFC 8037).
+    pub fn jwk(&self) -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(self.public()) })
+    }
+
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let signature = base64url(self.0.sign(signed.as_bytes()).as_ref());

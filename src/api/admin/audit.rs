@@ -12,7 +12,6 @@ use crate::api::audit::{Action, AuditEventPage, EventQuery, event_page};
 use crate::api::auth::{Admin, Authorized};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
-use crate::domain::access::AccessFilter;
 use crate::http::params::cursor::Cursor;
 use crate::http::params::limit::Limit;
 use crate::http::route_spec::RouteSpec;
@@ -28,12 +27,13 @@ error_set!(ListAllAuditEventsErrors: 400, 401, 403, 500, 503);
 impl ListAllAuditEvents {
     /// List all audit events
     ///
-    /// Returns the changes of the keys of all owners, newest first. Requires `api-keys:admin`.
+    /// Returns the changes of the keys of all owners that the administrator reaches, newest first. Requires
+    /// `api-keys:admin`.
     #[oai(path = "/admin/audit-events", method = "get", operation_id = "list_all_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn all(
         &self,
-        _caller: Authorized<Admin>,
+        caller: Authorized<Admin>,
         Data(services): Data<&Arc<Services>>,
         request: &Request,
         /// Maximum number of items.
@@ -46,6 +46,6 @@ impl ListAllAuditEvents {
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, ApiError<ListAllAuditEventsErrors>> {
         let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
-        Ok(event_page(request, services, AccessFilter::Any, query).await?)
+        Ok(event_page(request, services, caller.administered_keys(), query).await?)
     }
 }

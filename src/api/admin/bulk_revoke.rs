@@ -100,8 +100,8 @@ enum BulkRevokeResponse {
 impl BulkRevokeKeys {
     /// Revoke all keys that match
     ///
-    /// Revokes every key matching all given filters (at least one is required). Use `dry_run` to count first. Requires
-    /// `api-keys:admin`.
+    /// Revokes every key that the administrator reaches and that matches all given filters (at least one is required). Use
+    /// `dry_run` to count first. Requires `api-keys:admin`.
     #[oai(path = "/admin/api-keys/revoke", method = "post", operation_id = "revoke_api_keys")]
     async fn revoke_matching(
         &self,
@@ -119,7 +119,10 @@ impl BulkRevokeKeys {
             ..KeyFilter::default()
         };
         let reason = reason.map(|Reason(text)| text);
-        let done = services.keys.bulk_revoke(&audited.context(), &filter, reason, dry_run).await?;
+        let done = services
+            .keys
+            .bulk_revoke(&audited.context(), audited.administered_keys(), &filter, reason, dry_run)
+            .await?;
         let body = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
         Ok(BulkRevokeResponse::Revoked(JsonResponse(body)))
     }

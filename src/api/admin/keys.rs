@@ -14,7 +14,6 @@ use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response};
 use crate::api::keys::schemas::Status;
 use crate::api::tag::Tag;
-use crate::domain::access::AccessFilter;
 use crate::http::body::JsonRequest;
 use crate::http::headers::if_match::IfMatch;
 use crate::http::params::cursor::Cursor;
@@ -37,12 +36,14 @@ error_set!(RevokeAnyKeyErrors: 400, 401, 403, 404, 408, 412, 413, 415, 422, 500,
 impl AdminKeyOperations {
     /// List keys of any owner
     ///
-    /// Returns keys of all owners, including deleted ones, newest first. Requires `api-keys:admin`.
+    /// Returns the keys that the administrator reaches, including deleted ones, newest first: those of its own
+    /// organization, or of its own issuer if its credential names no organization. An issuer with the option `operators`
+    /// reaches the keys of all owners. Requires `api-keys:admin`.
     #[oai(path = "/", method = "get", operation_id = "list_api_keys")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn list(
         &self,
-        _caller: Authorized<Admin>,
+        caller: Authorized<Admin>,
         Data(services): Data<&Arc<Services>>,
         request: &Request,
         /// Maximum number of items.
@@ -73,17 +74,18 @@ impl AdminKeyOperations {
             created_before: None,
         };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
-        let page = services.keys.list(AccessFilter::Any, &query).await?;
+        let page = services.keys.list(caller.administered_keys(), &query).await?;
         Ok(page_response(request, page, services))
     }
 
     /// Get a key of any owner
     ///
-    /// Returns the key with its active secrets, even if it is deleted. Requires `api-keys:admin`.
+    /// Returns the key with its active secrets, even if it is deleted. A key that the administrator does not reach is not
+    /// found. Requires `api-keys:admin`.
     #[oai(path = "/:id", method = "get", operation_id = "get_api_key")]
     async fn get(
         &self,
-        _caller: Authorized<Admin>,
+        caller: Authorized<Admin>,
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,
@@ -91,14 +93,14 @@ impl AdminKeyOperations {
         #[oai(name = "If-Match")]
         if_match: IfMatch,
     ) -> Result<ApiKeyResponse, ApiError<GetAnyKeyErrors>> {
-        Ok(key_response(services.keys.get(AccessFilter::Any, id.0, &if_match.0).await?, services))
+        Ok(key_response(services.keys.get(caller.administered_keys(), id.0, &if_match.0).await?, services))
     }
 
     /// Revoke a key of any owner
     ///
     /// Permanently revokes the key. Takes effect on this replica before the response is sent, on other replicas
     /// typically within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no
-    /// effect. Requires `api-keys:admin`.
+    /// effect. A key that the administrator does not reach is not found. Requires `api-keys:admin`.
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_api_key")]
     async fn revoke(
         &self,
@@ -112,7 +114,8 @@ impl AdminKeyOperations {
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeAnyKeyErrors>> {
         let reason = body.value.reason();
-        let record = services.keys.revoke(&audited.context(), AccessFilter::Any, id.0, reason, &if_match.0).await?;
+        let record =
+            services.keys.revoke(&audited.context(), audited.administered_keys(), id.0, reason, &if_match.0).await?;
         Ok(key_response(record, services))
     }
 }

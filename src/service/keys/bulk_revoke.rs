@@ -21,11 +21,12 @@ pub struct BulkRevocation {
 const REVOKE_BATCH_SIZE: u64 = 50;
 
 impl KeyService {
-    /// Revokes all matching keys, batch by batch. After an error the earlier batches stay revoked; repeating the call
+    /// Revokes all matching keys that `access` admits, batch by batch. After an error the earlier batches stay revoked; repeating the call
     /// revokes the rest.
     pub async fn bulk_revoke(
         &self,
         audit: &AuditContext<'_>,
+        access: AccessFilter<'_>,
         filter: &KeyFilter,
         reason: Option<String>,
         dry_run: bool,
@@ -34,7 +35,7 @@ impl KeyService {
         let mut total = BulkRevocation { matched: 0, revoked: 0 };
         let mut after = None;
         loop {
-            let page = self.store.list_keys(AccessFilter::Any, filter, after, REVOKE_BATCH_SIZE, audit.at).await?;
+            let page = self.store.list_keys(access, filter, after, REVOKE_BATCH_SIZE, audit.at).await?;
             let ids: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
             total.matched += ids.len() as u64;
             if !dry_run {
@@ -42,7 +43,7 @@ impl KeyService {
                     let event = revoke(&mut record.key, reason.clone(), audit);
                     KeyChange::with_events(record, event)
                 };
-                let revoked = self.store.change_keys(&ids, apply).await?;
+                let revoked = self.store.change_keys(access, &ids, apply).await?;
                 revoked.iter().for_each(|record| self.invalidate_secrets(record));
                 total.revoked += revoked.len() as u64;
             }

@@ -99,14 +99,15 @@ impl Store {
         .await
     }
 
-    /// Changes many keys in one transaction. Skips ids without a key. Returns the changed keys.
+    /// Changes many keys in one transaction. Skips ids without a key that `access` admits. Returns the changed keys.
     pub async fn change_keys(
         &self,
+        access: AccessFilter<'_>,
         ids: &[Uuid],
         apply: impl Fn(KeyRecord) -> KeyChange,
     ) -> Result<Vec<KeyRecord>, StoreError> {
         self.write(async |transaction| {
-            let keys = AccessFilter::Any.api_keys_query().filter(api_key::Column::Id.is_in(ids.iter().copied()));
+            let keys = access.api_keys_query().filter(api_key::Column::Id.is_in(ids.iter().copied()));
             // Ordered, so that concurrent transactions lock keys in the same order and cannot deadlock.
             let keys = keys.order_by_desc(api_key::Column::Id).lock_exclusive();
             let mut changed = Vec::new();
@@ -219,7 +220,7 @@ mod tests {
         };
         let apply = |record: Option<KeyRecord>| Ok::<_, ()>((disable(record.unwrap()), ()));
         assert!(store.change_key(AccessFilter::Any, id, apply).await.unwrap().is_ok());
-        assert!(store.change_keys(&[id], disable).await.unwrap().is_empty());
+        assert!(store.change_keys(AccessFilter::Any, &[id], disable).await.unwrap().is_empty());
 
         assert_eq!(store.find_key(AccessFilter::Any, id).await.unwrap(), before);
         let events = store.list_events(AccessFilter::Any, &EventFilter::default(), None, 10).await.unwrap();

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyStatus};
+use crate::store::api_keys::access::KEY_OWNER;
 use crate::store::api_keys::rows::{self, KeyRow};
 use crate::store::api_keys::search::words;
 use crate::store::{Store, StoreError};
@@ -56,7 +57,7 @@ fn key_page_query(
     let condition = Condition::all()
         .add_option(equals(Column::OwnerIssuer, &filter.issuer))
         .add_option(equals(Column::OwnerSubject, &filter.subject))
-        .add_option(equals(Column::OwnerOrganization, &filter.organization))
+        .add_option(filter.organization.as_ref().map(|name| KEY_OWNER.in_organization(name)))
         .add_option(filter.created_before.map(|time| Column::CreatedAt.lt(time)))
         .add_option(filter.status.map(|status| has_status(status, now)))
         .add_option(after.map(|after| Column::Id.lt(after)));
@@ -96,6 +97,36 @@ mod tests {
                 store.plan(statement).await,
                 ["SEARCH api_keys USING INDEX api_keys_by_owner (owner_issuer=? AND owner_subject=? AND \
                   owner_organization=? AND id<?)"]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn page_of_an_administrator_is_an_index_search() {
+        let (store, _directory) = Store::temporary().await;
+        let now = DateTime::from_timestamp(1, 0).unwrap();
+        let of_organization = AccessFilter::Organization { issuer: "i", organization: "o" };
+        let filter = |issuer: Option<&str>, organization: Option<&str>| KeyFilter {
+            issuer: issuer.map(str::to_owned),
+            organization: organization.map(str::to_owned),
+            ..KeyFilter::default()
+        };
+        let by_both = "api_keys_by_issuer_and_organization (owner_issuer=? AND owner_organization=? AND id<?)";
+        for (access, filter, index) in [
+            (AccessFilter::Issuer("i"), filter(None, None), "api_keys_by_issuer (owner_issuer=? AND id<?)"),
+            (AccessFilter::Issuer("i"), filter(None, Some("o")), by_both),
+            (of_organization, filter(None, None), by_both),
+            (of_organization, filter(Some("i"), Some("o")), by_both),
+            (AccessFilter::Any, filter(Some("i"), None), "api_keys_by_issuer (owner_issuer=? AND id<?)"),
+            (AccessFilter::Any, filter(Some("i"), Some("o")), by_both),
+            (AccessFilter::Any, filter(None, Some("o")), "api_keys_by_organization (owner_organization=? AND id<?)"),
+            (AccessFilter::Any, filter(None, None), "sqlite_autoindex_api_keys_1 (id<?)"),
+        ] {
+            let page = key_page_query(access, &filter, Some(Uuid::nil()), 20, now).build(DbBackend::Sqlite);
+            assert_eq!(
+                store.plan(page).await,
+                [format!("SEARCH api_keys USING INDEX {index}")],
+                "{access:?} {filter:?}"
             );
         }
     }

@@ -2,9 +2,11 @@
 
 mod access;
 mod audit;
+mod boundaries;
 mod bulk_revoke;
 mod get;
 mod list;
+
 mod revoke;
 
 use reqwest::Method;
