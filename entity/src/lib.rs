@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod audit_event;
 pub mod idempotency_record;
 pub mod key_usage;
+pub mod owner_key_count;
 pub mod pepper;
 pub mod rotated_secret;
 pub mod schema_version;

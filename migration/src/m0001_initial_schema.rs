@@ -9,6 +9,7 @@
 //! | `peppers` | the peppers that secrets were hashed with |
 //! | `key_change_events` | the audit events of changes |
 //! | `audit_events` (view) | all audit events: creations and changes |
+//! | `owner_key_counts` | the number of keys of each owner that are neither revoked nor deleted |
 //! | `idempotency_records` | responses to requests with an `Idempotency-Key`, encrypted |
 //! | `key_usage` | the number of verifications by key, day and verdict |
 //! | `schema_version` | the version of this schema |
@@ -17,6 +18,8 @@
 //! secret and the audit event of its creation share a row. `secret_last_used` is a table of its own because it is
 //! written once a minute per key: an update of `api_keys` would rewrite a wide row, and would wait for the locks that
 //! changes of the key take.
+
+mod audit_events;
 
 use sea_orm_migration::{prelude::*, schema::*};
 
@@ -33,8 +36,9 @@ impl MigrationTrait for Migration {
         create_secret_last_used(manager).await?;
         manager.get_connection().execute_unprepared(SECRETS_VIEW).await?;
         create_peppers(manager).await?;
-        create_key_change_events(manager).await?;
-        manager.get_connection().execute_unprepared(AUDIT_EVENTS_VIEW).await?;
+        audit_events::create_key_change_events(manager).await?;
+        manager.get_connection().execute_unprepared(audit_events::AUDIT_EVENTS_VIEW).await?;
+        create_owner_key_counts(manager).await?;
         create_idempotency_records(manager).await?;
         create_key_usage(manager).await?;
         create_schema_version(manager).await
@@ -263,101 +267,31 @@ async fn create_peppers(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
 }
 
 #[derive(DeriveIden)]
-enum KeyChangeEvents {
+enum OwnerKeyCounts {
     Table,
-    /// A UUIDv7, so that events sort by time. Lists are paged by it.
-    Id,
-    OccurredAt,
-    /// `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`.
-    Action,
-    /// `user`, `key` or `operator`.
-    ActorKind,
-    ActorIssuer,
-    ActorSubject,
-    /// The key that the actor authenticated with, if any.
-    ActorKeyId,
-    KeyId,
-    /// The owner of the key at that time, so that a list by owner needs no join.
-    OwnerIssuer,
-    OwnerSubject,
-    OwnerOrganization,
-    RequestId,
-    ClientAddress,
-    UserAgent,
-    /// A JSON object: the changed fields with their new values.
-    Changes,
+    /// As in `api_keys`.
+    Issuer,
+    Subject,
+    Organization,
+    Keys,
 }
 
-/// Rows are only ever inserted.
-async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn create_owner_key_counts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let owner = Index::create()
+        .col(OwnerKeyCounts::Issuer)
+        .col(OwnerKeyCounts::Subject)
+        .col(OwnerKeyCounts::Organization)
+        .to_owned();
     let mut table = Table::create();
     table
-        .table(KeyChangeEvents::Table)
-        .col(uuid(KeyChangeEvents::Id).primary_key())
-        .col(timestamp_with_time_zone(KeyChangeEvents::OccurredAt))
-        .col(text(KeyChangeEvents::Action))
-        .col(text(KeyChangeEvents::ActorKind))
-        .col(text(KeyChangeEvents::ActorIssuer))
-        .col(text(KeyChangeEvents::ActorSubject))
-        .col(uuid_null(KeyChangeEvents::ActorKeyId))
-        .col(uuid(KeyChangeEvents::KeyId))
-        .col(text(KeyChangeEvents::OwnerIssuer))
-        .col(text(KeyChangeEvents::OwnerSubject))
-        .col(text(KeyChangeEvents::OwnerOrganization))
-        .col(text(KeyChangeEvents::RequestId))
-        .col(text_null(KeyChangeEvents::ClientAddress))
-        .col(text_null(KeyChangeEvents::UserAgent))
-        .col(text(KeyChangeEvents::Changes));
-    manager.create_table(clustered(manager, table)).await?;
-    let by_owner = Index::create()
-        .name("key_change_events_by_owner")
-        .table(KeyChangeEvents::Table)
-        .col(KeyChangeEvents::OwnerIssuer)
-        .col(KeyChangeEvents::OwnerSubject)
-        .col(KeyChangeEvents::OwnerOrganization)
-        .col(KeyChangeEvents::Id)
-        .to_owned();
-    manager.create_index(by_owner).await?;
-    let by_key = Index::create()
-        .name("key_change_events_by_key")
-        .table(KeyChangeEvents::Table)
-        .col(KeyChangeEvents::KeyId)
-        .col(KeyChangeEvents::Id)
-        .to_owned();
-    manager.create_index(by_key).await?;
-    // The events of an issuer and of an organization, for administrators.
-    let by_issuer = Index::create()
-        .name("key_change_events_by_issuer")
-        .table(KeyChangeEvents::Table)
-        .col(KeyChangeEvents::OwnerIssuer)
-        .col(KeyChangeEvents::Id)
-        .to_owned();
-    manager.create_index(by_issuer).await?;
-    let by_issuer_and_organization = Index::create()
-        .name("key_change_events_by_issuer_and_organization")
-        .table(KeyChangeEvents::Table)
-        .col(KeyChangeEvents::OwnerIssuer)
-        .col(KeyChangeEvents::OwnerOrganization)
-        .col(KeyChangeEvents::Id)
-        .and_where(Expr::col(KeyChangeEvents::OwnerOrganization).ne(""))
-        .to_owned();
-    manager.create_index(by_issuer_and_organization).await
+        .table(OwnerKeyCounts::Table)
+        .col(text(OwnerKeyCounts::Issuer))
+        .col(text(OwnerKeyCounts::Subject))
+        .col(text(OwnerKeyCounts::Organization))
+        .col(big_integer(OwnerKeyCounts::Keys))
+        .primary_key(&mut owner.clone());
+    manager.create_table(clustered(manager, table)).await
 }
-
-/// The casts give the columns of both halves the same types. SQLite then reads a page of each half in order and merges
-/// them; without the casts it reads and sorts all rows.
-const AUDIT_EVENTS_VIEW: &str = "
-    CREATE VIEW audit_events AS
-    SELECT id, occurred_at, action, actor_kind, actor_issuer, actor_subject, actor_key_id, key_id,
-        owner_issuer, owner_subject, owner_organization, request_id, client_address, user_agent, changes
-    FROM key_change_events
-    UNION ALL
-    SELECT id, created_at, CAST('created' AS text), creation_actor_kind,
-        CAST(coalesce(creation_actor_issuer, owner_issuer) AS text),
-        CAST(coalesce(creation_actor_subject, owner_subject) AS text),
-        creation_actor_key_id, id, owner_issuer, owner_subject, owner_organization,
-        creation_request_id, creation_client_address, creation_user_agent, creation_changes
-    FROM api_keys";
 
 #[derive(DeriveIden)]
 enum IdempotencyRecords {

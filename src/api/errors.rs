@@ -77,7 +77,9 @@ impl ErrorStatus {
             Self::Forbidden => "The caller lacks a required scope, or expires before the key; see `type`.",
             Self::NotFound => "Not found, or owned by someone else.",
             Self::RequestTimeout => "The body did not arrive in time.",
-            Self::Conflict => "Conflicts with the key's state; see `type`.",
+            Self::Conflict => {
+                "Conflicts with the state of the key, or with the number of the owner's keys; see `type`."
+            }
             Self::PreconditionFailed => "`If-Match` does not match the current revision.",
             Self::PayloadTooLarge => "The body exceeds 64 KiB.",
             Self::UnsupportedMediaType => "The `Content-Type` is not supported.",
@@ -121,12 +123,13 @@ impl ErrorStatus {
     }
 
     /// The kinds of problem beside `about:blank` that have this status: the slug of each `type`, and its meaning.
-    pub fn problem_types(self) -> Vec<(&'static str, &'static str)> {
+    pub fn problem_types(self) -> Vec<(&'static str, String)> {
+        let fixed = |(slug, meaning): (&'static str, &str)| vec![(slug, meaning.to_owned())];
         match self {
             Self::Conflict => ConflictReason::ALL.map(|reason| (reason.code(), reason.message())).into(),
-            Self::Forbidden => vec![KEY_OUTLIVES_CALLER],
-            Self::PreconditionFailed => vec![ETAG_ALTERED],
-            Self::UnprocessableEntity => vec![IDEMPOTENCY_KEY_REUSED],
+            Self::Forbidden => fixed(KEY_OUTLIVES_CALLER),
+            Self::PreconditionFailed => fixed(ETAG_ALTERED),
+            Self::UnprocessableEntity => fixed(IDEMPOTENCY_KEY_REUSED),
             _ => Vec::new(),
         }
     }

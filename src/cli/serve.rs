@@ -97,6 +97,7 @@ pub fn new_services(
         peppers,
         prefix: keys.key_prefix.clone(),
         allowed_scopes: keys.allowed_scopes.clone(),
+        max_keys_per_owner: keys.max_keys_per_owner,
         issuers,
         cache,
         clock: Clock::System,

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use clap::Args;
 
 use crate::config::{ConfigError, parse_duration, parse_lifetime, parse_scopes_setting, setting_name};
+use crate::domain::key_limit::KeyLimit;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::SecretPrefix;
 
@@ -27,6 +28,10 @@ pub struct KeySettings {
     /// Lifetime of a new key whose request names no expiry [default: --max-lifetime]
     #[arg(long, global = true, env = "MINTKEY_DEFAULT_LIFETIME", value_name = "DURATION", value_parser = parse_lifetime)]
     pub default_lifetime: Option<TimeDelta>,
+
+    /// Maximum number of keys of one owner that are neither revoked nor deleted, or `unlimited`.
+    #[arg(long, global = true, env = "MINTKEY_MAX_KEYS_PER_OWNER", default_value_t = KeyLimit::DEFAULT, value_name = "NUMBER")]
+    pub max_keys_per_owner: KeyLimit,
 }
 
 impl KeySettings {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod id;
 pub mod idempotency_key;
 pub mod issuer_policy;
+pub mod key_limit;
 pub mod key_name;
 pub mod metadata;
 pub mod owner;

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use thiserror::Error;
 
 use crate::domain::authority::{Denial, MissingRight};
+use crate::domain::key_limit::KeyLimit;
 use crate::domain::precondition::PreconditionFailure;
 use crate::domain::validation::ValidationError;
 use crate::store::StoreError;
@@ -54,11 +55,14 @@ pub enum ConflictReason {
     RotationInProgress,
     /// A revoked key cannot be changed.
     KeyRevoked,
+    /// The owner has as many keys as one owner may have.
+    TooManyKeys(KeyLimit),
 }
 
 impl ConflictReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::KeyNotActive, Self::RotationInProgress, Self::KeyRevoked];
+    pub const ALL: [Self; 4] =
+        [Self::KeyNotActive, Self::RotationInProgress, Self::KeyRevoked, Self::TooManyKeys(KeyLimit::DEFAULT)];
 
     /// A stable code for programs.
     pub const fn code(self) -> &'static str {
@@ -66,19 +70,27 @@ impl ConflictReason {
             Self::KeyNotActive => "key-not-active",
             Self::RotationInProgress => "rotation-in-progress",
             Self::KeyRevoked => "key-revoked",
+            Self::TooManyKeys(_) => "too-many-keys",
         }
     }
 
     /// The reason in words, with what to do about it.
-    pub const fn message(self) -> &'static str {
-        match self {
+    pub fn message(self) -> String {
+        let text = match self {
             Self::KeyNotActive => "Only an active key can be rotated; this one is revoked, disabled or expired.",
             Self::RotationInProgress => {
                 "The key is being rotated: another request was first, or the old secret still works; retry when the \
                  grace period is over."
             }
             Self::KeyRevoked => "The key is permanently revoked; create a new one.",
-        }
+            Self::TooManyKeys(limit) => {
+                return format!(
+                    "The owner has reached the limit of {limit} keys (--max-keys-per-owner); expired and disabled ones \
+                     count. Revoke or delete a key that is not needed, then retry."
+                );
+            }
+        };
+        text.to_owned()
     }
 }
 

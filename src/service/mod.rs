@@ -23,6 +23,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::domain::clock::Clock;
+use crate::domain::key_limit::KeyLimit;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::SecretPrefix;
 use crate::domain::secret_hash::Peppers;
@@ -70,6 +71,8 @@ pub struct ServiceConfig {
     pub prefix: SecretPrefix,
     /// The scopes that keys may carry; any scope if `None`.
     pub allowed_scopes: Option<Scopes>,
+    /// How many keys one owner may have.
+    pub max_keys_per_owner: KeyLimit,
     /// Issuers whose access tokens are accepted.
     pub issuers: Vec<TrustedIssuer>,
     /// The cache of verified keys.
@@ -81,7 +84,7 @@ pub struct ServiceConfig {
 impl Services {
     /// Builds the services over an open store.
     pub fn new(store: Store, config: ServiceConfig) -> Self {
-        let ServiceConfig { peppers, prefix, allowed_scopes, issuers, cache, clock } = config;
+        let ServiceConfig { peppers, prefix, allowed_scopes, max_keys_per_owner, issuers, cache, clock } = config;
         let cache = Arc::new(KeyCache::new(cache));
         let recorder = Arc::new(UsageRecorder::default());
         let issuers: Arc<[TrustedIssuer]> = issuers.into();
@@ -99,7 +102,15 @@ impl Services {
             audit: AuditLog::new(store.clone()),
             health: Readiness::new(store.clone(), issuers),
             stored_secrets: StoredSecrets::new(store.clone(), clock.clone(), &peppers),
-            keys: KeyService::new(store.clone(), clock.clone(), peppers, prefix, allowed_scopes, Arc::clone(&cache)),
+            keys: KeyService {
+                store: store.clone(),
+                clock: clock.clone(),
+                peppers,
+                prefix,
+                allowed_scopes,
+                max_keys_per_owner,
+                cache: Arc::clone(&cache),
+            },
             cache,
             clock,
             store,
@@ -144,6 +155,7 @@ pub mod tests {
             peppers: Peppers::derive(&"m".repeat(32)).unwrap(),
             prefix: "mk".parse().unwrap(),
             allowed_scopes: None,
+            max_keys_per_owner: KeyLimit::Unlimited,
             issuers: Vec::new(),
             cache: CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO },
             clock: Clock::System,

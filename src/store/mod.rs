@@ -13,6 +13,7 @@ mod errors;
 mod idempotency;
 mod inspect;
 mod owner;
+mod owner_key_counts;
 mod peppers;
 mod postgres;
 mod schema;

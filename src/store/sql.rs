@@ -36,17 +36,18 @@ impl SqlBuilder {
     }
 
     /// Appends `INSERT INTO ... VALUES ...`. There must be at least one row, and all must set the same columns.
-    pub fn push_insert<A: ActiveModelTrait>(mut self, rows: impl IntoIterator<Item = A>) -> Self {
+    pub fn push_insert<A: ActiveModelTrait>(self, rows: impl IntoIterator<Item = A>) -> Self {
         let mut rows = rows.into_iter().peekable();
-        let first = rows.peek().expect("at least one row");
-        let columns: Vec<_> =
-            <A::Entity as EntityTrait>::Column::iter().filter(|column| !first.is_not_set(*column)).collect();
-        let names: Vec<_> = columns.iter().map(IdenStatic::as_str).collect();
-        let insert = format!("INSERT INTO {} ({}) ", A::Entity::default().table_name(), names.join(", "));
+        let columns = set_columns(rows.peek().expect("at least one row"));
+        let (table, names) = (A::Entity::default(), column_names::<A>(&columns));
+        self.push(&format!("INSERT INTO {} ({names}) ", table.table_name())).push_rows(rows, &columns)
+    }
+
+    /// Appends `VALUES (...), (...)` with these columns of the rows.
+    pub fn push_rows<A: ActiveModelTrait>(mut self, rows: impl Iterator<Item = A>, columns: &[ColumnOf<A>]) -> Self {
         let values = rows.size_hint().0 * columns.len();
         self.values.reserve(values);
         self.sql.reserve("$100, ".len() * values);
-        self = self.push(&insert);
         for (index, mut row) in rows.enumerate() {
             let row = columns.iter().map(|column| row.take(*column).into_value().expect("the first row's columns"));
             self = self.push(if index == 0 { "VALUES " } else { ", " }).push_values(row);
@@ -57,4 +58,16 @@ impl SqlBuilder {
     pub fn build(self) -> Statement {
         Statement::from_sql_and_values(self.backend, self.sql, self.values)
     }
+}
+
+type ColumnOf<A> = <<A as ActiveModelTrait>::Entity as EntityTrait>::Column;
+
+/// The columns that this row sets.
+pub fn set_columns<A: ActiveModelTrait>(row: &A) -> Vec<ColumnOf<A>> {
+    ColumnOf::<A>::iter().filter(|column| !row.is_not_set(*column)).collect()
+}
+
+/// `first, second, ...`
+pub fn column_names<A: ActiveModelTrait>(columns: &[ColumnOf<A>]) -> String {
+    columns.iter().map(IdenStatic::as_str).collect::<Vec<_>>().join(", ")
 }

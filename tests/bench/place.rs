@@ -96,7 +96,8 @@ impl Place {
     /// Starts a server here, with additional arguments to `serve`.
     pub fn serve(&self, arguments: &[&str]) -> Process {
         let mut command = on_servers_core(Path::new(MINTKEY));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &self.database, "--data-dir"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &self.database]);
+        command.args(["--max-keys-per-owner", "unlimited", "--data-dir"]);
         Process::start(command.arg(self.path()).args(arguments))
     }
 

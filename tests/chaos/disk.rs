@@ -51,7 +51,7 @@ impl Drop for SmallDisk {
 async fn full_disk_is_503_until_freed_and_loses_nothing() {
     let disk = SmallDisk::new();
     let data = disk.0.path().join("data");
-    let mut server = Server::start_in(&data, &[]);
+    let mut server = Server::start_in(&data, &["--max-keys-per-owner", "unlimited"]);
     let (gateway, alice) = tokens(&server);
     let warm = server.create_key_from(&alice, json!({ "name": "warm" })).await;
     assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");

@@ -33,7 +33,7 @@ impl Fixture {
     async fn on(cluster: Cluster) -> Self {
         let proxy = Proxy::to(cluster.postgres.port).await;
         let by_proxy = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, cluster.database);
-        let limit = ["--max-staleness", "5s"];
+        let limit = ["--max-staleness", "5s", "--max-keys-per-owner", "unlimited"];
         let servers =
             vec![cluster.replica(&limit), cluster.replica(&limit), cluster.replica_with_url(&by_proxy, &limit)];
         let (gateway, alice) = tokens(&servers[0]);

@@ -63,6 +63,39 @@ async fn assert_one_key_per_round(cluster: &Cluster, servers: &[Server; 2]) {
 }
 
 #[tokio::test]
+async fn create_at_three_replicas_stays_exactly_within_the_limit() {
+    const LIMIT: usize = 30;
+    let cluster = Cluster::new();
+    let servers = [0; 3].map(|_| cluster.replica(&["--max-keys-per-owner", "30"]));
+    let [alice, bob] = ["alice", "bob"].map(|subject| servers[0].token(subject));
+    for round in 1..=3 {
+        let create = async |n: usize, credential: &str| {
+            let response = servers[n % 3].create(credential, json!({ "name": "k" })).await;
+            if response.status != 201 {
+                response.assert_problem_type(409, "too-many-keys");
+            }
+            (response.status == 201).then(|| (credential.to_owned(), id(&response.body).to_owned()))
+        };
+        // Both owners share batches, and each has more requests than it may have keys.
+        let creates = join_all((0..128).map(|n| create(n, if n % 2 == 0 { &alice } else { &bob })));
+        let made: Vec<_> = creates.await.into_iter().flatten().collect();
+        assert_eq!(made.len(), 2 * LIMIT, "round {round}");
+        let counts =
+            cluster.query("SELECT string_agg(subject || ' ' || keys, ', ' ORDER BY subject) FROM owner_key_counts");
+        assert_eq!(counts, "alice 30, bob 30", "round {round}");
+        // Concurrent revocations at every replica, each twice.
+        for some in made.chunks(10) {
+            let twice = some.iter().enumerate().flat_map(|(n, (owner, key))| [(n, owner, key), (n + 1, owner, key)]);
+            let revocations = twice.map(|(n, owner, key)| servers[n % 3].revoke(key, owner, Value::Null));
+            let revocations = join_all(revocations).await;
+            assert!(revocations.iter().all(|response| response.status == 200), "{revocations:?}");
+        }
+        assert_eq!(cluster.query("SELECT sum(keys) FROM owner_key_counts"), "0", "round {round}");
+    }
+    assert_eq!(cluster.query("SELECT count(*) FROM api_keys"), (6 * LIMIT).to_string());
+}
+
+#[tokio::test]
 async fn update_at_two_replicas_with_same_etag_applies_once() {
     let (cluster, servers) = pair().await;
     let alice = servers[0].token("alice");

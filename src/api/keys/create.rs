@@ -30,7 +30,7 @@ pub struct CreateKey;
 pub const CREATE_KEY_ROUTE: RouteSpec =
     RouteSpec { dispatch: Dispatch::Endpoint, ..RouteSpec::new("create_my_api_key") };
 
-error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 413, 415, 422, 500, 503);
+error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503);
 
 /// A key to create. The name has 1 to 255 characters after trimming, without control or format characters, and is
 /// stored in Unicode normalization form C.
@@ -113,6 +113,8 @@ impl CreateKey {
     ///
     /// The owner, organization and issuer are taken from the credential. When called with an API key, the key needs
     /// `api-keys:write`; it cannot grant scopes it does not have or an expiry later than its own.
+    ///
+    /// An owner has a limited number of keys that are neither revoked nor deleted. Beyond it, the response is 409.
     ///
     /// Send `Idempotency-Key` (22 to 255 printable ASCII characters, such as a random UUID) to retry safely: within 24
     /// hours the same request returns the original response, including the secret, with `Idempotency-Replayed: true`. A

@@ -10,7 +10,7 @@ use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
-use crate::service::errors::ServiceError;
+use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::{
     IssuedKey, KeyService, NewSecret, RequestedExpiry, audit_fields, check_allowed, ensure_future,
@@ -67,15 +67,17 @@ impl KeyService {
         let event = audit.event(Action::Created, &key, audit_fields(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
         let hash = record.hash;
-        let insert = KeyInsert { key: issued.key.clone(), secret: record, event };
-        match request {
-            None => self.store.create_key(insert).await?,
-            Some(request) => {
-                let responses = request.seal(&issued, audit.at)?;
-                // A concurrent request with the same idempotency key may have been first.
-                if let InsertOutcome::Replayed(saved) = self.store.create_key_once(insert, responses).await? {
-                    return request.open(&saved);
-                }
+        let insert = KeyInsert { key: issued.key.clone(), secret: record, event, limit: self.max_keys_per_owner };
+        let responses = request.as_ref().map_or(Ok(Vec::new()), |request| request.seal(&issued, audit.at))?;
+        match (self.store.create_key_once(insert, responses).await?, request) {
+            (InsertOutcome::Inserted, _) => {}
+            // A concurrent request with the same idempotency key was first.
+            (InsertOutcome::Replayed(saved), Some(request)) => return request.open(&saved),
+            (InsertOutcome::Replayed(_), None) => {
+                return Err(ServiceError::Internal("a response was saved for a request without a key".into()));
+            }
+            (InsertOutcome::TooManyKeys, _) => {
+                return Err(ServiceError::Conflict(ConflictReason::TooManyKeys(self.max_keys_per_owner)));
             }
         }
         // Drops a negative entry of the hash: a lookup may have raced with the insert.

@@ -25,6 +25,7 @@ use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::idempotency_key::IdempotencyKey;
+use crate::domain::key_limit::KeyLimit;
 use crate::domain::precondition::Precondition;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::{Entropy, Secret, SecretPrefix};
@@ -45,12 +46,13 @@ pub use crate::store::KeyFilter;
 
 /// Creates, reads, changes and revokes keys.
 pub struct KeyService {
-    store: Store,
-    clock: Clock,
-    peppers: Peppers,
-    prefix: SecretPrefix,
-    allowed_scopes: Option<Scopes>,
-    cache: Arc<KeyCache<CachedKey>>,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) peppers: Peppers,
+    pub(super) prefix: SecretPrefix,
+    pub(super) allowed_scopes: Option<Scopes>,
+    pub(super) max_keys_per_owner: KeyLimit,
+    pub(super) cache: Arc<KeyCache<CachedKey>>,
 }
 
 /// When a key shall expire, as the caller expresses it.
@@ -69,17 +71,6 @@ struct NewSecret {
 }
 
 impl KeyService {
-    pub(super) fn new(
-        store: Store,
-        clock: Clock,
-        peppers: Peppers,
-        prefix: SecretPrefix,
-        allowed_scopes: Option<Scopes>,
-        cache: Arc<KeyCache<CachedKey>>,
-    ) -> Self {
-        Self { store, clock, peppers, prefix, allowed_scopes, cache }
-    }
-
     /// Identifies a request. An idempotency key belongs to its caller and to one operation; `body` are the bytes that a
     /// repetition must repeat.
     pub fn idempotent_request(

@@ -12,6 +12,7 @@ use crate::domain::audit::AuditEvent;
 use crate::store::api_keys::find::{find_all, find_record};
 use crate::store::api_keys::rows;
 use crate::store::idempotency::{self, SavedResponse};
+use crate::store::owner_key_counts::{self, KeysByOwner, is_subtracted};
 use crate::store::{Store, StoreError, audit_events, change_feed};
 
 /// A changed key with the audit events of the change. The fields are private, so that no change is written without one.
@@ -110,14 +111,19 @@ impl Store {
             let keys = access.api_keys_query().filter(api_key::Column::Id.is_in(ids.iter().copied()));
             // Ordered, so that concurrent transactions lock keys in the same order and cannot deadlock.
             let keys = keys.order_by_desc(api_key::Column::Id).lock_exclusive();
-            let mut changed = Vec::new();
+            let (mut changed, mut subtracted) = (Vec::new(), Vec::new());
             for before in find_all(transaction, keys).await? {
                 let change = apply(before.clone());
                 if !change.events.is_empty() {
-                    changed.push(write_change(transaction, Some(&before), change).await?);
+                    let record = write_change(transaction, Some(&before), change).await?;
+                    if is_subtracted(Some(&before), &record.key) {
+                        subtracted.push(record.key.owner.clone());
+                    }
+                    changed.push(record);
                 }
             }
             change_feed::publish(transaction, &changed).await?;
+            owner_key_counts::subtract(transaction, KeysByOwner::of(&subtracted)).await?;
             Ok(changed)
         })
         .await
@@ -142,6 +148,9 @@ async fn write_and_publish(
     }
     let record = write_change(transaction, before, change).await?;
     change_feed::publish(transaction, [&record]).await?;
+    if is_subtracted(before, &record.key) {
+        owner_key_counts::subtract(transaction, KeysByOwner::of([&record.key.owner])).await?;
+    }
     Ok(record)
 }
 

@@ -1,20 +1,13 @@
-//! Insert: new keys, in batches of one statement each.
+//! Insert: new keys, in batches of one transaction each.
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use std::collections::HashSet;
 
-use crate::domain::api_key::{ApiKey, SecretRecord};
-use crate::domain::audit::AuditEvent;
-use crate::store::api_keys::rows;
+use sea_orm::{DatabaseTransaction, DbErr};
+
+use crate::domain::owner::Owner;
+use crate::store::api_keys::counted_insert::{KeyInsert, insert_counted};
 use crate::store::idempotency::{self, SavedResponse};
-use crate::store::sql::SqlBuilder;
-use crate::store::{Store, StoreError};
-
-/// A new key with its secret and the audit event of its creation.
-pub struct KeyInsert {
-    pub key: ApiKey,
-    pub secret: SecretRecord,
-    pub event: AuditEvent,
-}
+use crate::store::{Engine, Store, StoreError};
 
 /// An insert that waits for its batch.
 pub struct QueuedInsert {
@@ -28,13 +21,14 @@ pub enum InsertOutcome {
     Inserted,
     /// An earlier request with the same `Idempotency-Key` has created its key. Nothing was inserted.
     Replayed(SavedResponse),
+    /// The owner has as many keys as it may have. Nothing was inserted.
+    TooManyKeys,
 }
 
 impl Store {
     /// Returns when the key, the hash of its secret and the audit event are on disk.
-    pub async fn create_key(&self, insert: KeyInsert) -> Result<(), StoreError> {
-        let queued = QueuedInsert { insert, responses: Vec::new() };
-        self.batched(&self.insert_batcher, queued, Self::insert_batch).await.map(drop)
+    pub async fn create_key(&self, insert: KeyInsert) -> Result<InsertOutcome, StoreError> {
+        self.create_key_once(insert, Vec::new()).await
     }
 
     /// Creates a key as [`Store::create_key`] does, once for a request with an `Idempotency-Key`, and saves the
@@ -49,51 +43,83 @@ impl Store {
     }
 
     async fn insert_batch(self, inserts: Vec<QueuedInsert>) -> Vec<Result<InsertOutcome, StoreError>> {
-        match self.insert_all(&inserts).await {
+        let mut outcomes: Vec<_> = match self.insert_all(&inserts).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-            // A row that the database rejects must not fail the others, so each is inserted alone.
-            Err(StoreError::Internal(_)) if inserts.len() > 1 => {
-                let mut outcomes = Vec::new();
-                for insert in &inserts {
-                    let outcome = self.insert_all(std::slice::from_ref(insert)).await;
-                    outcomes.push(outcome.map(|mut outcomes| outcomes.pop().expect("one outcome per insert")));
-                }
-                outcomes
-            }
             Err(error) => vec![Err(error); inserts.len()],
+        };
+        if inserts.len() == 1 {
+            return outcomes;
         }
+        // A row that the database rejects must not fail the others, and an owner's keys that are too many together may
+        // fit in part. So each of them is inserted alone.
+        let mut full: HashSet<Owner> = HashSet::new();
+        for (queued, outcome) in inserts.iter().zip(&mut outcomes) {
+            let is_full = full.contains(&queued.insert.key.owner);
+            match outcome {
+                // A repeated request is replayed, however many keys its owner has.
+                Ok(InsertOutcome::TooManyKeys) if queued.responses.is_empty() && is_full => continue,
+                Ok(InsertOutcome::TooManyKeys) | Err(StoreError::Internal(_)) => {}
+                Ok(_) | Err(_) => continue,
+            }
+            let alone = self.insert_all(std::slice::from_ref(queued)).await;
+            *outcome = alone.map(|mut outcomes| outcomes.pop().expect("one outcome per insert"));
+            if let Ok(InsertOutcome::TooManyKeys) = outcome {
+                full.insert(queued.insert.key.owner.clone());
+            }
+        }
+        outcomes
     }
 
+    /// Inserts in one transaction. Of one owner, either all keys fit or none.
     async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
-        if inserts.iter().all(|queued| queued.responses.is_empty()) {
-            // A single statement is a transaction by itself: one round trip instead of three.
-            let insert = insert_statement(self.writer.get_database_backend(), inserts);
-            self.with_timeout(async { Ok(self.writer.execute_raw(insert).await?) }).await?;
-            return Ok(vec![InsertOutcome::Inserted; inserts.len()]);
+        let outcome = |fits| if fits { InsertOutcome::Inserted } else { InsertOutcome::TooManyKeys };
+        let Some(limit) = inserts.first().map(|queued| queued.insert.limit) else { return Ok(Vec::new()) };
+        if let Engine::Postgres(_) = self.engine
+            && inserts.iter().all(|queued| queued.responses.is_empty())
+        {
+            let inserts: Vec<_> = inserts.iter().map(|queued| &queued.insert).collect();
+            let fits = self.with_timeout(async { Ok(insert_counted(&self.writer, &inserts, limit).await?) }).await?;
+            return Ok(fits.into_iter().map(outcome).collect());
         }
         Box::pin(self.write(async |transaction| {
             let responses = inserts.iter().map(|queued| queued.responses.clone()).collect();
             let now = inserts.iter().map(|queued| queued.insert.key.created_at).max().unwrap_or_default();
             let earlier = idempotency::save_responses(transaction, responses, now).await?;
-            let outcomes: Vec<_> = earlier
+            let mut outcomes: Vec<_> = earlier
                 .into_iter()
                 .map(|earlier| earlier.map_or(InsertOutcome::Inserted, InsertOutcome::Replayed))
                 .collect();
-            let new = inserts.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == InsertOutcome::Inserted);
-            let new: Vec<_> = new.map(|(queued, _)| queued).collect();
-            if !new.is_empty() {
-                transaction.execute_raw(insert_statement(transaction.get_database_backend(), new)).await?;
+            let new = (0..inserts.len()).filter(|index| outcomes[*index] == InsertOutcome::Inserted);
+            let new: Vec<_> = new.collect();
+            let keys: Vec<_> = new.iter().map(|index| &inserts[*index].insert).collect();
+            let fits = insert_counted(transaction, &keys, limit).await?;
+            for (index, fits) in new.into_iter().zip(fits) {
+                outcomes[index] = outcome(fits);
             }
+            withdraw_responses(transaction, inserts, &mut outcomes).await?;
             Ok(outcomes)
         }))
         .await
     }
 }
 
-fn insert_statement<'a>(backend: DbBackend, inserts: impl IntoIterator<Item = &'a QueuedInsert>) -> Statement {
-    let inserts = inserts.into_iter().map(|queued| &queued.insert);
-    let rows = inserts.map(|KeyInsert { key, secret, event }| rows::new_key_row(key, secret, event));
-    SqlBuilder::new(backend).push_insert(rows).build()
+/// Deletes the saved responses of requests whose key does not fit. A repetition of such a request in the same batch was
+/// to be replayed, and does not fit either.
+async fn withdraw_responses(
+    transaction: &DatabaseTransaction,
+    inserts: &[QueuedInsert],
+    outcomes: &mut [InsertOutcome],
+) -> Result<(), DbErr> {
+    let rejected = inserts.iter().zip(&*outcomes).filter(|(_, outcome)| **outcome == InsertOutcome::TooManyKeys);
+    let rejected: HashSet<_> = rejected.flat_map(|(queued, _)| &queued.responses).map(|one| one.id.clone()).collect();
+    for outcome in outcomes {
+        if let InsertOutcome::Replayed(earlier) = outcome
+            && rejected.contains(&earlier.id)
+        {
+            *outcome = InsertOutcome::TooManyKeys;
+        }
+    }
+    idempotency::delete_responses(transaction, rejected.into_iter().collect()).await
 }
 
 #[cfg(test)]
@@ -105,12 +131,13 @@ pub mod tests {
 
     use super::*;
     use crate::domain::access::AccessFilter;
-    use crate::domain::audit::{Action, AuditContext, RequestSource};
+    use crate::domain::api_key::{ApiKey, SecretRecord};
+    use crate::domain::audit::{Action, AuditContext, AuditEvent, RequestSource};
     use crate::domain::caller::{Caller, Credential};
     use crate::domain::id::new_id;
     use crate::domain::issuer_policy::IssuerPolicy;
+    use crate::domain::key_limit::KeyLimit;
     use crate::domain::key_name::KeyName;
-    use crate::domain::owner::Owner;
     use crate::domain::secret_hash::SecretHash;
 
     pub fn key_insert(hash: u8) -> KeyInsert {
@@ -142,7 +169,7 @@ pub mod tests {
             last_used_at: None,
         };
         let event = audit_event(Action::Created, &key, json!({}));
-        KeyInsert { key, secret, event }
+        KeyInsert { key, secret, event, limit: KeyLimit::Unlimited }
     }
 
     /// An event of the operator, at the key's creation time.
@@ -159,7 +186,7 @@ pub mod tests {
     }
 
     /// Submits all inserts before the first batch runs.
-    async fn create_all(store: &Store, inserts: Vec<KeyInsert>) -> Vec<Result<(), StoreError>> {
+    async fn create_all(store: &Store, inserts: Vec<KeyInsert>) -> Vec<Result<InsertOutcome, StoreError>> {
         join_all(inserts.into_iter().map(|insert| store.create_key(insert))).await
     }
 
@@ -185,7 +212,7 @@ pub mod tests {
         let inserts = vec![key_insert(1), key_insert(1), key_insert(2)];
         let ids: Vec<_> = inserts.iter().map(|insert| insert.key.id).collect();
         let outcomes = create_all(&store, inserts).await;
-        assert!(matches!(outcomes[..], [Ok(()), Err(StoreError::Internal(_)), Ok(())]), "{outcomes:?}");
+        assert!(matches!(outcomes[..], [Ok(_), Err(StoreError::Internal(_)), Ok(_)]), "{outcomes:?}");
         assert!(exists(&store, ids[0]).await && !exists(&store, ids[1]).await && exists(&store, ids[2]).await);
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod counted_insert;
 mod find;
 mod insert;
 mod list;
@@ -11,5 +12,6 @@ mod rows;
 mod search;
 
 pub use crate::store::api_keys::change::{ChangeOutcome, KeyChange};
-pub use crate::store::api_keys::insert::{InsertOutcome, KeyInsert, QueuedInsert};
+pub use crate::store::api_keys::counted_insert::KeyInsert;
+pub use crate::store::api_keys::insert::{InsertOutcome, QueuedInsert};
 pub use crate::store::api_keys::list::KeyFilter;

@@ -164,3 +164,25 @@ async fn admin_bulk_revoke_stays_within_the_reach() {
     assert_eq!(bulk_revoke(PARTNER, "", everything).await.body["revoked"], 2);
     assert_eq!(revoked().await, [(PARTNER, ""), (PARTNER, "acme"), (PARTNER, "other")]);
 }
+
+#[tokio::test]
+async fn admin_of_an_issuer_of_operators_reaches_every_owner() {
+    let deployment = TwoIssuers::start(",operators");
+    let server = &deployment.server;
+    let keys = deployment.keys().await;
+    let expected: Vec<_> = keys.iter().rev().map(|(_, _, key)| key["id"].clone()).collect();
+    for organization in ["", "acme"] {
+        let token = deployment.token(PARTNER, organization, "carol", "api-keys:admin");
+        assert_finds(server, &token, &expected).await;
+        let key = server.create_key_from(&token, json!({ "name": "a", "scopes": ["api-keys:admin"] })).await;
+        assert_finds(server, secret(&key), &expected).await;
+    }
+    let of_home: Vec<_> = expected[3..].to_vec();
+    let token = deployment.token(HOME, "", "carol", "api-keys:admin");
+    assert_finds(server, &token, &of_home).await;
+
+    let everywhere = json!({ "organization": "acme" });
+    let token = deployment.token(PARTNER, "", "carol", "api-keys:admin");
+    let revoked = server.call(Method::POST, &format!("{KEYS_OF_ALL}/revoke"), &token, everywhere).await;
+    assert_eq!(revoked.body["revoked"], 3, "alice's in both issuers, and the administrator's own: {}", revoked.text);
+}

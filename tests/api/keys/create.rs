@@ -3,6 +3,7 @@
 mod by_keys;
 mod expiry;
 mod fields;
+mod limit;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -20,6 +20,8 @@ use crate::wire;
 const KILLS: usize = 20;
 const CONNECTIONS: usize = 32;
 const CREATES: usize = 500;
+/// The load creates more keys than one owner may have by default.
+const UNLIMITED: [&str; 2] = ["--max-keys-per-owner", "unlimited"];
 
 /// State shared by the clients: the current URL of the server, and the acknowledged keys.
 #[derive(Default)]
@@ -64,7 +66,7 @@ fn random(below: usize) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_loses_no_acknowledged_key() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start_in(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &UNLIMITED);
     let token = server.token("alice");
     let load = Arc::new(Load::default());
     *load.url.write().unwrap() = server.url.clone();
@@ -78,7 +80,7 @@ async fn kill_loses_no_acknowledged_key() {
             tokio::time::sleep(Duration::from_micros(random(2_000) as u64)).await;
         }
         server.kill();
-        server = Server::start_in(directory.path(), &[]);
+        server = Server::start_in(directory.path(), &UNLIMITED);
         *load.url.write().unwrap() = server.url.clone();
     }
     load.done.store(true, Ordering::Relaxed);
@@ -120,6 +122,7 @@ async fn assert_consistent(server: &Server) {
         "SELECT id FROM api_keys WHERE id NOT IN (SELECT key_id FROM audit_events)",
         "SELECT id FROM secrets WHERE key_id NOT IN (SELECT id FROM api_keys)",
         "SELECT id FROM audit_events WHERE key_id NOT IN (SELECT id FROM api_keys)",
+        "SELECT subject FROM owner_key_counts WHERE keys <> (SELECT count(*) FROM api_keys)",
         "SELECT key_id FROM secrets GROUP BY key_id HAVING count(*) > 1",
         "SELECT key_id FROM audit_events GROUP BY key_id HAVING count(*) > 1",
     ] {

@@ -112,7 +112,7 @@ impl Load {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_keeps_key_secrets_and_audit_consistent() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start_in(directory.path(), &[]);
+    let mut server = Server::start_in(directory.path(), &["--max-keys-per-owner", "unlimited"]);
     let token = server.token_with("alice", &["--scopes", "api-keys:read"]);
     let load = Arc::new(Load { token, ..Load::default() });
     *load.url.write().unwrap() = server.url.clone();
@@ -126,7 +126,7 @@ async fn kill_keeps_key_secrets_and_audit_consistent() {
             tokio::time::sleep(Duration::from_micros(random(2_000) as u64)).await;
         }
         server.kill();
-        server = Server::start_in(directory.path(), &[]);
+        server = Server::start_in(directory.path(), &["--max-keys-per-owner", "unlimited"]);
         *load.url.write().unwrap() = server.url.clone();
     }
     load.done.store(true, Ordering::Relaxed);
