@@ -64,7 +64,10 @@ impl Draft {
     pub fn publish(self, target: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         File::create_new(target)?;
-        fs::rename(&self.path, target)?;
+        if let Err(error) = fs::rename(&self.path, target) {
+            fs::remove_file(target)?;
+            return Err(error);
+        }
         sync_directory_of(target)
     }
 }

@@ -143,3 +143,45 @@ impl StoredSecrets {
 fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    async fn register(store: &Store, letters: &[&str], now: DateTime<Utc>) -> Peppers {
+        let lines: Vec<_> = letters.iter().map(|letter| letter.repeat(32)).collect();
+        let peppers = Peppers::derive(&lines.join("\n")).unwrap();
+        register_peppers(store, peppers, MissingPepper::Refuse, now).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn later_registration_has_a_later_time_though_the_clock_is_behind() {
+        let (store, _directory) = Store::temporary().await;
+        let now = Clock::System.now();
+        register(&store, &["o"], now).await;
+        let peppers = register(&store, &["n", "o"], now - TimeDelta::hours(1)).await;
+        assert_eq!((peppers.earlier().len(), peppers.later().len()), (1, 0));
+        let ids: Vec<_> = store.registered_peppers().await.unwrap().into_iter().map(|known| known.id).collect();
+        assert_eq!(ids, [peppers.earlier()[0].id(), peppers.newest().id()]);
+    }
+
+    #[tokio::test]
+    async fn pepper_removed_while_in_use_is_registered_again_at_its_place() {
+        let (store, _directory) = Store::temporary().await;
+        let now = Clock::System.now();
+        let in_use = register(&store, &["o"], now).await;
+        let counted = StoredSecrets::new(store.clone(), Clock::System, &in_use);
+        counted.refresh().await.unwrap();
+        assert_eq!(counted.counts(), [], "one pepper is not counted");
+
+        register(&store, &["n", "o"], now).await;
+        let before = store.registered_peppers().await.unwrap();
+        register(&store, &["n"], now).await;
+        assert_eq!(store.registered_peppers().await.unwrap(), before[1..]);
+        counted.refresh().await.unwrap();
+        assert_eq!(store.registered_peppers().await.unwrap(), before);
+        assert_eq!(counted.counts().len(), 2);
+    }
+}

@@ -183,7 +183,8 @@ impl DatabaseFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::domain::clock::Clock;
+    use crate::store::{Access, Store};
 
     #[test]
     fn sqlite_version_that_can_lose_commits_is_rejected() {
@@ -232,6 +233,27 @@ mod tests {
         let rolled_back = "INSERT OR ROLLBACK INTO schema_version SELECT * FROM schema_version";
         assert!(store.write(async |change| change.execute_unprepared(rolled_back).await).await.is_err());
         assert_eq!(limit("").await, default);
+    }
+
+    #[tokio::test]
+    async fn database_used_while_it_is_read_without_locks_is_noticed() {
+        let (store, directory) = Store::temporary().await;
+        store.close().await.unwrap();
+        let url = format!("sqlite://{}", directory.path().join("mintkey.db").display());
+        let reader = Store::open_existing(&url, 1, Access::Read).await.unwrap();
+        assert_eq!(reader.registered_peppers().await.unwrap(), []);
+
+        let writer = Store::open_existing(&url, 1, Access::ReadWrite).await.unwrap();
+        assert!(writer.register_pepper("p", &[], &[], Clock::System.now()).await.unwrap());
+        for server_runs in [true, false] {
+            let error = reader.registered_peppers().await.unwrap_err().to_string();
+            assert!(error.contains("repeat the command"), "{server_runs}: {error}");
+            if server_runs {
+                writer.clone().close().await.unwrap();
+            }
+        }
+        let again = Store::open_existing(&url, 1, Access::Read).await.unwrap();
+        assert_eq!(again.registered_peppers().await.unwrap().len(), 1);
     }
 
     #[tokio::test]

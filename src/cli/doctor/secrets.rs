@@ -43,7 +43,7 @@ pub fn check_master_secret(
              secret, or set --allow-missing-master-secret (MINTKEY_ALLOW_MISSING_MASTER_SECRET=true) to give their keys up"
         ))
     } else if list.is_empty() {
-        Ok("readable; the database has no keys yet".into())
+        Ok("readable; the database names no pepper to compare it with".into())
     } else {
         Ok(format!("readable, and matches the database; stored secrets by pepper: {list}"))
     }

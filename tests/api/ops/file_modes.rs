@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::database::{self, Kind};
-use crate::support::{Server, mintkey, mintkey_at, run};
+use crate::support::{Server, mintkey, mintkey_at};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -89,6 +89,7 @@ mod sqlite {
 
     use super::*;
     use crate::support::doctor::{assert_fails, run_doctor};
+    use crate::support::{prepared, run, succeed};
 
     #[tokio::test]
     async fn doctor_fails_on_file_with_open_mode() {
@@ -104,6 +105,19 @@ mod sqlite {
             assert_fails(&report, "files", &[name, "accessible to other users", "640", "chmod 600"]);
             assert_eq!(mode(&path), 0o640, "doctor changes nothing");
             fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+
+    #[test]
+    fn backup_is_private_whatever_the_umask() {
+        let data = prepared();
+        succeed(mintkey_at(data.path()).args(["keys", "create", "--owner", "alice", "--name", "k"]));
+        for umask in ["000", "077", "277"] {
+            let copy = data.path().join(format!("copy-{umask}"));
+            let program = mintkey().get_program().to_str().unwrap().to_owned();
+            let script = format!("umask {umask}; exec {program} backup --to {}", copy.display());
+            succeed(Command::new("sh").args(["-c", &script]).env("MINTKEY_DATA_DIR", data.path()));
+            assert_eq!(mode(&copy), 0o600, "{umask}");
         }
     }
 
