@@ -12,6 +12,7 @@ use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use thiserror::Error;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{AuditContext, RequestSource};
@@ -69,6 +70,27 @@ impl Permission for ApiKeyOnly {
             Credential::Key { .. } => Ok(()),
             Credential::Token | Credential::Operator => Err(Problem::api_key_required()),
         }
+    }
+}
+
+/// Why a request with a credential is rejected before the credential is checked, as a stable code for log lines.
+/// docs/troubleshooting.md explains each code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HeaderRejection {
+    /// The header has bytes outside of visible ASCII, or, where a header was sent that must hold a key, no key.
+    #[error("malformed_header")]
+    MalformedHeader,
+    /// The request has several credentials, of which a service behind the proxy may use another one.
+    #[error("several_credentials")]
+    SeveralCredentials,
+    /// The credential is longer than [`MAX_CREDENTIAL`].
+    #[error("credential_too_long")]
+    CredentialTooLong,
+}
+
+impl From<HeaderRejection> for Problem {
+    fn from(rejection: HeaderRejection) -> Self {
+        Self::invalid_credential(rejection.to_string())
     }
 }
 
@@ -181,9 +203,7 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
 async fn authenticate(request: &Request, services: &Services) -> Result<Caller, Problem> {
     match services.auth.authenticate(credential(request)?).await {
         Ok(caller) => Ok(caller),
-        Err(AuthError::InvalidCredential(reason)) => {
-            Err(Problem::unauthorized(true).with_log_context(reason.to_string()))
-        }
+        Err(AuthError::InvalidCredential(reason)) => Err(Problem::invalid_credential(reason.to_string())),
         Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }
@@ -193,14 +213,14 @@ async fn authenticate(request: &Request, services: &Services) -> Result<Caller, 
 fn credential(request: &Request) -> Result<&str, Problem> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let value = match (headers.next(), headers.next()) {
-        (None, _) => return Err(Problem::unauthorized(false)),
+        (None, _) => return Err(Problem::missing_credential()),
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Err(Problem::bad_request("Send one Authorization header, not several.")),
     };
-    let text = value.to_str().map_err(|_| Problem::unauthorized(true))?;
+    let text = value.to_str().map_err(|_| HeaderRejection::MalformedHeader)?;
     match bearer_credential(text) {
-        None | Some("") => Err(Problem::unauthorized(false)),
-        Some(credential) if credential.len() > MAX_CREDENTIAL => Err(Problem::unauthorized(true)),
+        None | Some("") => Err(Problem::missing_credential()),
+        Some(credential) if credential.len() > MAX_CREDENTIAL => Err(HeaderRejection::CredentialTooLong.into()),
         Some(credential) => Ok(credential),
     }
 }

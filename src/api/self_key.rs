@@ -10,6 +10,7 @@ use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
 use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::verdict::Verdict;
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::route_spec::RouteSpec;
@@ -64,7 +65,7 @@ impl SelfOperations {
 /// A key that is deleted between its authentication and the operation is an invalid credential.
 fn self_error(error: ServiceError) -> Problem {
     match error {
-        ServiceError::NotFound => Problem::unauthorized(true),
+        ServiceError::NotFound => Problem::invalid_credential(Verdict::NotFound.as_str()),
         other => other.into(),
     }
 }

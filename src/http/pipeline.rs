@@ -21,7 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::query_check::check_query;
 use crate::http::request_context::{REQUEST_ID, RequestContext};
 use crate::http::route_spec::{Cancellation, LogPolicy};
-use crate::http::router::{Handler, Matched, Route, RouteTable, method_label};
+use crate::http::router::{Handler, Matched, Operation, Route, RouteTable, method_label};
 use crate::http::run_to_completion::RunToCompletion;
 
 /// The operation that the pipeline calls for [`Dispatch::Inline`](crate::http::route_spec::Dispatch::Inline), without the
@@ -69,13 +69,17 @@ where
         let method = method_label(request.method());
         let format = ErrorFormat::from_accept(request.headers());
 
-        // Each branch awaits where it calls: a future that is kept in a variable first is copied once more.
+        // Both branches call and await in one expression. A future that is kept in a variable first is copied once more,
+        // and it is large.
         let span = request_span(matched, &context);
         let result = match span.is_none() {
             true => self.dispatch(request, matched, &context).await,
             false => self.dispatch(request, matched, &context).instrument(span.clone()).await,
         };
 
+        if let (Err(problem), Some(operation)) = (&result, matched.operation) {
+            check_declared(problem, operation);
+        }
         let (mut response, cause) = render(result, format, &context);
         set_common_headers(&mut response, &context);
         let (status, duration) = (response.status().as_u16(), started.elapsed());
@@ -104,7 +108,7 @@ where
         matched: Matched<'_>,
         context: &RequestContext,
     ) -> Result<Response, Problem> {
-        let body = buffer_body(&mut request, self.request_timeout).await?;
+        let body = buffer_body(&mut request, self.request_timeout).await;
         let route = matched.route.ok_or_else(Problem::not_found)?;
         let operation = matched.operation.ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
         check_query(&request, operation)?;
@@ -178,6 +182,16 @@ fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
     }
 }
 
+/// Checks that the document lists the status of an error. If not, that is a bug: it panics in a debug build, as in tests,
+/// and is logged in a release build, where the client still gets the error.
+fn check_declared(problem: &Problem, operation: &Operation) {
+    if !operation.declares(problem.status) {
+        let operation_id = operation.spec.operation_id;
+        debug_assert!(false, "{operation_id} does not declare {problem}");
+        tracing::error!(operation_id, %problem, "undeclared error status");
+    }
+}
+
 /// Returns the response, and the reason of an error for the log.
 fn render(
     result: Result<Response, Problem>,
@@ -211,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::http::problem::PROBLEM_JSON;
-    use crate::http::route_spec::QueryPolicy;
+    use crate::http::route_spec::{Dispatch, QueryPolicy, RouteSpec};
     use crate::http::router::Page;
     use crate::telemetry::metrics::Metrics;
 
@@ -229,6 +243,32 @@ mod tests {
             clock: Clock::System,
             request_timeout: Duration::from_secs(5),
         }
+    }
+
+    struct Undeclared;
+
+    #[poem_openapi::OpenApi]
+    impl Undeclared {
+        #[oai(path = "/undeclared", method = "get", operation_id = "undeclared")]
+        async fn fail(&self) -> poem::Result<poem_openapi::payload::PlainText<String>> {
+            Err(Problem::not_found().into())
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "undeclared does not declare 404 Not Found")]
+    async fn undeclared_error_status_panics_in_tests() {
+        let spec = RouteSpec { dispatch: Dispatch::Endpoint, ..RouteSpec::new("undeclared") };
+        let routes = routes().with_operations("", Undeclared, &[spec], &Metrics::default());
+        let pipeline = RequestPipeline {
+            router: Arc::new(make_sync(|_| Response::default())),
+            inline: NoInlineOperation,
+            state: (),
+            routes: routes.into(),
+            clock: Clock::System,
+            request_timeout: Duration::from_secs(5),
+        };
+        let _ = pipeline.call(Request::builder().uri_str("/undeclared").finish()).await;
     }
 
     fn context() -> RequestContext {

@@ -80,17 +80,18 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// The challenge holds an error code only if the request had a credential (RFC 6750, section 3).
-    pub fn unauthorized(credential_present: bool) -> Self {
-        let (challenge, detail) = if credential_present {
-            (
-                r#"Bearer error="invalid_token""#,
-                "The credential is invalid or has expired; send a current access token or API key.",
-            )
-        } else {
-            ("Bearer", "Send an access token or an API key as `Authorization: Bearer <credential>`.")
-        };
-        Self::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+    /// 401 for a request without a credential. The challenge then has no error code (RFC 6750, section 3).
+    pub fn missing_credential() -> Self {
+        let detail = "Send an access token or an API key as `Authorization: Bearer <credential>`.";
+        Self::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, "Bearer")
+    }
+
+    /// 401 for a request with a credential. `reason` is a code for the log: the client must not learn which check failed.
+    pub fn invalid_credential(reason: impl Into<String>) -> Self {
+        let detail = "The credential is invalid or has expired; send a current access token or API key.";
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+            .with_header(header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)
+            .with_log_context(reason)
     }
 
     /// RFC 6750, section 3.1. Scopes need no quoting: their alphabet has neither quotes nor backslashes.

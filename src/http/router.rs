@@ -35,6 +35,8 @@ pub struct Route {
 pub struct Operation {
     method: Method,
     query_params: Vec<String>,
+    /// The declared statuses; empty if the operation is not in the document.
+    statuses: Vec<u16>,
     pub handler: Handler,
     pub spec: RouteSpec,
 }
@@ -167,7 +169,13 @@ impl Route {
     fn plain_get(path: &str, handler: Handler, spec: RouteSpec, metrics: &Metrics) -> Self {
         Self {
             template: path.to_owned(),
-            operations: vec![Operation { method: Method::GET, query_params: Vec::new(), handler, spec }],
+            operations: vec![Operation {
+                method: Method::GET,
+                query_params: Vec::new(),
+                statuses: Vec::new(),
+                handler,
+                spec,
+            }],
             metrics: metrics.route(path, [("GET", StatusCode::OK)].into_iter()),
         }
     }
@@ -199,7 +207,18 @@ impl Operation {
             Dispatch::Inline => Handler::Inline,
         };
         let query_params = meta.params.into_iter().filter(|param| param.in_type == MetaParamIn::Query);
-        Self { query_params: query_params.map(|param| param.name).collect(), method: meta.method, handler, spec }
+        Self {
+            query_params: query_params.map(|param| param.name).collect(),
+            statuses: meta.responses.responses.iter().filter_map(|response| response.status).collect(),
+            method: meta.method,
+            handler,
+            spec,
+        }
+    }
+
+    /// True if the document lists this status for the operation, or does not list the operation.
+    pub fn declares(&self, status: StatusCode) -> bool {
+        self.statuses.is_empty() || self.statuses.contains(&status.as_u16())
     }
 
     pub fn has_query_param(&self, name: &str) -> bool {

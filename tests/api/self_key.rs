@@ -134,6 +134,18 @@ async fn self_with_inactive_key_is_unauthorized() {
     assert_eq!(server.dump().await, before);
 }
 
+/// The database is changed as another replica may do between the authentication and the operation.
+#[tokio::test]
+async fn self_of_key_deleted_meanwhile_is_unauthorized() {
+    let server = Server::start();
+    let key = server.create_key(&server.token("alice"), &[]).await;
+    assert_eq!(server.get(SELF, secret(&key)).await.status, 200);
+    server.execute("UPDATE api_keys SET deleted_at = created_at").await;
+    let before = server.dump().await;
+    assert_unauthorized(&server, secret(&key)).await;
+    assert_eq!(server.dump().await, before);
+}
+
 #[tokio::test]
 async fn self_with_other_method_is_405() {
     let server = Server::start();

@@ -9,7 +9,7 @@ use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Reg
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
-use crate::api::auth::{bearer_credential, bearer_scheme};
+use crate::api::auth::{HeaderRejection, bearer_credential, bearer_scheme};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
@@ -31,7 +31,7 @@ pub const FORWARD_AUTH_ROUTE: RouteSpec = RouteSpec {
     ..RouteSpec::new("check_forwarded_request")
 };
 
-error_set!(CheckForwardedErrors: 400, 401, 403, 408, 413, 500, 503);
+error_set!(CheckForwardedErrors: 400, 401, 403, 500, 503);
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -46,9 +46,10 @@ impl ForwardedKey {
         let mut credentials = bearers.chain(api_keys);
         // Rejects two credentials, because the upstream may use the other one.
         match (credentials.next(), credentials.next()) {
-            (None, _) => Err(Problem::unauthorized(false)),
+            (None, _) => Err(Problem::missing_credential()),
             (Some(Some(key)), None) if !key.is_empty() => Ok(Self(key)),
-            _ => Err(Problem::unauthorized(true)),
+            (Some(_), None) => Err(HeaderRejection::MalformedHeader.into()),
+            (Some(_), Some(_)) => Err(HeaderRejection::SeveralCredentials.into()),
         }
     }
 }
@@ -197,7 +198,7 @@ impl CheckForwarded {
             (Verdict::InsufficientScope, Some(known)) => {
                 Err(Problem::insufficient_scope(&missing_scopes(&required, &known)).into())
             }
-            (verdict, _) => Err(Problem::unauthorized(true).with_log_context(verdict.as_str()).into()),
+            (verdict, _) => Err(Problem::invalid_credential(verdict.as_str()).into()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, TryStream, TryStreamExt};
-use poem::Request;
+use poem::{Body, Request};
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::problem::Problem;
@@ -22,6 +22,10 @@ pub enum BufferedBody {
     /// Empty if the request has no body.
     Whole(Bytes),
     TooLarge,
+    /// It did not arrive within the time allowed.
+    TimedOut,
+    /// It ended before its declared end. The text is the reason, for the log.
+    Incomplete(String),
 }
 
 impl BufferedBody {
@@ -29,20 +33,30 @@ impl BufferedBody {
         request.extensions().get().cloned().unwrap_or(Self::Whole(Bytes::new()))
     }
 
+    /// Returns the bytes, or the error of a body that was not received. Only an operation that takes a body calls this, so
+    /// only it returns these errors.
     pub fn into_bytes(self) -> Result<Bytes, Problem> {
         match self {
             Self::Whole(bytes) => Ok(bytes),
             Self::TooLarge => Err(Problem::body_too_large()),
+            Self::TimedOut => Err(Problem::body_timeout()),
+            Self::Incomplete(reason) => {
+                Err(Problem::bad_request("The body ended early; send it completely.").with_log_context(reason))
+            }
         }
     }
 }
 
 /// Reads the body within the given time. Counts the bytes themselves, because a chunked body declares no length.
-pub async fn buffer_body(request: &mut Request, within: Duration) -> Result<BufferedBody, Problem> {
+pub async fn buffer_body(request: &mut Request, within: Duration) -> BufferedBody {
     let body = request.take_body();
     if body.is_empty() {
-        return Ok(BufferedBody::Whole(Bytes::new()));
+        return BufferedBody::Whole(Bytes::new());
     }
+    read(body, within).await.unwrap_or_else(|failed| failed)
+}
+
+async fn read(body: Body, within: Duration) -> Result<BufferedBody, BufferedBody> {
     let mut chunks = Chunks { stream: pin!(body.into_bytes_stream()), within, deadline: None };
     let first = chunks.next().await?.unwrap_or_default();
     let mut length = first.len();
@@ -72,16 +86,14 @@ struct Chunks<S> {
 }
 
 impl<S: TryStream<Ok = Bytes, Error = std::io::Error> + Unpin> Chunks<S> {
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+    async fn next(&mut self) -> Result<Option<Bytes>, BufferedBody> {
         let arrived = match self.stream.try_next().now_or_never() {
             Some(arrived) => arrived,
             None => {
                 let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.within);
-                timeout_at(deadline, self.stream.try_next()).await.map_err(|_elapsed| Problem::body_timeout())?
+                timeout_at(deadline, self.stream.try_next()).await.map_err(|_elapsed| BufferedBody::TimedOut)?
             }
         };
-        arrived.map_err(|error| {
-            Problem::bad_request("The body ended early; send it completely.").with_log_context(error.to_string())
-        })
+        arrived.map_err(|error| BufferedBody::Incomplete(error.to_string()))
     }
 }

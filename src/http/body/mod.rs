@@ -5,7 +5,8 @@
 //! with its JSON pointer, and says the rule.
 //!
 //! A verification also has a fast path for valid bodies ([`object_reader::FromObject::parse_fast`]): without it a verify
-//! from the cache is up to 8 % slower. Nothing else is called often enough to have one.
+//! from the cache is 4 to 7 % slower (docs/development/performance-shapes.md). Nothing else is called often enough to have
+//! one.
 
 pub mod buffer;
 pub mod media_type;

@@ -8,6 +8,7 @@ pub mod scopes;
 pub mod text;
 pub mod time;
 
+use poem_openapi::types::{ParseError, ParseResult, Type};
 use serde_json::Value;
 
 use crate::domain::validation::ValidationError;
@@ -56,19 +57,21 @@ macro_rules! schema_type {
 
 pub(super) use schema_type;
 
-/// Implements what poem-openapi requires of a type in a schema. Its parser is derived for every schema, but request bodies
-/// are read by [`ObjectReader`](crate::http::body::object_reader::ObjectReader); both apply `from_json`.
+/// Parses a value for poem-openapi. Request bodies are read by
+/// [`ObjectReader`](crate::http::body::object_reader::ObjectReader) instead; both apply `from_json`.
+pub fn parse_value<T: FromJson + Type>(value: Option<Value>) -> ParseResult<T> {
+    let text = |errors: Vec<ValueError>| errors.into_iter().map(|error| error.rule.to_string()).collect::<String>();
+    T::from_json(value.unwrap_or_default()).map_err(|errors| ParseError::custom(text(errors)))
+}
+
+/// Implements what poem-openapi requires of a type in a schema.
 macro_rules! json_value {
     ($type:ty, $name:literal, $schema:expr, |$value:ident| $to_json:expr) => {
         $crate::http::values::schema_type!($type, $name, $schema);
 
         impl poem_openapi::types::ParseFromJSON for $type {
             fn parse_from_json(value: Option<serde_json::Value>) -> poem_openapi::types::ParseResult<Self> {
-                Self::from_json(value.unwrap_or_default()).map_err(|errors| {
-                    poem_openapi::types::ParseError::custom(
-                        errors.into_iter().map(|error| error.rule.to_string()).collect::<String>(),
-                    )
-                })
+                $crate::http::values::parse_value(value)
             }
         }
 

@@ -5,8 +5,9 @@
 
 mod token_cache;
 
-use std::fmt;
 use std::sync::Arc;
+
+use thiserror::Error;
 
 use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
@@ -29,23 +30,15 @@ pub enum AuthError {
     Unavailable(ServiceError),
 }
 
-/// Why a credential is invalid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a credential is invalid, as a stable code for log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CredentialRejection {
     /// It is not a valid API key; never [`Verdict::Valid`].
+    #[error("{}", .0.as_str())]
     Key(Verdict),
     /// It is not a valid access token.
+    #[error(transparent)]
     Token(TokenRejection),
-}
-
-/// A stable code for log lines: the verdict on a key, or that of the token followed by the value that decided.
-impl fmt::Display for CredentialRejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(verdict) => f.write_str(verdict.as_str()),
-            Self::Token(rejection) => rejection.fmt(f),
-        }
-    }
 }
 
 impl From<TokenError> for AuthError {

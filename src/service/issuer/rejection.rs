@@ -7,96 +7,68 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use thiserror::Error;
 
 use crate::domain::secret::Secret;
 
-/// The first check that a token failed. docs/troubleshooting.md explains each code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The first check that a token failed: its code, followed by the value that decided, as in
+/// `wrong_audience ["https://api.example.com"]`. docs/troubleshooting.md explains each code.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TokenRejection {
     /// Not a JWS in compact form (RFC 7515, section 7.1) whose header and claims are JSON objects without duplicates.
+    #[error("not_a_jwt")]
     NotAJwt,
     /// `iss` is no configured issuer, to the byte.
+    #[error("untrusted_issuer {0}")]
     UntrustedIssuer(Excerpt),
     /// `alg` is missing, unknown, or not allowed for the issuer.
+    #[error("alg_not_allowed {0}")]
     AlgNotAllowed(Excerpt),
     /// The header has `crit` or `b64`: an extension that is not implemented (RFC 7515, section 4.1.11).
+    #[error("unsupported_extension")]
     UnsupportedExtension,
     /// The header's `typ` is not that of an access token (RFC 9068, section 2.1).
+    #[error("wrong_typ {0}")]
     WrongTyp(Excerpt),
     /// A claim or header field has the wrong type or an impossible value.
+    #[error("invalid_claim {0}")]
     InvalidClaim(&'static str),
     /// `aud` does not contain the configured audience.
+    #[error("wrong_audience {0}")]
     WrongAudience(Excerpt),
     /// The claims are those of an ID token or a logout token.
+    #[error("id_token")]
     IdToken,
     /// The claim that the issuer's setting `require` names is missing.
+    #[error("missing_claim {0}")]
     MissingClaim(String),
     /// `cnf` binds the token to a key that the sender would have to prove (RFC 7800); a bearer does not.
+    #[error("sender_constrained_token")]
     SenderConstrainedToken,
     /// No `exp`.
+    #[error("missing_exp")]
     MissingExp,
     /// No `sub`.
+    #[error("missing_sub")]
     MissingSub,
     /// `exp` has passed, the leeway added.
+    #[error("expired {}", .0.to_rfc3339())]
     Expired(DateTime<Utc>),
     /// `nbf` is still to come, the leeway subtracted.
+    #[error("not_yet_valid {}", .0.to_rfc3339())]
     NotYetValid(DateTime<Utc>),
     /// The issuer publishes no key with this `kid`.
+    #[error("unknown_kid {0}")]
     UnknownKid(Excerpt),
     /// No key of the issuer verifies the signature.
+    #[error("bad_signature")]
     BadSignature,
 }
 
 impl TokenRejection {
-    /// The stable code of the reason.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NotAJwt => "not_a_jwt",
-            Self::UntrustedIssuer(_) => "untrusted_issuer",
-            Self::AlgNotAllowed(_) => "alg_not_allowed",
-            Self::UnsupportedExtension => "unsupported_extension",
-            Self::WrongTyp(_) => "wrong_typ",
-            Self::InvalidClaim(_) => "invalid_claim",
-            Self::WrongAudience(_) => "wrong_audience",
-            Self::IdToken => "id_token",
-            Self::MissingClaim(_) => "missing_claim",
-            Self::SenderConstrainedToken => "sender_constrained_token",
-            Self::MissingExp => "missing_exp",
-            Self::MissingSub => "missing_sub",
-            Self::Expired(_) => "expired",
-            Self::NotYetValid(_) => "not_yet_valid",
-            Self::UnknownKid(_) => "unknown_kid",
-            Self::BadSignature => "bad_signature",
-        }
-    }
-
     /// A token of this `iss`.
     pub fn untrusted_issuer(issuer: Option<&str>) -> Self {
         Self::UntrustedIssuer(Excerpt::of_text(issuer))
-    }
-}
-
-/// The code, followed by the value that decided: `wrong_audience ["https://api.example.com"]`.
-impl fmt::Display for TokenRejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())?;
-        match self {
-            Self::UntrustedIssuer(value)
-            | Self::AlgNotAllowed(value)
-            | Self::WrongTyp(value)
-            | Self::WrongAudience(value)
-            | Self::UnknownKid(value) => write!(f, " {value}"),
-            Self::InvalidClaim(name) => write!(f, " {name}"),
-            Self::MissingClaim(name) => write!(f, " {name}"),
-            Self::Expired(time) | Self::NotYetValid(time) => write!(f, " {}", time.to_rfc3339()),
-            Self::NotAJwt
-            | Self::UnsupportedExtension
-            | Self::IdToken
-            | Self::SenderConstrainedToken
-            | Self::MissingExp
-            | Self::MissingSub
-            | Self::BadSignature => Ok(()),
-        }
     }
 }
 

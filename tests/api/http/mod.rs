@@ -2,6 +2,7 @@
 
 mod bodies;
 mod credentials;
+mod declared_errors;
 mod errors;
 mod headers;
 mod http2;

@@ -122,6 +122,31 @@ async fn log_line_omits_text_from_clients() {
 }
 
 #[tokio::test]
+async fn log_line_of_401_has_reason() {
+    type Headers<'a> = &'a [(&'a str, &'a [u8])];
+    const FORWARD: &str = "/api/auth/forward";
+    let server = Server::start();
+    let long = format!("Bearer {}", "a".repeat(16 * 1024 + 1));
+    let cases: [(&str, Headers, &str); 7] = [
+        (KEYS, &[("authorization", b"Bearer \xff")], "malformed_header"),
+        (KEYS, &[("authorization", long.as_bytes())], "credential_too_long"),
+        (KEYS, &[("authorization", b"Bearer garbage")], "NOT_FOUND"),
+        (FORWARD, &[("authorization", b"Basic YTpi")], "malformed_header"),
+        (FORWARD, &[("x-api-key", b"")], "malformed_header"),
+        (FORWARD, &[("x-api-key", b"garbage")], "NOT_FOUND"),
+        (FORWARD, &[("x-api-key", b"garbage"), ("authorization", b"Bearer garbage")], "several_credentials"),
+    ];
+    for (path, headers, reason) in cases {
+        let request = server.request(Method::GET, path, "");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = Response::to(request).await;
+        response.assert_problem(401);
+        let line = line_of_request(&server, response.header("x-request-id").unwrap());
+        assert_eq!(line.get("cause").map(String::as_str), Some(reason), "{path} {line:?}");
+    }
+}
+
+#[tokio::test]
 async fn log_line_cannot_be_forged() {
     let server = Server::start();
     let token = server.token("alice\u{2028}INFO request completed status=200\u{202e}");
