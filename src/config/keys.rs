@@ -60,7 +60,7 @@ pub struct CacheSettings {
     pub cache_ttl: Duration,
 
     /// How long to keep verifying cached keys during a database outage. Revocations made on other replicas may be missed
-    /// for this long.
+    /// for this long. Below 3s, also how long cached keys are verified while changes of other replicas are not received.
     #[arg(long, env = "MINTKEY_MAX_STALENESS", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub max_staleness: Duration,
 }

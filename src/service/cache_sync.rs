@@ -25,7 +25,7 @@ pub async fn follow_changes(store: &Store, cache: &KeyCache<CachedKey>) {
         if matches!(error, StoreError::Incompatible(_)) {
             cache.invalidate_all();
         }
-        cache.set_store_reachable(store.schema().await.is_ok());
+        cache.freshness.set_store_reachable(store.schema().await.is_ok());
         // Once per outage, not at every attempt.
         if std::mem::replace(&mut connected, false) {
             warn!(%error, "change feed disconnected; falling back to per-request database reads");
@@ -49,7 +49,7 @@ async fn receive_changes(
         match feed.next().await? {
             ChangeEvent::Keys(hashes) => hashes.iter().for_each(|hash| cache.invalidate(hash)),
             ChangeEvent::Unknown => cache.invalidate_all(),
-            ChangeEvent::CaughtUpTo(instant) => cache.caught_up_to(instant),
+            ChangeEvent::CaughtUpTo(instant) => cache.freshness.caught_up_to(instant),
         }
     }
 }

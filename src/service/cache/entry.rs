@@ -8,8 +8,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
 use crate::service::cache::freshness::CacheInstant;
 use crate::service::cache::generations::Generation;
 
-/// The second half of a keyed hash. Collisions cannot be constructed without the key, and the whole hash would make an
-/// entry a fifth larger.
+/// The last 16 bytes of the keyed hash of a secret. The whole hash would make an entry a fifth larger. 128 bits do not
+/// collide by chance, and a client that does not know the pepper cannot construct a collision.
 pub type CacheKey = [u8; 16];
 
 /// Returns the key under which a hash is cached.
@@ -39,8 +39,9 @@ pub struct CacheEntry<T> {
 type Placeholder<'a, E> =
     PlaceholderGuard<'a, CacheKey, E, UnitWeighter, BuildHasherDefault<PrefixHasher>, DefaultLifecycle<CacheKey, E>>;
 
-/// The place of an entry that is being loaded. On drop it inserts the fallback, also when the load failed or was
-/// canceled: the previous entry until [`fill`](Self::fill) or [`clear`](Self::clear) is called.
+/// Holds the placeholder of an entry while its value is loaded. On drop it replaces the placeholder by the loaded entry
+/// ([`fill`](Self::fill)), by no entry ([`clear`](Self::clear)), or, if neither was called because the load failed or was
+/// canceled, by the previous entry. So a failed load does not cost the entry that an outage falls back to.
 pub struct FillGuard<'a, T: Clone> {
     placeholder: Option<Placeholder<'a, CacheEntry<T>>>,
     fallback: Option<CacheEntry<T>>,
@@ -72,8 +73,8 @@ impl<T: Clone> Drop for FillGuard<'_, T> {
     }
 }
 
-/// Uses the first bytes of the key as its hash: keys are keyed hashes already, which are uniform and which an attacker
-/// cannot choose.
+/// Returns the first eight bytes of a [`CacheKey`] as its hash. They need no further hashing: they come from a keyed hash,
+/// so they are uniform, and a client that does not know the pepper cannot choose secrets that collide.
 #[derive(Default)]
 pub struct PrefixHasher(u64);
 

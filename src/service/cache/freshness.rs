@@ -1,8 +1,11 @@
-//! Freshness: for how long the cache can be trusted.
+//! Freshness: whether lookups may use the cache.
 //!
-//! The change feed reports again and again up to which time it has delivered every change; the cache is as accurate as
-//! that time is recent. Once the time is older than [`FRESH_FOR`], entries are not trusted, and each lookup loads from the
-//! store. While the store is unreachable, stale entries are served up to the configured limit after that time.
+//! About twice a second the change feed reports a time up to which it has delivered every change. The age of that time is
+//! the staleness of the cache.
+//!
+//! - Up to [`FRESH_FOR`], or up to the configured maximum if that is less, lookups use entries.
+//! - Beyond, each lookup loads from the store. If the store is unreachable, it uses the entry as a fallback.
+//! - Beyond the configured maximum, entries are not used at all.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Nanoseconds since the cache was created: half the size of an `Instant`, and compared in one instruction.
 pub type CacheInstant = u64;
 
-/// Time for which entries are trusted after the change feed last caught up.
+/// Maximum staleness at which lookups use entries without asking the store.
 const FRESH_FOR: Duration = Duration::from_secs(3);
 
 /// The state of the change feed and of the store.
@@ -20,7 +23,9 @@ pub struct Freshness {
     /// Nanoseconds from that time to its report.
     lag: AtomicU64,
     store_reachable: AtomicBool,
-    max_staleness: Duration,
+    /// In nanoseconds, like `max_staleness`; never above it.
+    fresh_for: u64,
+    max_staleness: u64,
 }
 
 impl Freshness {
@@ -31,7 +36,8 @@ impl Freshness {
             caught_up_to: AtomicU64::new(0),
             lag: AtomicU64::new(0),
             store_reachable: AtomicBool::new(true),
-            max_staleness,
+            fresh_for: nanos(FRESH_FOR.min(max_staleness)),
+            max_staleness: nanos(max_staleness),
         }
     }
 
@@ -52,9 +58,9 @@ impl Freshness {
         self.store_reachable.store(reachable, Ordering::Release);
     }
 
-    /// True if entries are trusted at this time.
+    /// True if lookups may use entries at this time.
     pub fn is_fresh(&self, now: CacheInstant) -> bool {
-        self.staleness(now) < nanos(FRESH_FOR)
+        self.staleness(now) < self.fresh_for
     }
 
     /// True if the store was unreachable when last tried.
@@ -64,7 +70,7 @@ impl Freshness {
 
     /// True if stale entries may be served at this time instead of an error.
     pub fn may_serve_stale(&self, now: CacheInstant) -> bool {
-        self.staleness(now) <= nanos(self.max_staleness)
+        self.staleness(now) <= self.max_staleness
     }
 
     /// The delay with which changes were last delivered; once the cache is not fresh, the time since then.
@@ -100,5 +106,15 @@ mod tests {
         assert!(freshness.may_serve_stale(after(30)) && !freshness.may_serve_stale(after(31)));
         freshness.caught_up_to(freshness.start);
         assert!(freshness.is_fresh(after(2)), "a late report of an earlier time changes nothing");
+    }
+
+    #[test]
+    fn is_fresh_no_longer_than_the_maximum_staleness() {
+        for (max_staleness, fresh) in [(0, [false; 3]), (1, [true, false, false]), (2, [true, true, false])] {
+            let freshness = Freshness::new(Duration::from_secs(max_staleness));
+            let after = |seconds: u64| freshness.instant(freshness.start + Duration::from_secs(100 + seconds));
+            freshness.caught_up_to(freshness.start + Duration::from_secs(100));
+            assert_eq!([0, 1, 2].map(|seconds| freshness.is_fresh(after(seconds))), fresh, "{max_staleness} s");
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! one load.
 
 mod entry;
-mod freshness;
+pub mod freshness;
 mod generations;
 
 mod atomic {
@@ -35,7 +35,8 @@ pub struct KeyCache<T> {
     generations: GenerationTable,
     /// In nanoseconds.
     ttl: u64,
-    freshness: Freshness,
+    /// Set by what follows the change feed.
+    pub freshness: Freshness,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -167,32 +168,13 @@ impl<T> KeyCache<T> {
         self.freshness.may_serve_stale(self.freshness.instant(Instant::now())).then_some(entry.value)
     }
 
-    /// True if the store was unreachable when last tried.
-    pub fn store_is_unreachable(&self) -> bool {
-        self.freshness.store_is_unreachable()
-    }
-
-    /// Records that every change committed before this time was received.
-    pub fn caught_up_to(&self, at: Instant) {
-        self.freshness.caught_up_to(at);
-    }
-
-    /// Records whether the store responds, while changes are not received.
-    pub fn set_store_reachable(&self, reachable: bool) {
-        self.freshness.set_store_reachable(reachable);
-    }
-
-    /// The delay with which changes are received.
-    pub fn lag(&self) -> Duration {
-        self.freshness.lag()
-    }
-
-    /// Invalidates the entry of a hash. Call it after a change is committed and before its response is sent.
+    /// Increments the generation of the hash, which invalidates its entry, positive or negative. Call it after a change is
+    /// committed and before its response is sent.
     pub fn invalidate(&self, hash: &SecretHash) {
         self.generations.bump(&hash.0);
     }
 
-    /// Invalidates every entry.
+    /// Increments every generation, which invalidates every entry.
     pub fn invalidate_all(&self) {
         self.generations.bump_all();
     }
@@ -211,6 +193,9 @@ impl<T> KeyCache<T> {
         self.negative.get(cache_key(hash)).filter(|entry| self.is_valid_for(entry, lookup)).map(|_| None)
     }
 
+    /// True if a lookup may use an entry. The entry must have been loaded after every change that was acknowledged
+    /// before the lookup began: its generation is not lower. If it was loaded since the lookup began, that suffices. An
+    /// older entry must not have exceeded the TTL, and the change feed must report the changes of other processes.
     fn is_valid_for<V>(&self, entry: &CacheEntry<V>, lookup: LookupContext) -> bool {
         let is_young = || lookup.began_at.saturating_sub(entry.loaded_at) < self.ttl;
         entry.generation >= lookup.generation
@@ -299,7 +284,7 @@ mod tests {
             LookupContext { began_at: at, cache_is_fresh: cache.freshness.is_fresh(at), ..cache.begin_lookup(&HASH.0) };
         assert!(!lookup.cache_is_fresh && cache.peek(&HASH.0, lookup).is_none());
         assert!(cache.get_stale(&HASH).is_some() && !cache.freshness.may_serve_stale(at));
-        cache.caught_up_to(later);
+        cache.freshness.caught_up_to(later);
         assert!(cache.freshness.is_fresh(at));
     }
 

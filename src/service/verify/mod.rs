@@ -107,7 +107,7 @@ impl Verifier {
             cache_misses: self.cache.misses(),
             positive_entries: self.cache.positive_entries(),
             negative_entries: self.cache.negative_entries(),
-            revocation_lag: self.cache.lag(),
+            revocation_lag: self.cache.freshness.lag(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Verifier {
     ) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         let hashes = || [hash].into_iter().chain(self.peppers.later().iter().map(|pepper| pepper.hash(secret)));
         let get_stale = || hashes().find_map(|hash| self.cache.get_stale(&hash));
-        if self.cache.store_is_unreachable()
+        if self.cache.freshness.store_is_unreachable()
             && let Some(key) = get_stale()
         {
             return Ok(Some(key));
