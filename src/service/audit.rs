@@ -9,7 +9,8 @@ use crate::service::list_page::ListPage;
 pub use crate::store::EventFilter;
 use crate::store::Store;
 
-/// Reads audit events. They are written in the transactions of the changes that they record.
+/// Reads audit events, in pages. They are written in the transactions of the changes that they record. The layers above
+/// read them here, because only services can reach the store.
 pub struct AuditLog {
     store: Store,
 }

@@ -126,8 +126,9 @@ impl<A: Send + 'static, B: Send + 'static> Batcher<A, B> {
 }
 
 impl<A, B> Queue<A, B> {
-    /// True if another batch should start beside the running ones: if it would be at least as large. A smaller one is
-    /// better merged with the items that come next. A batch that was started but is still empty will take them.
+    /// True if a batch should start now. The first always should. A further one, beside those that run, should if at
+    /// least as many items wait as are running: a smaller batch would cost as much, so its items rather wait for others.
+    /// It should not if a batch was started that has not taken its items yet (`running` is then 0): that one takes these.
     fn should_start(&self) -> bool {
         self.batches == 0 || self.running > 0 && self.waiting.len() >= self.running
     }

@@ -49,7 +49,9 @@ impl Store {
             }
             Engine::Postgres(health) => {
                 let mut work = pin!(work);
-                // Declared after `work`, so dropped before it: the pool is suspect before it gets the connection back.
+                // If this future is dropped, the guard marks the pool as suspect, and `work` returns its connection to
+                // the pool. Locals are dropped in reverse order of declaration, so the mark comes first, and the pool
+                // checks the connection.
                 let guard = health.guard();
                 let result =
                     tokio::time::timeout(STATEMENT_TIMEOUT, work.as_mut()).await.map_err(postgres::timed_out)?;

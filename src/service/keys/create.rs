@@ -80,7 +80,8 @@ impl KeyService {
                 return Err(ServiceError::Conflict(ConflictReason::TooManyKeys(self.max_keys_per_owner)));
             }
         }
-        // Drops a negative entry of the hash: a lookup may have raced with the insert.
+        // Increments the generation of the hash, which invalidates a cached "not found": a lookup may have read the
+        // database just before the insert.
         self.cache.invalidate(&hash);
         Ok(issued)
     }

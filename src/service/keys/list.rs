@@ -1,4 +1,5 @@
-//! List: reads a page of keys.
+//! List: reads a page of keys. The store returns rows; this makes a page of them, for the API and the command line, which
+//! cannot reach the store.
 
 use uuid::Uuid;
 

@@ -19,8 +19,8 @@ struct Rotation {
     secret: NewSecret,
     /// Time for which the old secret keeps working.
     grace: TimeDelta,
-    /// The newest secret when the request began. Of concurrent rotations the first one replaces it; the others find
-    /// another one and fail.
+    /// The id of the newest secret when the request began. If it is another one once the key is locked, a concurrent
+    /// request has rotated the key meanwhile, and this rotation fails.
     replaces: Option<Uuid>,
 }
 

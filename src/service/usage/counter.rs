@@ -9,11 +9,13 @@ use crate::domain::verdict::Verdict;
 /// The minimum time between two writes of one key's counts.
 const WRITE_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 
-/// Counts by kind of verdict and the last use, updated without locks. The key waits in the recorder's queue from when a
-/// count leaves zero until it is drained.
+/// Counts verifications by verdict, and stores the time of the last valid one. Both are atomics, so that a verification
+/// takes no lock. The caller queues the key in the recorder when [`add`](Self::add) raises a count from zero;
+/// [`drain`](Self::drain) sets the counts to zero again.
 #[derive(Default)]
 pub struct UsageCounter {
-    /// Valid, lacking a scope, and denied for the one reason that a cached key can have.
+    /// The counts of [`Verdict::Valid`], of [`Verdict::InsufficientScope`], and of all other verdicts together. A cached
+    /// key has only one of the others ([`CachedKey::denial_reason`](crate::service::verify::cached_key::CachedKey)).
     counts: [AtomicU32; 3],
     /// Microseconds since the epoch; 0 if not used since the last write.
     used_at: AtomicI64,
@@ -30,8 +32,8 @@ pub struct DrainedUsage {
 }
 
 impl UsageCounter {
-    /// An empty counter of a secret whose last use was written at this time. It spaces the writes of a key that left
-    /// the cache and came back.
+    /// Creates an empty counter. `last_used_at` is the stored time of the last use. It counts as the last write, so that
+    /// a key that is evicted from the cache and loaded again is not written more often than others.
     pub fn new(last_used_at: Option<DateTime<Utc>>) -> Self {
         Self { written_at: last_used_at.map_or(0, seconds).into(), ..Self::default() }
     }
@@ -63,7 +65,8 @@ impl UsageCounter {
         !(seconds(now - WRITE_INTERVAL)..=seconds(now)).contains(&written)
     }
 
-    /// Takes the counts, to be written now. `denial_reason` names the third of them.
+    /// Sets the counts to zero and returns them for a write at `now`. The third count is returned under
+    /// `denial_reason`. `None` if all counts are zero.
     pub fn drain(&self, denial_reason: Verdict, now: DateTime<Utc>) -> Option<DrainedUsage> {
         self.written_at.store(seconds(now), Ordering::Relaxed);
         let counts: Vec<_> = [Verdict::Valid, Verdict::InsufficientScope, denial_reason]
@@ -76,8 +79,8 @@ impl UsageCounter {
         (!counts.is_empty()).then_some(DrainedUsage { counts, used_at })
     }
 
-    /// Puts drained counts back, because their write failed; the next write is due at once. Returns how often the key
-    /// must be queued.
+    /// Adds drained counts again, because their write failed, and makes the next write due at once. Returns how many
+    /// counts rose from zero: the caller queues the key once for each of them.
     pub fn restore(&self, counts: &[(Verdict, u32)], used_at: Option<DateTime<Utc>>) -> usize {
         self.used_at.fetch_max(used_at.map_or(0, |time| time.timestamp_micros()), Ordering::AcqRel);
         self.written_at.store(0, Ordering::Relaxed);

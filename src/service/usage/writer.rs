@@ -30,8 +30,10 @@ impl UsageService {
         self.write(&keys, self.clock.now()).await
     }
 
-    /// Empties the queue into a list in which each secret occurs once per denial reason, in the order of the database:
-    /// a key that left the cache and came back is queued with two counters.
+    /// Empties the queue and returns its keys, ordered by the id of the secret so that concurrent writers lock rows in
+    /// the same order. Merges the counters of equal secrets: a key that is evicted from the cache and loaded again is a
+    /// second object with a counter of its own. Not merged are two objects with different denial reasons, because the
+    /// third count of each belongs to its own reason.
     fn merged_queue(&self) -> Vec<Arc<CachedKey>> {
         let mut keys = self.recorder.take_queue();
         keys.sort_by_key(|key| key.secret_id);

@@ -101,8 +101,8 @@ impl CachedKey {
         Verdict::of(self.stored_status, self.expires_at(), &self.scopes, required, now)
     }
 
-    /// The verdict on this key whenever it is neither valid nor lacks a scope: a cached key has one such reason, since
-    /// it does not change in the cache.
+    /// Returns the verdict under which every failed verification of this key is counted, except a missing scope. There
+    /// is only one: a cached key never changes its status, and an active one can only expire.
     pub fn denial_reason(&self) -> Verdict {
         match self.stored_status {
             KeyStatus::Revoked => Verdict::Revoked,

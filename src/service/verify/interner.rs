@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Values that many cached keys have in common, such as owners. A value is dropped some time after its last user.
+/// Returns one shared copy of equal values. Many cached keys have the same owner and the same scopes, and so point to one
+/// copy. Copies that nothing else points to are removed when the set is about to grow.
 pub struct Interner<T>(Mutex<HashSet<Arc<T>>>);
 
 impl<T> Default for Interner<T> {

@@ -46,8 +46,9 @@ pub async fn find_all<C: ConnectionTrait>(
     rows.into_iter().map(record).collect()
 }
 
-/// Selects secrets with the current one first: it alone has no expiry of its own. Ids would order them by the clocks of
-/// the replicas, which may put a rotated secret before the current one; the next change would then restore it.
+/// Selects the secrets of keys, for each key the current one first: it is the only one without an expiry of its own. The
+/// id alone would be the wrong order, because it begins with the time of the replica that made it. If a rotation ran on
+/// a replica whose clock is behind, the rotated secret would come first, and the next change would write it as current.
 fn secrets_query(keys: impl IntoIterator<Item = Uuid>) -> Select<secret::Entity> {
     secret::Entity::find()
         .filter(secret::Column::KeyId.is_in(keys))
