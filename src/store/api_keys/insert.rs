@@ -56,8 +56,13 @@ impl Store {
         for (queued, outcome) in inserts.iter().zip(&mut outcomes) {
             let is_full = full.contains(&queued.insert.key.owner);
             match outcome {
-                // A repeated request is replayed, however many keys its owner has.
-                Ok(InsertOutcome::TooManyKeys) if queued.responses.is_empty() && is_full => continue,
+                // The same request may have succeeded since, here or at another replica, and taken the last place.
+                Ok(InsertOutcome::TooManyKeys) if is_full => {
+                    if let Some(saved) = self.find_response_of(queued).await.transpose() {
+                        *outcome = saved.map(InsertOutcome::Replayed);
+                    }
+                    continue;
+                }
                 Ok(InsertOutcome::TooManyKeys) | Err(StoreError::Internal(_)) => {}
                 Ok(_) | Err(_) => continue,
             }
@@ -68,6 +73,15 @@ impl Store {
             }
         }
         outcomes
+    }
+
+    /// Returns the saved response to the same request.
+    async fn find_response_of(&self, queued: &QueuedInsert) -> Result<Option<SavedResponse>, StoreError> {
+        if queued.responses.is_empty() {
+            return Ok(None);
+        }
+        let ids: Vec<_> = queued.responses.iter().map(|response| response.id.clone()).collect();
+        self.find_saved_response(&ids, queued.insert.key.created_at).await
     }
 
     /// Inserts in one transaction. Of one owner, either all keys fit or none.
