@@ -13,7 +13,8 @@ pub struct Model {
     pub actor_issuer: String,
     pub actor_subject: String,
     pub actor_key_id: Option<Uuid>,
-    pub key_id: Uuid,
+    /// Null if the creation of a key was refused.
+    pub key_id: Option<Uuid>,
     pub owner_issuer: String,
     pub owner_subject: String,
     /// Empty if the owner has none.

@@ -7,8 +7,8 @@
 //! | `secret_last_used` | the last use of each secret |
 //! | `secrets` (view) | all secrets: the current ones and the rotated ones |
 //! | `peppers` | the peppers that secrets were hashed with |
-//! | `key_change_events` | the audit events of changes |
-//! | `audit_events` (view) | all audit events: creations and changes |
+//! | `key_change_events` | the audit events of changes and of refused operations |
+//! | `audit_events` (view) | all audit events: creations, changes and refusals |
 //! | `owner_key_counts` | the number of keys of each owner that are neither revoked nor deleted |
 //! | `idempotency_records` | responses to requests with an `Idempotency-Key`, encrypted |
 //! | `key_usage` | the number of verifications by key, day and verdict |

@@ -34,7 +34,7 @@ pub const LIST_EVENTS_ROUTE: RouteSpec = RouteSpec::new("list_my_audit_events");
 error_set!(ListMyAuditEventsErrors: 400, 401, 403, 500, 503);
 
 api_enum! {
-    /// Change of a key.
+    /// Change of a key, or its refusal.
     #[oai(rename_all = "lowercase")]
     pub enum Action = audit::Action {
         Created,
@@ -44,6 +44,7 @@ api_enum! {
         Rotated,
         Revoked,
         Deleted,
+        Refused,
     }
 }
 
@@ -61,29 +62,31 @@ pub struct AuditActor {
     key_id: Option<Uuid>,
 }
 
-/// One change of one key.
+/// One change of one key, or its refusal.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditEvent {
     /// Id of the event. Ids sort by time.
     id: Uuid,
-    /// Time of the change.
+    /// Time of the request.
     at: Time,
-    /// Kind of change: `created`, `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`.
+    /// Kind of change: `created`, `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`. `refused`
+    /// if the caller lacked a scope or the lifetime for it, so that nothing changed.
     action: String,
     /// Actor.
     actor: AuditActor,
-    /// Changed key.
-    key_id: Uuid,
+    /// Changed key. Omitted if its creation was refused.
+    key_id: Option<Uuid>,
     /// Owner of the key.
     owner: Owner,
-    /// Id of the request that made the change.
+    /// Id of the request.
     request_id: String,
     /// Address of the client. Omitted for the command line.
     client_address: Option<String>,
     /// `User-Agent` of the client, if sent.
     user_agent: Option<String>,
-    /// Changed fields with their new values. Never contains secrets.
+    /// Changed fields with their new values. If refused, the `operation` with `missing_scope`, or with `key_expires_at`
+    /// and the earlier `caller_expires_at`. Never contains secrets.
     changes: Any<Value>,
 }
 
@@ -147,8 +150,8 @@ pub struct EventQuery {
 impl ListMyAuditEvents {
     /// List my audit events
     ///
-    /// Returns the changes of the current user's keys, including deleted ones, newest first. When called with an API
-    /// key, the key needs `api-keys:read`.
+    /// Returns the changes of the current user's keys, including deleted ones, and the refused ones, newest first. When
+    /// called with an API key, the key needs `api-keys:read`.
     #[oai(path = "/auth/audit-events", method = "get", operation_id = "list_my_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn mine(

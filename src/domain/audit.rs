@@ -3,17 +3,18 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::domain::api_key::ApiKey;
+use crate::domain::authority::MissingRight;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::id::new_id;
 use crate::domain::owner::Owner;
 use crate::domain::text_enum::text_enum;
 
 text_enum! {
-    /// What was done to a key.
+    /// What was done to a key, or was refused.
     pub enum Action {
         Created = "created",
         Updated = "updated",
@@ -22,6 +23,8 @@ text_enum! {
         Rotated = "rotated",
         Revoked = "revoked",
         Deleted = "deleted",
+        /// The caller lacked a right over the key; nothing was changed.
+        Refused = "refused",
     }
 }
 
@@ -56,7 +59,7 @@ impl From<&Caller> for Actor {
     }
 }
 
-/// One change of one key.
+/// One change of one key, or its refusal.
 #[derive(Debug, Clone)]
 pub struct AuditEvent {
     pub id: Uuid,
@@ -67,11 +70,11 @@ pub struct AuditEvent {
     pub request_id: String,
     pub client_address: Option<String>,
     pub user_agent: Option<String>,
-    /// The changed key.
-    pub key_id: Uuid,
-    /// The owner of the changed key.
+    /// The changed key; `None` if its creation was refused.
+    pub key_id: Option<Uuid>,
+    /// The owner of the key.
     pub owner: Owner,
-    /// The changed fields with their new values; never a secret.
+    /// The changed fields with their new values, or what was refused and why; never a secret.
     pub changes: Value,
 }
 
@@ -85,16 +88,34 @@ pub struct AuditContext<'a> {
 impl AuditContext<'_> {
     /// Makes the event of a change. A creation has the id of the key: it is stored in the key's own row.
     pub fn event(&self, action: Action, key: &ApiKey, changes: Value) -> AuditEvent {
+        let id = if action == Action::Created { key.id } else { new_id(self.at) };
+        self.event_of(id, action, Some(key.id), &key.owner, changes)
+    }
+
+    /// Makes the event of an operation that was refused. The key is the caller's: those of others it does not see.
+    pub fn refusal(&self, operation: &str, key_id: Option<Uuid>, right: &MissingRight) -> AuditEvent {
+        let changes = match right {
+            MissingRight::Scope(scope) => json!({ "operation": operation, "missing_scope": scope }),
+            MissingRight::Lifetime { key_expires_at, caller_expires_at } => json!({
+                "operation": operation,
+                "key_expires_at": key_expires_at,
+                "caller_expires_at": caller_expires_at,
+            }),
+        };
+        self.event_of(new_id(self.at), Action::Refused, key_id, &self.caller.owner, changes)
+    }
+
+    fn event_of(&self, id: Uuid, action: Action, key_id: Option<Uuid>, owner: &Owner, changes: Value) -> AuditEvent {
         AuditEvent {
-            id: if action == Action::Created { key.id } else { new_id(self.at) },
+            id,
             at: self.at,
             action: action.as_str().to_owned(),
             actor: Actor::from(self.caller),
             request_id: self.source.request_id.clone(),
             client_address: self.source.client_address.map(|address| address.to_string()),
             user_agent: self.source.user_agent.clone(),
-            key_id: key.id,
-            owner: key.owner.clone(),
+            key_id,
+            owner: owner.clone(),
             changes,
         }
     }

@@ -81,6 +81,9 @@ pub fn authorize(caller: &Caller, action: KeyAction<'_>) -> Result<(), Denial> {
             ensure_can_grant(caller, &key.scopes)?;
             ensure_within_limit(caller, key)
         }
+        // A key that rotated itself repeats the request with the secret that it replaced, which ends with the grace
+        // period. Otherwise a lost response would lock it out.
+        KeyAction::Replay(key) if is_itself(caller, key) => Ok(()),
         KeyAction::Rotate(key) | KeyAction::Replay(key) => {
             ensure_can_grant(caller, &key.scopes)?;
             ensure_within_life_of_caller(caller, key)
@@ -180,7 +183,202 @@ fn when(expires_at: &Option<DateTime<Utc>>) -> String {
     expires_at.map_or_else(|| "never".to_owned(), |at| format!("at {at:?}"))
 }
 
+fn is_itself(caller: &Caller, key: &ApiKey) -> bool {
+    matches!(caller.credential, Credential::Key { id, .. } if id == key.id)
+}
+
 /// True if the first expiry is later than the second. `None` is never.
 fn ends_later(first: Option<DateTime<Utc>>, second: Option<DateTime<Utc>>) -> bool {
     second.is_some_and(|second| first.is_none_or(|first| first > second))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::api_key::Revocation;
+    use crate::domain::issuer_policy::IssuerPolicy;
+    use crate::domain::key_name::KeyName;
+    use crate::domain::metadata::Metadata;
+    use crate::domain::owner::Owner;
+
+    const ADMIN: &str = "api-keys:admin";
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn owner(organization: Option<&str>) -> Owner {
+        Owner { issuer: "i".into(), subject: "s".into(), organization: organization.map(str::to_owned) }
+    }
+
+    fn scopes(texts: &[&str]) -> Scopes {
+        Scopes::from_untrusted_lossy(texts.iter().copied())
+    }
+
+    fn user(held: &[&str], organization: Option<&str>) -> Caller {
+        let (owner, scopes) = (owner(organization).into(), scopes(held).into());
+        Caller { owner, scopes, credential: Credential::Token, policy: IssuerPolicy::BUILT_IN }
+    }
+
+    /// A key, or its old secret that ends then.
+    fn key_caller(held: &[&str], expires_at: Option<i64>) -> Caller {
+        let credential = Credential::Key { id: Uuid::max(), expires_at: expires_at.map(at) };
+        Caller { credential, ..user(held, None) }
+    }
+
+    fn callers() -> Vec<(&'static str, Caller)> {
+        let operator = Caller { credential: Credential::Operator, policy: IssuerPolicy::UNLIMITED, ..user(&[], None) };
+        vec![
+            ("user", user(&[], None)),
+            ("user of another organization", user(&[], Some("acme"))),
+            ("administrator", user(&[ADMIN], None)),
+            ("key with one scope", key_caller(&["a"], None)),
+            ("key with all scopes", key_caller(&["a", "b", ADMIN], None)),
+            ("old secret until 150", key_caller(&["a", "b", ADMIN], Some(150))),
+            ("old secret until 60", key_caller(&["a", "b", ADMIN], Some(60))),
+            ("operator", operator),
+        ]
+    }
+
+    fn key(held: &[&str], expires_at: i64) -> ApiKey {
+        ApiKey {
+            id: Uuid::nil(),
+            owner: owner(None),
+            name: KeyName::from_db("n".into()),
+            scopes: scopes(held),
+            metadata: Metadata::default(),
+            enabled: true,
+            start: String::new(),
+            last4: String::new(),
+            created_at: at(1),
+            updated_at: at(1),
+            expires_at: Some(at(expires_at)),
+            revocation: None,
+            deleted_at: None,
+            revision: 1,
+        }
+    }
+
+    /// One character for each operation, in this order: create, rename, disable, shorten by 5 seconds, drop all scopes,
+    /// extend to 200, clear the expiry, enable, add the scope b, rotate, replay, revoke, delete. `y` is allowed, `s` a
+    /// missing scope, `l` a missing lifetime, `e` an expiry that is too late.
+    fn decisions(caller: &Caller, key: &ApiKey) -> String {
+        let mut added: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
+        added.push("b");
+        let changed = [
+            ApiKey { name: KeyName::from_db("m".into()), ..key.clone() },
+            ApiKey { enabled: false, ..key.clone() },
+            ApiKey { expires_at: key.expires_at.map(|expiry| expiry - chrono::TimeDelta::seconds(5)), ..key.clone() },
+            ApiKey { scopes: Scopes::default(), ..key.clone() },
+            ApiKey { expires_at: Some(at(200)), ..key.clone() },
+            ApiKey { expires_at: None, ..key.clone() },
+            ApiKey { enabled: true, ..key.clone() },
+            ApiKey { scopes: scopes(&added), ..key.clone() },
+        ];
+        let updates = changed.iter().map(|after| KeyAction::Update { before: key, after });
+        let others = [KeyAction::Rotate(key), KeyAction::Replay(key), KeyAction::Revoke, KeyAction::Delete];
+        let actions = [KeyAction::Create(key)].into_iter().chain(updates).chain(others);
+        let letter = |action| match authorize(caller, action) {
+            Ok(()) => 'y',
+            Err(Denial::MissingRight(MissingRight::Scope(_))) => 's',
+            Err(Denial::MissingRight(MissingRight::Lifetime { .. })) => 'l',
+            Err(Denial::ExpiryTooLate(_)) => 'e',
+        };
+        actions.map(letter).collect()
+    }
+
+    #[test]
+    fn authorize_decides_by_caller_key_and_operation() {
+        const ALL: &str = "yyyyyyyyyyyyy";
+        let (weaker, stronger) = (&["a"][..], &["a", ADMIN][..]);
+        let disabled = |key| ApiKey { enabled: false, ..key };
+        // The callers in the order of `callers`.
+        let table = [
+            (
+                "active weaker",
+                key(weaker, 100),
+                [ALL, ALL, ALL, "yyyyyyyysyyyy", ALL, "yyyyyeeyyyyyy", "eyyyyeeylllyy", ALL],
+            ),
+            (
+                "active stronger",
+                key(stronger, 100),
+                ["syyyyssysssyy", "syyyyssysssyy", ALL, "ssyyyssysssyy", ALL, "yyyyyeeyyyyyy", "eyyyyeeylllyy", ALL],
+            ),
+            (
+                "disabled weaker",
+                disabled(key(weaker, 100)),
+                [ALL, ALL, ALL, "yyyyyyyysyyyy", ALL, "yyyyyeeyyyyyy", "eyyyyeellllyy", ALL],
+            ),
+            (
+                "disabled stronger",
+                disabled(key(stronger, 100)),
+                ["syyyyssssssyy", "syyyyssssssyy", ALL, "ssyyyssssssyy", ALL, "yyyyyeeyyyyyy", "eyyyyeellllyy", ALL],
+            ),
+            (
+                "expired weaker",
+                key(weaker, 10),
+                [ALL, ALL, ALL, "yyyyyyyysyyyy", ALL, "yyyyyeeyyyyyy", "yyyyyeeyyyyyy", ALL],
+            ),
+            (
+                "expired stronger",
+                key(stronger, 10),
+                ["syyyyssysssyy", "syyyyssysssyy", ALL, "ssyyyssysssyy", ALL, "yyyyyeeyyyyyy", "yyyyyeeyyyyyy", ALL],
+            ),
+        ];
+        for (state, key, expected) in table {
+            let revocation = Some(Revocation { at: at(2), by: "s".into(), reason: None });
+            let revoked = ApiKey { revocation, ..key.clone() };
+            for ((name, caller), expected) in callers().into_iter().zip(expected) {
+                assert_eq!(decisions(&caller, &key), expected, "{name}, {state} key");
+                assert_eq!(decisions(&caller, &revoked), expected, "{name}, {state} key that is revoked");
+            }
+        }
+    }
+
+    #[test]
+    fn authorize_names_the_missing_right() {
+        let strong = key(&["a", ADMIN], 100);
+        let denial = authorize(&user(&[], None), KeyAction::Rotate(&strong)).unwrap_err();
+        assert_eq!(denial, Denial::MissingRight(MissingRight::Scope(Scope::new(ADMIN).unwrap())));
+        let old_secret = key_caller(&["a", ADMIN], Some(60));
+        let denial = authorize(&old_secret, KeyAction::Rotate(&strong)).unwrap_err();
+        let right = MissingRight::Lifetime { key_expires_at: Some(at(100)), caller_expires_at: at(60) };
+        assert_eq!(denial, Denial::MissingRight(right.clone()));
+        assert_eq!(
+            right.to_string(),
+            "the key expires at 1970-01-01T00:01:40Z, and the key that makes the request expires at \
+             1970-01-01T00:01:00Z"
+        );
+        let Denial::ExpiryTooLate(limit) = authorize(&old_secret, KeyAction::Create(&strong)).unwrap_err() else {
+            panic!("the expiry can be lowered")
+        };
+        assert_eq!(
+            limit.to_string(),
+            "must be 1970-01-01T00:01:00Z at the latest, the expiry of the key that makes this request"
+        );
+    }
+
+    #[test]
+    fn authorize_replays_to_a_key_its_own_secret() {
+        let own = ApiKey { id: Uuid::max(), ..key(&["a"], 100) };
+        let old_secret = key_caller(&["a"], Some(60));
+        assert!(authorize(&old_secret, KeyAction::Replay(&own)).is_ok());
+        assert!(authorize(&old_secret, KeyAction::Rotate(&own)).is_err());
+    }
+
+    #[test]
+    fn latest_expiry_never_shortens_the_life_of_a_key() {
+        let (user, old_secret) = (user(&[], None), key_caller(&[], Some(60)));
+        let lasting = ApiKey { expires_at: None, ..key(&[], 1) };
+        for (caller, key, latest) in [
+            (&user, key(&[], 50), None),
+            (&old_secret, key(&[], 50), Some(at(60))),
+            (&old_secret, key(&[], 100), Some(at(100))),
+            (&old_secret, lasting, None),
+        ] {
+            assert_eq!(latest_expiry(caller, &key), latest);
+        }
+    }
 }

@@ -32,6 +32,7 @@ use crate::service::auth::Authenticator;
 use crate::service::cache::{CacheConfig, KeyCache};
 use crate::service::issuer::TrustedIssuer;
 use crate::service::keys::KeyService;
+use crate::service::keys::refusal_log::RefusalLog;
 use crate::service::peppers::StoredSecrets;
 use crate::service::readiness::Readiness;
 use crate::service::usage::UsageService;
@@ -110,6 +111,7 @@ impl Services {
                 allowed_scopes,
                 max_keys_per_owner,
                 cache: Arc::clone(&cache),
+                refusals: RefusalLog::new(store.clone()),
             },
             cache,
             clock,

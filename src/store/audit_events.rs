@@ -55,6 +55,13 @@ fn event_page_query(
         .limit(limit)
 }
 
+impl Store {
+    /// Writes the event of an operation that changed nothing.
+    pub async fn create_event(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.write(async |transaction| insert_events(transaction, &[event]).await).await
+    }
+}
+
 pub async fn insert_events(transaction: &DatabaseTransaction, events: &[AuditEvent]) -> Result<(), DbErr> {
     let mut insert = audit_event::Entity::insert_many(events.iter().map(event_to_row));
     insert.query().into_table(audit_event::CHANGES_TABLE);

@@ -201,7 +201,7 @@ impl Server {
         rows.iter().map(|row| row.try_get("", "action").unwrap()).collect()
     }
 
-    /// Every row of the tables that a request can change, as text, without `last_used_at`.
+    /// Every row of the tables that a request can change, as text, without `last_used_at` and the events of refusals.
     pub async fn dump(&self) -> String {
         let mut dump = String::new();
         for table in ["api_keys", "secrets", "audit_events", "idempotency_records", "owner_key_counts"] {
@@ -209,7 +209,8 @@ impl Server {
                 Kind::Sqlite => self.columns_of(table).await,
                 Kind::Postgres => "(to_jsonb(t) - 'last_used_at')::text".to_owned(),
             };
-            for row in self.rows(&format!("SELECT {line} AS line FROM {table} t ORDER BY 1")).await {
+            let without_refusals = if table == "audit_events" { "WHERE action <> 'refused'" } else { "" };
+            for row in self.rows(&format!("SELECT {line} AS line FROM {table} t {without_refusals} ORDER BY 1")).await {
                 dump.push_str(&format!("{table} {}\n", row.try_get::<String>("", "line").unwrap()));
             }
         }
@@ -265,9 +266,10 @@ impl Server {
         self.rows(&format!("SELECT count(*) AS n FROM {table}")).await[0].try_get("", "n").unwrap()
     }
 
-    /// The numbers of keys, secrets and audit events. A rejected request changes none of them.
+    /// The numbers of keys, secrets and audit events other than refusals. A rejected request changes none of them.
     pub async fn counts(&self) -> [i64; 3] {
-        [self.count("api_keys").await, self.count("secrets").await, self.count("audit_events").await]
+        const CHANGES: &str = "audit_events WHERE action <> 'refused'";
+        [self.count("api_keys").await, self.count("secrets").await, self.count(CHANGES).await]
     }
 
     pub fn log(&self) -> String {

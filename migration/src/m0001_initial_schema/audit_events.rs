@@ -10,7 +10,7 @@ enum KeyChangeEvents {
     /// A UUIDv7, so that events sort by time. Lists are paged by it.
     Id,
     OccurredAt,
-    /// `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`.
+    /// `updated`, `enabled`, `disabled`, `rotated`, `revoked`, `deleted` or `refused`.
     Action,
     /// `user`, `key` or `operator`.
     ActorKind,
@@ -18,6 +18,7 @@ enum KeyChangeEvents {
     ActorSubject,
     /// The key that the actor authenticated with, if any.
     ActorKeyId,
+    /// Null if the creation of a key was refused.
     KeyId,
     /// The owner of the key at that time, so that a list by owner needs no join.
     OwnerIssuer,
@@ -26,7 +27,7 @@ enum KeyChangeEvents {
     RequestId,
     ClientAddress,
     UserAgent,
-    /// A JSON object: the changed fields with their new values.
+    /// A JSON object: the changed fields with their new values, or what was refused and why.
     Changes,
 }
 
@@ -42,7 +43,7 @@ pub async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(),
         .col(text(KeyChangeEvents::ActorIssuer))
         .col(text(KeyChangeEvents::ActorSubject))
         .col(uuid_null(KeyChangeEvents::ActorKeyId))
-        .col(uuid(KeyChangeEvents::KeyId))
+        .col(uuid_null(KeyChangeEvents::KeyId))
         .col(text(KeyChangeEvents::OwnerIssuer))
         .col(text(KeyChangeEvents::OwnerSubject))
         .col(text(KeyChangeEvents::OwnerOrganization))

@@ -55,7 +55,7 @@ impl RotateKey {
     ///
     /// Issues a new secret, returned once. The key's id, scopes, expiry and history are unchanged. The old secret works
     /// for `grace_seconds` more, but not past its own expiry. Rotating again during the grace period returns 409, as
-    /// does rotating a key that is not active.
+    /// does rotating a key that is not active. The caller must be able to grant every scope of the key (403).
     ///
     /// Send `Idempotency-Key` to retry safely, as on creation. A repeated request returns the original response, even if
     /// its `If-Match` no longer names the key's revision.

@@ -90,8 +90,10 @@ impl UpdateKey {
     /// Update one of my API keys
     ///
     /// Applies a JSON Merge Patch (RFC 7396), sent as `application/json` or `application/merge-patch+json`: omitted
-    /// fields are unchanged, `null` clears. The caller must be able to grant any scope being added. `enabled: false`
-    /// makes the key unusable until it is set to `true` again.
+    /// fields are unchanged, `null` clears. `enabled: false` makes the key unusable until it is set to `true` again.
+    ///
+    /// A later or no expiry, `enabled: true` and new scopes need a caller that can grant every scope that the key then
+    /// has (403). An API key as caller changes only keys whose scopes it has, and gives none a life beyond its own end.
     ///
     /// Send `If-Match` to prevent lost updates. A revoked key cannot be updated and returns 409.
     #[oai(path = "/:id", method = "patch", operation_id = "update_my_api_key")]

@@ -106,7 +106,7 @@ api_enum! {
 }
 
 /// Verification result. If `valid` is true, it includes `id`, `name`, `owner`, `scopes` and `metadata`, and
-/// `expires_at` if the key expires.
+/// `expires_at` if the key or the presented secret expires.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct ApiKeyVerifyResponse {
@@ -124,7 +124,8 @@ struct ApiKeyVerifyResponse {
     scopes: Option<Scopes>,
     /// Caller-defined metadata of the key.
     metadata: Option<Metadata>,
-    /// Expiry time; the key is invalid from this instant. Omitted if the key does not expire.
+    /// Expiry time; the key is invalid from this instant. During the grace period of a rotation, the end of the presented
+    /// secret if that is earlier. Omitted if neither expires.
     expires_at: Option<Time>,
 }
 

@@ -41,7 +41,7 @@ enum Effect {
 
 const fn effect_of(action: Action) -> Effect {
     match action {
-        Action::Created | Action::Enabled => Effect::None,
+        Action::Created | Action::Enabled | Action::Refused => Effect::None,
         Action::Updated | Action::Disabled => Effect::Disable,
         Action::Revoked | Action::Rotated => Effect::Revoke,
         Action::Deleted => Effect::Delete,
@@ -60,9 +60,10 @@ pub async fn export_revocations(services: &Services, since: DateTime<Utc>) -> Re
             if event.at < since - EXPORT_MARGIN {
                 return Ok(());
             }
+            let Some(key_id) = event.key_id else { continue };
             // An action of a newer version is exported; applying it fails and names it.
             if Action::parse(&event.action).map(effect_of) != Some(Effect::None) {
-                let entry = RevocationLogEntry { at: event.at, key_id: event.key_id, action: event.action };
+                let entry = RevocationLogEntry { at: event.at, key_id, action: event.action };
                 writeln!(std::io::stdout(), "{}", serde_json::to_string(&entry)?)?;
             }
         }
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_action_but_created_and_enabled_is_exported() {
+    fn every_action_that_changes_or_ends_a_key_is_exported() {
         let exported = Action::ALL.into_iter().filter(|action| effect_of(*action) != Effect::None);
         let expected = [Action::Updated, Action::Disabled, Action::Rotated, Action::Revoked, Action::Deleted];
         assert_eq!(exported.collect::<Vec<_>>(), expected);

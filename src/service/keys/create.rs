@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::api_key::ApiKey;
+use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::authority::{Denial, KeyAction, authorize, expiry_limit};
 use crate::domain::id::new_id;
@@ -36,34 +36,24 @@ impl KeyService {
         new: NewKey,
         request: Option<IdempotentRequest>,
     ) -> Result<IssuedKey, ServiceError> {
+        let result = self.create_or_replay(audit, owner, new, request).await;
+        self.record_refusal(audit, "create", None, result).await
+    }
+
+    async fn create_or_replay(
+        &self,
+        audit: &AuditContext<'_>,
+        owner: &Owner,
+        new: NewKey,
+        request: Option<IdempotentRequest>,
+    ) -> Result<IssuedKey, ServiceError> {
         if let Some(request) = &request
             && let Some(saved) = Box::pin(self.store.find_saved_response(&request.response_ids(), audit.at)).await?
         {
-            return request.open(&saved);
+            return Box::pin(self.replay(audit, request.open(&saved)?)).await;
         }
-        let (pointer, expires_at) = resolve_expiry(&new, audit)?;
         let NewSecret { secret, record } = self.mint(audit.at)?;
-        let key = ApiKey {
-            id: new_id(audit.at),
-            owner: owner.clone(),
-            name: new.name,
-            scopes: new.scopes,
-            metadata: new.metadata,
-            enabled: true,
-            start: record.start.clone(),
-            last4: record.last4.clone(),
-            created_at: audit.at,
-            updated_at: audit.at,
-            expires_at,
-            revocation: None,
-            deleted_at: None,
-            revision: 1,
-        };
-        authorize(audit.caller, KeyAction::Create(&key)).map_err(|denial| match denial {
-            Denial::ExpiryTooLate(limit) => ServiceError::invalid(pointer, limit.to_string()),
-            denial => denial.into(),
-        })?;
-        check_allowed(&key.scopes, &Scopes::default(), self.allowed_scopes.as_ref())?;
+        let key = new_key(audit, owner, new, &record, self.allowed_scopes.as_ref())?;
         let event = audit.event(Action::Created, &key, audit_fields(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
         let hash = record.hash;
@@ -72,7 +62,9 @@ impl KeyService {
         match (self.store.create_key_once(insert, responses).await?, request) {
             (InsertOutcome::Inserted, _) => {}
             // A concurrent request with the same idempotency key was first.
-            (InsertOutcome::Replayed(saved), Some(request)) => return request.open(&saved),
+            (InsertOutcome::Replayed(saved), Some(request)) => {
+                return Box::pin(self.replay(audit, request.open(&saved)?)).await;
+            }
             (InsertOutcome::Replayed(_), None) => {
                 return Err(ServiceError::Internal("a response was saved for a request without a key".into()));
             }
@@ -85,6 +77,39 @@ impl KeyService {
         self.cache.invalidate(&hash);
         Ok(issued)
     }
+}
+
+/// Makes the key that is requested, if the caller may have it.
+pub(super) fn new_key(
+    audit: &AuditContext<'_>,
+    owner: &Owner,
+    new: NewKey,
+    secret: &SecretRecord,
+    allowed: Option<&Scopes>,
+) -> Result<ApiKey, ServiceError> {
+    let (pointer, expires_at) = resolve_expiry(&new, audit)?;
+    let key = ApiKey {
+        id: new_id(audit.at),
+        owner: owner.clone(),
+        name: new.name,
+        scopes: new.scopes,
+        metadata: new.metadata,
+        enabled: true,
+        start: secret.start.clone(),
+        last4: secret.last4.clone(),
+        created_at: audit.at,
+        updated_at: audit.at,
+        expires_at,
+        revocation: None,
+        deleted_at: None,
+        revision: 1,
+    };
+    authorize(audit.caller, KeyAction::Create(&key)).map_err(|denial| match denial {
+        Denial::ExpiryTooLate(limit) => ServiceError::invalid(pointer, limit.to_string()),
+        denial => denial.into(),
+    })?;
+    check_allowed(&key.scopes, &Scopes::default(), allowed)?;
+    Ok(key)
 }
 
 /// Returns the expiry of a new key, with the pointer of the field that requests it: the requested one, or the latest

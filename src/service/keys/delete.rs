@@ -27,7 +27,7 @@ impl KeyService {
     }
 }
 
-fn delete(mut record: KeyRecord, audit: &AuditContext<'_>) -> KeyChange {
+pub(super) fn delete(mut record: KeyRecord, audit: &AuditContext<'_>) -> KeyChange {
     let revoked = revoke(&mut record.key, None, audit);
     let deleted = record.key.deleted_at.is_none().then(|| audit.event(Action::Deleted, &record.key, json!({})));
     if deleted.is_some() {

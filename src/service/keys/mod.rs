@@ -9,6 +9,7 @@ mod delete;
 mod get;
 pub mod issued_key;
 mod list;
+pub(super) mod refusal_log;
 mod revoke;
 mod rotate;
 mod update;
@@ -21,6 +22,8 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord};
+use crate::domain::audit::AuditContext;
+use crate::domain::authority::{KeyAction, authorize};
 use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
@@ -34,6 +37,7 @@ use crate::domain::validation::ValidationError;
 use crate::service::cache::KeyCache;
 use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
+use crate::service::keys::refusal_log::RefusalLog;
 use crate::service::verify::cached_key::CachedKey;
 use crate::store::{KeyChange, Store};
 
@@ -41,6 +45,7 @@ pub use crate::service::keys::bulk_revoke::BulkRevocation;
 pub use crate::service::keys::create::NewKey;
 pub use crate::service::keys::issued_key::IssuedKey;
 pub use crate::service::keys::list::KeyQuery;
+pub use crate::service::keys::refusal_log::RefusalStats;
 pub use crate::service::keys::update::KeyPatch;
 pub use crate::store::KeyFilter;
 
@@ -53,6 +58,7 @@ pub struct KeyService {
     pub(super) allowed_scopes: Option<Scopes>,
     pub(super) max_keys_per_owner: KeyLimit,
     pub(super) cache: Arc<KeyCache<CachedKey>>,
+    pub(super) refusals: RefusalLog,
 }
 
 /// When a key shall expire, as the caller expresses it.
@@ -103,6 +109,35 @@ impl KeyService {
             last_used_at: None,
         };
         Ok(NewSecret { secret, record })
+    }
+
+    /// Refused operations since the start.
+    pub fn refusals(&self) -> RefusalStats {
+        self.refusals.stats()
+    }
+
+    /// Records an operation that was refused because the caller lacks a right, and returns its result.
+    async fn record_refusal<T>(
+        &self,
+        audit: &AuditContext<'_>,
+        operation: &str,
+        key_id: Option<Uuid>,
+        result: Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        if let Err(ServiceError::MissingRight(right)) = &result {
+            // Boxed: a refusal is rare, and every create would reserve the space that it needs.
+            Box::pin(self.refusals.record(&audit.caller.owner, audit.refusal(operation, key_id, right))).await;
+        }
+        result
+    }
+
+    /// Returns what an earlier request with the same `Idempotency-Key` got, if the caller may have a secret of that key
+    /// as it is now: the caller may have lost scopes since, and the key may have got more.
+    async fn replay(&self, audit: &AuditContext<'_>, issued: IssuedKey) -> Result<IssuedKey, ServiceError> {
+        let current = self.store.find_key(AccessFilter::Owner(&issued.key.owner), issued.key.id).await?;
+        let key = current.as_ref().map_or(&issued.key, |record| &record.key);
+        authorize(audit.caller, KeyAction::Replay(key))?;
+        Ok(issued)
     }
 
     /// Runs a change that needs no idempotency key, because repeating it has no further effect.
@@ -187,6 +222,9 @@ fn audit_fields(key: &ApiKey) -> Map<String, Value> {
     ];
     fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
+
+#[cfg(test)]
+mod escalation;
 
 #[cfg(test)]
 pub mod tests {

@@ -15,13 +15,13 @@ use crate::service::keys::{IssuedKey, KeyService, NewSecret, or_not_found};
 use crate::store::{ChangeOutcome, KeyChange};
 
 /// A rotation as requested.
-struct Rotation {
-    secret: NewSecret,
+pub(super) struct Rotation {
+    pub secret: NewSecret,
     /// Time for which the old secret keeps working.
-    grace: TimeDelta,
+    pub grace: TimeDelta,
     /// The id of the newest secret when the request began. If it is another one once the key is locked, a concurrent
     /// request has rotated the key meanwhile, and this rotation fails.
-    replaces: Option<Uuid>,
+    pub replaces: Option<Uuid>,
 }
 
 impl KeyService {
@@ -31,6 +31,19 @@ impl KeyService {
     /// With an idempotent request that was completed before, returns its response, without checking the precondition:
     /// that rotation changed the revision itself (RFC 9110, section 13.1.1, allows this).
     pub async fn rotate(
+        &self,
+        audit: &AuditContext<'_>,
+        access: AccessFilter<'_>,
+        id: Uuid,
+        grace: TimeDelta,
+        precondition: &Precondition,
+        request: Option<IdempotentRequest>,
+    ) -> Result<IssuedKey, ServiceError> {
+        let result = self.rotate_or_replay(audit, access, id, grace, precondition, request).await;
+        self.record_refusal(audit, "rotate", Some(id), result).await
+    }
+
+    async fn rotate_or_replay(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
@@ -57,7 +70,7 @@ impl KeyService {
                 };
                 match self.store.change_key_once(access, id, &request.response_ids(), audit.at, apply).await? {
                     ChangeOutcome::Applied { record, value } => (record, value),
-                    ChangeOutcome::Replayed(saved) => return request.open(&saved),
+                    ChangeOutcome::Replayed(saved) => return self.replay(audit, request.open(&saved)?).await,
                     ChangeOutcome::Rejected(error) => return Err(error),
                 }
             }
@@ -68,7 +81,7 @@ impl KeyService {
 }
 
 /// Replaces the newest secret of a key.
-fn rotate(
+pub(super) fn rotate(
     mut record: KeyRecord,
     rotation: Rotation,
     audit: &AuditContext<'_>,

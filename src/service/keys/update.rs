@@ -38,12 +38,13 @@ impl KeyService {
         precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
         let apply = |record| update(record, patch, self.allowed_scopes.as_ref(), audit);
-        self.change_key(access, id, precondition, apply).await
+        let result = self.change_key(access, id, precondition, apply).await;
+        self.record_refusal(audit, "update", Some(id), result).await
     }
 }
 
 /// Patches the key and records what changed. A patch without effect records nothing and keeps the revision.
-fn update(
+pub(super) fn update(
     mut record: KeyRecord,
     patch: KeyPatch,
     allowed: Option<&Scopes>,

@@ -35,6 +35,7 @@ impl Collector for ServiceCollector {
         self.write_issuers(&mut writer)?;
         self.write_store(&mut writer)?;
         self.write_stored_secrets(&mut writer)?;
+        self.write_refusals(&mut writer)?;
         self.write_usage(&mut writer)
     }
 }
@@ -52,6 +53,14 @@ impl ServiceCollector {
         let lag = ConstGauge::new(stats.revocation_lag.as_secs_f64());
         let help = "Time for a change made by another process to reach this cache, or since the last contact";
         writer.write_with_unit(Unit::Seconds, "mintkey_revocation_lag", help, lag)
+    }
+
+    fn write_refusals(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
+        let stats = self.services.keys.refusals();
+        let outcomes = [("recorded", stats.recorded), ("over_limit", stats.over_limit), ("failed", stats.failed)];
+        let outcomes = outcomes.map(|(outcome, number)| ("audit", outcome, count(number)));
+        let help = "Number of operations refused for a missing right over a key, by the outcome of recording them";
+        writer.write_labeled("mintkey_refusals", help, outcomes)
     }
 
     fn write_issuers(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {

@@ -80,7 +80,10 @@ async fn delete_of_revoked_key_keeps_its_revocation() {
     assert_eq!(server.delete(id(&key), &token).await.status, 204);
     let row = &server.rows("SELECT * FROM api_keys").await[0];
     assert_eq!(row.try_get::<String>("", "revoke_reason").unwrap(), "first");
-    assert_eq!(row.try_get::<DateTime<Utc>>("", "revoked_at").unwrap(), time(&revoked["revoked_at"]));
+    let at = |column: &str| row.try_get::<DateTime<Utc>>("", column).unwrap();
+    assert_eq!(at("revoked_at"), time(&revoked["revoked_at"]));
+    assert_eq!(at("updated_at"), at("deleted_at"));
+    assert_eq!(row.try_get::<i64>("", "revision").unwrap(), 3, "created, revoked, deleted");
     assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked", "deleted"]);
 }
 

@@ -1,5 +1,6 @@
 //! Idempotency keys of create and rotate: a repeated request is executed once and gets the same response.
 
+mod authority;
 mod master_secrets;
 mod under_load;
 

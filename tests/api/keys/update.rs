@@ -2,6 +2,7 @@
 
 mod by_keys;
 mod effects;
+mod restores;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -231,6 +231,26 @@ async fn verify_expires_old_secret_after_grace() {
 }
 
 #[tokio::test]
+async fn verify_expires_at_is_end_of_presented_secret() {
+    let (server, gateway, alice) = gateway();
+    for (key_ends, old_secret_ends_with_key) in [(None, false), (Some(60), true), (Some(7200), false)] {
+        let mut body = json!({ "name": "k" });
+        if let Some(seconds) = key_ends {
+            body["expires_in_seconds"] = json!(seconds);
+        }
+        let key = server.create_key_from(&alice, body).await;
+        let new = server.rotate(id(&key), &alice, json!({ "grace_seconds": 3600 })).await.body;
+        let shown = server.get(&format!("{KEYS}{}", id(&key)), &alice).await.body;
+        let end = &shown["secrets"][1]["expires_at"];
+        assert!(end.is_string() && (end == &shown["expires_at"]) == old_secret_ends_with_key, "{shown}");
+        let old = server.verify(&gateway, json!({ "key": secret(&key) })).await.body;
+        assert_eq!((&old["valid"], &old["expires_at"]), (&json!(true), end), "{old}");
+        let current = server.verify(&gateway, json!({ "key": secret(&new) })).await.body;
+        assert_eq!((&current["valid"], current.get("expires_at")), (&json!(true), key.get("expires_at")), "{current}");
+    }
+}
+
+#[tokio::test]
 async fn verify_sees_change_at_next_request() {
     let (server, gateway, alice) = gateway();
     let key = server.create_key_from(&alice, json!({ "name": "old", "scopes": ["a"] })).await;

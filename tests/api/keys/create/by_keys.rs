@@ -7,7 +7,7 @@ use mintkey::domain::secret::{Entropy, Secret, SecretPrefix};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{Server, secret};
+use crate::support::{KEYS, Server, id, secret};
 
 const WRITE: &str = "api-keys:write";
 
@@ -66,8 +66,7 @@ async fn create_by_user_grants_only_held_reserved_scopes() {
     for scope in ["api-keys:verify", "api-keys:admin", "api-keys:read", WRITE, "api-keys:to-come"] {
         let body = json!({ "name": "x", "scopes": ["projects:read", scope] });
         server.create(&token, body.clone()).await.assert_missing_scope(scope);
-        assert_eq!(server.count("api_keys").await, 0);
-        assert_eq!(server.count("audit_events").await, 0);
+        assert_eq!(server.counts().await, [0, 0, 0]);
     }
     let holder = server.token_with("alice", &["--scopes", "api-keys:verify"]);
     let key = server.create_key(&holder, &["api-keys:verify", "anything:else"]).await;
@@ -99,6 +98,30 @@ async fn create_by_key_is_capped_at_callers_expiry() {
             .try_get("", "expires_at")
             .unwrap();
     assert_eq!(stored, DateTime::parse_from_rfc3339("2040-01-01T00:00:00Z").unwrap());
+}
+
+#[tokio::test]
+async fn create_by_old_secret_is_capped_at_its_end() {
+    let (server, parent) = server_and_key(json!({ "name": "parent", "scopes": [WRITE] })).await;
+    let new = server.rotate(id(&parent), secret(&parent), json!({ "grace_seconds": 3600 })).await.body;
+    let shown = server.get(&format!("{KEYS}self"), secret(&new)).await.body;
+    let end = shown["secrets"][1]["expires_at"].clone();
+    assert!(end.is_string() && shown.get("expires_at").is_none(), "{shown}");
+
+    let child = server.create_key(secret(&parent), &[]).await;
+    assert_eq!(child["expires_at"], end, "the old secret gives no life beyond its own end");
+    let before = server.dump().await;
+    let later = server.create(secret(&parent), json!({ "name": "x", "expires_in_seconds": 7200 })).await;
+    later.assert_violations(&["/expires_in_seconds"]);
+    assert!(later.text.contains(end.as_str().unwrap()), "{}", later.text);
+    let extended = server.patch(id(&child), secret(&parent), json!({ "expires_at": "2040-01-01T00:00:00Z" })).await;
+    extended.assert_violations(&["/expires_at"]);
+    assert_eq!(server.dump().await, before);
+
+    let lasting = server.create_key(secret(&new), &[]).await;
+    assert!(lasting.get("expires_at").is_none(), "{lasting}");
+    let response = server.rotate(id(&lasting), secret(&parent), Value::Null).await;
+    response.assert_problem_type(403, "key-outlives-caller");
 }
 
 #[tokio::test]

@@ -74,7 +74,9 @@ async fn rotate_by_key_that_expires_earlier_is_refused() {
     let writer = server.create_key_from(&token, body).await;
     for lifetime in [json!({ "name": "longer", "expires_in_seconds": 3600 }), json!({ "name": "endless" })] {
         let lasting = server.create_key_from(&token, lifetime).await;
-        assert_refused(&server, &lasting, secret(&writer), &[403, 409, 422]).await;
+        let response = assert_refused(&server, &lasting, secret(&writer), &[403]).await;
+        response.assert_problem_type(403, "key-outlives-caller");
+        assert!(response.text.contains(writer["expires_at"].as_str().unwrap()), "{}", response.text);
     }
     let shorter = server.create_key_from(&token, json!({ "name": "shorter", "expires_in_seconds": 30 })).await;
     assert_eq!(server.rotate(id(&shorter), secret(&writer), Value::Null).await.status, 201);
