@@ -61,6 +61,15 @@ scope_permissions! {
     Admin => reserved::ADMIN,
 }
 
+/// Admits callers that may revoke and delete keys of their owner.
+pub struct Revoke;
+
+impl Permission for Revoke {
+    fn check(caller: &Caller) -> Result<(), Problem> {
+        if caller.can_revoke() { Ok(()) } else { Err(Problem::insufficient_scope(reserved::WRITE)) }
+    }
+}
+
 /// Admits API keys only, with any scopes: a key can always read and revoke itself.
 pub struct ApiKeyOnly;
 

@@ -266,6 +266,7 @@ impl From<ServiceError> for Problem {
             ServiceError::IdempotencyKeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, IDEMPOTENCY_KEY_REUSED.1)
                 .with_type(IDEMPOTENCY_KEY_REUSED.0),
             ServiceError::MissingRight(MissingRight::Scope(scope)) => Self::insufficient_scope(scope.as_str()),
+            ServiceError::MissingRight(MissingRight::ScopeOfToken(scope)) => Self::cannot_grant(scope.as_str()),
             ServiceError::MissingRight(right @ MissingRight::Lifetime { .. }) => {
                 Self::forbidden(format!("The calling key is too short-lived: {right}. {}", KEY_OUTLIVES_CALLER.1))
                     .with_type(KEY_OUTLIVES_CALLER.0)

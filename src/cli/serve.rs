@@ -98,6 +98,8 @@ pub fn new_services(
         prefix: keys.key_prefix.clone(),
         allowed_scopes: keys.allowed_scopes.clone(),
         max_keys_per_owner: keys.max_keys_per_owner,
+        max_lifetime: keys.max_lifetime,
+        default_lifetime: keys.default_lifetime,
         issuers,
         cache,
         clock: Clock::System,

@@ -40,7 +40,8 @@ const OPTION_NAMES: [&str; 15] = [
 pub struct IssuerSettings {
     /// OIDC provider whose access tokens are accepted. Repeat for several; in the variable, separate them with `;`.
     ///
-    /// The URL, exactly as in the `iss` claim, then options, separated by commas:
+    /// The URL, exactly as in the `iss` claim, then options, separated by commas. Unless `grants` says otherwise, a token
+    /// can put only scopes on keys that it has itself (with --allowed-scopes: only those).
     ///
     /// audience=NAME: value that the `aud` claim must contain; required
     /// algorithms=A B: allowed signature algorithms [RS256 PS256 ES256 EdDSA]

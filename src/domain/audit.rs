@@ -95,7 +95,9 @@ impl AuditContext<'_> {
     /// Makes the event of an operation that was refused. The key is the caller's: those of others it does not see.
     pub fn refusal(&self, operation: &str, key_id: Option<Uuid>, right: &MissingRight) -> AuditEvent {
         let changes = match right {
-            MissingRight::Scope(scope) => json!({ "operation": operation, "missing_scope": scope }),
+            MissingRight::Scope(scope) | MissingRight::ScopeOfToken(scope) => {
+                json!({ "operation": operation, "missing_scope": scope })
+            }
             MissingRight::Lifetime { key_expires_at, caller_expires_at } => json!({
                 "operation": operation,
                 "key_expires_at": key_expires_at,

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::domain::api_key::ApiKey;
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::issuer_policy::Grants;
 use crate::domain::scope::{Scope, Scopes};
 
 /// What a caller asks to do.
@@ -45,6 +46,9 @@ pub enum MissingRight {
     /// To grant this scope, which the key has or would have.
     #[error("the caller cannot grant the scope {}", .0.as_str())]
     Scope(Scope),
+    /// To grant this scope with a token that does not have it, by the policy of the issuer.
+    #[error("the token lacks the scope {}, and tokens of its issuer grant only scopes that they have", .0.as_str())]
+    ScopeOfToken(Scope),
     /// To give life to a key that expires later than the calling key.
     #[error("the key expires {}, and the key that makes the request expires at {caller_expires_at:?}", when(.key_expires_at))]
     Lifetime { key_expires_at: Option<DateTime<Utc>>, caller_expires_at: DateTime<Utc> },
@@ -63,6 +67,8 @@ pub struct ExpiryLimit {
 pub enum ExpiryRule {
     /// The end of the key, or of the secret in its grace period, that makes the request.
     CallingKey,
+    /// The longest lifetime of a key, of the deployment or of the caller's issuer.
+    MaxLifetime,
 }
 
 impl ExpiryRule {
@@ -70,6 +76,7 @@ impl ExpiryRule {
     pub const fn description(self) -> &'static str {
         match self {
             Self::CallingKey => "the expiry of the key that makes this request",
+            Self::MaxLifetime => "by the longest lifetime of a key that the setting max-lifetime allows",
         }
     }
 }
@@ -121,36 +128,39 @@ fn only_takes_away(before: &ApiKey, after: &ApiKey) -> bool {
     !restores(before, after) && after.name == before.name && after.metadata == before.metadata
 }
 
-/// True if the caller may put this scope on a key. A key grants only scopes that it has; a user any, except the reserved
-/// ones, which a user must have, too.
+/// True if the caller may put this scope on a key. A caller grants the scopes that it has. A user grants others, too, if
+/// the policy of the issuer allows it, except the reserved ones.
 fn can_grant(caller: &Caller, scope: &Scope) -> bool {
-    match caller.credential {
-        Credential::Operator => true,
-        Credential::Token if !scope.is_reserved() => true,
-        Credential::Token | Credential::Key { .. } => caller.scopes.contains(scope.as_str()),
-    }
+    let grants_others = match (&caller.credential, caller.policy.grants) {
+        (Credential::Operator, _) => return true,
+        (Credential::Token, Grants::Any | Grants::AllowedScopes) => !scope.is_reserved(),
+        (Credential::Token, Grants::Token) | (Credential::Key { .. }, _) => false,
+    };
+    grants_others || caller.scopes.contains(scope.as_str())
 }
 
 fn ensure_can_grant(caller: &Caller, scopes: &Scopes) -> Result<(), Denial> {
-    match scopes.iter().find(|scope| !can_grant(caller, scope)) {
-        Some(scope) => Err(Denial::MissingRight(MissingRight::Scope(scope.clone()))),
-        None => Ok(()),
-    }
+    let Some(scope) = scopes.iter().find(|scope| !can_grant(caller, scope)) else { return Ok(()) };
+    let right = if is_key(caller) || scope.is_reserved() { MissingRight::Scope } else { MissingRight::ScopeOfToken };
+    Err(Denial::MissingRight(right(scope.clone())))
 }
 
-/// Returns the latest expiry that the caller may give to a new key; `None` if there is no limit.
-pub fn expiry_limit(caller: &Caller) -> Option<ExpiryLimit> {
-    caller_expiry(caller).map(|at| ExpiryLimit { at, rule: ExpiryRule::CallingKey })
+/// Returns the latest expiry that the caller may give to a key that was, or will be, created at this time; `None` if
+/// there is no limit.
+pub fn expiry_limit(caller: &Caller, created_at: DateTime<Utc>) -> Option<ExpiryLimit> {
+    let of_caller = caller_expiry(caller).map(|at| ExpiryLimit { at, rule: ExpiryRule::CallingKey });
+    let max = caller.policy.max_lifetime.map(|max| ExpiryLimit { at: created_at + max, rule: ExpiryRule::MaxLifetime });
+    of_caller.into_iter().chain(max).min_by_key(|limit| limit.at)
 }
 
 /// Returns the latest expiry that the caller may leave this key with: the limit, or the present one if that is later.
 pub fn latest_expiry(caller: &Caller, key: &ApiKey) -> Option<DateTime<Utc>> {
-    let limit = expiry_limit(caller)?.at;
+    let limit = expiry_limit(caller, key.created_at)?.at;
     key.expires_at.map(|present| present.max(limit))
 }
 
 fn ensure_within_limit(caller: &Caller, key: &ApiKey) -> Result<(), Denial> {
-    match expiry_limit(caller) {
+    match expiry_limit(caller, key.created_at) {
         Some(limit) if ends_later(key.expires_at, Some(limit.at)) => Err(Denial::ExpiryTooLate(limit)),
         _ => Ok(()),
     }
@@ -282,7 +292,7 @@ mod tests {
         let actions = [KeyAction::Create(key)].into_iter().chain(updates).chain(others);
         let letter = |action| match authorize(caller, action) {
             Ok(()) => 'y',
-            Err(Denial::MissingRight(MissingRight::Scope(_))) => 's',
+            Err(Denial::MissingRight(MissingRight::Scope(_) | MissingRight::ScopeOfToken(_))) => 's',
             Err(Denial::MissingRight(MissingRight::Lifetime { .. })) => 'l',
             Err(Denial::ExpiryTooLate(_)) => 'e',
         };

@@ -37,14 +37,20 @@ pub enum Credential {
 }
 
 impl Caller {
-    /// True if the caller may use an operation that requires `scope`. Users need no scope to manage their own keys, and
-    /// the operator needs none at all.
+    /// True if the caller may use an operation that requires `scope`. Users need no scope to manage their own keys, unless
+    /// the policy of their issuer requires one to create and change them; the operator needs none at all.
     pub fn has_permission(&self, scope: &str) -> bool {
         match self.credential {
             Credential::Operator => true,
-            Credential::Token if scope == reserved::READ || scope == reserved::WRITE => true,
+            Credential::Token if scope == reserved::READ => true,
+            Credential::Token if scope == reserved::WRITE && !self.policy.requires_write => true,
             Credential::Token | Credential::Key { .. } => self.scopes.contains(scope),
         }
+    }
+
+    /// True if the caller may revoke and delete keys of its owner. It only takes away, so users always may.
+    pub fn can_revoke(&self) -> bool {
+        matches!(self.credential, Credential::Token) || self.has_permission(reserved::WRITE)
     }
 }
 
@@ -67,6 +73,16 @@ mod tests {
         assert!(user.has_permission(reserved::READ) && user.has_permission(reserved::WRITE));
         assert!(!user.has_permission(reserved::VERIFY) && !user.has_permission(reserved::ADMIN));
         assert!(caller(Credential::Token, &[reserved::VERIFY]).has_permission(reserved::VERIFY));
+    }
+
+    #[test]
+    fn has_permission_to_write_needs_the_scope_if_the_policy_requires_it() {
+        let policy = IssuerPolicy { requires_write: true, ..IssuerPolicy::BUILT_IN };
+        let user = |scopes: &[&str]| Caller { policy, ..caller(Credential::Token, scopes) };
+        assert!(!user(&[]).has_permission(reserved::WRITE) && user(&[reserved::WRITE]).has_permission(reserved::WRITE));
+        assert!(user(&[]).has_permission(reserved::READ) && user(&[]).can_revoke());
+        let key = Credential::Key { id: Uuid::nil(), expires_at: None };
+        assert!(!caller(key.clone(), &[]).can_revoke() && caller(key, &[reserved::WRITE]).can_revoke());
     }
 
     #[test]

@@ -100,6 +100,15 @@ impl Problem {
             .with_header(header::WWW_AUTHENTICATE, &format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
     }
 
+    /// The token lacks a scope that tokens of other issuers, by the settings, need not have.
+    pub fn cannot_grant(scope: &str) -> Self {
+        let detail = format!(
+            "The token lacks the scope {scope}, and the setting `grants` of its issuer allows tokens to put only scopes on \
+             keys that they have. Use a token that has it, or have the setting changed."
+        );
+        Self { detail: detail.into(), ..Self::insufficient_scope(scope) }
+    }
+
     pub fn api_key_required() -> Self {
         Self::forbidden("This operation requires an API key; send one as the bearer credential.")
     }

@@ -20,9 +20,10 @@ pub mod verify;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::clock::Clock;
+use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::key_limit::KeyLimit;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::SecretPrefix;
@@ -74,6 +75,10 @@ pub struct ServiceConfig {
     pub allowed_scopes: Option<Scopes>,
     /// How many keys one owner may have.
     pub max_keys_per_owner: KeyLimit,
+    /// The longest lifetime of a key.
+    pub max_lifetime: Option<TimeDelta>,
+    /// The lifetime of a new key whose request names no expiry.
+    pub default_lifetime: Option<TimeDelta>,
     /// Issuers whose access tokens are accepted.
     pub issuers: Vec<TrustedIssuer>,
     /// The cache of verified keys.
@@ -85,10 +90,23 @@ pub struct ServiceConfig {
 impl Services {
     /// Builds the services over an open store.
     pub fn new(store: Store, config: ServiceConfig) -> Self {
-        let ServiceConfig { peppers, prefix, allowed_scopes, max_keys_per_owner, issuers, cache, clock } = config;
+        let ServiceConfig {
+            peppers,
+            prefix,
+            allowed_scopes,
+            max_lifetime,
+            default_lifetime,
+            max_keys_per_owner,
+            issuers,
+            cache,
+            clock,
+        } = config;
         let cache = Arc::new(KeyCache::new(cache));
         let recorder = Arc::new(UsageRecorder::default());
-        let issuers: Arc<[TrustedIssuer]> = issuers.into();
+        let with_max = |policy: IssuerPolicy| policy.with_max_lifetime(max_lifetime);
+        let issuers: Arc<[TrustedIssuer]> =
+            issuers.into_iter().map(|issuer| TrustedIssuer { policy: with_max(issuer.policy), ..issuer }).collect();
+        let unknown_issuer = with_max(IssuerPolicy::UNKNOWN_ISSUER);
         let verifier = Arc::new(Verifier::new(
             store.clone(),
             clock.clone(),
@@ -97,7 +115,13 @@ impl Services {
             Arc::clone(&recorder),
         ));
         Self {
-            auth: Authenticator::new(Arc::clone(&verifier), Arc::clone(&issuers), &peppers, clock.clone()),
+            auth: Authenticator::new(
+                Arc::clone(&verifier),
+                Arc::clone(&issuers),
+                unknown_issuer,
+                &peppers,
+                clock.clone(),
+            ),
             verifier,
             usage: UsageService::new(recorder, store.clone(), clock.clone()),
             audit: AuditLog::new(store.clone()),
@@ -109,6 +133,7 @@ impl Services {
                 peppers,
                 prefix,
                 allowed_scopes,
+                default_lifetime,
                 max_keys_per_owner,
                 cache: Arc::clone(&cache),
                 refusals: RefusalLog::new(store.clone()),
@@ -158,6 +183,8 @@ pub mod tests {
             prefix: "mk".parse().unwrap(),
             allowed_scopes: None,
             max_keys_per_owner: KeyLimit::Unlimited,
+            max_lifetime: None,
+            default_lifetime: None,
             issuers: Vec::new(),
             cache: CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO },
             clock: Clock::System,

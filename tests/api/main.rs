@@ -12,6 +12,7 @@ mod admin;
 mod audit;
 mod documentation;
 mod http;
+mod issuer_policy;
 mod keys;
 mod openapi;
 mod ops;

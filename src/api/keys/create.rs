@@ -44,8 +44,8 @@ pub struct ApiKeyCreateRequest {
     scopes: Option<Scopes>,
     /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification.
     metadata: Option<Metadata>,
-    /// Expiry time; the key is invalid from this instant. Must be in the future. Mutually exclusive with
-    /// `expires_in_seconds`.
+    /// Expiry time; the key is invalid from this instant. Must be in the future, and within the maximum lifetime if the
+    /// deployment sets one. Without it the deployment's default applies. Mutually exclusive with `expires_in_seconds`.
     expires_at: Option<Expiry>,
     /// Lifetime in seconds from now, up to 100 years (3,153,600,000). Mutually exclusive with `expires_at`.
     expires_in_seconds: Option<Lifetime>,

@@ -7,7 +7,7 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use uuid::Uuid;
 
-use crate::api::auth::{Audited, Write};
+use crate::api::auth::{Audited, Revoke};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::NoContent;
 use crate::api::tag::Tag;
@@ -29,7 +29,7 @@ impl DeleteKey {
     #[oai(path = "/:id", method = "delete", operation_id = "delete_my_api_key")]
     async fn delete(
         &self,
-        audited: Audited<Write>,
+        audited: Audited<Revoke>,
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,

@@ -7,7 +7,7 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use uuid::Uuid;
 
-use crate::api::auth::{Audited, Write};
+use crate::api::auth::{Audited, Revoke};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
 use crate::api::keys::responses::{ApiKeyResponse, key_response};
@@ -35,7 +35,7 @@ impl RevokeKey {
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_my_api_key")]
     async fn revoke(
         &self,
-        audited: Audited<Write>,
+        audited: Audited<Revoke>,
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
         id: Path<Uuid>,

@@ -42,7 +42,7 @@ pub struct ApiKeyUpdateRequest {
     scopes: Patch<Scopes>,
     /// Merge patch of the caller-defined object: `null` fields are removed, others are set; `null` removes all.
     metadata: Patch<Metadata>,
-    /// New expiry time, in the future; `null` removes the expiry.
+    /// New expiry time, in the future; `null` removes the expiry, or sets the latest one if there is a maximum.
     expires_at: Patch<Expiry>,
     /// False to disable the key, true to enable it again.
     enabled: Option<bool>,

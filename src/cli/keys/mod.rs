@@ -127,7 +127,7 @@ struct CreateArgs {
     /// Scopes of the key, separated by spaces, such as "api-keys:verify".
     #[arg(long, default_value = "", value_parser = parse_scopes_setting)]
     scopes: Scopes,
-    /// Lifetime of the key, such as 90d [default: unlimited]
+    /// Lifetime of the key, such as 90d [default: --default-lifetime]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     expires_in: Option<Duration>,
 }
@@ -164,13 +164,19 @@ pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> R
         }
     };
     let services = new_services(store, peppers, &keys, cache, Vec::new());
-    let outcome = execute(&services, action, json).await;
+    let policy = IssuerPolicy::UNLIMITED.with_max_lifetime(keys.max_lifetime);
+    let outcome = execute(&services, policy, action, json).await;
     services.close().await?;
     outcome
 }
 
-async fn execute(services: &Services, action: KeysAction, json: bool) -> Result<(), CommandError> {
-    let (caller, source) = operator_caller();
+async fn execute(
+    services: &Services,
+    policy: IssuerPolicy,
+    action: KeysAction,
+    json: bool,
+) -> Result<(), CommandError> {
+    let (caller, source) = operator_caller(policy);
     let audit = AuditContext { caller: &caller, source: &source, at: services.now() };
     match action {
         KeysAction::Create(args) => create(services, &audit, args, json).await?,
@@ -229,11 +235,10 @@ fn parse_identifier(text: &str) -> Result<String, String> {
 }
 
 /// The caller that audit events name: the operating system's user.
-fn operator_caller() -> (Caller, RequestSource) {
+fn operator_caller(policy: IssuerPolicy) -> (Caller, RequestSource) {
     let subject = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "operator".to_owned());
     let owner = Owner { issuer: "urn:mintkey:console".to_owned(), subject, organization: None };
-    let (credential, policy) = (Credential::Operator, IssuerPolicy::UNLIMITED);
-    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential, policy };
+    let caller = Caller { owner: owner.into(), scopes: Arc::default(), credential: Credential::Operator, policy };
     let request_id = new_id(Clock::System.now()).to_string();
     (caller, RequestSource { request_id, client_address: None, user_agent: None })
 }

@@ -59,13 +59,21 @@ impl From<TokenError> for AuthError {
 pub struct Authenticator {
     verifier: Arc<Verifier>,
     issuers: Arc<[TrustedIssuer]>,
+    /// The policy of owners whose issuer has been removed from the settings since they got keys.
+    unknown_issuer: IssuerPolicy,
     tokens: TokenCache,
     clock: Clock,
 }
 
 impl Authenticator {
-    pub(super) fn new(verifier: Arc<Verifier>, issuers: Arc<[TrustedIssuer]>, peppers: &Peppers, clock: Clock) -> Self {
-        Self { verifier, issuers, tokens: TokenCache::new(peppers), clock }
+    pub(super) fn new(
+        verifier: Arc<Verifier>,
+        issuers: Arc<[TrustedIssuer]>,
+        unknown_issuer: IssuerPolicy,
+        peppers: &Peppers,
+        clock: Clock,
+    ) -> Self {
+        Self { verifier, issuers, unknown_issuer, tokens: TokenCache::new(peppers), clock }
     }
 
     /// Returns the caller that a bearer credential authenticates.
@@ -100,9 +108,8 @@ impl Authenticator {
         self.issuers.iter().find(|issuer| issuer.issuer == name)
     }
 
-    /// The policy of an issuer, which may have been removed from the settings since its users got keys.
     fn policy(&self, issuer: &str) -> IssuerPolicy {
-        self.issuer(issuer).map_or(IssuerPolicy::UNKNOWN_ISSUER, |issuer| issuer.policy)
+        self.issuer(issuer).map_or(self.unknown_issuer, |issuer| issuer.policy)
     }
 
     /// The issuers whose tokens are accepted.

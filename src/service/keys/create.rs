@@ -1,6 +1,6 @@
 //! Create: issues a new key.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::{Action, AuditContext};
@@ -23,7 +23,7 @@ pub struct NewKey {
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
-    /// `None` for no expiry beyond the caller's own.
+    /// `None` for the default of the deployment, or the latest that the caller may set.
     pub expiry: Option<RequestedExpiry>,
 }
 
@@ -53,7 +53,7 @@ impl KeyService {
             return Box::pin(self.replay(audit, request.open(&saved)?)).await;
         }
         let NewSecret { secret, record } = self.mint(audit.at)?;
-        let key = new_key(audit, owner, new, &record, self.allowed_scopes.as_ref())?;
+        let key = new_key(audit, owner, new, &record, self.allowed_scopes.as_ref(), self.default_lifetime)?;
         let event = audit.event(Action::Created, &key, audit_fields(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
         let hash = record.hash;
@@ -86,8 +86,9 @@ pub(super) fn new_key(
     new: NewKey,
     secret: &SecretRecord,
     allowed: Option<&Scopes>,
+    default_lifetime: Option<TimeDelta>,
 ) -> Result<ApiKey, ServiceError> {
-    let (pointer, expires_at) = resolve_expiry(&new, audit)?;
+    let (pointer, expires_at) = resolve_expiry(&new, default_lifetime, audit)?;
     let key = ApiKey {
         id: new_id(audit.at),
         owner: owner.clone(),
@@ -112,17 +113,83 @@ pub(super) fn new_key(
     Ok(key)
 }
 
-/// Returns the expiry of a new key, with the pointer of the field that requests it: the requested one, or the latest
-/// that the caller may give.
+/// Returns the expiry of a new key, with the pointer of the field that requests it: the requested one, or by default
+/// that of the deployment, if it sets one, and at most the latest that the caller may set.
 fn resolve_expiry(
     new: &NewKey,
+    default_lifetime: Option<TimeDelta>,
     audit: &AuditContext<'_>,
 ) -> Result<(&'static str, Option<DateTime<Utc>>), ServiceError> {
     let (pointer, expiry) = match new.expiry {
         Some(RequestedExpiry::At(time)) => ("/expires_at", time),
         Some(RequestedExpiry::After(lifetime)) => ("/expires_in_seconds", audit.at + lifetime),
-        None => return Ok(("/expires_at", expiry_limit(audit.caller).map(|limit| limit.at))),
+        None => {
+            let default = default_lifetime.map(|lifetime| audit.at + lifetime);
+            let limit = expiry_limit(audit.caller, audit.at).map(|limit| limit.at);
+            return Ok(("/expires_at", default.into_iter().chain(limit).min()));
+        }
     };
     ensure_future(expiry, pointer, audit.at)?;
     Ok((pointer, Some(expiry)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::RequestSource;
+    use crate::domain::caller::{Caller, Credential};
+    use crate::domain::issuer_policy::IssuerPolicy;
+    use crate::service::keys::tests::{at, caller};
+    use crate::service::tests::config;
+    use crate::service::{ServiceConfig, Services};
+    use crate::store::Store;
+
+    /// Creates a key at 10 and returns its expiry, in seconds since the epoch.
+    async fn expiry_of_new_key(
+        default: Option<i64>,
+        max: Option<i64>,
+        requested: Option<RequestedExpiry>,
+    ) -> Result<Option<i64>, String> {
+        let store = Store::open("sqlite::memory:", 1).await.unwrap();
+        let config = ServiceConfig { default_lifetime: default.map(TimeDelta::seconds), ..config() };
+        let services = Services::new(store, config);
+        let policy = IssuerPolicy { max_lifetime: max.map(TimeDelta::seconds), ..IssuerPolicy::BUILT_IN };
+        let user = Caller { policy, ..caller(Credential::Token, &[]) };
+        let audit = AuditContext { caller: &user, source: &RequestSource::default(), at: at(10) };
+        let new = NewKey {
+            name: KeyName::from_db("n".into()),
+            scopes: Scopes::default(),
+            metadata: Metadata::default(),
+            expiry: requested,
+        };
+        match services.keys.create(&audit, &user.owner, new, None).await {
+            Ok(issued) => Ok(issued.key.expires_at.map(|expiry| expiry.timestamp())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[tokio::test]
+    async fn create_without_expiry_takes_the_default_within_the_maximum() {
+        for (default, max, expiry) in [
+            (None, None, None),
+            (Some(60), None, Some(70)),
+            (None, Some(30), Some(40)),
+            (Some(60), Some(30), Some(40)),
+            (Some(30), Some(60), Some(40)),
+        ] {
+            assert_eq!(expiry_of_new_key(default, max, None).await, Ok(expiry), "{default:?} {max:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn create_takes_an_expiry_up_to_the_maximum() {
+        let after = |seconds| Some(RequestedExpiry::After(TimeDelta::seconds(seconds)));
+        assert_eq!(expiry_of_new_key(Some(5), Some(30), after(30)).await, Ok(Some(40)));
+        assert_eq!(expiry_of_new_key(Some(5), Some(30), Some(RequestedExpiry::At(at(40)))).await, Ok(Some(40)));
+        for beyond in [after(31), Some(RequestedExpiry::At(at(41)))] {
+            let error = expiry_of_new_key(None, Some(30), beyond).await.unwrap_err();
+            assert!(error.contains("1970-01-01T00:00:40Z") && error.contains("max-lifetime"), "{error}");
+        }
+        assert_eq!(expiry_of_new_key(Some(5), None, after(31)).await, Ok(Some(41)), "the default is no limit");
+    }
 }

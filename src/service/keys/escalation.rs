@@ -133,7 +133,7 @@ impl World {
                 let expiry = lifetime.map(|seconds| RequestedExpiry::After(TimeDelta::seconds(seconds)));
                 let name = KeyName::from_db("n".into());
                 let new = NewKey { name, scopes, metadata: Metadata::default(), expiry };
-                if let Ok(key) = new_key(&audit, &caller.owner, new, &record, None) {
+                if let Ok(key) = new_key(&audit, &caller.owner, new, &record, None, None) {
                     self.saved.push((caller_id, key.id, record.id));
                     self.keys.push(KeyRecord { key, secrets: vec![record] });
                 }

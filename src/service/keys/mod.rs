@@ -56,6 +56,7 @@ pub struct KeyService {
     pub(super) peppers: Peppers,
     pub(super) prefix: SecretPrefix,
     pub(super) allowed_scopes: Option<Scopes>,
+    pub(super) default_lifetime: Option<TimeDelta>,
     pub(super) max_keys_per_owner: KeyLimit,
     pub(super) cache: Arc<KeyCache<CachedKey>>,
     pub(super) refusals: RefusalLog,

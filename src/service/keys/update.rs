@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::domain::audit::{Action, AuditContext, AuditEvent};
-use crate::domain::authority::{KeyAction, authorize, latest_expiry};
+use crate::domain::authority::{KeyAction, authorize, expiry_limit, latest_expiry};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::precondition::Precondition;
@@ -86,13 +86,23 @@ fn apply_patch(before: &ApiKey, patch: KeyPatch, audit: &AuditContext<'_>) -> Re
             ensure_future(expires_at, "/expires_at", audit.at)?;
             key.expires_at = Some(expires_at);
         }
-        Some(None) => key.expires_at = latest_expiry(audit.caller, before),
+        Some(None) => key.expires_at = latest_allowed(before, audit)?,
         None => {}
     }
     if let Some(enabled) = enabled {
         key.enabled = enabled;
     }
     Ok(key)
+}
+
+/// Returns the expiry of a key whose expiry is cleared: the latest that the caller may set.
+fn latest_allowed(before: &ApiKey, audit: &AuditContext<'_>) -> Result<Option<DateTime<Utc>>, ServiceError> {
+    match (latest_expiry(audit.caller, before), expiry_limit(audit.caller, before.created_at)) {
+        (Some(latest), Some(limit)) if latest <= audit.at => {
+            Err(ServiceError::invalid("/expires_at", format!("{limit}, which has passed; create a new key")))
+        }
+        (latest, _) => Ok(latest),
+    }
 }
 
 /// The events that report the difference of two states of a key.
@@ -133,9 +143,12 @@ fn merge_patch(target: Option<Value>, patch: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::domain::audit::RequestSource;
-    use crate::domain::caller::Credential;
+    use crate::domain::caller::{Caller, Credential};
+    use crate::domain::issuer_policy::IssuerPolicy;
     use crate::service::errors::ConflictReason;
     use crate::service::keys::tests::{at, caller, record};
 
@@ -176,6 +189,35 @@ mod tests {
         revoked.key.revocation = Some(crate::domain::api_key::Revocation { at: at(2), by: "s".into(), reason: None });
         let result = update_at_50(revoked, KeyPatch::default());
         assert!(matches!(result, Err(ServiceError::Conflict(ConflictReason::KeyRevoked))));
+    }
+
+    #[test]
+    fn update_keeps_the_expiry_within_the_maximum_since_creation() {
+        let policy = IssuerPolicy { max_lifetime: Some(TimeDelta::seconds(99)), ..IssuerPolicy::BUILT_IN };
+        let user = Caller { policy, ..caller(Credential::Token, &[]) };
+        // The record was created at 1, so that the maximum is 100.
+        let expiry_after = |before: Option<i64>, requested: Option<i64>, now: i64| {
+            let audit = AuditContext { caller: &user, source: &RequestSource::default(), at: at(now) };
+            let patch = KeyPatch { expires_at: Some(requested.map(at)), ..KeyPatch::default() };
+            let change = update(record(&[], before), patch, None, &audit);
+            change.map(|change| change.into_parts().0.key.expires_at).map_err(|error| error.to_string())
+        };
+        for (before, requested, after) in [
+            (Some(60), Some(100), Some(100)),
+            (Some(60), None, Some(100)),
+            (Some(60), Some(55), Some(55)),
+            // Set before there was a maximum: stays, or gets shorter.
+            (Some(200), Some(150), Some(150)),
+            (Some(200), None, Some(200)),
+            (None, Some(150), Some(150)),
+            (None, None, None),
+        ] {
+            assert_eq!(expiry_after(before, requested, 50), Ok(after.map(at)), "{before:?} {requested:?}");
+        }
+        for (before, requested, now) in [(Some(60), Some(101), 50), (Some(60), Some(101), 100), (Some(60), None, 100)] {
+            let error = expiry_after(before, requested, now).unwrap_err();
+            assert!(error.contains("1970-01-01T00:01:40Z") && error.contains("max-lifetime"), "{error}");
+        }
     }
 
     #[test]
