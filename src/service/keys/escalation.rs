@@ -13,6 +13,7 @@ use crate::domain::api_key::{ApiKey, KeyRecord, KeyStatus, SecretRecord};
 use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::authority::{KeyAction, authorize};
 use crate::domain::caller::{Caller, Credential};
+use crate::domain::issuer_policy::{Grants, IssuerPolicy};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
@@ -27,8 +28,14 @@ use crate::store::KeyChange;
 
 const SCOPES: [&str; 3] = ["a", "api-keys:write", "api-keys:admin"];
 
-/// The scopes of each user's token.
-const USERS: [&[&str]; 3] = [&[], &["a", "api-keys:write"], &["api-keys:write", "api-keys:admin"]];
+/// The scopes of each user's token, the scopes that its issuer lets it grant, and the longest life of a key in seconds.
+const USERS: [(&[&str], Grants, Option<i64>); 5] = [
+    (&[], Grants::Any, None),
+    (&["a", "api-keys:write"], Grants::AllowedScopes, None),
+    (&["api-keys:write", "api-keys:admin"], Grants::Any, None),
+    (&["api-keys:admin"], Grants::Token, Some(40)),
+    (&[], Grants::Token, Some(20)),
+];
 
 #[derive(Debug, Clone)]
 enum Call {
@@ -82,10 +89,10 @@ fn can_give(caller: &Caller, (scopes, end): &Power) -> bool {
         Credential::Key { expires_at: Some(expires_at), .. } => *end <= expires_at,
         _ => true,
     };
-    let is_user = caller.credential == Credential::Token;
-    life && scopes
-        .iter()
-        .all(|scope| caller.scopes.contains(scope.as_str()) || (is_user && !scope.as_str().starts_with("api-keys:")))
+    let grants_others = caller.credential == Credential::Token && caller.policy.grants != Grants::Token;
+    life && scopes.iter().all(|scope| {
+        caller.scopes.contains(scope.as_str()) || (grants_others && !scope.as_str().starts_with("api-keys:"))
+    })
 }
 
 impl World {
@@ -102,8 +109,10 @@ impl World {
         let valid = self.keys.iter().flat_map(|record| record.secrets.iter().map(move |secret| (&record.key, secret)));
         let valid: Vec<_> = valid.filter(|(key, secret)| power(key, secret, at(self.now)).is_some()).collect();
         let number = number % (USERS.len() + valid.len());
-        if let Some(scopes) = USERS.get(number) {
-            return caller(Credential::Token, scopes);
+        if let Some((scopes, grants, max_lifetime)) = USERS.get(number) {
+            let max_lifetime = max_lifetime.map(TimeDelta::seconds);
+            let policy = IssuerPolicy { grants: *grants, max_lifetime, ..IssuerPolicy::BUILT_IN };
+            return Caller { policy, ..caller(Credential::Token, scopes) };
         }
         let (key, secret) = valid[number - USERS.len()];
         let expires_at = [key.expires_at, secret.expires_at].into_iter().flatten().min();
@@ -202,6 +211,26 @@ impl World {
     }
 }
 
+impl World {
+    fn expiries(&self) -> Vec<(Uuid, DateTime<Utc>)> {
+        self.keys
+            .iter()
+            .map(|KeyRecord { key, .. }| (key.id, key.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC)))
+            .collect()
+    }
+
+    /// Checks that no key that is new or ends later than before ends after the longest life that the caller may give.
+    fn check_lifetimes(&self, caller: &Caller, before: &[(Uuid, DateTime<Utc>)]) -> Result<(), TestCaseError> {
+        let Some(max) = caller.policy.max_lifetime else { return Ok(()) };
+        for ((id, end), KeyRecord { key, .. }) in self.expiries().into_iter().zip(&self.keys) {
+            let before = before.iter().find(|(known, _)| *known == id).map(|(_, end)| *end);
+            let is_later = before.is_none_or(|before| before < end);
+            prop_assert!(!is_later || end <= key.created_at + max, "{caller:?} lets {id} live until {end}");
+        }
+        Ok(())
+    }
+}
+
 fn some_scopes() -> impl Strategy<Value = Scopes> {
     prop::sample::subsequence(SCOPES.to_vec(), 0..=SCOPES.len()).prop_map(Scopes::from_untrusted_lossy)
 }
@@ -242,9 +271,10 @@ proptest! {
         for Step { wait, caller, target, operation } in steps {
             world.now += wait;
             let caller = world.caller(caller);
-            let before = world.secrets();
+            let (secrets, expiries) = (world.secrets(), world.expiries());
             world.run(&caller, target, operation)?;
-            world.check_gains(&caller, &before)?;
+            world.check_gains(&caller, &secrets)?;
+            world.check_lifetimes(&caller, &expiries)?;
         }
     }
 }
