@@ -88,6 +88,7 @@ enum ApiKeys {
     CreationActorKind,
     CreationActorIssuer,
     CreationActorSubject,
+    /// Also the key's parent in a tree of keys.
     CreationActorKeyId,
     CreationRequestId,
     CreationClientAddress,
@@ -172,7 +173,16 @@ async fn create_api_key_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr
         .col(ApiKeys::Id)
         .and_where(Expr::col(ApiKeys::OwnerOrganization).ne(""))
         .to_owned();
-    manager.create_index(by_organization).await
+    manager.create_index(by_organization).await?;
+    // The keys that a key created. Partial, because most keys are created by users.
+    let by_creating_key = Index::create()
+        .name("api_keys_by_creating_key")
+        .table(ApiKeys::Table)
+        .col(ApiKeys::CreationActorKeyId)
+        .col(ApiKeys::Id)
+        .and_where(Expr::col(ApiKeys::CreationActorKeyId).is_not_null())
+        .to_owned();
+    manager.create_index(by_creating_key).await
 }
 
 #[derive(DeriveIden)]

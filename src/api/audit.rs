@@ -141,6 +141,7 @@ pub enum AuditEventPage {
 /// The query parameters of every list of events.
 pub struct EventQuery {
     pub key_id: Option<Uuid>,
+    pub actor_key_id: Option<Uuid>,
     pub action: Option<Action>,
     pub cursor: Option<Cursor>,
     pub limit: Option<Limit>,
@@ -165,10 +166,18 @@ impl ListMyAuditEvents {
         cursor: Query<Option<Cursor>>,
         /// Filter by key id.
         key_id: Query<Option<Uuid>>,
+        /// Filter by the key that made the change.
+        actor_key_id: Query<Option<Uuid>>,
         /// Filter by action.
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, ApiError<ListMyAuditEventsErrors>> {
-        let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
+        let query = EventQuery {
+            key_id: key_id.0,
+            actor_key_id: actor_key_id.0,
+            action: action.0,
+            cursor: cursor.0,
+            limit: limit.0,
+        };
         Ok(event_page(request, services, caller.own_keys(), query).await?)
     }
 }
@@ -180,7 +189,8 @@ pub async fn event_page(
     access: AccessFilter<'_>,
     query: EventQuery,
 ) -> Result<AuditEventPage, ServiceError> {
-    let filter = EventFilter { key_id: query.key_id, action: query.action.map(Into::into) };
+    let filter =
+        EventFilter { key_id: query.key_id, actor_key_id: query.actor_key_id, action: query.action.map(Into::into) };
     let after = query.cursor.map(|Cursor(id)| id);
     let page = services.audit.list(access, &filter, after, query.limit.unwrap_or_default().0).await?;
     let NextPage { cursor: next_cursor, link } = NextPage::new(request, page.next);

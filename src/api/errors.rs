@@ -259,6 +259,7 @@ impl From<ServiceError> for Problem {
                 errors.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
             ),
             ServiceError::NotFound => Self::not_found(),
+            ServiceError::CallerEnded => Self::invalid_credential("ended"),
             ServiceError::PreconditionFailed(failure) => failure.into(),
             ServiceError::Conflict(reason) => {
                 Self::new(StatusCode::CONFLICT, reason.message()).with_type(reason.code())

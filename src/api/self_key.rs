@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use poem::web::Data;
 use poem_openapi::OpenApi;
+use poem_openapi::param::Query;
 
 use crate::api::auth::{ApiKeyOnly, Audited, Authorized};
 use crate::api::errors::{ApiError, error_set};
-use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response};
+use crate::api::keys::responses::{ApiKeyResponse, NoContent, key_response, no_content};
 use crate::api::tag::Tag;
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::verdict::Verdict;
 use crate::http::headers::if_match::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::route_spec::RouteSpec;
+use crate::service::keys::RevocationRequest;
 use crate::service::{ServiceError, Services};
 
 pub struct SelfOperations;
@@ -50,15 +52,17 @@ impl SelfOperations {
         &self,
         audited: Audited<ApiKeyOnly>,
         Data(services): Data<&Arc<Services>>,
+        /// True to revoke the keys that it created, too, those that they created, and so on, in one transaction. Defaults
+        /// to the setting `--revoke-descendants`.
+        descendants: Query<Option<bool>>,
         /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
         #[oai(name = "If-Match")]
         if_match: IfMatch,
     ) -> Result<NoContent, ApiError<RevokeSelfErrors>> {
-        let reason = Some("by the key itself".to_owned());
+        let request = RevocationRequest { reason: Some("by the key itself".to_owned()), descendants: descendants.0 };
         let id = id_of(&audited.caller)?;
-        let revoked = services.keys.revoke(&audited.context(), audited.own_keys(), id, reason, &if_match.0).await;
-        revoked.map_err(self_error)?;
-        Ok(NoContent::NoContent)
+        let revoked = services.keys.revoke(&audited.context(), audited.own_keys(), id, request, &if_match.0).await;
+        Ok(no_content(&revoked.map_err(self_error)?))
     }
 }
 

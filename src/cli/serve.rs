@@ -100,6 +100,7 @@ pub fn new_services(
         max_keys_per_owner: keys.max_keys_per_owner,
         max_lifetime: keys.max_lifetime,
         default_lifetime: keys.default_lifetime,
+        revoke_descendants: keys.revoke_descendants,
         issuers,
         cache,
         clock: Clock::System,

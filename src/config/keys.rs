@@ -32,6 +32,11 @@ pub struct KeySettings {
     /// Maximum number of keys of one owner that are neither revoked nor deleted, or `unlimited`.
     #[arg(long, global = true, env = "MINTKEY_MAX_KEYS_PER_OWNER", default_value_t = KeyLimit::DEFAULT, value_name = "NUMBER")]
     pub max_keys_per_owner: KeyLimit,
+
+    /// Let a revocation include the keys that the key created, those that they created, and so on, unless its request says
+    /// otherwise.
+    #[arg(long, global = true, env = "MINTKEY_REVOKE_DESCENDANTS")]
+    pub revoke_descendants: bool,
 }
 
 impl KeySettings {

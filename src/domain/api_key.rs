@@ -19,6 +19,8 @@ pub const MAX_LIFETIME: TimeDelta = TimeDelta::days(100 * 365);
 pub struct ApiKey {
     pub id: Uuid,
     pub owner: Owner,
+    /// The key that created it, if its creation was authenticated with one: its parent in a tree of keys.
+    pub created_by_key: Option<Uuid>,
     pub name: KeyName,
     pub scopes: Scopes,
     pub metadata: Metadata,
@@ -160,6 +162,7 @@ mod tests {
         ApiKey {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
+            created_by_key: None,
             name: KeyName::from_db("n".into()),
             scopes: Scopes::default(),
             metadata: Metadata::default(),

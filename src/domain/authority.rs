@@ -256,6 +256,7 @@ mod tests {
         ApiKey {
             id: Uuid::nil(),
             owner: owner(None),
+            created_by_key: None,
             name: KeyName::from_db("n".into()),
             scopes: scopes(held),
             metadata: Metadata::default(),

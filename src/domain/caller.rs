@@ -36,6 +36,16 @@ pub enum Credential {
     Operator,
 }
 
+impl Credential {
+    /// The id of the key, if it is one.
+    pub const fn key_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Key { id, .. } => Some(*id),
+            Self::Token | Self::Operator => None,
+        }
+    }
+}
+
 impl Caller {
     /// True if the caller may use an operation that requires `scope`. Users need no scope to manage their own keys, unless
     /// the policy of their issuer requires one to create and change them; the operator needs none at all.

@@ -27,7 +27,7 @@ pub fn add_examples(document: &mut Value) {
     let denied = json!({ "revoked": 0, "disabled": 0, "expired": 0, "insufficient_scope": 2 });
     let examples = json!({
         "ApiKeyBulkRevokeRequest": { "subject": "alice", "reason": "leaked in a build log", "dry_run": true },
-        "ApiKeyBulkRevokeResponse": { "matched": 3, "revoked": 0, "dry_run": true },
+        "ApiKeyBulkRevokeResponse": { "matched": 3, "descendants": 0, "revoked": 0, "dry_run": true },
         "ApiKeyList": { "items": [key], "next_cursor": CURSOR },
         "ApiKeyRevokeRequest": { "reason": "leaked in a build log" },
         "ApiKeyRotateRequest": { "grace_seconds": 3600 },

@@ -26,6 +26,9 @@ pub enum ServiceError {
     /// The key's revision is none of those that the caller requires.
     #[error(transparent)]
     PreconditionFailed(#[from] PreconditionFailure),
+    /// The key that makes the request was revoked, deleted or disabled after it was authenticated.
+    #[error("the calling key has ended")]
+    CallerEnded,
     /// The state of the key forbids the change.
     #[error("{}", .0.message())]
     Conflict(ConflictReason),

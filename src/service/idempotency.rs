@@ -134,6 +134,7 @@ mod tests {
         let mut key = record(&["a", "b"], Some(100)).key;
         key.owner.organization = Some("acme".into());
         key.metadata = crate::domain::metadata::Metadata::from_db(r#"{"a":{"b":[1,null]}}"#).unwrap();
+        key.created_by_key = Some(key.id);
         key.enabled = false;
         key.revocation =
             Some(crate::domain::api_key::Revocation { at: at(2), by: "s".into(), reason: Some("leaked".into()) });

@@ -79,6 +79,8 @@ pub struct ServiceConfig {
     pub max_lifetime: Option<TimeDelta>,
     /// The lifetime of a new key whose request names no expiry.
     pub default_lifetime: Option<TimeDelta>,
+    /// Whether a revocation includes the key's descendants if its request does not say.
+    pub revoke_descendants: bool,
     /// Issuers whose access tokens are accepted.
     pub issuers: Vec<TrustedIssuer>,
     /// The cache of verified keys.
@@ -97,6 +99,7 @@ impl Services {
             max_lifetime,
             default_lifetime,
             max_keys_per_owner,
+            revoke_descendants,
             issuers,
             cache,
             clock,
@@ -135,6 +138,7 @@ impl Services {
                 allowed_scopes,
                 default_lifetime,
                 max_keys_per_owner,
+                revoke_descendants,
                 cache: Arc::clone(&cache),
                 refusals: RefusalLog::new(store.clone()),
             },
@@ -185,6 +189,7 @@ pub mod tests {
             max_keys_per_owner: KeyLimit::Unlimited,
             max_lifetime: None,
             default_lifetime: None,
+            revoke_descendants: false,
             issuers: Vec::new(),
             cache: CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO },
             clock: Clock::System,

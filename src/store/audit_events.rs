@@ -19,7 +19,10 @@ const EVENT_OWNER: OwnerColumns<Column> =
 
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
+    /// The changed key.
     pub key_id: Option<Uuid>,
+    /// The key that made the change.
+    pub actor_key_id: Option<Uuid>,
     pub action: Option<Action>,
 }
 
@@ -48,6 +51,7 @@ fn event_page_query(
             EVENT_OWNER
                 .admitted_by(access)
                 .add_option(filter.key_id.map(|id| Column::KeyId.eq(id)))
+                .add_option(filter.actor_key_id.map(|id| Column::ActorKeyId.eq(id)))
                 .add_option(filter.action.map(|action| Column::Action.eq(action.as_str())))
                 .add_option(after.map(|after| Column::Id.lt(after))),
         )
@@ -127,16 +131,17 @@ mod tests {
         let (store, _directory) = Store::temporary().await;
         let owner = Owner { issuer: "i".into(), subject: "s".into(), organization: None };
         let of_key = EventFilter { key_id: Some(Uuid::nil()), ..EventFilter::default() };
+        let by_key = EventFilter { actor_key_id: Some(Uuid::nil()), ..EventFilter::default() };
         let of_organization = AccessFilter::Organization { issuer: "i", organization: "o" };
         for access in [AccessFilter::Owner(&owner), of_organization, AccessFilter::Issuer("i"), AccessFilter::Any] {
-            for filter in [&EventFilter::default(), &of_key] {
+            for filter in [&EventFilter::default(), &of_key, &by_key] {
                 let plan =
                     store.plan(event_page_query(access, filter, Some(Uuid::nil()), 20).build(DbBackend::Sqlite)).await;
                 let [merge, _left, changes, _right, keys] = &plan[..] else { panic!("{plan:?}") };
                 assert_eq!(merge, "MERGE (UNION ALL)");
                 assert!(changes.starts_with("SEARCH key_change_events USING "), "{changes}");
                 assert!(keys.starts_with("SEARCH api_keys USING "), "{keys}");
-                if filter.key_id.is_none() {
+                if filter.key_id.is_none() && filter.actor_key_id.is_none() {
                     let columns = match access {
                         AccessFilter::Owner(_) => {
                             "(owner_issuer=? AND owner_subject=? AND owner_organization=? AND id<?)"

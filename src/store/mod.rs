@@ -33,7 +33,7 @@ use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::QueuedInsert;
 use crate::store::batch::Batcher;
 
-pub use crate::store::api_keys::{ChangeOutcome, InsertOutcome, KeyChange, KeyFilter, KeyInsert};
+pub use crate::store::api_keys::{ChangeOutcome, ChangedTree, InsertOutcome, KeyChange, KeyFilter, KeyInsert};
 pub use crate::store::audit_events::EventFilter;
 pub use crate::store::change_feed::{ChangeEvent, ChangeFeed};
 pub use crate::store::errors::StoreError;
@@ -61,6 +61,8 @@ pub struct Store {
     writer: DatabaseConnection,
     engine: Engine,
     insert_batcher: Batcher<QueuedInsert, Result<InsertOutcome, StoreError>>,
+    /// Of keys that keys create.
+    child_insert_batcher: Batcher<QueuedInsert, Result<InsertOutcome, StoreError>>,
     lookup_batcher: Batcher<SecretHash, Result<Option<KeyForSecret>, StoreError>>,
 }
 
@@ -127,8 +129,10 @@ impl Store {
 
     fn new(reader: DatabaseConnection, writer: DatabaseConnection, engine: Engine) -> Self {
         let concurrent_inserts = if matches!(engine, Engine::Sqlite(_)) { 1 } else { 2 };
-        let (insert_batcher, lookup_batcher) = (Batcher::new(concurrent_inserts), Batcher::new(2));
-        Self { reader, writer, engine, insert_batcher, lookup_batcher }
+        let insert_batcher = Batcher::new(concurrent_inserts);
+        let child_insert_batcher = Batcher::new(concurrent_inserts);
+        let lookup_batcher = Batcher::new(2);
+        Self { reader, writer, engine, insert_batcher, child_insert_batcher, lookup_batcher }
     }
 
     /// The state of the schema. Readiness uses this query as a probe of the database, too.

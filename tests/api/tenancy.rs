@@ -37,7 +37,9 @@ const CASES: &[Case] = &[
     case("create_my_api_key", |server, credential, _| {
         own_keys(server, Method::POST, credential, "").json(&json!({ "name": "x" }))
     }),
-    case("list_my_api_keys", |server, credential, _| own_keys(server, Method::GET, credential, "")),
+    case("list_my_api_keys", |server, credential, id| {
+        own_keys(server, Method::GET, credential, &format!("?created_by_key={id}"))
+    }),
     case("get_my_api_key", |server, credential, id| own_keys(server, Method::GET, credential, id)),
     case("get_my_api_key", |server, credential, id| {
         own_keys(server, Method::GET, credential, id).header("if-match", "\"1\"")
@@ -71,6 +73,12 @@ const CASES: &[Case] = &[
     }),
     case("revoke_my_api_key", |server, credential, id| {
         own_keys(server, Method::POST, credential, &format!("{id}/revoke"))
+    }),
+    case("revoke_my_api_key", |server, credential, id| {
+        own_keys(server, Method::POST, credential, &format!("{id}/revoke")).json(&json!({ "descendants": true }))
+    }),
+    case("delete_my_api_key", |server, credential, id| {
+        own_keys(server, Method::DELETE, credential, &format!("{id}?descendants=true"))
     }),
     case("revoke_my_api_key", |server, credential, id| {
         own_keys(server, Method::POST, credential, &format!("{id}/revoke")).header("if-match", "\"9\"")
@@ -108,11 +116,18 @@ const CASES: &[Case] = &[
     case("list_my_audit_events", |server, credential, id| {
         server.request(Method::GET, &format!("/api/auth/audit-events?key_id={id}"), credential)
     }),
+    case("list_my_audit_events", |server, credential, id| {
+        server.request(Method::GET, &format!("/api/auth/audit-events?actor_key_id={id}"), credential)
+    }),
     case("list_all_audit_events", |server, credential, id| {
         admin(server, Method::GET, credential, &format!("audit-events?key_id={id}"))
     }),
-    case("list_api_keys", |server, credential, _| admin(server, Method::GET, credential, "api-keys")),
-    case("list_api_keys", |server, credential, _| admin(server, Method::GET, credential, "api-keys?subject=alice")),
+    case("list_api_keys", |server, credential, id| {
+        admin(server, Method::GET, credential, &format!("api-keys?created_by_key={id}"))
+    }),
+    case("list_api_keys", |server, credential, id| {
+        admin(server, Method::GET, credential, &format!("api-keys?subject=alice&created_by_key={id}"))
+    }),
     case("get_api_key", |server, credential, id| admin(server, Method::GET, credential, &format!("api-keys/{id}"))),
     case("revoke_api_key", |server, credential, id| {
         admin(server, Method::POST, credential, &format!("api-keys/{id}/revoke"))
@@ -296,7 +311,7 @@ async fn tenancy_other_owners_id_looks_like_unknown_id() {
                 let context = format!("{} by {who} of a key that is {state}", case.operation);
                 let foreign = response_like_unknown_id(&server, case, credential, victim, twins, &context).await;
                 let expected: &[u16] = match case.operation {
-                    "list_my_audit_events" => &[200, 403],
+                    "list_my_api_keys" | "list_my_audit_events" => &[200, 403],
                     _ if administration || who == "bob's weak key" => &[403],
                     _ if case.operation == "update_my_api_key" => &[404, 422],
                     _ => &[404],

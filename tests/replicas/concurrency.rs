@@ -1,6 +1,8 @@
 //! Concurrent requests at two replicas have the same result as at one.
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -149,6 +151,37 @@ async fn rotate_and_revoke_at_two_replicas_apply_once() {
     assert_eq!(cluster.query("SELECT count(*) FROM audit_events WHERE action = 'revoked'"), "5");
     let (rotations, secrets) = ("action = 'rotated'", "(SELECT count(*) FROM secrets) - 5");
     assert_eq!(cluster.query(&format!("SELECT count(*) = {secrets} FROM audit_events WHERE {rotations}")), "t");
+}
+
+/// No key that a replica creates for a key of the tree may escape a revocation at another.
+#[tokio::test]
+async fn revoke_of_tree_at_one_replica_leaves_no_descendant_at_other() {
+    let (cluster, servers) = pair().await;
+    let alice = servers[0].token("alice");
+    let body = json!({ "name": "k", "scopes": ["api-keys:read", "api-keys:write"] });
+    let alice_with_scopes = servers[0].token_with("alice", &["--scopes", "api-keys:read api-keys:write"]);
+    for _ in 0..5 {
+        let root = servers[0].create_key_from(&alice_with_scopes, body.clone()).await;
+        let child = servers[0].create_key_from(secret(&root), body.clone()).await;
+        let creates = (0..64).map(|n| {
+            let creator = secret(if n % 3 == 0 { &root } else { &child });
+            servers[n % 2].create(creator, body.clone())
+        });
+        let mut creates: FuturesUnordered<_> = creates.collect();
+        let first = creates.next().await.unwrap();
+        let revoke = servers[1].revoke(id(&root), &alice, json!({ "descendants": true }));
+        let (rest, revoked) = tokio::join!(creates.collect::<Vec<_>>(), revoke);
+        assert_eq!(revoked.status, 200, "{}", revoked.text);
+        let made: Vec<_> = rest.into_iter().chain([first]).filter(|response| response.status == 201).collect();
+        assert!(!made.is_empty());
+        let alive = "creation_actor_key_id IS NOT NULL AND revoked_at IS NULL";
+        assert_eq!(cluster.query(&format!("SELECT count(*) FROM api_keys WHERE {alive}")), "0");
+        for response in &made {
+            servers[1].get(KEYS, secret(&response.body)).await.assert_problem(401);
+            let refused = async || (servers[0].get(KEYS, secret(&response.body)).await.status == 401).then_some(());
+            eventually(std::time::Duration::from_secs(3), "401", refused).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,15 @@ pub async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(),
         .col(KeyChangeEvents::Id)
         .to_owned();
     manager.create_index(by_key).await?;
+    // The changes that a key made. Partial, because users make most changes.
+    let by_acting_key = Index::create()
+        .name("key_change_events_by_acting_key")
+        .table(KeyChangeEvents::Table)
+        .col(KeyChangeEvents::ActorKeyId)
+        .col(KeyChangeEvents::Id)
+        .and_where(Expr::col(KeyChangeEvents::ActorKeyId).is_not_null())
+        .to_owned();
+    manager.create_index(by_acting_key).await?;
     // The events of an issuer and of an organization, for administrators.
     let by_issuer = Index::create()
         .name("key_change_events_by_issuer")

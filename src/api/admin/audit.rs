@@ -42,10 +42,18 @@ impl ListAllAuditEvents {
         cursor: Query<Option<Cursor>>,
         /// Filter by key id.
         key_id: Query<Option<Uuid>>,
+        /// Filter by the key that made the change.
+        actor_key_id: Query<Option<Uuid>>,
         /// Filter by action.
         action: Query<Option<Action>>,
     ) -> Result<AuditEventPage, ApiError<ListAllAuditEventsErrors>> {
-        let query = EventQuery { key_id: key_id.0, action: action.0, cursor: cursor.0, limit: limit.0 };
+        let query = EventQuery {
+            key_id: key_id.0,
+            actor_key_id: actor_key_id.0,
+            action: action.0,
+            cursor: cursor.0,
+            limit: limit.0,
+        };
         Ok(event_page(request, services, caller.administered_keys(), query).await?)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::api::auth::{Admin, Audited};
 use crate::api::errors::{ApiError, error_set};
@@ -17,7 +18,7 @@ use crate::http::route_spec::RouteSpec;
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
 use crate::service::Services;
-use crate::service::keys::KeyFilter;
+use crate::service::keys::{BulkRevocation, KeyFilter, RevocationRequest};
 
 pub struct BulkRevokeKeys;
 
@@ -25,7 +26,8 @@ pub const BULK_REVOKE_ROUTE: RouteSpec = RouteSpec::new("revoke_api_keys");
 
 error_set!(BulkRevokeErrors: 400, 401, 403, 408, 413, 415, 422, 500, 503);
 
-/// Filter of the keys to revoke. At least one of `issuer`, `subject`, `organization` and `created_before` is required.
+/// Filter of the keys to revoke. At least one of `issuer`, `subject`, `organization`, `created_by_key` and
+/// `created_before` is required.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct ApiKeyBulkRevokeRequest {
@@ -35,10 +37,16 @@ pub struct ApiKeyBulkRevokeRequest {
     subject: Option<Identifier>,
     /// Organization of the owner.
     organization: Option<Identifier>,
+    /// Only keys that this key created.
+    created_by_key: Option<Uuid>,
     /// Only keys created before this time.
     created_before: Option<Time>,
     /// Free-text reason, 1 to 255 characters, stored with the revocation.
     reason: Option<Reason>,
+    /// True to revoke the descendants of the matching keys, too: the keys that they created, and so on; also those of
+    /// matching keys that were revoked before. Each key is revoked with its descendants in one transaction. Defaults to
+    /// the setting `--revoke-descendants`.
+    descendants: Option<bool>,
     /// Count the matching keys without revoking them. Defaults to false.
     #[oai(default)]
     dry_run: bool,
@@ -48,7 +56,7 @@ impl SchemaRules for ApiKeyBulkRevokeRequest {
     fn amend(schema: &mut Value) {
         // `anyOf` would say the same, but generators would make one type out of four from it.
         schema["not"] = json!({
-            "properties": { "reason": {}, "dry_run": {} },
+            "properties": { "reason": {}, "descendants": {}, "dry_run": {} },
             "additionalProperties": false,
         });
     }
@@ -60,18 +68,21 @@ impl FromObject for ApiKeyBulkRevokeRequest {
             issuer: fields.optional("issuer")?,
             subject: fields.optional("subject")?,
             organization: fields.optional("organization")?,
+            created_by_key: fields.optional("created_by_key")?,
             created_before: fields.optional("created_before")?,
             reason: fields.optional("reason")?,
+            descendants: fields.optional("descendants")?,
             dry_run: fields.optional("dry_run")?.unwrap_or_default(),
         };
         // An empty filter matches every key.
         let filtered = request.issuer.is_some()
             || request.subject.is_some()
             || request.organization.is_some()
+            || request.created_by_key.is_some()
             || request.created_before.is_some();
         if !filtered {
             fields.add_body_error(&ValidationError::new(
-                "must have at least one of issuer, subject, organization and created_before",
+                "must have at least one of issuer, subject, organization, created_by_key and created_before",
             ));
         }
         Some(request)
@@ -83,7 +94,9 @@ impl FromObject for ApiKeyBulkRevokeRequest {
 struct ApiKeyBulkRevokeResponse {
     /// Number of keys that match the filter and were not revoked before.
     matched: u64,
-    /// Number of keys revoked by this request: all that matched, or 0 in a dry run.
+    /// Number of other keys that were not revoked before and descend from a key that matches. 0 unless `descendants`.
+    descendants: u64,
+    /// Number of keys revoked by this request: all that matched and their descendants, or 0 in a dry run.
     revoked: u64,
     /// True if this was a dry run.
     dry_run: bool,
@@ -109,21 +122,32 @@ impl BulkRevokeKeys {
         Data(services): Data<&Arc<Services>>,
         body: JsonRequest<ApiKeyBulkRevokeRequest>,
     ) -> Result<BulkRevokeResponse, ApiError<BulkRevokeErrors>> {
-        let ApiKeyBulkRevokeRequest { issuer, subject, organization, created_before, reason, dry_run } = body.value;
+        let ApiKeyBulkRevokeRequest {
+            issuer,
+            subject,
+            organization,
+            created_by_key,
+            created_before,
+            reason,
+            descendants,
+            dry_run,
+        } = body.value;
         let name = |identifier: Option<Identifier>| identifier.map(|Identifier(text)| text);
         let filter = KeyFilter {
             issuer: name(issuer),
             subject: name(subject),
             organization: name(organization),
+            created_by_key,
             created_before: created_before.map(|Time(time)| time),
             ..KeyFilter::default()
         };
-        let reason = reason.map(|Reason(text)| text);
+        let request = RevocationRequest { reason: reason.map(|Reason(text)| text), descendants };
         let done = services
             .keys
-            .bulk_revoke(&audited.context(), audited.administered_keys(), &filter, reason, dry_run)
+            .bulk_revoke(&audited.context(), audited.administered_keys(), &filter, request, dry_run)
             .await?;
-        let body = ApiKeyBulkRevokeResponse { matched: done.matched, revoked: done.revoked, dry_run };
+        let BulkRevocation { matched, descendants, revoked } = done;
+        let body = ApiKeyBulkRevokeResponse { matched, descendants, revoked, dry_run };
         Ok(BulkRevokeResponse::Revoked(JsonResponse(body)))
     }
 }

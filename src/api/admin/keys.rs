@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::api::auth::{Admin, Audited, Authorized};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
-use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response};
+use crate::api::keys::responses::{ApiKeyPage, ApiKeyResponse, key_response, page_response, revoked_response};
 use crate::api::keys::schemas::Status;
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
@@ -64,11 +64,14 @@ impl AdminKeyOperations {
         /// Filter by organization of the owner. Empty: owners without one.
         #[oai(validator(max_length = 255))]
         organization: Query<Option<String>>,
+        /// Filter by the key that created them.
+        created_by_key: Query<Option<Uuid>>,
     ) -> Result<ApiKeyPage, ApiError<ListAllKeysErrors>> {
         let filter = KeyFilter {
             issuer: issuer.0,
             subject: subject.0,
             organization: organization.0,
+            created_by_key: created_by_key.0,
             status: status.0.map(Into::into),
             q: q.0,
             created_before: None,
@@ -113,9 +116,9 @@ impl AdminKeyOperations {
         if_match: IfMatch,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeAnyKeyErrors>> {
-        let reason = body.value.reason();
-        let record =
-            services.keys.revoke(&audited.context(), audited.administered_keys(), id.0, reason, &if_match.0).await?;
-        Ok(key_response(record, services))
+        let request = body.value.into();
+        let revoked =
+            services.keys.revoke(&audited.context(), audited.administered_keys(), id.0, request, &if_match.0).await?;
+        Ok(revoked_response(revoked, services))
     }
 }

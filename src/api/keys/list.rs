@@ -6,6 +6,7 @@ use poem::Request;
 use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
+use uuid::Uuid;
 
 use crate::api::auth::{Authorized, Read};
 use crate::api::errors::{ApiError, error_set};
@@ -46,8 +47,15 @@ impl ListKeys {
         /// Filter by name: every word must be a prefix of a word in the name (case-insensitive).
         #[oai(validator(max_length = 255))]
         q: Query<Option<String>>,
+        /// Filter by the key that created them.
+        created_by_key: Query<Option<Uuid>>,
     ) -> Result<ApiKeyPage, ApiError<ListKeysErrors>> {
-        let filter = KeyFilter { status: status.0.map(Into::into), q: q.0, ..KeyFilter::default() };
+        let filter = KeyFilter {
+            status: status.0.map(Into::into),
+            q: q.0,
+            created_by_key: created_by_key.0,
+            ..KeyFilter::default()
+        };
         let query = KeyQuery { filter, after: cursor.0.map(|Cursor(id)| id), limit: limit.0.unwrap_or_default().0 };
         let page = services.keys.list(caller.own_keys(), &query).await?;
         Ok(page_response(request, page, services))

@@ -4,18 +4,22 @@ use poem_openapi::Object;
 
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::values::text::Reason;
+use crate::service::keys::RevocationRequest;
 
-/// The reason for a revocation.
+/// The reason for a revocation, and what it includes.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct ApiKeyRevokeRequest {
     /// Free-text reason, 1 to 255 characters, stored with the revocation.
     reason: Option<Reason>,
+    /// True to revoke the key's descendants, too: the keys that it created, those that they created, and so on, in one
+    /// transaction. Defaults to the setting `--revoke-descendants`.
+    descendants: Option<bool>,
 }
 
-impl ApiKeyRevokeRequest {
-    pub fn reason(self) -> Option<String> {
-        self.reason.map(|Reason(text)| text)
+impl From<ApiKeyRevokeRequest> for RevocationRequest {
+    fn from(request: ApiKeyRevokeRequest) -> Self {
+        Self { reason: request.reason.map(|Reason(text)| text), descendants: request.descendants }
     }
 }
 
@@ -23,6 +27,8 @@ impl FromObject for ApiKeyRevokeRequest {
     const OPTIONAL: bool = true;
 
     fn from_object(fields: &mut ObjectReader) -> Option<Self> {
-        Some(Self { reason: fields.optional("reason")? })
+        let reason = fields.optional("reason");
+        let descendants = fields.optional("descendants");
+        Some(Self { reason: reason?, descendants: descendants? })
     }
 }

@@ -17,7 +17,7 @@ use crate::http::headers::if_match::entity_tag;
 use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
 use crate::service::Services;
-use crate::service::keys::IssuedKey;
+use crate::service::keys::{IssuedKey, RevokedKey};
 use crate::service::list_page::ListPage;
 
 /// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the
@@ -39,6 +39,9 @@ pub struct ApiKeyCreateResponse {
     /// Last four characters of the secret.
     #[oai(validator(min_length = 4, max_length = 4))]
     last4: String,
+    /// Key that created it. Omitted if a user did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by_key: Option<Uuid>,
     /// Permissions of the key.
     scopes: Scopes,
     /// Caller-defined metadata.
@@ -49,17 +52,37 @@ pub struct ApiKeyCreateResponse {
 }
 
 impl From<IssuedKey> for ApiKeyCreateResponse {
-    fn from(IssuedKey { key, secret, .. }: IssuedKey) -> Self {
+    fn from(IssuedKey { key, secret, replayed: _ }: IssuedKey) -> Self {
+        // Without `..`, so that a new field must be returned here or listed among those that a client does not need in
+        // this response.
+        let DomainKey {
+            id,
+            created_by_key,
+            name,
+            scopes,
+            metadata,
+            start,
+            last4,
+            created_at,
+            expires_at,
+            owner: _,
+            enabled: _,
+            updated_at: _,
+            revocation: _,
+            deleted_at: _,
+            revision: _,
+        } = key;
         Self {
-            id: key.id,
+            id,
             key: secret.expose().to_owned(),
-            name: key.name.as_str().to_owned(),
-            created_at: Time(key.created_at),
-            start: key.start,
-            last4: key.last4,
-            scopes: key.scopes,
-            metadata: key.metadata,
-            expires_at: key.expires_at.map(Time),
+            name: name.as_str().to_owned(),
+            created_at: Time(created_at),
+            start,
+            last4,
+            created_by_key,
+            scopes,
+            metadata,
+            expires_at: expires_at.map(Time),
         }
     }
 }
@@ -131,7 +154,11 @@ pub enum ApiKeyPage {
 pub enum NoContent {
     /// The key is revoked.
     #[oai(status = 204)]
-    NoContent,
+    NoContent(
+        /// Number of descendants that were revoked with the key. Omitted if they were not to be.
+        #[oai(header = "Revoked-Descendants")]
+        Option<u64>,
+    ),
 }
 
 /// Builds the response of a list of keys.
@@ -146,6 +173,18 @@ pub fn page_response(request: &Request, page: ListPage<DomainKey>, services: &Se
 pub fn key_response(record: KeyRecord, services: &Services) -> ApiKeyResponse {
     let tag = entity_tag(record.key.revision);
     ApiKeyResponse::Key(JsonResponse(ApiKey::with_secrets(record, services.now())), tag)
+}
+
+/// Builds the response with a revoked key.
+pub fn revoked_response(revoked: RevokedKey, services: &Services) -> ApiKeyResponse {
+    let tag = entity_tag(revoked.record.key.revision);
+    let key = ApiKey::with_secrets(revoked.record, services.now());
+    ApiKeyResponse::Key(JsonResponse(key.with_revoked_descendants(revoked.revoked_descendants)), tag)
+}
+
+/// Builds the response without a body to the end of a key.
+pub fn no_content(revoked: &RevokedKey) -> NoContent {
+    NoContent::NoContent(revoked.revoked_descendants)
 }
 
 /// Builds the response with a new secret.
@@ -166,7 +205,11 @@ mod tests {
     #[test]
     fn create_response_is_serialized_as_documented() {
         let with_expiry = ApiKeyCreateResponse::example();
-        let without_expiry = ApiKeyCreateResponse { expires_at: None, ..ApiKeyCreateResponse::example() };
+        let without_expiry = ApiKeyCreateResponse {
+            expires_at: None,
+            created_by_key: Some(Uuid::nil()),
+            ..ApiKeyCreateResponse::example()
+        };
         for response in [with_expiry, without_expiry] {
             assert_eq!(serde_json::to_string(&response).unwrap(), response.to_json_string());
         }

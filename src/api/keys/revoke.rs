@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::api::auth::{Audited, Revoke};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::requests::ApiKeyRevokeRequest;
-use crate::api::keys::responses::{ApiKeyResponse, key_response};
+use crate::api::keys::responses::{ApiKeyResponse, revoked_response};
 use crate::api::tag::Tag;
 use crate::http::body::JsonRequest;
 use crate::http::headers::if_match::IfMatch;
@@ -31,7 +31,8 @@ impl RevokeKey {
     /// typically within milliseconds and at most 5 seconds while the database is reachable. Revoking twice has no
     /// effect.
     ///
-    /// The key stays listed, with the time, the actor and the reason of its revocation.
+    /// The key stays listed, with the time, the actor and the reason of its revocation. The keys that it created stay
+    /// valid unless `descendants` is true.
     #[oai(path = "/:id/revoke", method = "post", operation_id = "revoke_my_api_key")]
     async fn revoke(
         &self,
@@ -44,8 +45,9 @@ impl RevokeKey {
         if_match: IfMatch,
         body: JsonRequest<ApiKeyRevokeRequest>,
     ) -> Result<ApiKeyResponse, ApiError<RevokeKeyErrors>> {
-        let (reason, precondition) = (body.value.reason(), if_match.0);
-        let record = services.keys.revoke(&audited.context(), audited.own_keys(), id.0, reason, &precondition).await?;
-        Ok(key_response(record, services))
+        let (request, precondition) = (body.value.into(), if_match.0);
+        let revoked =
+            services.keys.revoke(&audited.context(), audited.own_keys(), id.0, request, &precondition).await?;
+        Ok(revoked_response(revoked, services))
     }
 }

@@ -6,7 +6,7 @@ use poem_openapi::types::Example;
 use uuid::Uuid;
 
 use crate::api::enums::api_enum;
-use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, SecretRecord};
+use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord, KeyStatus, Revocation, SecretRecord};
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner as DomainOwner;
@@ -28,6 +28,7 @@ pub fn example_key(secret: &Secret<'_>) -> DomainKey {
     DomainKey {
         id: Uuid::from_u128(0x0199_b3a0_5c1e_7cc2_9d5e_2f6f_7c1b_8f11),
         owner: DomainOwner { issuer: "https://id.example.com".into(), subject: "alice".into(), organization: None },
+        created_by_key: None,
         name: KeyName::from_db("example".into()),
         scopes: Scopes::from_untrusted_lossy(["projects:read"]),
         metadata: Metadata::default(),
@@ -120,6 +121,8 @@ pub struct ApiKey {
     metadata: Metadata,
     /// Owner.
     owner: Owner,
+    /// Key that created it. Omitted if a user did.
+    created_by_key: Option<Uuid>,
     /// False if the owner disabled the key.
     enabled: bool,
     /// Creation time.
@@ -141,35 +144,62 @@ pub struct ApiKey {
     secrets: Option<Vec<SecretSummary>>,
     /// During a grace period: true once only the new secret is in use. Omitted otherwise and in lists.
     safe_to_retire: Option<bool>,
+    /// Number of descendants that were revoked with the key. Only in the response to such a revocation.
+    revoked_descendants: Option<u64>,
 }
 
 impl ApiKey {
     pub fn new(key: DomainKey, now: DateTime<Utc>) -> Self {
         let status = key.status(now).into();
-        let (revoked_at, revoked_by, revoke_reason) = match key.revocation {
-            Some(revocation) => (Some(Time(revocation.at)), Some(revocation.by), revocation.reason),
+        // Without `..`, so that a new field must be returned here or listed with the reason why it is not.
+        let DomainKey {
+            id,
+            owner,
+            created_by_key,
+            name,
+            scopes,
+            metadata,
+            enabled,
+            start,
+            last4,
+            created_at,
+            updated_at,
+            expires_at,
+            revocation,
+            deleted_at,
+            // The `ETag`.
+            revision: _,
+        } = key;
+        let (revoked_at, revoked_by, revoke_reason) = match revocation {
+            Some(Revocation { at, by, reason }) => (Some(Time(at)), Some(by), reason),
             None => (None, None, None),
         };
         Self {
-            id: key.id,
-            name: key.name.as_str().to_owned(),
+            id,
+            name: name.as_str().to_owned(),
             status,
-            start: key.start,
-            last4: key.last4,
-            scopes: key.scopes,
-            metadata: key.metadata,
-            owner: key.owner.into(),
-            enabled: key.enabled,
-            created_at: Time(key.created_at),
-            updated_at: Time(key.updated_at),
-            expires_at: key.expires_at.map(Time),
+            start,
+            last4,
+            scopes,
+            metadata,
+            owner: owner.into(),
+            created_by_key,
+            enabled,
+            created_at: Time(created_at),
+            updated_at: Time(updated_at),
+            expires_at: expires_at.map(Time),
             revoked_at,
             revoked_by,
             revoke_reason,
-            deleted_at: key.deleted_at.map(Time),
+            deleted_at: deleted_at.map(Time),
             secrets: None,
             safe_to_retire: None,
+            revoked_descendants: None,
         }
+    }
+
+    pub fn with_revoked_descendants(self, revoked_descendants: Option<u64>) -> Self {
+        Self { revoked_descendants, ..self }
     }
 
     pub fn with_secrets(record: KeyRecord, now: DateTime<Utc>) -> Self {

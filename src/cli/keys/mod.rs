@@ -32,10 +32,10 @@ use crate::service::Services;
 use crate::service::built_in_issuer::ISSUER;
 use crate::service::cache::CacheConfig;
 use crate::service::issuer::is_valid_identifier;
-use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry};
+use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry, RevocationRequest};
 use crate::service::peppers::{check_peppers, register_peppers};
 use crate::store::Access;
-use output::{print_issued, print_list, print_record};
+use output::{print_issued, print_list, print_record, print_revoked};
 
 #[derive(Args)]
 pub struct KeysCommand {
@@ -76,6 +76,9 @@ enum KeysAction {
         /// Reason, stored with the revocation.
         #[arg(long, value_parser = KeyName::new)]
         reason: Option<KeyName>,
+        /// Revoke the keys that it created, too, those that they created, and so on [default: --revoke-descendants]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        descendants: Option<bool>,
     },
     /// Issue a new secret for a key and print it.
     Rotate {
@@ -143,6 +146,9 @@ struct ListArgs {
     /// Only keys of owners with this organization. Empty: of owners without one.
     #[arg(long)]
     organization: Option<String>,
+    /// Only keys that this key created.
+    #[arg(long, value_name = "ID")]
+    created_by_key: Option<Uuid>,
     /// Only keys with this status.
     #[arg(long, value_parser = KeyStatus::ALL.map(KeyStatus::as_str))]
     status: Option<String>,
@@ -180,21 +186,20 @@ async fn execute(
     let audit = AuditContext { caller: &caller, source: &source, at: services.now() };
     match action {
         KeysAction::Create(args) => create(services, &audit, args, json).await?,
-        KeysAction::List(ListArgs { owner, issuer, organization, status }) => {
+        KeysAction::List(ListArgs { owner, issuer, organization, created_by_key, status }) => {
             let status = status.as_deref().and_then(KeyStatus::parse);
-            let filter = KeyFilter { issuer, subject: owner, organization, status, ..KeyFilter::default() };
+            let filter =
+                KeyFilter { issuer, subject: owner, organization, created_by_key, status, ..KeyFilter::default() };
             print_list(services, filter, json).await?;
         }
         KeysAction::Show { id } => {
             print_record(services.keys.get(AccessFilter::Any, id, &Precondition::None).await?, audit.at, json);
         }
-        KeysAction::Revoke { id, reason } => {
+        KeysAction::Revoke { id, reason, descendants } => {
             let reason = reason.map(|reason| reason.as_str().to_owned());
-            print_record(
-                services.keys.revoke(&audit, AccessFilter::Any, id, reason, &Precondition::None).await?,
-                audit.at,
-                json,
-            );
+            let request = RevocationRequest { reason, descendants };
+            let revoked = services.keys.revoke(&audit, AccessFilter::Any, id, request, &Precondition::None).await?;
+            print_revoked(revoked, audit.at, json);
         }
         KeysAction::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;

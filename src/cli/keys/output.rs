@@ -12,7 +12,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::scope::Scope;
 use crate::service::Services;
-use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery};
+use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery, RevokedKey};
 
 pub fn print_issued(issued: IssuedKey, json: bool) {
     let text = if json { to_json(&ApiKeyCreateResponse::from(issued)) } else { format_issued(&issued) };
@@ -22,6 +22,18 @@ pub fn print_issued(issued: IssuedKey, json: bool) {
 pub fn print_record(record: KeyRecord, now: DateTime<Utc>, json: bool) {
     let text = if json { to_json(&ApiKeyJson::with_secrets(record, now)) } else { format_record(&record, now) };
     println!("{text}");
+}
+
+pub fn print_revoked(revoked: RevokedKey, now: DateTime<Utc>, json: bool) {
+    let RevokedKey { record, revoked_descendants } = revoked;
+    if json {
+        println!("{}", to_json(&ApiKeyJson::with_secrets(record, now).with_revoked_descendants(revoked_descendants)));
+        return;
+    }
+    println!("{}", format_record(&record, now));
+    if let Some(number) = revoked_descendants {
+        println!("{:<10} {number} revoked", "descendants");
+    }
 }
 
 /// Prints each page as it is read. In JSON, one object per line, so that a script can start before the list ends.
@@ -85,6 +97,7 @@ fn format_key(key: &ApiKey, now: DateTime<Utc>) -> String {
     lines.extend(key.owner.organization.as_ref().map(|organization| ("org", organization.clone())));
     lines.push(("scopes", scopes.join(" ")));
     lines.push(("created", key.created_at.to_rfc3339()));
+    lines.extend(key.created_by_key.map(|id| ("created by", format!("key {id}"))));
     lines.extend(key.expires_at.map(|time| ("expires", time.to_rfc3339())));
     if let Some(Revocation { at, by, reason }) = &key.revocation {
         let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::precondition::Precondition;
 use crate::service::audit::EventFilter;
-use crate::service::keys::KeyPatch;
+use crate::service::keys::{KeyPatch, RevocationRequest};
 use crate::service::{ServiceError, Services};
 
 /// One line of the log.
@@ -118,13 +118,15 @@ async fn apply_effect(
     entry: &RevocationLogEntry,
     effect: Effect,
 ) -> Result<(), ServiceError> {
+    // The log has entries of its own for the descendants that were revoked with a key.
     let (access, id) = (AccessFilter::Any, entry.key_id);
     match effect {
         Effect::None => Ok(()),
-        Effect::Delete => services.keys.delete(audit, access, id, &Precondition::None).await,
+        Effect::Delete => services.keys.delete(audit, access, id, Some(false), &Precondition::None).await.map(|_| ()),
         Effect::Revoke => {
             let reason = format!("{} at {}, after the restored backup", entry.action, entry.at.to_rfc3339());
-            services.keys.revoke(audit, access, id, Some(reason), &Precondition::None).await.map(|_| ())
+            let request = RevocationRequest { reason: Some(reason), descendants: Some(false) };
+            services.keys.revoke(audit, access, id, request, &Precondition::None).await.map(|_| ())
         }
         Effect::Disable => {
             let disable = KeyPatch { enabled: Some(false), ..KeyPatch::default() };

@@ -10,6 +10,7 @@ pub mod time;
 
 use poem_openapi::types::{ParseError, ParseResult, Type};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::domain::validation::ValidationError;
 
@@ -85,6 +86,14 @@ macro_rules! json_value {
 }
 
 pub(super) use json_value;
+
+impl FromJson for Uuid {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        let hyphenated = value.as_str().filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH);
+        let rule = ValidationError::new("must be a UUID, such as 0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11");
+        hyphenated.and_then(|text| Self::parse_str(text).ok()).ok_or_else(|| value_error(rule))
+    }
+}
 
 impl FromJson for bool {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {

@@ -71,6 +71,7 @@ impl KeyService {
             (InsertOutcome::TooManyKeys, _) => {
                 return Err(ServiceError::Conflict(ConflictReason::TooManyKeys(self.max_keys_per_owner)));
             }
+            (InsertOutcome::CreatorEnded, _) => return Err(ServiceError::CallerEnded),
         }
         // Increments the generation of the hash, which invalidates a cached "not found": a lookup may have read the
         // database just before the insert.
@@ -92,6 +93,7 @@ pub(super) fn new_key(
     let key = ApiKey {
         id: new_id(audit.at),
         owner: owner.clone(),
+        created_by_key: audit.caller.credential.key_id(),
         name: new.name,
         scopes: new.scopes,
         metadata: new.metadata,

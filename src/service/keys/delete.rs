@@ -10,20 +10,23 @@ use crate::domain::authority::{KeyAction, authorize};
 use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
-use crate::service::keys::revoke::revoke;
+use crate::service::keys::revoke::{RevocationRequest, RevokedKey, revoke};
 use crate::store::KeyChange;
 
 impl KeyService {
-    /// Deletes a key that meets the precondition. Deleting again changes nothing.
+    /// Deletes a key that meets the precondition. Deleting again changes nothing. Descendants are revoked as by
+    /// [`KeyService::revoke`]; they stay visible to their owner.
     pub async fn delete(
         &self,
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
+        descendants: Option<bool>,
         precondition: &Precondition,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<RevokedKey, ServiceError> {
         authorize(audit.caller, KeyAction::Delete)?;
-        self.change_key(access, id, precondition, |record| Ok(delete(record, audit))).await.map(drop)
+        let request = RevocationRequest { reason: None, descendants };
+        self.change_tree(audit, access, id, request, precondition, |record| delete(record, audit)).await
     }
 }
 

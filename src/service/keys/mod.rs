@@ -46,6 +46,7 @@ pub use crate::service::keys::create::NewKey;
 pub use crate::service::keys::issued_key::IssuedKey;
 pub use crate::service::keys::list::KeyQuery;
 pub use crate::service::keys::refusal_log::RefusalStats;
+pub use crate::service::keys::revoke::{RevocationRequest, RevokedKey};
 pub use crate::service::keys::update::KeyPatch;
 pub use crate::store::KeyFilter;
 
@@ -58,6 +59,8 @@ pub struct KeyService {
     pub(super) allowed_scopes: Option<Scopes>,
     pub(super) default_lifetime: Option<TimeDelta>,
     pub(super) max_keys_per_owner: KeyLimit,
+    /// Whether a revocation includes the key's descendants if its request does not say.
+    pub(super) revoke_descendants: bool,
     pub(super) cache: Arc<KeyCache<CachedKey>>,
     pub(super) refusals: RefusalLog,
 }
@@ -206,6 +209,7 @@ fn audit_fields(key: &ApiKey) -> Map<String, Value> {
         expires_at,
         id: _,
         owner: _,
+        created_by_key: _,
         enabled: _,
         start: _,
         last4: _,
@@ -274,6 +278,7 @@ pub mod tests {
         let key = ApiKey {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
+            created_by_key: None,
             name: KeyName::from_db("name".into()),
             scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()),
             metadata: Metadata::default(),

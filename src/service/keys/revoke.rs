@@ -9,8 +9,24 @@ use crate::domain::audit::{Action, AuditContext, AuditEvent};
 use crate::domain::authority::{KeyAction, authorize};
 use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
-use crate::service::keys::KeyService;
-use crate::store::KeyChange;
+use crate::service::keys::{KeyService, or_not_found};
+use crate::store::{ChangedTree, KeyChange};
+
+/// A revocation as requested.
+#[derive(Debug, Clone, Default)]
+pub struct RevocationRequest {
+    pub reason: Option<String>,
+    /// Whether to revoke the key's descendants, too: the keys that it created, those that they created, and so on. The
+    /// deployment decides if `None`.
+    pub descendants: Option<bool>,
+}
+
+/// A key that was revoked or deleted.
+pub struct RevokedKey {
+    pub record: KeyRecord,
+    /// The number of its descendants that were revoked with it. `None` if they were not to be.
+    pub revoked_descendants: Option<u64>,
+}
 
 impl KeyService {
     /// Revokes a key that meets the precondition. Revoking again changes nothing: the first revocation and its reason stay.
@@ -19,16 +35,54 @@ impl KeyService {
         audit: &AuditContext<'_>,
         access: AccessFilter<'_>,
         id: Uuid,
-        reason: Option<String>,
+        request: RevocationRequest,
         precondition: &Precondition,
-    ) -> Result<KeyRecord, ServiceError> {
+    ) -> Result<RevokedKey, ServiceError> {
         authorize(audit.caller, KeyAction::Revoke)?;
+        let reason = request.reason.clone();
         let apply = |mut record: KeyRecord| {
             let event = revoke(&mut record.key, reason, audit);
-            Ok(KeyChange::with_events(record, event))
+            KeyChange::with_events(record, event)
         };
-        self.change_key(access, id, precondition, apply).await
+        self.change_tree(audit, access, id, request, precondition, apply).await
     }
+
+    /// Applies a revocation or deletion to a key, and revokes its descendants in the same transaction if the request or
+    /// the deployment says so. The descendants of a key that was revoked before are revoked, too.
+    pub(super) async fn change_tree(
+        &self,
+        audit: &AuditContext<'_>,
+        access: AccessFilter<'_>,
+        id: Uuid,
+        request: RevocationRequest,
+        precondition: &Precondition,
+        apply: impl FnOnce(KeyRecord) -> KeyChange,
+    ) -> Result<RevokedKey, ServiceError> {
+        if !self.revokes_descendants(&request) {
+            let record = self.change_key(access, id, precondition, |record| Ok(apply(record))).await?;
+            return Ok(RevokedKey { record, revoked_descendants: None });
+        }
+        let apply = |record| {
+            let record = or_not_found(record)?;
+            precondition.check(&record.key)?;
+            Ok(apply(record))
+        };
+        let changes = json!({ "reason": request.reason, "descendant_of": id });
+        let revocation = revocation(request.reason, audit);
+        let event = |key: &ApiKey| audit.event(Action::Revoked, key, changes.clone());
+        let changed = self.store.change_tree::<ServiceError>(access, id, apply, &revocation, event).await?;
+        let ChangedTree { root, revoked } = changed?;
+        std::iter::once(&root).chain(&revoked).for_each(|record| self.invalidate_secrets(record));
+        Ok(RevokedKey { record: root, revoked_descendants: Some(revoked.len() as u64) })
+    }
+
+    pub(super) fn revokes_descendants(&self, request: &RevocationRequest) -> bool {
+        request.descendants.unwrap_or(self.revoke_descendants)
+    }
+}
+
+fn revocation(reason: Option<String>, audit: &AuditContext<'_>) -> Revocation {
+    Revocation { at: audit.at, by: audit.caller.owner.subject.clone(), reason }
 }
 
 /// Revokes the key, and returns the event unless it was revoked before.
@@ -37,7 +91,7 @@ pub(super) fn revoke(key: &mut ApiKey, reason: Option<String>, audit: &AuditCont
         return None;
     }
     let event = audit.event(Action::Revoked, key, json!({ "reason": reason }));
-    key.revocation = Some(Revocation { at: audit.at, by: audit.caller.owner.subject.clone(), reason });
+    key.revocation = Some(revocation(reason, audit));
     key.updated_at = audit.at;
     key.revision += 1;
     Some(event)

@@ -109,8 +109,9 @@ impl Store {
     ) -> Result<Vec<KeyRecord>, StoreError> {
         self.write(async |transaction| {
             let keys = access.api_keys_query().filter(api_key::Column::Id.is_in(ids.iter().copied()));
-            // Ordered, so that concurrent transactions lock keys in the same order and cannot deadlock.
-            let keys = keys.order_by_desc(api_key::Column::Id).lock_exclusive();
+            // Ordered, so that concurrent transactions lock keys in the same order and cannot deadlock: a key before
+            // those that it created, as a revocation of a tree does.
+            let keys = keys.order_by_asc(api_key::Column::Id).lock_exclusive();
             let (mut changed, mut subtracted) = (Vec::new(), Vec::new());
             for before in find_all(transaction, keys).await? {
                 let change = apply(before.clone());
@@ -130,7 +131,7 @@ impl Store {
     }
 }
 
-async fn lock(
+pub async fn lock(
     transaction: &DatabaseTransaction,
     access: AccessFilter<'_>,
     id: Uuid,
@@ -152,6 +153,18 @@ async fn write_and_publish(
         owner_key_counts::subtract(transaction, KeysByOwner::of([&record.key.owner])).await?;
     }
     Ok(record)
+}
+
+/// Writes a change, without the count of its owner's keys. A change without an event is not written.
+pub async fn write_uncounted(
+    transaction: &DatabaseTransaction,
+    before: Option<&KeyRecord>,
+    change: KeyChange,
+) -> Result<KeyRecord, DbErr> {
+    if change.events.is_empty() {
+        return Ok(change.record);
+    }
+    write_change(transaction, before, change).await
 }
 
 /// Writes the key, the rotated secrets that are new or changed, and the audit events.

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use sea_orm::{DatabaseTransaction, DbErr};
+use uuid::Uuid;
 
 use crate::domain::owner::Owner;
 use crate::store::api_keys::counted_insert::{KeyInsert, insert_counted};
+use crate::store::api_keys::descendants;
 use crate::store::idempotency::{self, SavedResponse};
 use crate::store::{Engine, Store, StoreError};
 
@@ -16,6 +18,12 @@ pub struct QueuedInsert {
     responses: Vec<SavedResponse>,
 }
 
+impl QueuedInsert {
+    fn creator(&self) -> Option<Uuid> {
+        self.insert.key.created_by_key
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum InsertOutcome {
     Inserted,
@@ -23,6 +31,8 @@ pub enum InsertOutcome {
     Replayed(SavedResponse),
     /// The owner has as many keys as it may have. Nothing was inserted.
     TooManyKeys,
+    /// The key that the request was authenticated with has been revoked, deleted or disabled since. Nothing was inserted.
+    CreatorEnded,
 }
 
 impl Store {
@@ -39,7 +49,9 @@ impl Store {
         responses: Vec<SavedResponse>,
     ) -> Result<InsertOutcome, StoreError> {
         let queued = QueuedInsert { insert, responses };
-        self.batched(&self.insert_batcher, queued, Self::insert_batch).await
+        // Creates by keys are apart, so that creates by users wait for no key's lock.
+        let batcher = if queued.creator().is_some() { &self.child_insert_batcher } else { &self.insert_batcher };
+        self.batched(batcher, queued, Self::insert_batch).await
     }
 
     async fn insert_batch(self, inserts: Vec<QueuedInsert>) -> Vec<Result<InsertOutcome, StoreError>> {
@@ -89,20 +101,31 @@ impl Store {
         let outcome = |fits| if fits { InsertOutcome::Inserted } else { InsertOutcome::TooManyKeys };
         let Some(limit) = inserts.first().map(|queued| queued.insert.limit) else { return Ok(Vec::new()) };
         if let Engine::Postgres(_) = self.engine
-            && inserts.iter().all(|queued| queued.responses.is_empty())
+            && inserts.iter().all(|queued| queued.responses.is_empty() && queued.creator().is_none())
         {
             let inserts: Vec<_> = inserts.iter().map(|queued| &queued.insert).collect();
             let fits = self.with_timeout(async { Ok(insert_counted(&self.writer, &inserts, limit).await?) }).await?;
             return Ok(fits.into_iter().map(outcome).collect());
         }
         Box::pin(self.write(async |transaction| {
-            let responses = inserts.iter().map(|queued| queued.responses.clone()).collect();
+            // A revocation of a creator and its descendants either waits and then finds the new key, or is found here.
+            let creators = inserts.iter().filter_map(QueuedInsert::creator).collect();
+            let creators = descendants::lock_creators(transaction, creators).await?;
+            let has_ended = |queued: &QueuedInsert| queued.creator().is_some_and(|id| !creators.contains(&id));
+            let responses = inserts.iter().map(|queued| match has_ended(queued) {
+                true => Vec::new(),
+                false => queued.responses.clone(),
+            });
+            let responses = responses.collect();
             let now = inserts.iter().map(|queued| queued.insert.key.created_at).max().unwrap_or_default();
             let earlier = idempotency::save_responses(transaction, responses, now).await?;
             let mut outcomes: Vec<_> = earlier
                 .into_iter()
                 .map(|earlier| earlier.map_or(InsertOutcome::Inserted, InsertOutcome::Replayed))
                 .collect();
+            for (_, outcome) in inserts.iter().zip(&mut outcomes).filter(|(queued, _)| has_ended(queued)) {
+                *outcome = InsertOutcome::CreatorEnded;
+            }
             let new = (0..inserts.len()).filter(|index| outcomes[*index] == InsertOutcome::Inserted);
             let new: Vec<_> = new.collect();
             let keys: Vec<_> = new.iter().map(|index| &inserts[*index].insert).collect();
@@ -159,6 +182,7 @@ pub mod tests {
         let key = ApiKey {
             id: new_id(at),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
+            created_by_key: None,
             name: KeyName::from_db("n".into()),
             scopes: Default::default(),
             metadata: Default::default(),

@@ -21,6 +21,8 @@ pub struct KeyFilter {
     pub issuer: Option<String>,
     pub subject: Option<String>,
     pub organization: Option<String>,
+    /// The key that created it.
+    pub created_by_key: Option<Uuid>,
     pub status: Option<KeyStatus>,
     /// Each word of it must be a prefix of a word in the name.
     pub q: Option<String>,
@@ -58,6 +60,7 @@ fn key_page_query(
         .add_option(equals(Column::OwnerIssuer, &filter.issuer))
         .add_option(equals(Column::OwnerSubject, &filter.subject))
         .add_option(filter.organization.as_ref().map(|name| KEY_OWNER.in_organization(name)))
+        .add_option(filter.created_by_key.map(|id| Column::CreationActorKeyId.eq(id)))
         .add_option(filter.created_before.map(|time| Column::CreatedAt.lt(time)))
         .add_option(filter.status.map(|status| has_status(status, now)))
         .add_option(after.map(|after| Column::Id.lt(after)));
@@ -129,5 +132,17 @@ mod tests {
                 "{access:?} {filter:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn page_of_keys_created_by_a_key_is_an_index_search_without_scan_or_sort() {
+        let (store, _directory) = Store::temporary().await;
+        let filter = KeyFilter { created_by_key: Some(Uuid::nil()), ..KeyFilter::default() };
+        let now = DateTime::from_timestamp(1, 0).unwrap();
+        let statement = key_page_query(AccessFilter::Any, &filter, Some(Uuid::nil()), 20, now).build(DbBackend::Sqlite);
+        assert_eq!(
+            store.plan(statement).await,
+            ["SEARCH api_keys USING INDEX api_keys_by_creating_key (creation_actor_key_id=? AND id<?)"]
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod change;
 mod counted_insert;
+mod descendants;
 mod find;
 mod insert;
 mod list;
@@ -13,5 +14,6 @@ mod search;
 
 pub use crate::store::api_keys::change::{ChangeOutcome, KeyChange};
 pub use crate::store::api_keys::counted_insert::KeyInsert;
+pub use crate::store::api_keys::descendants::ChangedTree;
 pub use crate::store::api_keys::insert::{InsertOutcome, QueuedInsert};
 pub use crate::store::api_keys::list::KeyFilter;

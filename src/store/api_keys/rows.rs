@@ -16,7 +16,7 @@ use crate::store::api_keys::search::words;
 use crate::store::audit_events;
 use crate::store::owner::{organization_column, owner_from_columns};
 
-/// The columns of a key, without its secret and its creation event.
+/// The columns of a key, without its secret and the rest of its creation event.
 #[derive(DerivePartialModel)]
 #[sea_orm(entity = "api_key::Entity")]
 pub struct KeyRow {
@@ -38,6 +38,7 @@ pub struct KeyRow {
     revoke_reason: Option<String>,
     deleted_at: Option<DateTime<Utc>>,
     revision: i64,
+    creation_actor_key_id: Option<Uuid>,
 }
 
 /// The row of a new key. `creation` is its audit event.
@@ -100,6 +101,7 @@ pub fn key_from_row(row: KeyRow) -> Result<ApiKey, DbErr> {
         metadata: parse_metadata(row.id, &row.metadata)?,
         scopes: parse_scopes(row.id, &row.scopes)?,
         owner: owner_from_columns(row.owner_issuer, row.owner_subject, row.owner_organization),
+        created_by_key: row.creation_actor_key_id,
         name: KeyName::from_db(row.name),
         enabled: row.enabled,
         start: row.secret_start,
@@ -188,8 +190,8 @@ mod tests {
         ];
         let query = KeyRow::select_cols(Entity::find().select_only()).build(DbBackend::Sqlite).sql;
         for column in Column::iter() {
-            let is_left_out =
-                is_creation(column) || left_out.iter().any(|(left_out, _)| left_out.as_str() == column.as_str());
+            let is_left_out = is_creation(column) && column.as_str() != Column::CreationActorKeyId.as_str()
+                || left_out.iter().any(|(left_out, _)| left_out.as_str() == column.as_str());
             assert!(
                 query.contains(&format!("\"{}\"", column.as_str())) != is_left_out,
                 "add {column:?} to KeyRow, or to the columns left out, with the reason"

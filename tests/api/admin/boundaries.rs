@@ -104,7 +104,12 @@ async fn assert_finds(server: &Server, credential: &str, expected: &[Value]) {
     assert!(expected.iter().all(|id| events.contains(id)), "{events:?}");
     let filter = json!({ "subject": "alice", "dry_run": true });
     let counted = server.call(Method::POST, &format!("{KEYS_OF_ALL}/revoke"), credential, filter).await;
-    assert_eq!(counted.body, json!({ "matched": expected.len(), "revoked": 0, "dry_run": true }), "{}", counted.text);
+    assert_eq!(
+        counted.body,
+        json!({ "matched": expected.len(), "descendants": 0, "revoked": 0, "dry_run": true }),
+        "{}",
+        counted.text
+    );
     for key in expected {
         let path = format!("{KEYS_OF_ALL}/{}", key.as_str().unwrap());
         assert_eq!(server.get(&path, credential).await.body["id"], *key);

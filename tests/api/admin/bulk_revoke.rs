@@ -21,13 +21,13 @@ async fn admin_bulk_revoke_dry_run_counts_matching_keys() {
     for _ in 0..2 {
         let response = bulk_revoke(&server, &carol, filter.clone()).await;
         assert_eq!(response.status, 200, "{}", response.text);
-        assert_eq!(response.body, json!({ "matched": 2, "revoked": 0, "dry_run": true }));
+        assert_eq!(response.body, json!({ "matched": 2, "descendants": 0, "revoked": 0, "dry_run": true }));
     }
     assert_eq!(server.dump().await, before);
 
     let filter = json!({ "organization": "acme", "reason": "acme leaked" });
     let response = bulk_revoke(&server, &carol, filter.clone()).await;
-    assert_eq!(response.body, json!({ "matched": 2, "revoked": 2, "dry_run": false }));
+    assert_eq!(response.body, json!({ "matched": 2, "descendants": 0, "revoked": 2, "dry_run": false }));
     for (key, reason) in [(&keys[0], "acme leaked"), (&keys[1], "acme leaked"), (&keys[2], "before")] {
         let now = server.get(&format!("{KEYS_OF_ALL}/{}", id(key)), &carol).await.body;
         assert_eq!((&now["revoke_reason"], &now["revoked_by"]), (&json!(reason), &json!("carol")));
@@ -39,7 +39,7 @@ async fn admin_bulk_revoke_dry_run_counts_matching_keys() {
     assert!(events.body["items"].as_array().unwrap().iter().all(|event| event["actor"]["subject"] == "carol"));
     let after = server.dump().await;
     let again = bulk_revoke(&server, &carol, filter).await;
-    assert_eq!(again.body, json!({ "matched": 0, "revoked": 0, "dry_run": false }));
+    assert_eq!(again.body, json!({ "matched": 0, "descendants": 0, "revoked": 0, "dry_run": false }));
     assert_eq!(server.dump().await, after);
 }
 
@@ -63,7 +63,7 @@ async fn admin_bulk_revoke_matches_all_filter_fields() {
         assert_eq!(bulk_revoke(&server, &carol, body).await.body["matched"], matched, "{filter}");
     }
     let response = bulk_revoke(&server, &carol, json!({ "created_before": made(&keys[1]) })).await;
-    assert_eq!(response.body, json!({ "matched": 1, "revoked": 1, "dry_run": false }));
+    assert_eq!(response.body, json!({ "matched": 1, "descendants": 0, "revoked": 1, "dry_run": false }));
     assert_eq!(names(&server, &carol, "status=active").await, ["other", "build", "deploy bot"]);
 }
 
@@ -117,7 +117,7 @@ async fn admin_bulk_revoke_of_several_batches_is_complete() {
         .await;
     assert_eq!(server.count("api_keys").await, 1200);
     let response = bulk_revoke(&server, &carol, json!({ "subject": "alice" })).await;
-    assert_eq!(response.body, json!({ "matched": 1200, "revoked": 1200, "dry_run": false }));
+    assert_eq!(response.body, json!({ "matched": 1200, "descendants": 0, "revoked": 1200, "dry_run": false }));
     assert_eq!(server.count("api_keys WHERE revoked_at IS NULL").await, 0);
     assert_eq!(server.count("audit_events WHERE action = 'revoked'").await, 1200);
     assert_eq!(server.audit_actions(id(&key)).await, ["created", "revoked"]);

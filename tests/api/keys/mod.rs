@@ -2,6 +2,8 @@
 
 mod create;
 mod delete;
+mod descendants;
+mod ended;
 mod get;
 mod idempotency;
 mod if_match;
@@ -53,13 +55,6 @@ async fn assert_refused(server: &Server, secret: &str) {
         let response = server.call(method, path, secret, body).await;
         response.assert_invalid_token();
     }
-}
-
-/// Checks that the key's last event was caused by the key itself.
-async fn assert_ended_by_itself(server: &Server, key: &Value) {
-    let last = &server.rows("SELECT * FROM audit_events ORDER BY id DESC LIMIT 1").await[0];
-    assert_eq!(last.try_get::<String>("", "actor_kind").unwrap(), "key");
-    assert_eq!(last.try_get::<uuid::Uuid>("", "actor_key_id").unwrap().to_string(), id(key));
 }
 
 fn time(value: &Value) -> DateTime<Utc> {
