@@ -13,7 +13,8 @@ mod reference;
 mod serve;
 mod token;
 
-use std::io::ErrorKind;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -21,6 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::{DataSettings, setting_name};
 use crate::openapi::Document;
 use crate::store::{Access, Store};
+use crate::telemetry;
 
 #[derive(Parser)]
 #[command(name = "mintkey", version, about = "Self-hosted API-key service.")]
@@ -63,20 +65,27 @@ pub fn run() -> ExitCode {
         Command::Backup(command) => block_on(backup::backup(command)),
         Command::Token(command) => token::print_token(&command),
         Command::Keys(command) => block_on(keys::execute_keys(command)),
-        Command::Openapi => {
-            print!("{}", Document::new().to_yaml());
-            Ok(())
-        }
+        Command::Openapi => print_output(Document::new().to_yaml().trim_end()),
     };
+    telemetry::flush_logs();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader closed the pipe, as in `mintkey keys list | head`.
+        // The reader closed the pipe, as in `mintkey openapi | head`.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mintkey: {error}");
+            // Unlike `eprintln!`, without a panic when nobody reads standard error either.
+            let _unread = writeln!(std::io::stderr(), "mintkey: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints text and a line break on standard output. A command returns the error: unlike `println!`, which panics when the
+/// reader has closed the pipe.
+fn print_output(text: impl Display) -> Result<(), CommandError> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
 }
 
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {

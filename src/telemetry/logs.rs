@@ -1,4 +1,6 @@
-//! Logs: one line per event on standard error.
+//! Logs: one line per event on standard error, written by a thread of its own.
+
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets, dynamic_filter_fn};
@@ -8,7 +10,24 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{ConfigError, LogFormat, LogLevel};
+use crate::telemetry::log_queue::LogQueue;
 use crate::telemetry::traces::Traces;
+
+/// The lines of this process, like its subscriber.
+static LINES: LogQueue = LogQueue::new();
+
+/// Time for the last lines to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Waits until the lines so far are written, as far as standard error is read. Call it before the process ends.
+pub fn flush_logs() {
+    LINES.flush(FLUSH_TIMEOUT);
+}
+
+/// The number of log lines that could not be written.
+pub fn dropped_log_lines() -> u64 {
+    LINES.dropped()
+}
 
 /// Starts the log, and the trace exporter if a collector is configured.
 pub fn start_telemetry(format: LogFormat, level: LogLevel) -> Result<Option<Traces>, ConfigError> {
@@ -24,6 +43,7 @@ pub fn start_telemetry(format: LogFormat, level: LogLevel) -> Result<Option<Trac
     let traces = Traces::start().map_err(|error| {
         ConfigError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}; give a URL such as http://127.0.0.1:4318"))
     })?;
+    LINES.start(std::io::stderr()).map_err(|error| ConfigError(format!("cannot start the log thread: {error}")))?;
     match &traces {
         None => tracing_subscriber::registry().with(ours).with(lines(format)).init(),
         // Filters the log layer only, and dynamically: a cached filter result drops the event that follows a library's
@@ -46,7 +66,7 @@ fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = fmt::layer().with_writer(&LINES).with_ansi(false);
     match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

@@ -66,6 +66,8 @@ pub struct Server {
     pub url: String,
     pub data: PathBuf,
     log: Arc<Mutex<String>>,
+    /// Held by whoever wants the log to stay unread.
+    log_gate: Arc<Mutex<()>>,
     _directory: Option<TempDir>,
 }
 
@@ -101,8 +103,11 @@ impl Server {
         let (announce, announced) = std::sync::mpsc::channel();
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let kept = log.clone();
+        let log_gate = Arc::<Mutex<()>>::default();
+        let gate = log_gate.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                drop(gate.lock());
                 if let Some(address) = line.contains("listening").then(|| address_in(&line)).flatten() {
                     let _ = announce.send(address);
                 }
@@ -115,7 +120,7 @@ impl Server {
             let _ = process.kill();
             panic!("the server did not start:\n{}", log.lock().unwrap())
         });
-        Self { process, url: format!("http://{address}"), data: data.to_owned(), log, _directory: None }
+        Self { process, url: format!("http://{address}"), data: data.to_owned(), log, log_gate, _directory: None }
     }
 
     /// A token of the built-in issuer for this user.
@@ -286,6 +291,12 @@ impl Server {
             assert!(Instant::now() < deadline, "no line with {words:?} in:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// While this is locked, nobody reads the server's standard error.
+    #[allow(dead_code, reason = "not every test binary leaves the log unread")]
+    pub fn log_gate(&self) -> Arc<Mutex<()>> {
+        self.log_gate.clone()
     }
 
     /// The URL of the admin listener.

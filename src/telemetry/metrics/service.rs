@@ -11,6 +11,7 @@ use prometheus_client::registry::Unit;
 
 use crate::service::Services;
 use crate::service::issuer::TrustedIssuer;
+use crate::telemetry;
 use crate::telemetry::metrics::writer::MetricWriter;
 
 pub struct ServiceCollector {
@@ -31,6 +32,8 @@ impl Collector for ServiceCollector {
         writer.write_labeled("mintkey_build_info", "Version of the running program", version)?;
         let limit = gauge(self.max_connections);
         writer.write("mintkey_http_connections_limit", "Maximum concurrent connections", limit)?;
+        let dropped = count(telemetry::dropped_log_lines());
+        writer.write("mintkey_log_lines_dropped", "Number of log lines that could not be written", dropped)?;
         self.write_verifier(&mut writer)?;
         self.write_issuers(&mut writer)?;
         self.write_store(&mut writer)?;

@@ -11,10 +11,10 @@ use crate::support::{KEYS, Response, Server, VERIFY, eventually, id, secret};
 use crate::wire;
 
 /// A scrape, with lookup of values by the text of their series.
-struct Scrape(String);
+pub struct Scrape(String);
 
 impl Scrape {
-    async fn of(server: &Server) -> Self {
+    pub async fn of(server: &Server) -> Self {
         let response = server.get("/metrics", "").await;
         assert_eq!(response.status, 200, "{}", response.text);
         Self(response.text)
@@ -24,12 +24,12 @@ impl Scrape {
         self.0.lines().any(|line| line.starts_with(&format!("{series} ")))
     }
 
-    fn value(&self, series: &str) -> f64 {
+    pub fn value(&self, series: &str) -> f64 {
         let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in\n{}", self.0)).parse().unwrap()
     }
 
-    fn requests(&self, route: &str, method: &str, status: u16) -> f64 {
+    pub fn requests(&self, route: &str, method: &str, status: u16) -> f64 {
         self.value(&format!("mintkey_http_requests_total{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}}"))
     }
 }

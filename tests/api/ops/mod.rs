@@ -2,6 +2,7 @@
 
 mod backup;
 mod canaries;
+mod closed_pipe;
 mod config;
 mod creates_nothing;
 mod durability;
@@ -9,6 +10,7 @@ mod file_modes;
 pub mod health;
 mod keys_cli;
 pub mod logs;
+mod logs_unread;
 mod metrics;
 mod missing_master_secret;
 mod pepper_rotation;
