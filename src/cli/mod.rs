@@ -73,7 +73,7 @@ pub fn run() -> ExitCode {
         // The reader closed the pipe, as in `mintkey openapi | head`.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Unlike `eprintln!`, without a panic when nobody reads standard error either.
+            // Unlike `eprintln!`, it does not panic when the reader of standard error has left, too.
             let _unread = writeln!(std::io::stderr(), "mintkey: {error}");
             ExitCode::FAILURE
         }

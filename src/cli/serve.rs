@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::private_files::restrict_files;
-use crate::cli::{CommandError, open_store};
+use crate::cli::{CommandError, open_store, print_output};
 use crate::config::{
     CacheSettings, DataSettings, IfMissing, IssuerSettings, KeySettings, SecretSettings, ServeSettings,
     SigningSettings, setting_name,
@@ -117,12 +117,15 @@ fn print_welcome(server: &Server, signing: Option<&SigningKey>, clock: &Clock) -
         None => ("replacing TOKEN with an access token of your issuer", "TOKEN"),
     };
     let url = server.url();
-    println!(
+    let welcome = format!(
         "\nmintkey listens on {url}\n\
          Browse and try the API: {url}/docs\n\
          Create a first API key, {caller}:\n\n\
          curl --request POST --url {url}/api/auth/api-keys/ --header 'Authorization: Bearer {token}' \
          --header 'Content-Type: application/json' --data '{{ \"name\": \"example\" }}'\n"
     );
+    if let Err(error) = print_output(welcome) {
+        tracing::warn!(%error, "the first command could not be printed on standard output");
+    }
     Ok(())
 }

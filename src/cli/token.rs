@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::CommandError;
+use crate::cli::{CommandError, print_output};
 use crate::config::{DataSettings, IfMissing, IssuerSettings, SigningSettings, parse_duration};
 use crate::domain::clock::Clock;
 use crate::service::built_in_issuer::TokenSubject;
@@ -47,6 +47,5 @@ pub fn print_token(command: &TokenCommand) -> Result<(), CommandError> {
         scopes: &command.scopes,
         organization: command.organization.as_deref(),
     };
-    println!("{}", signing.token(&subject, command.ttl, Clock::System.now())?);
-    Ok(())
+    print_output(signing.token(&subject, command.ttl, Clock::System.now())?)
 }

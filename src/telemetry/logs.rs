@@ -17,11 +17,11 @@ use crate::telemetry::traces::Traces;
 static LINES: LogQueue = LogQueue::new();
 
 /// Time for the last lines to be written.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits until the lines so far are written, as far as standard error is read. Call it before the process ends.
 pub fn flush_logs() {
-    LINES.flush(FLUSH_TIMEOUT);
+    LINES.flush(LOG_FLUSH_TIMEOUT);
 }
 
 /// The number of log lines that could not be written.

@@ -66,7 +66,7 @@ pub struct Server {
     pub url: String,
     pub data: PathBuf,
     log: Arc<Mutex<String>>,
-    /// Held by whoever wants the log to stay unread.
+    /// While this is locked, the log stays unread.
     log_gate: Arc<Mutex<()>>,
     _directory: Option<TempDir>,
 }
@@ -293,7 +293,7 @@ impl Server {
         }
     }
 
-    /// While this is locked, nobody reads the server's standard error.
+    /// While this is locked, the server's standard error stays unread.
     #[allow(dead_code, reason = "not every test binary leaves the log unread")]
     pub fn log_gate(&self) -> Arc<Mutex<()>> {
         self.log_gate.clone()

@@ -12,8 +12,8 @@ mod remedy;
 mod secrets;
 mod tls;
 
-use crate::cli::CommandError;
 use crate::cli::serve::ServeCommand;
+use crate::cli::{CommandError, print_output};
 use crate::domain::clock::Clock;
 use crate::store::Store;
 
@@ -42,20 +42,21 @@ pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError>
         ("clock", host::check_clock(now, file.as_deref())),
         ("traces", network::check_collector()),
     ];
-    match print_results(&results) {
+    print_results(&results)?;
+    match results.iter().filter(|(_, result)| result.is_err()).count() {
         0 => Ok(()),
         1 => Err("1 check failed".into()),
         failures => Err(format!("{failures} checks failed").into()),
     }
 }
 
-/// Prints a line per check and returns the number of failures.
-fn print_results(results: &[(&str, CheckResult)]) -> usize {
+/// Prints a line per check.
+fn print_results(results: &[(&str, CheckResult)]) -> Result<(), CommandError> {
     for (subject, result) in results {
         match result {
-            Ok(state) => println!("ok    {subject}: {state}"),
-            Err(problem) => println!("FAIL  {subject}: {problem}"),
+            Ok(state) => print_output(format_args!("ok    {subject}: {state}"))?,
+            Err(problem) => print_output(format_args!("FAIL  {subject}: {problem}"))?,
         }
     }
-    results.iter().filter(|(_, result)| result.is_err()).count()
+    Ok(())
 }

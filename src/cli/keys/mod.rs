@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use crate::cli::serve::new_services;
-use crate::cli::{CommandError, open_existing_store};
+use crate::cli::{CommandError, open_existing_store, print_output};
 use crate::config::{
     DataSettings, IfMissing, KeySettings, SecretSettings, parse_duration, parse_grace, parse_scopes_setting,
 };
@@ -193,25 +193,25 @@ async fn execute(
             print_list(services, filter, json).await?;
         }
         KeysAction::Show { id } => {
-            print_record(services.keys.get(AccessFilter::Any, id, &Precondition::None).await?, audit.at, json);
+            print_record(services.keys.get(AccessFilter::Any, id, &Precondition::None).await?, audit.at, json)?;
         }
         KeysAction::Revoke { id, reason, descendants } => {
             let reason = reason.map(|reason| reason.as_str().to_owned());
             let request = RevocationRequest { reason, descendants };
             let revoked = services.keys.revoke(&audit, AccessFilter::Any, id, request, &Precondition::None).await?;
-            print_revoked(revoked, audit.at, json);
+            print_revoked(revoked, audit.at, json)?;
         }
         KeysAction::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;
             print_issued(
                 services.keys.rotate(&audit, AccessFilter::Any, id, grace, &Precondition::None, None).await?,
                 json,
-            );
+            )?;
         }
         KeysAction::ExportRevocations { since } => revocation_log::export_revocations(services, since).await?,
         KeysAction::ApplyRevocations { log } => {
             let lines = revocation_log::open_log(&log)?;
-            println!("{}", revocation_log::apply_revocations(services, &audit, lines).await?);
+            print_output(revocation_log::apply_revocations(services, &audit, lines).await?)?;
         }
     }
     Ok(())
@@ -227,8 +227,7 @@ async fn create(
     let owner = Owner { issuer, subject: owner, organization };
     let expiry = expires_in.map(TimeDelta::from_std).transpose()?.map(RequestedExpiry::After);
     let new = NewKey { name, scopes, metadata: Metadata::default(), expiry };
-    print_issued(services.keys.create(audit, &owner, new, None).await?, json);
-    Ok(())
+    print_issued(services.keys.create(audit, &owner, new, None).await?, json)
 }
 
 /// Parses a part of an owner, which must be one that a token can have.

@@ -7,33 +7,31 @@ use poem_openapi::types::ToJSON;
 
 use crate::api::keys::responses::ApiKeyCreateResponse;
 use crate::api::keys::schemas::ApiKey as ApiKeyJson;
-use crate::cli::CommandError;
+use crate::cli::{CommandError, print_output};
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
 use crate::domain::scope::Scope;
 use crate::service::Services;
 use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery, RevokedKey};
 
-pub fn print_issued(issued: IssuedKey, json: bool) {
+pub fn print_issued(issued: IssuedKey, json: bool) -> Result<(), CommandError> {
     let text = if json { to_json(&ApiKeyCreateResponse::from(issued)) } else { format_issued(&issued) };
-    println!("{text}");
+    print_output(text)
 }
 
-pub fn print_record(record: KeyRecord, now: DateTime<Utc>, json: bool) {
+pub fn print_record(record: KeyRecord, now: DateTime<Utc>, json: bool) -> Result<(), CommandError> {
     let text = if json { to_json(&ApiKeyJson::with_secrets(record, now)) } else { format_record(&record, now) };
-    println!("{text}");
+    print_output(text)
 }
 
-pub fn print_revoked(revoked: RevokedKey, now: DateTime<Utc>, json: bool) {
+pub fn print_revoked(revoked: RevokedKey, now: DateTime<Utc>, json: bool) -> Result<(), CommandError> {
     let RevokedKey { record, revoked_descendants } = revoked;
     if json {
-        println!("{}", to_json(&ApiKeyJson::with_secrets(record, now).with_revoked_descendants(revoked_descendants)));
-        return;
+        let json = ApiKeyJson::with_secrets(record, now).with_revoked_descendants(revoked_descendants);
+        return print_output(to_json(&json));
     }
-    println!("{}", format_record(&record, now));
-    if let Some(number) = revoked_descendants {
-        println!("{:<10} {number} revoked", "descendants");
-    }
+    print_record(record, now, json)?;
+    revoked_descendants.map_or(Ok(()), |number| print_output(format_args!("{:<10} {number} revoked", "descendants")))
 }
 
 /// Prints each page as it is read. In JSON, one object per line, so that a script can start before the list ends.

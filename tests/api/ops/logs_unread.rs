@@ -1,4 +1,4 @@
-//! Logs that nobody reads: standard error is a full pipe.
+//! Unread logs: standard error is a full pipe.
 
 use std::time::Duration;
 
