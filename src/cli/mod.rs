@@ -18,6 +18,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 
 use crate::config::{DataSettings, setting_name};
 use crate::openapi::Document;
@@ -58,6 +59,9 @@ pub fn command() -> clap::Command {
 }
 
 pub fn run() -> ExitCode {
+    // sqlx takes the process's provider for `sslmode=verify-ca`, and panics without one. It is the one that the listener
+    // uses. An error says only that one is installed already.
+    let _ = aws_lc_rs::default_provider().install_default();
     let outcome = match Cli::parse().command {
         Command::Serve(command) => block_on(serve::serve(command)),
         Command::Doctor(command) => block_on(doctor::check_deployment(command)),

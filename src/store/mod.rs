@@ -40,7 +40,7 @@ pub use crate::store::errors::StoreError;
 pub use crate::store::idempotency::SavedResponse;
 pub use crate::store::inspect::DatabaseReport;
 pub use crate::store::peppers::PepperUse;
-pub use crate::store::postgres::PostgresFacts;
+pub use crate::store::postgres::{Encryption, PostgresFacts};
 pub use crate::store::schema::SchemaState;
 pub use crate::store::usage::UsageDelta;
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::cli::doctor::CheckResult;
 use crate::config::DataSettings;
-use crate::store::{DatabaseReport, SchemaState, Store};
+use crate::store::{DatabaseReport, Encryption, PostgresFacts, SchemaState, Store};
 
 pub async fn inspect_database(url: &Result<String, String>, now: DateTime<Utc>) -> Result<DatabaseReport, String> {
     let url = url.as_ref().map_err(Clone::clone)?;
@@ -52,8 +52,10 @@ pub fn check_database(report: &Result<DatabaseReport, String>, file: Option<&Pat
 const CHANGE_FEED_CONNECTIONS: u32 = 1;
 
 pub fn check_connections(data: &DataSettings, report: &Result<DatabaseReport, String>) -> CheckResult {
-    let Ok(report) = report else { return Ok("not checked: the database is unavailable".into()) };
-    let Some(postgres) = &report.postgres else { return Ok("SQLite needs no configuration".into()) };
+    let postgres = match postgres_facts(report) {
+        Ok(postgres) => postgres,
+        Err(reason) => return Ok(reason.into()),
+    };
     let (available, per_replica) = (postgres.max_connections, data.database_connections + CHANGE_FEED_CONNECTIONS);
     match available / per_replica {
         0 => Err(format!(
@@ -62,5 +64,34 @@ pub fn check_connections(data: &DataSettings, report: &Result<DatabaseReport, St
              (MINTKEY_DATABASE_CONNECTIONS)"
         )),
         replicas => Ok(format!("{available}, enough for replicas: {replicas}, with up to {per_replica} each")),
+    }
+}
+
+/// Reports how the connections are protected. Fails on nothing: a server on the same machine needs no encryption.
+pub fn check_encryption(report: &Result<DatabaseReport, String>) -> CheckResult {
+    let postgres = match postgres_facts(report) {
+        Ok(postgres) => postgres,
+        Err(reason) => return Ok(reason.into()),
+    };
+    let state = match postgres.encryption {
+        Encryption::Verified => "encrypted; the server's certificate and host name are verified",
+        Encryption::CertificateVerified => {
+            "encrypted; the server's certificate is verified, its host name is not (sslmode=verify-full verifies both)"
+        }
+        Encryption::Unverified => {
+            "encrypted, but not verified: another server at this address would be trusted; sslmode=verify-full and \
+             sslrootcert verify the server"
+        }
+        Encryption::None => "not encrypted; sslmode=verify-full and sslrootcert encrypt and verify the server",
+        Encryption::LocalSocket => "a socket of this machine needs no encryption",
+    };
+    Ok(state.into())
+}
+
+/// The facts, or why there are none.
+fn postgres_facts(report: &Result<DatabaseReport, String>) -> Result<&PostgresFacts, &'static str> {
+    match report {
+        Err(_) => Err("not checked: the database is unavailable"),
+        Ok(report) => report.postgres.as_ref().ok_or("SQLite needs no configuration"),
     }
 }

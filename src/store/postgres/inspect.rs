@@ -4,26 +4,48 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgSslMode};
 use sea_orm::sqlx::{self, Connection, PgConnection};
 use tokio::time::timeout;
 
+use crate::domain::clock::Clock;
+use crate::domain::id::new_id;
 use crate::store::StoreError;
 use crate::store::postgres::{postgres_options, reject_old_version};
 
 /// Short, because the command is interactive.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time within which a notification must arrive.
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What a PostgreSQL server that can be used lets its user do.
 pub struct PostgresFacts {
     pub may_create_tables: bool,
     /// The connections that its user can have at a time.
     pub max_connections: u32,
+    pub encryption: Encryption,
+}
+
+/// How connections are protected, by `sslmode` of the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// Encrypted, and the server's certificate and host name are verified.
+    Verified,
+    /// Encrypted, and the server's certificate is verified, but not its host name.
+    CertificateVerified,
+    /// Encrypted, but the server is not verified.
+    Unverified,
+    /// Not encrypted.
+    None,
+    /// The server is a process of this machine.
+    LocalSocket,
 }
 
 /// Readable by every user. `api_keys` stands for all tables: privileges are normally granted on all of them together.
 const FACTS: &str = "
     SELECT pg_is_in_recovery(),
+        coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
         coalesce(
             has_table_privilege(to_regclass('api_keys'), 'SELECT')
@@ -36,21 +58,33 @@ const FACTS: &str = "
             (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()))";
 
 impl PostgresFacts {
-    /// Fetches the facts. The error says how to fix it.
+    /// Fetches the facts. The error says how to fix it. The statements are not prepared: behind a pooler, a name may be
+    /// taken.
     pub async fn fetch(url: &str) -> Result<Self, StoreError> {
         let options = postgres_options(url)?;
         let facts = timeout(INSPECT_TIMEOUT, async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let version = connection.server_version_num();
-            let facts: (bool, bool, bool, i32) = sqlx::query_as(FACTS).fetch_one(&mut connection).await?;
-            connection.close().await?;
-            Ok((version, facts))
+            let facts: (bool, bool, bool, bool, i32) =
+                sqlx::query_as(FACTS).persistent(false).fetch_one(&mut connection).await?;
+            let delivers_notifications = facts.0 || delivers_notifications(&options, &mut connection).await?;
+            // What matters is known.
+            let _ = connection.close().await;
+            Ok((version, facts, delivers_notifications))
         });
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
-        let (version, (is_standby, may_create_tables, may_use_tables, max_connections)) =
+        let (version, facts, delivers_notifications) =
             facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
+        let (is_standby, is_encrypted, may_create_tables, may_use_tables, max_connections) = facts;
         reject_old_version(version)?;
         let user = options.get_username();
+        if !delivers_notifications {
+            return Err(StoreError::incompatible(
+                "a notification that one connection sends does not reach another, so changes reach other replicas late; \
+                 the likely cause is a pooler in transaction mode, such as PgBouncer: connect to PostgreSQL directly, or \
+                 set pool_mode = session",
+            ));
+        }
         if is_standby {
             return Err(StoreError::incompatible("this PostgreSQL is a read-only standby; give the primary"));
         }
@@ -60,7 +94,41 @@ impl PostgresFacts {
                  {user} SELECT, INSERT, UPDATE and DELETE on them"
             )));
         }
-        Ok(Self { may_create_tables, max_connections: u32::try_from(max_connections).unwrap_or(0) })
+        Ok(Self {
+            may_create_tables,
+            max_connections: u32::try_from(max_connections).unwrap_or(0),
+            encryption: encryption(&options, is_encrypted),
+        })
+    }
+}
+
+/// Listens on a connection of its own, and notifies over the other one. Both connections are used as the change feed uses
+/// its own: a session receives its own notifications even where a pooler loses all others.
+async fn delivers_notifications(options: &PgConnectOptions, other: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(INSPECT_TIMEOUT);
+    let mut listener = PgListener::connect_with(&pool.connect_with(options.clone()).await?).await?;
+    let channel = format!("mintkey_doctor_{}", new_id(Clock::System.now()).simple());
+    listener.listen(&channel).await?;
+    match sqlx::query("SELECT pg_notify($1, '')").bind(&channel).persistent(false).execute(other).await {
+        // The pooler delivered it here: sqlx accepts no notification on a connection that does not listen.
+        Err(sqlx::Error::Protocol(_)) => return Ok(false),
+        sent => sent?,
+    };
+    match timeout(NOTIFICATION_TIMEOUT, listener.recv()).await {
+        Ok(received) => received.map(|_| true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// `is_encrypted` is the server's word. It decides where the URL leaves it to the server.
+fn encryption(options: &PgConnectOptions, is_encrypted: bool) -> Encryption {
+    match options.get_ssl_mode() {
+        _ if options.get_socket().is_some() => Encryption::LocalSocket,
+        PgSslMode::VerifyFull => Encryption::Verified,
+        PgSslMode::VerifyCa => Encryption::CertificateVerified,
+        PgSslMode::Require => Encryption::Unverified,
+        PgSslMode::Prefer if is_encrypted => Encryption::Unverified,
+        PgSslMode::Prefer | PgSslMode::Allow | PgSslMode::Disable => Encryption::None,
     }
 }
 
@@ -94,6 +162,10 @@ fn connect_remedy(error: &sqlx::Error, options: &PgConnectOptions) -> String {
         "53300" => {
             format!("{server} has no free connection: {message}; raise max_connections there, or close some")
         }
+        "08P01" if message.contains("startup parameter") => format!(
+            "{server} is a pooler that refuses mintkey's settings: {message}; connect to PostgreSQL directly, or set \
+             pool_mode = session and ignore_startup_parameters = options,extra_float_digits in PgBouncer"
+        ),
         _ => format!("{server} reports: {message}"),
     }
 }

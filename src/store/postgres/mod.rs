@@ -11,7 +11,7 @@ use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
 
-pub use crate::store::postgres::inspect::PostgresFacts;
+pub use crate::store::postgres::inspect::{Encryption, PostgresFacts};
 pub use crate::store::postgres::pool_health::PoolHealth;
 
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
