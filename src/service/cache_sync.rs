@@ -40,16 +40,19 @@ async fn receive_changes(
     connected: &mut bool,
 ) -> Result<Infallible, StoreError> {
     let mut feed = store.change_feed().await?;
-    if !std::mem::replace(connected, true) {
-        info!("change feed reconnected");
-    }
     // Changes committed before the feed was connected were missed.
     cache.invalidate_all();
     loop {
         match feed.next().await? {
             ChangeEvent::Keys(hashes) => hashes.iter().for_each(|hash| cache.invalidate(hash)),
             ChangeEvent::Unknown => cache.invalidate_all(),
-            ChangeEvent::CaughtUpTo(instant) => cache.freshness.caught_up_to(instant),
+            ChangeEvent::CaughtUpTo(instant) => {
+                // Not earlier: a feed that was connected may deliver nothing.
+                if !std::mem::replace(connected, true) {
+                    info!("change feed reconnected");
+                }
+                cache.freshness.caught_up_to(instant);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the tools that the tests run: PostgreSQL, Chromium, Prometheus, proxies, Java, Go and small tools from Debian,
-# the npm tools and the Python tools.
+# Installs the tools that the tests run: PostgreSQL, PgBouncer, Chromium, Prometheus, proxies, Java, Go and small tools
+# from Debian, the npm tools and the Python tools.
 set -eu
 cd "$(dirname "$0")"
 
@@ -37,7 +37,7 @@ command -v go >/dev/null || missing="$missing golang-go"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 services=
-for service in nginx caddy haproxy prometheus; do
+for service in nginx caddy haproxy pgbouncer prometheus; do
     PATH=$PATH:/usr/sbin command -v "$service" >/dev/null || services="$services $service"
 done
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || services="$services postgresql"

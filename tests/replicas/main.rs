@@ -7,6 +7,9 @@ mod concurrency;
 mod doctor;
 mod faults;
 mod master_secrets;
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
+mod poolers;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod schema;

@@ -30,14 +30,14 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-fn give_away(path: &Path) {
+pub fn give_away(path: &Path) {
     if is_root() {
         assert!(run(Command::new("chown").arg("nobody:nogroup").arg(path)).status.success());
     }
 }
 
 /// Runs a program as `nobody` if the tests run as root, because PostgreSQL refuses to run as root.
-fn unprivileged(program: &Path) -> Command {
+pub fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }

@@ -2,7 +2,7 @@
 //! stay open, and the data arrives late.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ pub enum Link {
 pub struct Proxy {
     pub port: u16,
     link: watch::Sender<Link>,
+    upstream: Arc<AtomicU16>,
 }
 
 impl Proxy {
@@ -26,13 +27,20 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (link, state) = watch::channel(Link::Open);
         let own = listener.local_addr().unwrap().port();
+        let upstream = Arc::new(AtomicU16::new(port));
+        let current = upstream.clone();
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(connect(client, port, state.clone()));
+                tokio::spawn(connect(client, current.load(Ordering::SeqCst), state.clone()));
             }
         });
-        Self { port: own, link }
+        Self { port: own, link, upstream }
+    }
+
+    /// Connects new connections to this port.
+    pub fn route_to(&self, port: u16) {
+        self.upstream.store(port, Ordering::SeqCst);
     }
 
     pub fn set(&self, link: Link) {

@@ -1,88 +1,131 @@
 //! Listener: receives change notifications over a connection of its own.
 //!
-//! A broken connection delivers nothing, which looks like no changes. So the listener sends itself heartbeats:
-//! notifications arrive in commit order, so a heartbeat that arrives proves that all earlier ones did.
+//! A connection that delivers nothing looks like no changes. So a heartbeat travels as a change does: it is sent over
+//! another connection, one of the pool. Notifications arrive in commit order, so a heartbeat that arrives proves that all
+//! earlier ones did. One that is sent over the listening connection proves nothing: behind a pooler in transaction mode a
+//! session receives its own notifications and no others.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use sea_orm::sqlx;
 use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
-use sea_orm::sqlx::{self, AssertSqlSafe, Executor};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement};
-use tokio::time::{timeout, timeout_at};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement};
+use tokio::time::{sleep_until, timeout};
 
+use crate::domain::clock::Clock;
+use crate::domain::id::new_id;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::change_feed::ChangeEvent;
-use crate::store::{STATEMENT_TIMEOUT, StoreError};
+use crate::store::{STATEMENT_TIMEOUT, Store, StoreError};
 
 const CHANNEL: &str = "mintkey_changes";
 
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
-/// The time within which a heartbeat must arrive.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time within which a heartbeat must be sent and arrive.
+const HEARTBEAT_TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
 /// The hashes in one notification: 44 bytes each, within PostgreSQL's limit of 8000 bytes.
 const MAX_HASHES: usize = 150;
 
+const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+
+type Sending = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
 pub struct Listener {
+    store: Store,
     connection: PgListener,
+    /// Unlike a process id, unique behind a pooler, too.
     heartbeat_channel: String,
     next_heartbeat: Instant,
     /// When the heartbeat in transit was sent.
     sent: Option<Instant>,
+    /// The statement that sends it, until PostgreSQL has confirmed it.
+    sending: Option<Sending>,
 }
 
 impl Listener {
-    pub async fn start(database: &DatabaseConnection) -> Result<Self, StoreError> {
-        let options = database.get_postgres_connection_pool().connect_options();
+    pub async fn start(store: &Store) -> Result<Self, StoreError> {
+        let options = store.reader.get_postgres_connection_pool().connect_options();
         let started = async {
             let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(STATEMENT_TIMEOUT);
             let pool = pool.connect_with(options.as_ref().clone()).await?;
             let mut connection = PgListener::connect_with(&pool).await?;
             // An automatic reconnect would hide that notifications were missed.
             connection.eager_reconnect(false);
-            let process: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
-            let heartbeat_channel = format!("mintkey_heartbeat_{process}");
+            let heartbeat_channel = format!("mintkey_heartbeat_{}", new_id(Clock::System.now()).simple());
             connection.listen_all([CHANNEL, &heartbeat_channel]).await?;
-            Ok(Self { connection, heartbeat_channel, next_heartbeat: Instant::now(), sent: None })
+            let (next_heartbeat, store) = (Instant::now(), store.clone());
+            Ok(Self { store, connection, heartbeat_channel, next_heartbeat, sent: None, sending: None })
         };
-        timeout(STATEMENT_TIMEOUT, started).await.map_err(|_| heartbeat_missed())?.map_err(connection_lost)
+        timeout(STATEMENT_TIMEOUT, started).await.map_err(|_| not_responding())?.map_err(connection_lost)
     }
 
     pub async fn next(&mut self) -> Result<ChangeEvent, StoreError> {
         loop {
             let now = Instant::now();
-            if self.sent.is_none() && now >= self.next_heartbeat {
-                self.send_heartbeat().await?;
+            if self.sent.is_none() && self.sending.is_none() && now >= self.next_heartbeat {
                 (self.sent, self.next_heartbeat) = (Some(now), now + HEARTBEAT_INTERVAL);
+                self.sending = Some(self.heartbeat());
             }
-            let deadline = self.sent.map_or(self.next_heartbeat, |sent| sent + HEARTBEAT_TIMEOUT);
-            let notification = match timeout_at(deadline.into(), self.connection.try_recv()).await {
-                Ok(Ok(Some(notification))) => notification,
-                Ok(Ok(None)) => return Err(StoreError::Unavailable("the change feed's connection was lost".into())),
-                Ok(Err(error)) => return Err(connection_lost(error)),
-                Err(_) if self.sent.is_some() => return Err(heartbeat_missed()),
-                Err(_) => continue,
+            let deadline = match (self.sent, &self.sending) {
+                (Some(sent), _) => sent + HEARTBEAT_TIMEOUT,
+                (None, Some(_)) => now + HEARTBEAT_TIMEOUT,
+                (None, None) => self.next_heartbeat,
             };
-            if notification.channel() == CHANNEL {
-                return Ok(decode(notification.payload()).map_or(ChangeEvent::Unknown, ChangeEvent::Keys));
-            }
-            if let Some(sent) = self.sent.take() {
-                return Ok(ChangeEvent::CaughtUpTo(sent));
+            tokio::select! {
+                received = self.connection.try_recv() => {
+                    let lost = || StoreError::Unavailable("the change feed's connection was lost".into());
+                    let notification = received.map_err(connection_lost)?.ok_or_else(lost)?;
+                    if notification.channel() == CHANNEL {
+                        return Ok(decode(notification.payload()).map_or(ChangeEvent::Unknown, ChangeEvent::Keys));
+                    }
+                    if let Some(sent) = self.sent.take() {
+                        return Ok(ChangeEvent::CaughtUpTo(sent));
+                    }
+                }
+                confirmed = confirmation(&mut self.sending) => {
+                    self.sending = None;
+                    confirmed?;
+                }
+                () = sleep_until(deadline.into()) => match (self.sent, &self.sending) {
+                    (Some(_), None) => return Err(not_delivered()),
+                    (Some(_), Some(_)) => return Err(not_responding()),
+                    (None, _) => {}
+                }
             }
         }
     }
 
-    async fn send_heartbeat(&mut self) -> Result<(), StoreError> {
-        let heartbeat = AssertSqlSafe(format!("NOTIFY {}", self.heartbeat_channel));
-        let sent = timeout(HEARTBEAT_TIMEOUT, self.connection.execute(heartbeat)).await;
-        sent.map_err(|_| heartbeat_missed())?.map_err(connection_lost).map(drop)
+    /// Returns the statement that sends a heartbeat over a connection of the pool.
+    fn heartbeat(&self) -> Sending {
+        let store = self.store.clone();
+        let values = [self.heartbeat_channel.clone().into(), "".into()];
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, NOTIFY, values);
+        Box::pin(async move { store.read(async |pool| pool.query_one_raw(statement).await.map(drop)).await })
     }
 }
 
-fn heartbeat_missed() -> StoreError {
+async fn confirmation(sending: &mut Option<Sending>) -> Result<(), StoreError> {
+    match sending {
+        Some(sending) => sending.await,
+        None => pending().await,
+    }
+}
+
+fn not_responding() -> StoreError {
     StoreError::Unavailable("the change feed's connection to PostgreSQL does not respond".into())
+}
+
+fn not_delivered() -> StoreError {
+    StoreError::Unavailable(
+        "the change feed does not respond: PostgreSQL accepts notifications but delivers none; connect to it directly, \
+         or through a pooler in session mode"
+            .into(),
+    )
 }
 
 fn connection_lost(error: sqlx::Error) -> StoreError {
@@ -91,9 +134,8 @@ fn connection_lost(error: sqlx::Error) -> StoreError {
 
 pub async fn notify(transaction: &DatabaseTransaction, hashes: &[SecretHash]) -> Result<(), DbErr> {
     for hashes in hashes.chunks(MAX_HASHES) {
-        let sql = "SELECT pg_notify($1, $2)";
         let values = [CHANNEL.into(), encode(hashes).into()];
-        transaction.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
+        transaction.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, NOTIFY, values)).await?;
     }
     Ok(())
 }
