@@ -1,24 +1,100 @@
-//! The access log: one line for each request.
+//! The access log: one line and one count for each request, also for one that ends without a response.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tracing::{Level, debug, error, info, warn};
+use tracing::{Level, Span, debug, error, info, warn};
 
+use crate::http::request_context::RequestContext;
 use crate::http::route_spec::LogPolicy;
+use crate::http::router::{Matched, RouteTable};
+use crate::telemetry::UNAUTHENTICATED_LINES;
+use crate::telemetry::metrics::RouteMetrics;
+
+/// The status in the log and the metrics of a request whose connection was closed before the response, as nginx has it.
+/// It is sent to no client.
+const CONNECTION_CLOSED: u16 = 499;
+
+/// Records a request whose head could not be read. It has no id, and its beginning is unknown.
+pub fn record_unreadable(metrics: &RouteMetrics, status: u16, cause: String) {
+    let (duration, cause) = (Duration::ZERO, Some(cause));
+    metrics.record("-", status, duration);
+    AccessLogEntry { method: "-", route: "-", status, duration, subject: None, cause }.write_sampled(Level::INFO);
+}
+
+/// A request from its head to its response. Without a response it is recorded when it is dropped: the server drops a
+/// request whose client has left.
+pub struct RequestRecord<'a> {
+    started: Instant,
+    method: &'static str,
+    route: &'a str,
+    policy: LogPolicy,
+    metrics: &'a RouteMetrics,
+    context: &'a RequestContext,
+    /// Around everything that is logged during the request. There is none where success is logged at `debug`: it costs as
+    /// much as a verification.
+    pub span: Span,
+    recorded: bool,
+}
+
+impl<'a> RequestRecord<'a> {
+    pub fn new(
+        started: Instant,
+        method: &'static str,
+        matched: Matched<'a>,
+        routes: &'a RouteTable,
+        context: &'a RequestContext,
+    ) -> Self {
+        let policy = matched.log_policy();
+        let span = match policy {
+            LogPolicy::DebugOn200 => Span::none(),
+            LogPolicy::Info => context.span(),
+        };
+        let route = matched.route.map_or("-", |route| &route.template);
+        Self { started, method, route, policy, metrics: routes.metrics(matched.route), context, span, recorded: false }
+    }
+
+    /// Records the status of the response, with the reason of an error that the response does not show.
+    pub fn complete(mut self, status: u16, cause: Option<String>) {
+        self.record(status, cause);
+    }
+
+    fn record(&mut self, status: u16, cause: Option<String>) {
+        self.recorded = true;
+        let duration = self.started.elapsed();
+        self.metrics.record(self.method, status, duration);
+        let level = level(status, self.policy);
+        // The span comes after the check of the level: it allocates.
+        if is_enabled(level) {
+            if self.span.is_none() {
+                self.span = self.context.span();
+            }
+            let Self { method, route, context, .. } = *self;
+            let entry = AccessLogEntry { method, route, status, duration, subject: context.subject(), cause };
+            self.span.in_scope(|| entry.write_sampled(level));
+        }
+    }
+}
+
+impl Drop for RequestRecord<'_> {
+    fn drop(&mut self) {
+        if !self.recorded {
+            self.record(CONNECTION_CLOSED, Some("connection_closed".to_owned()));
+        }
+    }
+}
 
 /// What the line says. The request's span adds the request id and the trace id.
-pub struct AccessLogEntry<'a> {
-    pub method: &'static str,
-    pub route: &'a str,
-    pub status: u16,
-    pub duration: Duration,
-    pub subject: Option<&'a str>,
-    /// The reason of an error that the response does not show.
-    pub cause: Option<String>,
+struct AccessLogEntry<'a> {
+    method: &'static str,
+    route: &'a str,
+    status: u16,
+    duration: Duration,
+    subject: Option<&'a str>,
+    cause: Option<String>,
 }
 
 /// The level of a response: outages are warnings, other server errors are errors.
-pub fn level(status: u16, policy: LogPolicy) -> Level {
+fn level(status: u16, policy: LogPolicy) -> Level {
     match (status, policy) {
         (503, _) => Level::WARN,
         (500.., _) => Level::ERROR,
@@ -28,12 +104,20 @@ pub fn level(status: u16, policy: LogPolicy) -> Level {
 }
 
 /// True if a line of this level is written. Only `debug` is looked up: the others are rare enough to be always built.
-pub fn is_enabled(level: Level) -> bool {
+fn is_enabled(level: Level) -> bool {
     level != Level::DEBUG || tracing::enabled!(Level::DEBUG)
 }
 
 impl AccessLogEntry<'_> {
-    pub fn write(self, level: Level) {
+    /// Anyone can cause lines without a subject, so that these are limited. Warnings and errors are the server's own.
+    fn write_sampled(self, level: Level) {
+        let unlimited = self.subject.is_some() || level != Level::INFO;
+        if unlimited || UNAUTHENTICATED_LINES.admits(self.route, self.status) {
+            self.write(level);
+        }
+    }
+
+    fn write(self, level: Level) {
         let Self { method, route, status, duration, subject, cause } = self;
         let duration_ms = duration.as_micros() as f64 / 1e3;
         match level {
@@ -55,6 +139,7 @@ mod tests {
             (200, LogPolicy::Info, Level::INFO),
             (200, LogPolicy::DebugOn200, Level::DEBUG),
             (401, LogPolicy::DebugOn200, Level::INFO),
+            (CONNECTION_CLOSED, LogPolicy::DebugOn200, Level::INFO),
             (500, LogPolicy::DebugOn200, Level::ERROR),
             (503, LogPolicy::DebugOn200, Level::WARN),
         ] {

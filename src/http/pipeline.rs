@@ -1,4 +1,5 @@
-//! RequestPipeline: the outermost endpoint. Every request leaves it with a response, a request id and a log line.
+//! RequestPipeline: the outermost endpoint. Every request leaves it with a response, a request id and a log line; one whose
+//! client has left, with the line alone.
 //!
 //! It is one endpoint and not a chain of middleware: each poem wrapper boxes a future, and together they cost a tenth of a
 //! verification. The steps are functions instead, called in order by [`RequestPipeline::call`].
@@ -13,14 +14,14 @@ use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, Span};
 
 use crate::domain::clock::Clock;
-use crate::http::access_log::{self, AccessLogEntry};
+use crate::http::access_log::RequestRecord;
 use crate::http::body::buffer::{BufferedBody, buffer_body};
 use crate::http::negotiation::ErrorFormat;
 use crate::http::panic::catch_panic;
 use crate::http::problem::Problem;
 use crate::http::query_check::check_query;
 use crate::http::request_context::{REQUEST_ID, RequestContext};
-use crate::http::route_spec::{Cancellation, LogPolicy};
+use crate::http::route_spec::Cancellation;
 use crate::http::router::{Handler, Matched, Operation, Route, RouteTable, method_label};
 use crate::http::run_to_completion::RunToCompletion;
 
@@ -69,12 +70,13 @@ where
         let method = method_label(request.method());
         let format = ErrorFormat::from_accept(request.headers());
 
+        let record = RequestRecord::new(started, method, matched, &self.routes, &context);
+
         // Both branches call and await in one expression. A future that is kept in a variable first is copied once more,
         // and it is large.
-        let span = request_span(matched, &context);
-        let result = match span.is_none() {
+        let result = match record.span.is_none() {
             true => self.dispatch(request, matched, &context).await,
-            false => self.dispatch(request, matched, &context).instrument(span.clone()).await,
+            false => self.dispatch(request, matched, &context).instrument(record.span.clone()).await,
         };
 
         if let (Err(problem), Some(operation)) = (&result, matched.operation) {
@@ -82,15 +84,7 @@ where
         }
         let (mut response, cause) = render(result, format, &context);
         set_common_headers(&mut response, &context);
-        let (status, duration) = (response.status().as_u16(), started.elapsed());
-        self.routes.metrics(matched.route).record(method, status, duration);
-        let level = access_log::level(status, matched.log_policy());
-        if access_log::is_enabled(level) {
-            let span = if span.is_none() { context.span() } else { span };
-            let route = matched.route.map_or("-", |route| &route.template);
-            let entry = AccessLogEntry { method, route, status, duration, subject: context.subject(), cause };
-            span.in_scope(|| entry.write(level));
-        }
+        record.complete(response.status().as_u16(), cause);
         Ok(response)
     }
 }
@@ -140,15 +134,6 @@ where
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(body);
         request
-    }
-}
-
-/// The span around everything that is logged during a request. There is none where success is logged at `debug`: it
-/// costs as much as a verification.
-fn request_span(matched: Matched<'_>, context: &RequestContext) -> Span {
-    match matched.log_policy() {
-        LogPolicy::DebugOn200 => Span::none(),
-        LogPolicy::Info => context.span(),
     }
 }
 
@@ -334,7 +319,8 @@ mod tests {
         let endpoint = poem::EndpointExt::boxed(make_sync(|_| Response::default()));
         let routes = RouteTable::for_health([("/livez", endpoint)], &Metrics::default());
         let matched = routes.resolve(&mut Request::builder().uri_str("/livez").finish());
-        assert!(request_span(matched, &context()).is_none());
+        let context = context();
+        assert!(RequestRecord::new(Instant::now(), "GET", matched, &routes, &context).span.is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Connection: TLS handshake, then HTTP/1 or HTTP/2 requests until the client, a time limit or the shutdown ends it.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use crate::http::access_log::record_unreadable;
 use crate::server::limits::Limits;
 use crate::server::listener::timeouts::{Activity, TimedStream};
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
 /// Maximum memory for a request's head and the buffers around it: far more than any credential needs, because hyper responds
 /// to a longer head without our error body.
@@ -35,6 +38,8 @@ pub struct ListenerState<E> {
     endpoint: E,
     http: auto::Builder<TokioExecutor>,
     limits: Limits,
+    /// Of requests whose head could not be read.
+    unreadable: RouteMetrics,
 }
 
 /// One connection, as its requests see it.
@@ -47,8 +52,8 @@ struct Connection<E> {
 }
 
 impl<E: Endpoint<Output = Response> + 'static> ListenerState<E> {
-    pub fn new(endpoint: E, limits: Limits) -> Self {
-        Self { endpoint, http: http_builder(), limits }
+    pub fn new(endpoint: E, limits: Limits, metrics: &Metrics) -> Self {
+        Self { endpoint, http: http_builder(), limits, unreadable: metrics.route("-", [].into_iter()) }
     }
 
     pub async fn serve(
@@ -71,6 +76,15 @@ impl<E: Endpoint<Output = Response> + 'static> ListenerState<E> {
             Ok(Ok(stream)) => connection.serve_requests(stream, stopped).await,
             Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
             Err(_elapsed) => debug!("TLS handshake timed out"),
+        }
+    }
+
+    /// hyper responds by itself to a head that it cannot read; then the endpoint has seen no request.
+    fn log_outcome(&self, outcome: Result<(), Box<dyn Error + Send + Sync>>) {
+        let Err(error) = outcome else { return };
+        match status_of_unreadable_head(&*error) {
+            Some(status) => record_unreadable(&self.unreadable, status, error.to_string()),
+            None => debug!(%error, "connection error"),
         }
     }
 
@@ -106,22 +120,26 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let mut http = pin!(state.http.serve_connection(TokioIo::new(stream), service));
         let grace = tokio::select! {
             biased;
-            outcome = http.as_mut() => return log_outcome(outcome),
+            outcome = http.as_mut() => return state.log_outcome(outcome),
             _ = stopped.changed() => limits.shutdown_timeout,
             () = activity.wait_until_overdue(limits.head_timeout, limits.idle_timeout) => CLOSE_GRACE,
         };
         http.as_mut().graceful_shutdown();
         match timeout(grace, http).await {
-            Ok(outcome) => log_outcome(outcome),
+            Ok(outcome) => state.log_outcome(outcome),
             Err(_elapsed) => debug!("connection closed: timeout"),
         }
     }
 }
 
-fn log_outcome<E: std::fmt::Display>(outcome: Result<(), E>) {
-    if let Err(error) = outcome {
-        debug!(%error, "connection error");
-    }
+/// Returns the status of hyper's own response, if this is the error of a head that it could not read.
+fn status_of_unreadable_head(error: &(dyn Error + 'static)) -> Option<u16> {
+    let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
+    Some(match error.is_parse_too_large() {
+        true if error.to_string().contains("URI too long") => 414,
+        true => 431,
+        false => 400,
+    })
 }
 
 fn http_builder() -> auto::Builder<TokioExecutor> {

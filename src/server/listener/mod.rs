@@ -40,7 +40,7 @@ pub async fn serve_connections<E>(
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    let state = Arc::new(ListenerState::new(endpoint, limits.clone()));
+    let state = Arc::new(ListenerState::new(endpoint, limits.clone(), metrics));
     let mut acceptor = Acceptor { listener, permits: Arc::new(Semaphore::new(limits.connections)), failing: false };
     let (stopping, stopped) = watch::channel(());
     let mut stop = pin!(stop);

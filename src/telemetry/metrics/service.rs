@@ -34,6 +34,8 @@ impl Collector for ServiceCollector {
         writer.write("mintkey_http_connections_limit", "Maximum concurrent connections", limit)?;
         let dropped = count(telemetry::dropped_log_lines());
         writer.write("mintkey_log_lines_dropped", "Number of log lines that could not be written", dropped)?;
+        let omitted = count(telemetry::UNAUTHENTICATED_LINES.omitted());
+        writer.write("mintkey_log_lines_omitted", "Number of request lines over the limit per second", omitted)?;
         self.write_verifier(&mut writer)?;
         self.write_issuers(&mut writer)?;
         self.write_store(&mut writer)?;

@@ -9,7 +9,7 @@ use crate::support::{KEYS, Response, Server};
 use crate::wire;
 
 /// The fields of the request lines, in either format.
-fn request_lines(server: &Server) -> Vec<BTreeMap<String, String>> {
+pub fn request_lines(server: &Server) -> Vec<BTreeMap<String, String>> {
     server.log().lines().filter(|line| line.contains("request completed")).map(fields).collect()
 }
 
