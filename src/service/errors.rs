@@ -117,7 +117,9 @@ impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             // A database that does not fit this program is an operator's to fix; requests can be retried afterwards.
-            StoreError::Unavailable(reason) | StoreError::Incompatible(reason) => Self::Unavailable(reason),
+            StoreError::Unavailable(reason) | StoreError::ConnectionLost(reason) | StoreError::Incompatible(reason) => {
+                Self::Unavailable(reason)
+            }
             StoreError::Internal(error) => Self::Internal(error.to_string()),
         }
     }

@@ -46,8 +46,16 @@ impl Readiness {
         let (store, schema) = match schema {
             Err(_) => (Check::failed("store", "did not respond within 2 seconds"), None),
             Ok(Err(error)) => {
-                let check = Check::failed("store", "is unreachable; see the log lines with this request id");
+                let detail = match self.store.is_standby() {
+                    true => "is a standby in recovery; give the primary",
+                    false => "is unreachable; see the log lines with this request id",
+                };
+                let check = Check::failed("store", detail);
                 (Check { cause: Some(error.to_string()), ..check }, None)
+            }
+            // Not a failure: keys are verified.
+            Ok(Ok(schema)) if self.store.is_read_only() => {
+                (Check::passed("store", "is reachable, but takes no writes: its sessions are read-only"), Some(schema))
             }
             Ok(Ok(schema)) => (Check::passed("store", "is reachable"), Some(schema)),
         };

@@ -1,13 +1,16 @@
 //! Store errors, by what the caller can do about them.
 
 use sea_orm::sqlx::postgres::PgDatabaseError;
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot serve the request now. A retry or an operator helps.
     #[error("{0}")]
     Unavailable(String),
+    /// The same, because the connection was lost. Another may work at once.
+    #[error("{0}")]
+    ConnectionLost(String),
     /// This binary must not use the database as it is, for example because a newer release migrated it.
     #[error("{0}")]
     Incompatible(String),
@@ -47,6 +50,39 @@ fn is_outage(error: &DbErr) -> bool {
     }
 }
 
+/// What a failed statement says of its PostgreSQL session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SessionFault {
+    /// The session has ended.
+    Lost,
+    /// The session rejects changes.
+    ReadOnly,
+}
+
+impl SessionFault {
+    pub fn of(error: &DbErr) -> Option<Self> {
+        let (DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+        else {
+            return None;
+        };
+        match error.as_database_error() {
+            Some(error) => Self::of_code(&error.code().unwrap_or_default()),
+            None => matches!(**error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)).then_some(Self::Lost),
+        }
+    }
+
+    fn of_code(code: &str) -> Option<Self> {
+        match code {
+            "25006" => Some(Self::ReadOnly),
+            // Ended by an administrator, a crash of the server or `idle_session_timeout`.
+            "57P01" | "57P02" | "57P05" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
+
 /// True for result codes (sqlite.org/rescode.html) about the file, the disk or a lock: BUSY, LOCKED, READONLY, IOERR,
 /// CORRUPT, FULL, CANTOPEN, PROTOCOL and NOTADB. The low byte of an extended code is the primary code.
 fn is_sqlite_outage(code: &str) -> bool {
@@ -64,6 +100,13 @@ fn is_postgres_outage(code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn session_fault_is_the_end_of_a_session_or_read_only() {
+        assert_eq!(SessionFault::of_code("57P01"), Some(SessionFault::Lost));
+        assert_eq!(SessionFault::of_code("25006"), Some(SessionFault::ReadOnly));
+        assert_eq!(SessionFault::of_code("57014"), None);
+    }
 
     #[test]
     fn outage_is_what_waiting_or_an_operator_resolves() {

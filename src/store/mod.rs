@@ -140,6 +140,23 @@ impl Store {
         self.read(async |database| schema::state(&SchemaManager::new(database)).await).await
     }
 
+    /// True if the last connection was refused because its server is a standby.
+    pub fn is_standby(&self) -> bool {
+        matches!(&self.engine, Engine::Postgres(health) if health.is_standby())
+    }
+
+    /// True if the sessions of PostgreSQL reject changes.
+    pub fn is_read_only(&self) -> bool {
+        matches!(&self.engine, Engine::Postgres(health) if health.is_read_only())
+    }
+
+    /// Records that the change feed failed. What ended its connection may have ended the pooled ones.
+    fn change_feed_failed(&self) {
+        if let Engine::Postgres(health) = &self.engine {
+            health.connection_lost();
+        }
+    }
+
     pub fn pool_stats(&self) -> Vec<PoolStats> {
         let stats = |name, connections: u32, idle| PoolStats { name, connections: connections as usize, idle };
         match self.engine {
@@ -167,7 +184,7 @@ async fn retry_connect(connect: impl AsyncFn() -> Result<Store, StoreError>) -> 
     let mut retries = 1..=3;
     loop {
         match connect().await {
-            Err(StoreError::Unavailable(_)) if retries.next().is_some() => {}
+            Err(StoreError::Unavailable(_) | StoreError::ConnectionLost(_)) if retries.next().is_some() => {}
             connected => return connected,
         }
     }

@@ -8,6 +8,7 @@ use sea_orm::{
 };
 
 use crate::store::batch::Batcher;
+use crate::store::errors::SessionFault;
 use crate::store::{Engine, STATEMENT_TIMEOUT, Store, StoreError, postgres};
 
 impl Store {
@@ -16,7 +17,7 @@ impl Store {
         &self,
         query: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
-        self.with_timeout(async { Ok(query(&self.reader).await?) }).await
+        self.with_timeout(async { query(&self.reader).await.map_err(|error| self.store_error(error)) }).await
     }
 
     /// Runs `work` in a transaction. When this returns `Ok`, the changes are on disk. When `work` fails, there are
@@ -26,12 +27,30 @@ impl Store {
         work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
         self.with_timeout(async {
-            let transaction = self.begin().await?;
-            let value = work(&transaction).await?;
-            transaction.commit().await?;
+            let transaction = self.begin().await.map_err(|error| self.store_error(error))?;
+            let value = work(&transaction).await.map_err(|error| self.store_error(error))?;
+            transaction.commit().await.map_err(|error| self.store_error(error))?;
             Ok(value)
         })
         .await
+    }
+
+    /// Converts the error of a statement, after recording what it says of the connections.
+    pub(super) fn store_error(&self, error: DbErr) -> StoreError {
+        match self.note_fault(&error) {
+            Some(SessionFault::Lost) => StoreError::ConnectionLost(error.to_string()),
+            _ => error.into(),
+        }
+    }
+
+    fn note_fault(&self, error: &DbErr) -> Option<SessionFault> {
+        let Engine::Postgres(health) = &self.engine else { return None };
+        let fault = SessionFault::of(error)?;
+        match fault {
+            SessionFault::Lost => health.connection_lost(),
+            SessionFault::ReadOnly => health.change_rejected(),
+        }
+        Some(fault)
     }
 
     /// Limits the time of work on PostgreSQL, because a broken connection may never return an error. SQLite needs no
@@ -53,10 +72,17 @@ impl Store {
                 // the pool. Locals are dropped in reverse order of declaration, so the mark comes first, and the pool
                 // checks the connection.
                 let guard = health.guard();
-                let result =
-                    tokio::time::timeout(STATEMENT_TIMEOUT, work.as_mut()).await.map_err(postgres::timed_out)?;
-                guard.disarm();
-                result
+                let result = tokio::time::timeout(STATEMENT_TIMEOUT, work.as_mut()).await;
+                if result.is_ok() {
+                    guard.disarm();
+                }
+                match result.unwrap_or_else(|elapsed| Err(postgres::timed_out(elapsed))) {
+                    // The error says only that no connection could be had.
+                    Err(StoreError::Unavailable(_)) if health.is_standby() => {
+                        Err(StoreError::Unavailable(postgres::STANDBY.into()))
+                    }
+                    result => result,
+                }
             }
         }
     }
@@ -91,7 +117,16 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.writer.begin_with_options(immediate).await
+        if let Engine::Postgres(health) = &self.engine {
+            health.before_change();
+        }
+        match self.writer.begin_with_options(immediate).await {
+            // Nothing was sent but BEGIN.
+            Err(error) if self.note_fault(&error) == Some(SessionFault::Lost) => {
+                self.writer.begin_with_options(immediate).await
+            }
+            begun => begun,
+        }
     }
 
     /// Begins a transaction that excludes other exclusive transactions of all processes, and has no time limit.

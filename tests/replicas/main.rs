@@ -5,6 +5,7 @@ mod change_feed;
 mod cluster;
 mod concurrency;
 mod doctor;
+mod failover;
 mod faults;
 mod master_secrets;
 #[path = "../support/pgbouncer.rs"]

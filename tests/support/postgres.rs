@@ -66,6 +66,28 @@ impl Postgres {
             std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
             give_away(&copy);
         }
+        Self::start_in(directory, settings)
+    }
+
+    /// Starts a standby that follows this server.
+    pub fn start_standby(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap().keep();
+        give_away(&directory);
+        let mut copy = unprivileged(&program("pg_basebackup"));
+        copy.args([
+            "--checkpoint=fast",
+            "--no-sync",
+            "--write-recovery-conf",
+            "--username=postgres",
+            "--host=127.0.0.1",
+        ]);
+        copy.arg(format!("--port={}", self.port)).arg("--pgdata").arg(directory.join("data"));
+        let made = run(copy.current_dir("/"));
+        assert!(made.status.success(), "{made:?}");
+        Self::start_in(directory, &[])
+    }
+
+    fn start_in(directory: PathBuf, settings: &[&str]) -> Self {
         let port = free_port();
         let sockets = format!("unix_socket_directories={}", directory.display());
         let ours = [&format!("port={port}"), &sockets, "listen_addresses=127.0.0.1", "max_connections=400"];

@@ -100,11 +100,14 @@ impl Store {
     async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
         let outcome = |fits| if fits { InsertOutcome::Inserted } else { InsertOutcome::TooManyKeys };
         let Some(limit) = inserts.first().map(|queued| queued.insert.limit) else { return Ok(Vec::new()) };
-        if let Engine::Postgres(_) = self.engine
+        if let Engine::Postgres(health) = &self.engine
             && inserts.iter().all(|queued| queued.responses.is_empty() && queued.creator().is_none())
         {
             let inserts: Vec<_> = inserts.iter().map(|queued| &queued.insert).collect();
-            let fits = self.with_timeout(async { Ok(insert_counted(&self.writer, &inserts, limit).await?) }).await?;
+            health.before_change();
+            let inserted =
+                async { insert_counted(&self.writer, &inserts, limit).await.map_err(|error| self.store_error(error)) };
+            let fits = self.with_timeout(inserted).await?;
             return Ok(fits.into_iter().map(outcome).collect());
         }
         Box::pin(self.write(async |transaction| {

@@ -62,7 +62,12 @@ impl Store {
     }
 
     async fn lookup_batch(self, hashes: Vec<SecretHash>) -> Vec<Result<Option<KeyForSecret>, StoreError>> {
-        match self.read(async |database| find_keys(database, &hashes).await).await {
+        let mut found = self.read(async |database| find_keys(database, &hashes).await).await;
+        // Tried once more, on a connection that was checked.
+        if let Err(StoreError::ConnectionLost(_)) = found {
+            found = self.read(async |database| find_keys(database, &hashes).await).await;
+        }
+        match found {
             Ok(found) => hashes.iter().map(|hash| found.get(hash).cloned().transpose()).collect(),
             Err(error) => vec![Err(error); hashes.len()],
         }

@@ -65,6 +65,10 @@ impl Listener {
     }
 
     pub async fn next(&mut self) -> Result<ChangeEvent, StoreError> {
+        self.receive().await.inspect_err(|_| self.store.change_feed_failed())
+    }
+
+    async fn receive(&mut self) -> Result<ChangeEvent, StoreError> {
         loop {
             let now = Instant::now();
             if self.sent.is_none() && self.sending.is_none() && now >= self.next_heartbeat {
@@ -105,7 +109,14 @@ impl Listener {
         let store = self.store.clone();
         let values = [self.heartbeat_channel.clone().into(), "".into()];
         let statement = Statement::from_sql_and_values(DbBackend::Postgres, NOTIFY, values);
-        Box::pin(async move { store.read(async |pool| pool.query_one_raw(statement).await.map(drop)).await })
+        Box::pin(async move {
+            let send = async |statement| store.read(async |pool| pool.query_one_raw(statement).await.map(drop)).await;
+            match send(statement.clone()).await {
+                // A connection of the pool, which says nothing of the one that listens.
+                Err(StoreError::ConnectionLost(_)) => send(statement).await,
+                sent => sent,
+            }
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::store::StoreError;
-use crate::store::postgres::{postgres_options, reject_old_version};
+use crate::store::postgres::{STANDBY, postgres_options, reject_old_version};
 
 /// Short, because the command is interactive.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,6 +45,7 @@ pub enum Encryption {
 /// Readable by every user. `api_keys` stands for all tables: privileges are normally granted on all of them together.
 const FACTS: &str = "
     SELECT pg_is_in_recovery(),
+        current_setting('transaction_read_only') = 'on',
         coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
         coalesce(
@@ -65,7 +66,7 @@ impl PostgresFacts {
         let facts = timeout(INSPECT_TIMEOUT, async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let version = connection.server_version_num();
-            let facts: (bool, bool, bool, bool, i32) =
+            let facts: (bool, bool, bool, bool, bool, i32) =
                 sqlx::query_as(FACTS).persistent(false).fetch_one(&mut connection).await?;
             let delivers_notifications = facts.0 || delivers_notifications(&options, &mut connection).await?;
             // What matters is known.
@@ -75,7 +76,7 @@ impl PostgresFacts {
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
         let (version, facts, delivers_notifications) =
             facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
-        let (is_standby, is_encrypted, may_create_tables, may_use_tables, max_connections) = facts;
+        let (is_standby, is_read_only, is_encrypted, may_create_tables, may_use_tables, max_connections) = facts;
         reject_old_version(version)?;
         let user = options.get_username();
         if !delivers_notifications {
@@ -86,7 +87,13 @@ impl PostgresFacts {
             ));
         }
         if is_standby {
-            return Err(StoreError::incompatible("this PostgreSQL is a read-only standby; give the primary"));
+            return Err(StoreError::incompatible(STANDBY));
+        }
+        if is_read_only {
+            return Err(StoreError::Incompatible(format!(
+                "it takes no writes: default_transaction_read_only is on for {user}; set it to off where it was set \
+                 (ALTER SYSTEM, ALTER DATABASE or ALTER ROLE), after the reason for it is gone"
+            )));
         }
         if !may_use_tables {
             return Err(StoreError::Incompatible(format!(

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection, Row};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
 
 pub use crate::store::postgres::inspect::{Encryption, PostgresFacts};
+use crate::store::postgres::pool_health::BeforeUse;
 pub use crate::store::postgres::pool_health::PoolHealth;
 
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
@@ -22,12 +23,11 @@ const MIN_VERSION: u32 = 150_000;
 /// The time limit for the check of a pooled connection. On a broken one, the kernel would retry for 15 minutes.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A pooled connection that was idle for longer is checked before use.
-const TRUSTED_WHEN_IDLE: Duration = Duration::from_secs(5);
+pub const STANDBY: &str = "this PostgreSQL is a standby in recovery; give the primary";
 
 /// The settings of each connection. The store relies on `read committed`: a statement that follows a wait for a lock
 /// sees what the holder of the lock committed. The timeouts end statements on the server that no client waits for.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("default_transaction_isolation", "read committed"),
     // All queries use indexes. A cached plan lives as long as its connection, so a plan that was made while a table was
     // small would later scan a large table. With sequential scans disabled, the few queries that need one (of peppers,
@@ -38,6 +38,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("statement_timeout", "1500"),
     ("lock_timeout", "1500"),
     ("idle_in_transaction_session_timeout", "5000"),
+    // Pooled connections are idle, and so is the one that listens.
+    ("idle_session_timeout", "0"),
     ("tcp_keepalives_idle", "10"),
     ("tcp_user_timeout", "10000"),
 ];
@@ -52,21 +54,36 @@ pub async fn open_postgres(
     connections: u32,
     health: Arc<PoolHealth>,
 ) -> Result<DatabaseConnection, StoreError> {
+    let (opened, used, released) = (Arc::clone(&health), Arc::clone(&health), Arc::clone(&health));
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(STATEMENT_TIMEOUT)
         .test_before_acquire(false)
-        .before_acquire(|connection, used| {
-            Box::pin(async move { if used.idle_for > TRUSTED_WHEN_IDLE { ping(connection).await } else { Ok(true) } })
+        .after_connect(move |connection, _| {
+            let health = Arc::clone(&opened);
+            Box::pin(async move { check_server(connection, &health).await })
+        })
+        .before_acquire(move |connection, of| {
+            let before_use = used.before_use(&of);
+            Box::pin(async move {
+                match before_use {
+                    BeforeUse::Nothing => Ok(true),
+                    BeforeUse::Ping => ping(connection).await,
+                    BeforeUse::Close => Ok(false),
+                }
+            })
         })
         // sqlx pings each returned connection, too, but with no time limit.
         .after_release(move |connection, _| {
-            let suspect = health.is_suspect();
+            let suspect = released.is_suspect();
             Box::pin(async move { if suspect { reset_postgres_connection(connection).await } else { Ok(true) } })
         })
         .connect_with(options)
         .await
-        .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+        .map_err(|error| match health.is_standby() {
+            true => StoreError::incompatible(STANDBY),
+            false => DbErr::Conn(RuntimeErr::SqlxError(error.into())).into(),
+        })?;
     let connection = pool.acquire().await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
     reject_old_version(connection.server_version_num())?;
     drop(connection);
@@ -81,6 +98,16 @@ pub fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let named = options.get_application_name().is_some();
     let options = if named { options } else { options.application_name("mintkey") };
     Ok(options.options(SETTINGS).disable_statement_logging())
+}
+
+/// Asks a new connection what its server can do. A standby may be older than what was acknowledged, so it is not used:
+/// a revoked key would be valid there.
+async fn check_server(connection: &mut PgConnection, health: &PoolHealth) -> Result<(), sqlx::Error> {
+    let state = sqlx::raw_sql("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'");
+    let state = state.fetch_one(connection).await?;
+    let is_standby = state.try_get(0)?;
+    health.connected(is_standby, state.try_get(1)?);
+    if is_standby { Err(sqlx::Error::Configuration(STANDBY.into())) } else { Ok(()) }
 }
 
 /// Returns whether the connection responds, after ending any open transaction. A transaction that was abandoned during
