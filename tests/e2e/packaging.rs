@@ -62,6 +62,34 @@ fn systemd_unit_passes_verification_and_security_analysis() {
 }
 
 #[test]
+fn systemd_unit_restarts_without_giving_up() {
+    let text = fs::read_to_string(packaging("mintkey.service")).unwrap();
+    let (unit, service) = text.split_once("[Service]").unwrap();
+    assert!(unit.contains("\nStartLimitIntervalSec=0\n"), "{unit}");
+    assert!(service.contains("\nRestart=always\n") && service.contains("\nRestartSec=2\n"), "{service}");
+    assert!(service.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"), "{service}");
+}
+
+/// The ignore file leaves everything out and takes paths back in, one a line.
+#[test]
+fn dockerfile_copies_only_what_the_ignore_file_includes() {
+    let ignored = fs::read_to_string(packaging("Dockerfile.dockerignore")).unwrap();
+    let (everything, included): (Vec<_>, Vec<_>) = ignored.lines().partition(|line| !line.starts_with('!'));
+    assert_eq!(everything, ["*"]);
+    let included: Vec<_> = included.into_iter().map(|line| &line[1..]).collect();
+    let dockerfile = fs::read_to_string(packaging("Dockerfile")).unwrap();
+    let copies =
+        dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|copy| !copy.contains("--from="));
+    let sources = copies.flat_map(|copy| copy.rsplit_once(' ').unwrap().0.split(' ')).collect::<Vec<_>>();
+    assert!(sources.len() >= 7, "{sources:?}");
+    for source in sources {
+        assert!(project().join(source).exists(), "{source} is copied and does not exist");
+        let includes = |path: &&str| source == *path || source.starts_with(&format!("{path}/"));
+        assert!(included.iter().any(|path| includes(&path)), "{source} is copied and ignored");
+    }
+}
+
+#[test]
 fn package_settings_are_settings_of_serve() {
     let help = succeed(mintkey().args(["serve", "--help"]));
     for file in ["Dockerfile", "compose/compose.yaml", "kubernetes.yaml", "mintkey.env", "mintkey.service"] {
