@@ -4,15 +4,14 @@ mod admin;
 mod background;
 mod limits;
 mod listener;
+mod signals;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use poem::{Endpoint, EndpointExt, Response, Route};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
@@ -29,6 +28,7 @@ use crate::openapi::swagger_ui::{self, LoginSource};
 use crate::service::Services;
 use crate::telemetry::metrics::{Metrics, metrics_page};
 use admin::AdminListener;
+use signals::StopSignals;
 
 pub use limits::{Limits, RESERVED_FDS, effective_max_connections};
 pub use listener::TlsFiles;
@@ -58,10 +58,15 @@ impl Server {
         Ok(())
     }
 
+    /// Loads the certificate, and again when its files change or SIGHUP is received.
     pub async fn with_tls(self, files: Option<TlsFiles>) -> Result<Self, ConfigError> {
+        let hangup = signals::hangup().map_err(|error| ConfigError(format!("cannot handle SIGHUP: {error}")))?;
         let tls = match files {
-            Some(files) => Some(files.watch().await?),
-            None => None,
+            Some(files) => Some(files.watch(hangup).await?),
+            None => {
+                tokio::spawn(signals::ignore_hangups(hangup));
+                None
+            }
         };
         Ok(Self { tls, ..self })
     }
@@ -78,9 +83,8 @@ impl Server {
     /// Serves until SIGTERM or SIGINT. Then finishes the requests in flight, writes the last usage counts, stops the admin
     /// listener, which reports the shutdown until then, and closes the store.
     pub async fn run(self, services: Services, limits: &Limits, traced: bool) -> io::Result<()> {
-        let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let draining = Draining::default();
-        let stop = drain_on_signal(signals, draining.clone());
+        let stop = StopSignals::new()?.drain(draining.clone());
         let services = Arc::new(services);
         let background = background::start_background_tasks(&services);
         let metrics = Metrics::default();
@@ -122,15 +126,6 @@ impl Server {
         info!("server stopped");
         Ok(())
     }
-}
-
-/// Waits for SIGTERM or SIGINT and has /readyz report the shutdown from then on.
-async fn drain_on_signal([mut terminate, mut interrupt]: [Signal; 2], draining: Draining) {
-    tokio::select! {
-        _ = terminate.recv() => info!("received SIGTERM; draining"),
-        _ = interrupt.recv() => info!("received SIGINT; draining"),
-    }
-    draining.store(true, Ordering::Relaxed);
 }
 
 /// Returns the source of the issuer's login for the documentation page.

@@ -321,7 +321,16 @@ impl Server {
     }
 
     pub fn sigterm(&self) {
-        assert!(run(Command::new("kill").arg(self.pid().to_string())).status.success());
+        self.signal("TERM");
+    }
+
+    #[allow(dead_code, reason = "not every test binary reloads a server")]
+    pub fn sighup(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(run(Command::new("kill").args(["-s", name, &self.pid().to_string()])).status.success());
     }
 
     /// The exit status, if the process ends before the limit.

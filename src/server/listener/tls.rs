@@ -1,9 +1,10 @@
-//! TLS: the server certificate, reloaded when its files change.
+//! TLS: the server certificate, reloaded when its files change and on SIGHUP.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -34,20 +35,29 @@ struct Pems {
 
 impl TlsFiles {
     /// Returns the acceptor for new connections. A task keeps it current until all receivers are dropped.
-    pub async fn watch(self) -> Result<watch::Receiver<TlsAcceptor>, ConfigError> {
+    pub async fn watch(self, hangup: Signal) -> Result<watch::Receiver<TlsAcceptor>, ConfigError> {
         let pems = self.read().await?;
         let (current, acceptor) = watch::channel(self.acceptor(&pems)?);
-        tokio::spawn(self.reload(pems.hash(), current));
+        tokio::spawn(self.reload(pems.hash(), current, hangup));
         Ok(acceptor)
     }
 
-    /// Reloads changed files. Two files cannot be replaced at once; while they do not match, the previous acceptor stays.
-    async fn reload(self, mut used: blake3::Hash, current: watch::Sender<TlsAcceptor>) {
+    /// Reloads changed files, and any on SIGHUP. Two files cannot be replaced at once; while they do not match, the previous
+    /// acceptor stays.
+    async fn reload(self, mut used: blake3::Hash, current: watch::Sender<TlsAcceptor>, mut hangup: Signal) {
         let mut logged = None;
         while !current.is_closed() {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
+            let requested = tokio::select! {
+                () = tokio::time::sleep(RELOAD_INTERVAL) => false,
+                _ = hangup.recv() => true,
+            };
+            if requested {
+                info!("received SIGHUP; reloading the TLS certificate");
+                // The result is logged even if it is the last one.
+                logged = None;
+            }
             let newer = match self.read().await {
-                Ok(pems) if pems.hash() == used => Ok(None),
+                Ok(pems) if pems.hash() == used && !requested => Ok(None),
                 Ok(pems) => self.acceptor(&pems).map(|acceptor| Some((pems.hash(), acceptor))),
                 Err(error) => Err(error),
             };

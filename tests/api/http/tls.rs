@@ -127,6 +127,26 @@ fn tls_reloads_replaced_certificate_but_not_a_broken_one() {
 }
 
 #[test]
+fn tls_sighup_reloads_certificate_and_reports_the_result() {
+    let tls = Tls::start(&[]);
+    tls.server.sighup();
+    tls.server.wait_for_log(&["INFO", "received SIGHUP"]);
+    tls.server.wait_for_log(&["INFO", "TLS certificate reloaded"]);
+    fs::write(tls.files.path().join("key.pem"), "no key").unwrap();
+    let failures = || tls.server.log().matches("TLS certificate reload failed").count();
+    for _ in 0..2 {
+        let before = failures();
+        tls.server.sighup();
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while failures() == before {
+            assert!(Instant::now() < deadline, "{}", tls.server.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert_eq!(tls.certificate_subject(), "first");
+}
+
+#[test]
 fn tls_unusable_files_are_refused_at_start() {
     let good = tempfile::tempdir().unwrap();
     make_certificate(good.path(), "good");

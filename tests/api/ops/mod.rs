@@ -16,4 +16,5 @@ mod logs_unread;
 mod metrics;
 mod missing_master_secret;
 mod pepper_rotation;
+mod signals;
 mod sqlite;
