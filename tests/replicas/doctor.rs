@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::Cluster;
 use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::{Postgres, free_port};
+use crate::support::run;
 
 /// A server on which the user `strict` needs a password.
 static STRICT: LazyLock<Arc<Postgres>> = LazyLock::new(|| {
@@ -111,4 +112,35 @@ fn doctor_fails_on_too_few_connections() {
     cluster.query("GRANT CREATE ON SCHEMA public TO few");
     let few = doctor(&cluster, &url_as(&cluster, "few"), &[]);
     assert_fails(&few, "database connections", &["5 at a time", "21", "CONNECTION LIMIT"]);
+}
+
+#[test]
+fn doctor_fails_on_settings_that_lose_or_reject_data() {
+    let cluster = Cluster::new();
+    let url = url_as(&cluster, "postgres");
+    let _server = cluster.replica(&[]);
+    assert_passes(&doctor(&cluster, &url, &[]), "database durability", &["survive a crash"]);
+    cluster.query(&format!("ALTER DATABASE {} SET synchronous_commit = off", cluster.database));
+    assert_fails(&doctor(&cluster, &url, &[]), "database durability", &["synchronous_commit", "set it to on"]);
+    cluster.replica(&[]).wait_for_log(&["WARN", "may lose acknowledged changes", "synchronous_commit"]);
+
+    let latin = format!("{}_latin", cluster.database);
+    cluster.query(&format!("CREATE DATABASE {latin} TEMPLATE template0 ENCODING 'LATIN1'"));
+    let url = cluster.postgres.url(&latin);
+    assert_fails(&doctor(&cluster, &url, &[]), "database", &["encoding LATIN1", "ENCODING 'UTF8'"]);
+    let migrated = run(cluster.command(&["migrate"]).env("MINTKEY_DATABASE_URL", &url));
+    let stderr = String::from_utf8(migrated.stderr).unwrap();
+    assert!(!migrated.status.success() && stderr.contains("LATIN1"), "{stderr}");
+}
+
+#[test]
+fn every_command_rejects_unknown_parameter_of_url() {
+    let cluster = Cluster::new();
+    let url = format!("{}?sslmod=verify-full", url_as(&cluster, "postgres"));
+    assert_fails(&doctor(&cluster, &url, &[]), "database", &["`sslmod`", "sslmode, sslrootcert"]);
+    for command in [&["migrate"][..], &["keys", "list"]] {
+        let output = run(cluster.command(command).env("MINTKEY_DATABASE_URL", &url));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && stderr.contains("`sslmod`"), "{stderr}");
+    }
 }

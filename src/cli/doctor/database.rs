@@ -67,6 +67,18 @@ pub fn check_connections(data: &DataSettings, report: &Result<DatabaseReport, St
     }
 }
 
+/// Fails if a crash of PostgreSQL may lose what was acknowledged: a revoked key would be valid again.
+pub fn check_durability(report: &Result<DatabaseReport, String>) -> CheckResult {
+    match postgres_facts(report).map(|postgres| &postgres.unsafe_setting) {
+        Err(reason) => Ok(reason.into()),
+        Ok(None) => Ok("acknowledged changes survive a crash of PostgreSQL".into()),
+        Ok(Some(setting)) => Err(format!(
+            "{setting} is off in PostgreSQL, so that a crash may lose acknowledged keys and revocations; set it to on \
+             where it was set (postgresql.conf, ALTER SYSTEM, ALTER DATABASE or ALTER ROLE)"
+        )),
+    }
+}
+
 /// Reports how the connections are protected. Fails on nothing: a server on the same machine needs no encryption.
 pub fn check_encryption(report: &Result<DatabaseReport, String>) -> CheckResult {
     let postgres = match postgres_facts(report) {

@@ -5,13 +5,13 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgSslMode};
-use sea_orm::sqlx::{self, Connection, PgConnection};
+use sea_orm::sqlx::{self, Connection, PgConnection, Row};
 use tokio::time::timeout;
 
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::store::StoreError;
-use crate::store::postgres::{STANDBY, postgres_options, reject_old_version};
+use crate::store::postgres::{SERVER_SETTINGS, STANDBY, postgres_options, reject_encoding, reject_old_version};
 
 /// Short, because the command is interactive.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,6 +25,8 @@ pub struct PostgresFacts {
     /// The connections that its user can have at a time.
     pub max_connections: u32,
     pub encryption: Encryption,
+    /// A setting that lets a crash lose what was acknowledged.
+    pub unsafe_setting: Option<String>,
 }
 
 /// How connections are protected, by `sslmode` of the URL.
@@ -68,16 +70,19 @@ impl PostgresFacts {
             let version = connection.server_version_num();
             let facts: (bool, bool, bool, bool, bool, i32) =
                 sqlx::query_as(FACTS).persistent(false).fetch_one(&mut connection).await?;
+            let settings = sqlx::raw_sql(SERVER_SETTINGS).fetch_one(&mut connection).await?;
+            let settings: (String, Option<String>) = (settings.try_get(0)?, settings.try_get(1)?);
             let delivers_notifications = facts.0 || delivers_notifications(&options, &mut connection).await?;
             // What matters is known.
             let _ = connection.close().await;
-            Ok((version, facts, delivers_notifications))
+            Ok((version, facts, settings, delivers_notifications))
         });
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
-        let (version, facts, delivers_notifications) =
+        let (version, facts, (encoding, unsafe_setting), delivers_notifications) =
             facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
         let (is_standby, is_read_only, is_encrypted, may_create_tables, may_use_tables, max_connections) = facts;
         reject_old_version(version)?;
+        reject_encoding(&encoding)?;
         let user = options.get_username();
         if !delivers_notifications {
             return Err(StoreError::incompatible(
@@ -105,6 +110,7 @@ impl PostgresFacts {
             may_create_tables,
             max_connections: u32::try_from(max_connections).unwrap_or(0),
             encryption: encryption(&options, is_encrypted),
+            unsafe_setting,
         })
     }
 }

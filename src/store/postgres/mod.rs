@@ -2,18 +2,21 @@
 
 mod inspect;
 mod pool_health;
+mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection, Row};
+use sea_orm::sqlx::{self, Connection, Executor, PgConnection, Row};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
+use tracing::warn;
 
 pub use crate::store::postgres::inspect::{Encryption, PostgresFacts};
 use crate::store::postgres::pool_health::BeforeUse;
 pub use crate::store::postgres::pool_health::PoolHealth;
+pub use crate::store::postgres::url::postgres_options;
 
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
 
@@ -22,6 +25,12 @@ const MIN_VERSION: u32 = 150_000;
 
 /// The time limit for the check of a pooled connection. On a broken one, the kernel would retry for 15 minutes.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The encoding of the database, and the name of a setting that lets a crash lose what was acknowledged, if one is off.
+const SERVER_SETTINGS: &str = "
+    SELECT current_setting('server_encoding'),
+        CASE 'off' WHEN current_setting('fsync') THEN 'fsync'
+            WHEN current_setting('synchronous_commit') THEN 'synchronous_commit' END";
 
 pub const STANDBY: &str = "this PostgreSQL is a standby in recovery; give the primary";
 
@@ -84,20 +93,16 @@ pub async fn open_postgres(
             true => StoreError::incompatible(STANDBY),
             false => DbErr::Conn(RuntimeErr::SqlxError(error.into())).into(),
         })?;
-    let connection = pool.acquire().await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+    let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
+    let mut connection = pool.acquire().await.map_err(failed)?;
     reject_old_version(connection.server_version_num())?;
+    let settings = sqlx::raw_sql(SERVER_SETTINGS).fetch_one(&mut *connection).await.map_err(failed)?;
+    reject_encoding(settings.try_get(0).map_err(failed)?)?;
+    if let Some(setting) = settings.try_get::<Option<String>, _>(1).map_err(failed)? {
+        warn!(setting, "PostgreSQL may lose acknowledged changes in a crash; set it to on");
+    }
     drop(connection);
     Ok(pool.into())
-}
-
-pub fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    // The parser's error is dropped: it may repeat the URL, which may contain a password.
-    let options: PgConnectOptions = url.parse().map_err(|_| {
-        StoreError::incompatible("the database URL cannot be read; give postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-    })?;
-    let named = options.get_application_name().is_some();
-    let options = if named { options } else { options.application_name("mintkey") };
-    Ok(options.options(SETTINGS).disable_statement_logging())
 }
 
 /// Asks a new connection what its server can do. A standby may be older than what was acknowledged, so it is not used:
@@ -141,15 +146,20 @@ fn reject_old_version(version: Option<u32>) -> Result<(), StoreError> {
     }
 }
 
+/// In another encoding, a character of a name may not exist.
+fn reject_encoding(encoding: &str) -> Result<(), StoreError> {
+    match encoding {
+        "UTF8" => Ok(()),
+        _ => Err(StoreError::Incompatible(format!(
+            "the database has the encoding {encoding}; give one in UTF8: CREATE DATABASE mintkey TEMPLATE template0 \
+             ENCODING 'UTF8'"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn invalid_url_is_not_repeated_in_the_error() {
-        let error = postgres_options("postgres://user:canary@host:port/database").unwrap_err().to_string();
-        assert!(error.contains("postgres://USER") && !error.contains("canary"), "{error}");
-    }
 
     #[test]
     fn server_before_15_is_rejected() {
