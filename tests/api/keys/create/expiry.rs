@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{KEYS, Server, id};
 
 async fn assert_rejected_at(pointer: &str, bodies: &[Value]) {
     let server = Server::start();
@@ -34,6 +34,9 @@ async fn create_with_past_or_malformed_expires_at_is_rejected() {
         json!("Tue, 01 Jan 2030 00:00:00 GMT"),
         json!("10000-01-01T00:00:00Z"),
         json!("+10000-01-01T00:00:00Z"),
+        json!("2030-06-30T12:00:60Z"),
+        json!("2030-06-29T23:59:60Z"),
+        json!("9999-12-31T23:59:60Z"),
         json!("9999-12-31T23:59:59-01:00"),
         json!(1_900_000_000),
         json!(true),
@@ -42,6 +45,19 @@ async fn create_with_past_or_malformed_expires_at_is_rejected() {
         json!({}),
     ];
     assert_rejected_at("/expires_at", &bad.map(body)).await;
+}
+
+#[tokio::test]
+async fn create_with_expiry_in_a_leap_second_has_the_second_after_it() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let body = json!({ "name": "x", "expires_at": "2030-06-30T23:59:60Z" });
+    let created = server.create(&token, body).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let got = server.get(&format!("{KEYS}{}", id(&created.body)), &token).await;
+    for key in [&created.body, &got.body] {
+        assert_eq!(key["expires_at"], "2030-07-01T00:00:00Z");
+    }
 }
 
 #[tokio::test]
