@@ -41,7 +41,7 @@ pub struct IssuerSettings {
     /// OIDC provider whose access tokens are accepted. Repeat for several; in the variable, separate them with `;`.
     ///
     /// The URL, exactly as in the `iss` claim, then options, separated by commas. Unless `grants` says otherwise, a token
-    /// can put only scopes on keys that it has itself (with --allowed-scopes: only those).
+    /// can put on keys the scopes that it has itself; if --allowed-scopes is set, the scopes of that list instead.
     ///
     /// audience=NAME: value that the `aud` claim must contain; required
     /// algorithms=A B: allowed signature algorithms [RS256 PS256 ES256 EdDSA]

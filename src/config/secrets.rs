@@ -55,7 +55,7 @@ impl SecretSettings {
 #[command(next_help_heading = "Built-in issuer options")]
 pub struct SigningSettings {
     /// Ed25519 private key (PEM) that signs the tokens of `mintkey token` [default: signing.key in the data directory,
-    /// which `serve` generates if it is missing]
+    /// which `serve` generates if it is missing and built-in tokens are accepted]
     #[arg(long, env = "MINTKEY_SIGNING_KEY", hide_env_values = true, value_name = "PEM")]
     pub signing_key: Option<String>,
 

@@ -83,7 +83,8 @@ pub fn open_log(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
     Ok(Box::new(BufReader::new(file)))
 }
 
-/// Applies each entry and returns a summary. Applying a log twice changes nothing more.
+/// Applies each entry and returns a summary. Applying a log again changes nothing more, except that it disables keys again
+/// that their owners have enabled since.
 pub async fn apply_revocations(
     services: &Services,
     audit: &AuditContext<'_>,
