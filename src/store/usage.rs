@@ -24,12 +24,15 @@ pub struct UsageDelta {
 
 const ADD_COUNT: &str = " ON CONFLICT (key_id, day, verdict) DO UPDATE SET count = key_usage.count + excluded.count";
 
+/// The condition ends with the latest time that can be right.
 const RAISE_LAST_USED: &str = " ON CONFLICT (secret_id) DO UPDATE SET last_used_at = excluded.last_used_at \
-                               WHERE secret_last_used.last_used_at < excluded.last_used_at";
+                               WHERE secret_last_used.last_used_at < excluded.last_used_at \
+                               OR secret_last_used.last_used_at > ";
 
 impl Store {
-    /// Adds to the stored counts. Rows are sorted, so that replicas lock them in the same order and cannot deadlock.
-    pub async fn add_usage(&self, deltas: &[UsageDelta]) -> Result<(), StoreError> {
+    /// Adds to the stored counts, and raises the times of the last uses. A stored time after `latest` was written by a clock
+    /// that was ahead, and is replaced. Rows are sorted, so that replicas lock them in the same order and cannot deadlock.
+    pub async fn add_usage(&self, deltas: &[UsageDelta], latest: DateTime<Utc>) -> Result<(), StoreError> {
         let mut counts = BTreeMap::new();
         let mut last_used = BTreeMap::new();
         for delta in deltas {
@@ -37,8 +40,8 @@ impl Store {
                 *counts.entry((delta.key_id, delta.day, verdict.as_str())).or_default() += i64::from(*count);
             }
             if let Some(used_at) = delta.used_at {
-                let latest = last_used.entry(delta.secret_id).or_insert(used_at);
-                *latest = std::cmp::max(used_at, *latest);
+                let last = last_used.entry(delta.secret_id).or_insert(used_at);
+                *last = std::cmp::max(used_at, *last);
             }
         }
         let counts = counts.into_iter().map(|((key_id, day, verdict), count)| key_usage::ActiveModel {
@@ -55,7 +58,8 @@ impl Store {
             let add = SqlBuilder::new(backend).push_insert(counts).push(ADD_COUNT).build();
             transaction.execute_raw(add).await?;
             if last_used.len() > 0 {
-                let raise = SqlBuilder::new(backend).push_insert(last_used).push(RAISE_LAST_USED).build();
+                let raise = SqlBuilder::new(backend).push_insert(last_used).push(RAISE_LAST_USED);
+                let raise = raise.push_values([latest.into()]).build();
                 transaction.execute_raw(raise).await?;
             }
             Ok(())

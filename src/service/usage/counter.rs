@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::verdict::Verdict;
 
 /// The minimum time between two writes of one key's counts.
-const WRITE_INTERVAL: TimeDelta = TimeDelta::minutes(1);
+pub const WRITE_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 
 /// Counts verifications by verdict, and stores the time of the last valid one. Both are atomics, so that a verification
 /// takes no lock. The caller queues the key in the recorder when [`add`](Self::add) raises a count from zero;
@@ -75,7 +75,8 @@ impl UsageCounter {
             .filter(|(_, count)| *count > 0)
             .collect();
         let used_at = DateTime::from_timestamp_micros(self.used_at.swap(0, Ordering::AcqRel));
-        let used_at = used_at.filter(|time| time.timestamp_micros() > 0);
+        // A use cannot be later than its write, unless the clock was ahead and was set back.
+        let used_at = used_at.filter(|time| time.timestamp_micros() > 0).map(|time| time.min(now));
         (!counts.is_empty()).then_some(DrainedUsage { counts, used_at })
     }
 
@@ -122,6 +123,14 @@ mod tests {
         assert_eq!(counter.restore(&drained.counts, drained.used_at), 2);
         let again = counter.drain(Verdict::Revoked, at(101)).unwrap();
         assert_eq!((again.counts, again.used_at), (drained.counts, drained.used_at));
+    }
+
+    #[test]
+    fn drain_returns_no_use_later_than_the_write() {
+        let counter = UsageCounter::new(None);
+        counter.record_use(at(86_500));
+        counter.add(Verdict::Valid, 1);
+        assert_eq!(counter.drain(Verdict::Revoked, at(100)).unwrap().used_at, Some(at(100)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::service::errors::ServiceError;
 use crate::service::usage::UsageService;
+use crate::service::usage::counter::WRITE_INTERVAL;
 use crate::service::verify::cached_key::CachedKey;
 use crate::store::UsageDelta;
 
@@ -55,7 +56,7 @@ impl UsageService {
             if deltas.is_empty() {
                 continue;
             }
-            if let Err(error) = self.store.add_usage(&deltas).await {
+            if let Err(error) = self.store.add_usage(&deltas, now + WRITE_INTERVAL).await {
                 self.failed_batches.fetch_add(1, Ordering::Relaxed);
                 for (key, delta) in keys.into_iter().zip(&deltas) {
                     let times = key.usage.restore(&delta.counts, delta.used_at);

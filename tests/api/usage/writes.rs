@@ -74,6 +74,22 @@ async fn usage_failed_write_is_retried_once() {
     assert_eq!(total_after_shutdown(fixture.server).await, 6);
 }
 
+#[tokio::test]
+async fn usage_replaces_last_use_that_is_in_the_future() {
+    let mut fixture = fixture().await;
+    let key = fixture.create_key().await;
+    fixture.verify(&key).await;
+    let server = &mut fixture.server;
+    let written = async || (server.count("secret_last_used").await == 1).then_some(());
+    eventually(Duration::from_secs(30), "the first use is written", written).await;
+    server.execute("UPDATE secret_last_used SET last_used_at = '2999-01-01T00:00:00+00:00'").await;
+    const AHEAD: &str = "secret_last_used WHERE last_used_at > '2900-01-01T00:00:00+00:00'";
+    assert_eq!(server.count(AHEAD).await, 1);
+    assert_eq!(server.verify_code(&fixture.gateway, secret(&key)).await, "VALID");
+    assert!(server.terminate().success(), "{}", server.log());
+    assert_eq!(server.count(AHEAD).await, 0);
+}
+
 /// After a change, the counts of the old and the new cache entry of the key are both pending.
 #[tokio::test]
 async fn usage_counts_survive_change_of_key() {
@@ -95,7 +111,7 @@ async fn usage_counts_survive_change_of_key() {
 #[tokio::test]
 async fn usage_of_many_keys_survives_failed_write() {
     const KEYS: i64 = 1100;
-    let fixture = fixture().await;
+    let fixture = scene_on(Server::start_with(&["--max-keys-per-owner", "2000"]));
     let (client, url) = (reqwest::Client::new(), format!("{}{VERIFY}", fixture.server.url));
     let mut keys = Vec::new();
     for _ in 0..KEYS / 50 {
