@@ -85,7 +85,7 @@ fn dockerfile_copies_only_what_the_ignore_file_includes() {
     for source in sources {
         assert!(project().join(source).exists(), "{source} is copied and does not exist");
         let includes = |path: &&str| source == *path || source.starts_with(&format!("{path}/"));
-        assert!(included.iter().any(|path| includes(&path)), "{source} is copied and ignored");
+        assert!(included.iter().any(includes), "{source} is copied and ignored");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Unread logs: standard error is a full pipe.
 
+#![expect(clippy::await_holding_lock, reason = "the thread that waits for the lock runs no future")]
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
