@@ -53,8 +53,11 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let issuers = issuers.trusted(signing.as_ref(), keys.allowed_scopes.as_ref())?;
     let server = bind(&serve).await?;
     let cache = CacheConfig { entries: cache.cache_entries, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
-    let peppers = secrets.peppers(&data, IfMissing::Generate)?;
+    if !secrets.is_master_secret_missing(&data) {
+        secrets.peppers(&data, IfMissing::Reject)?;
+    }
     let store = open_store(&data).await?;
+    let peppers = master_secret(&store, &secrets, &data).await?;
     let peppers = register_peppers(&store, peppers, secrets.missing_pepper(), Clock::System.now()).await?;
     let services = new_services(store, peppers, &keys, cache, issuers);
     if serve.welcome {
@@ -72,6 +75,21 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
         tokio::task::spawn_blocking(|| traces.end()).await?;
     }
     Ok(served?)
+}
+
+/// Returns the peppers of the master secret. It is generated for an empty database only: another one depends on the
+/// master secret that is missing.
+async fn master_secret(store: &Store, secrets: &SecretSettings, data: &DataSettings) -> Result<Peppers, CommandError> {
+    if !secrets.is_master_secret_missing(data) || store.registered_peppers().await?.is_empty() {
+        return Ok(secrets.peppers(data, IfMissing::Generate)?);
+    }
+    Err(format!(
+        "the database has keys, and the master secret that they were hashed with is missing; restore {} from a backup, \
+         or give {}",
+        data.data_dir.join("master.secret").display(),
+        setting_name("master-secret-file")
+    )
+    .into())
 }
 
 async fn bind(settings: &ServeSettings) -> Result<Server, CommandError> {

@@ -40,6 +40,13 @@ impl SecretSettings {
         if self.allow_missing_master_secret { MissingPepper::Allow } else { MissingPepper::Refuse }
     }
 
+    /// True if no master secret is set and the data directory has none.
+    pub fn is_master_secret_missing(&self, data: &DataSettings) -> bool {
+        self.master_secret.is_none()
+            && self.master_secret_file.is_none()
+            && !data.data_dir.join("master.secret").exists()
+    }
+
     /// Derives the peppers from the master secret.
     pub fn peppers(&self, data: &DataSettings, if_missing: IfMissing) -> Result<Peppers, ConfigError> {
         let generate = || Entropy::from_os().map(|entropy| entropy.hex() + "\n").map_err(|error| error.to_string());

@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn of_administrator_is_bounded_by_issuer_and_organization() {
-        let key = Credential::Key { id: uuid::Uuid::nil(), expires_at: None };
+        let key = Credential::Key { id: uuid::Uuid::nil(), secret_id: uuid::Uuid::nil(), expires_at: None };
         for (policy, organization, reach) in [
             (IssuerPolicy::BUILT_IN, None, AccessFilter::Issuer("i")),
             (IssuerPolicy::BUILT_IN, Some("o"), AccessFilter::Organization { issuer: "i", organization: "o" }),

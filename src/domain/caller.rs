@@ -5,6 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::api_key::{KeyRecord, KeyStatus};
+use crate::domain::clock::Clock;
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::owner::Owner;
 use crate::domain::scope::{Scopes, reserved};
@@ -29,6 +31,8 @@ pub enum Credential {
     /// By an API key of this service.
     Key {
         id: Uuid,
+        /// The presented secret.
+        secret_id: Uuid,
         /// The end of the key, or of the presented secret alone if a rotation replaced it, whichever is first.
         expires_at: Option<DateTime<Utc>>,
     },
@@ -64,6 +68,36 @@ impl Caller {
     }
 }
 
+/// The key that authenticated a caller. It may have been revoked since, and the caller may have been authenticated from a
+/// cache. So what gives anything reads the key again, in the transaction of the change.
+#[derive(Debug, Clone)]
+pub struct CallingKey {
+    pub id: Uuid,
+    secret_id: Uuid,
+    scopes: Arc<Scopes>,
+    clock: Clock,
+}
+
+impl CallingKey {
+    /// Returns the key of a caller that is one.
+    pub fn of(caller: &Caller, clock: &Clock) -> Option<Self> {
+        let Credential::Key { id, secret_id, .. } = caller.credential else { return None };
+        Some(Self { id, secret_id, scopes: caller.scopes.clone(), clock: clock.clone() })
+    }
+
+    /// True if the key would authenticate the same caller now: it is active, has all of the caller's scopes, and the
+    /// presented secret has not expired.
+    pub fn is_current(&self, stored: Option<&KeyRecord>) -> bool {
+        let now = self.clock.now();
+        stored.is_some_and(|record| {
+            record.key.status(now) == KeyStatus::Active
+                && record.key.deleted_at.is_none()
+                && record.live_secrets(now).any(|secret| secret.id == self.secret_id)
+                && self.scopes.iter().all(|scope| record.key.scopes.contains(scope.as_str()))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,13 +125,13 @@ mod tests {
         let user = |scopes: &[&str]| Caller { policy, ..caller(Credential::Token, scopes) };
         assert!(!user(&[]).has_permission(reserved::WRITE) && user(&[reserved::WRITE]).has_permission(reserved::WRITE));
         assert!(user(&[]).has_permission(reserved::READ) && user(&[]).can_revoke());
-        let key = Credential::Key { id: Uuid::nil(), expires_at: None };
+        let key = Credential::Key { id: Uuid::nil(), secret_id: Uuid::nil(), expires_at: None };
         assert!(!caller(key.clone(), &[]).can_revoke() && caller(key, &[reserved::WRITE]).can_revoke());
     }
 
     #[test]
     fn has_permission_of_a_key_covers_its_scopes_alone() {
-        let key = Credential::Key { id: Uuid::nil(), expires_at: None };
+        let key = Credential::Key { id: Uuid::nil(), secret_id: Uuid::nil(), expires_at: None };
         assert!(!caller(key.clone(), &[]).has_permission(reserved::READ));
         assert!(caller(key.clone(), &[reserved::READ]).has_permission(reserved::READ));
         assert!(!caller(key, &[reserved::READ]).has_permission(reserved::WRITE));

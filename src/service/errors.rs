@@ -83,7 +83,7 @@ impl ConflictReason {
             Self::KeyNotActive => "Only an active key can be rotated; this one is revoked, disabled or expired.",
             Self::RotationInProgress => {
                 "The key is being rotated: another request was first, or the old secret still works; retry when the \
-                 grace period is over."
+                 grace period is over, or revoke the key if a secret has leaked."
             }
             Self::KeyRevoked => "The key is permanently revoked; create a new one.",
             Self::TooManyKeys(limit) => {

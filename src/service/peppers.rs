@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use crate::domain::clock::Clock;
@@ -15,6 +15,10 @@ use crate::store::{PepperUse, Store, StoreError};
 const REMEDY: &str = "restore the file master.secret of its data directory, or give it with --master-secret-file \
     (MINTKEY_MASTER_SECRET_FILE), with the missing master secret as another line; to give these keys up, set \
     --allow-missing-master-secret (MINTKEY_ALLOW_MISSING_MASTER_SECRET=true)";
+
+/// How long a replaced pepper stays registered although no secret depends on it: another replica may still use it for new
+/// secrets, on which every start in this period checks.
+const REPLACEMENT_PERIOD: TimeDelta = TimeDelta::days(7);
 
 /// What happens if stored secrets depend on a pepper that no given master secret derives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +35,8 @@ pub async fn check_peppers(store: &Store, peppers: &Peppers, missing: MissingPep
 }
 
 /// Registers the newest pepper and returns the peppers in the order of their registration. If a registered pepper is
-/// not among them, counts the secrets that depend on it, which reads every key; if there are none, removes it, so that
-/// the next start does not count again.
+/// not among them, counts the secrets that depend on it, which reads every key; if there are none and it was replaced
+/// long ago, removes it, so that the next start does not count again.
 pub async fn register_peppers(
     store: &Store,
     peppers: Peppers,
@@ -51,7 +55,7 @@ pub async fn register_peppers(
             let uses = store.count_secrets_by_pepper(now).await?;
             let uses: Vec<_> = uses.into_iter().filter(|of| !derives(&peppers, &of.pepper)).collect();
             report_missing(&uses, missing)?;
-            unused = removable(&peppers, &registered, uses);
+            unused = removable(&peppers, &registered, uses, now);
         }
         let is_registered = registered.iter().any(|known| known.id == newest);
         if is_registered && unused.is_empty() {
@@ -89,13 +93,18 @@ fn report_missing(uses: &[PepperUse], missing: MissingPepper) -> Result<(), Stor
     }
 }
 
-/// The missing peppers that no secret depends on and that are earlier than one that is given. A later one is about to be
-/// used by other replicas.
-fn removable(peppers: &Peppers, registered: &[RegisteredPepper], missing: Vec<PepperUse>) -> Vec<String> {
-    let newest_is_registered = registered.iter().any(|known| known.id == peppers.newest().id());
-    let last_given = registered.iter().filter(|known| derives(peppers, known)).map(|known| known.first_used_at).max();
-    let is_earlier = |of: &PepperUse| !newest_is_registered || Some(of.pepper.first_used_at) < last_given;
-    missing.into_iter().filter(|of| of.secrets == 0 && is_earlier(of)).map(|of| of.pepper.id).collect()
+/// The missing peppers that no secret depends on and whose successor, which is given, has been registered for
+/// [`REPLACEMENT_PERIOD`].
+fn removable(
+    peppers: &Peppers,
+    registered: &[RegisteredPepper],
+    missing: Vec<PepperUse>,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let given = registered.iter().filter(|known| derives(peppers, known)).map(|known| known.first_used_at);
+    let replaced_since = given.filter(|first_used_at| *first_used_at + REPLACEMENT_PERIOD <= now).max();
+    let is_replaced = |of: &PepperUse| Some(of.pepper.first_used_at) < replaced_since;
+    missing.into_iter().filter(|of| of.secrets == 0 && is_replaced(of)).map(|of| of.pepper.id).collect()
 }
 
 /// Counts of stored secrets by pepper, for the metric.
@@ -146,8 +155,6 @@ fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     async fn register(store: &Store, letters: &[&str], now: DateTime<Utc>) -> Peppers {
@@ -178,7 +185,9 @@ mod tests {
 
         register(&store, &["n", "o"], now).await;
         let before = store.registered_peppers().await.unwrap();
-        register(&store, &["n"], now).await;
+        register(&store, &["n"], now + REPLACEMENT_PERIOD - TimeDelta::seconds(1)).await;
+        assert_eq!(store.registered_peppers().await.unwrap(), before, "another replica may still use it");
+        register(&store, &["n"], now + REPLACEMENT_PERIOD + TimeDelta::seconds(1)).await;
         assert_eq!(store.registered_peppers().await.unwrap(), before[1..]);
         counted.refresh().await.unwrap();
         assert_eq!(store.registered_peppers().await.unwrap(), before);

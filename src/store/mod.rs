@@ -33,7 +33,9 @@ use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::QueuedInsert;
 use crate::store::batch::Batcher;
 
-pub use crate::store::api_keys::{ChangeOutcome, ChangedTree, InsertOutcome, KeyChange, KeyFilter, KeyInsert};
+pub use crate::store::api_keys::{
+    ChangeOutcome, ChangedTree, InsertOutcome, KeyChange, KeyFilter, KeyInsert, LockedKey,
+};
 pub use crate::store::audit_events::EventFilter;
 pub use crate::store::change_feed::{ChangeEvent, ChangeFeed};
 pub use crate::store::errors::StoreError;

@@ -64,15 +64,19 @@ impl SchemaRules for ApiKeyBulkRevokeRequest {
 
 impl FromObject for ApiKeyBulkRevokeRequest {
     fn from_object(fields: &mut ObjectReader) -> Option<Self> {
+        let (issuer, subject) = (fields.optional("issuer"), fields.optional("subject"));
+        let (organization, created_by_key) = (fields.optional("organization"), fields.optional("created_by_key"));
+        let (created_before, reason) = (fields.optional("created_before"), fields.optional("reason"));
+        let (descendants, dry_run) = (fields.optional("descendants"), fields.optional("dry_run"));
         let request = Self {
-            issuer: fields.optional("issuer")?,
-            subject: fields.optional("subject")?,
-            organization: fields.optional("organization")?,
-            created_by_key: fields.optional("created_by_key")?,
-            created_before: fields.optional("created_before")?,
-            reason: fields.optional("reason")?,
-            descendants: fields.optional("descendants")?,
-            dry_run: fields.optional("dry_run")?.unwrap_or_default(),
+            issuer: issuer?,
+            subject: subject?,
+            organization: organization?,
+            created_by_key: created_by_key?,
+            created_before: created_before?,
+            reason: reason?,
+            descendants: descendants?,
+            dry_run: dry_run?.unwrap_or_default(),
         };
         // An empty filter matches every key.
         let filtered = request.issuer.is_some()

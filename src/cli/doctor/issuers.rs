@@ -62,7 +62,10 @@ fn describe_policy(policy: IssuerPolicy) -> String {
         Some(max) => format!("at most {}", humantime::format_duration(max)),
         None => "without limit".to_owned(),
     };
-    let reach = if operators { "of every issuer and organization" } else { "of this issuer and their organization" };
+    let reach = match operators {
+        true => "of every issuer and organization",
+        false => "of this issuer (of their own organization alone, if they have one)",
+    };
     format!(
         "tokens grant {scopes} (grants={}) and need {required} to create keys; keys live {lifetime}; administrators reach the \
          keys {reach}",

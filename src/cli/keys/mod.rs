@@ -28,13 +28,14 @@ use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::precondition::Precondition;
 use crate::domain::scope::Scopes;
+use crate::domain::secret_hash::Peppers;
 use crate::service::Services;
 use crate::service::built_in_issuer::ISSUER;
 use crate::service::cache::CacheConfig;
 use crate::service::issuer::is_valid_identifier;
 use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry, RevocationRequest};
 use crate::service::peppers::{check_peppers, register_peppers};
-use crate::store::Access;
+use crate::store::{Access, Store};
 use output::{print_issued, print_list, print_record, print_revoked};
 
 #[derive(Args)]
@@ -161,12 +162,12 @@ pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> R
     keys.validate()?;
     let access = action.access();
     let store = open_existing_store(&data, access).await?;
-    let peppers = secrets.peppers(&data, IfMissing::Reject)?;
-    let peppers = match access {
-        Access::ReadWrite => register_peppers(&store, peppers, secrets.missing_pepper(), Clock::System.now()).await?,
-        _ => {
-            check_peppers(&store, &peppers, secrets.missing_pepper()).await?;
-            peppers
+    let peppers = match usable_peppers(&store, access, &data, &secrets).await {
+        Ok(peppers) => peppers,
+        Err(error) => {
+            // SQLite removes its log and shared memory only when it is closed.
+            store.close().await?;
+            return Err(error);
         }
     };
     let services = new_services(store, peppers, &keys, cache, Vec::new());
@@ -174,6 +175,23 @@ pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> R
     let outcome = execute(&services, policy, action, json).await;
     services.close().await?;
     outcome
+}
+
+/// Derives the peppers and checks them against the database.
+async fn usable_peppers(
+    store: &Store,
+    access: Access,
+    data: &DataSettings,
+    secrets: &SecretSettings,
+) -> Result<Peppers, CommandError> {
+    let peppers = secrets.peppers(data, IfMissing::Reject)?;
+    match access {
+        Access::ReadWrite => Ok(register_peppers(store, peppers, secrets.missing_pepper(), Clock::System.now()).await?),
+        _ => {
+            check_peppers(store, &peppers, secrets.missing_pepper()).await?;
+            Ok(peppers)
+        }
+    }
 }
 
 async fn execute(

@@ -37,7 +37,7 @@ impl Claims {
             return Err(TokenRejection::IdToken);
         }
         if let Some(path) = &issuer.required_claim
-            && find_claim(claims, path).is_none_or(Value::is_null)
+            && find_claim(claims, path).is_none_or(is_empty)
         {
             return Err(TokenRejection::MissingClaim(path.clone()));
         }
@@ -46,6 +46,16 @@ impl Claims {
         }
         let expires_at = check_times(claims, issuer, now)?;
         Ok(Self { owner: owner(claims, issuer)?, scopes: scopes(claims, issuer.scopes.as_deref())?, expires_at })
+    }
+}
+
+/// True for a value that says nothing: `null`, an empty string or an empty list.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
     }
 }
 
@@ -217,10 +227,12 @@ mod tests {
         let requires = |claim: &str| TrustedIssuer { required_claim: Some(claim.to_owned()), ..issuer() };
         for (claim, changes, is_valid) in [
             ("scp", json!({ "scp": "a" }), true),
-            ("scp", json!({ "scp": "" }), true),
+            ("scp", json!({ "scp": "" }), false),
+            ("scp", json!({ "scp": ["a"] }), true),
             ("scp", json!({ "scope": "a" }), false),
             ("scp", json!({ "realm": { "scp": "a" } }), false),
-            ("realm.roles", json!({ "realm": { "roles": [] } }), true),
+            ("realm.roles", json!({ "realm": { "roles": [] } }), false),
+            ("realm.roles", json!({ "realm": { "roles": ["r"] } }), true),
             ("realm.roles", json!({ "realm": {} }), false),
             ("realm.roles", json!({ "realm": { "roles": null } }), false),
         ] {

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::authority::{Denial, KeyAction, authorize, expiry_limit};
+use crate::domain::caller::CallingKey;
 use crate::domain::id::new_id;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
@@ -57,7 +58,13 @@ impl KeyService {
         let event = audit.event(Action::Created, &key, audit_fields(&key).into());
         let issued = IssuedKey { key, secret, replayed: false };
         let hash = record.hash;
-        let insert = KeyInsert { key: issued.key.clone(), secret: record, event, limit: self.max_keys_per_owner };
+        let insert = KeyInsert {
+            key: issued.key.clone(),
+            secret: record,
+            event,
+            calling_key: CallingKey::of(audit.caller, &self.clock),
+            limit: self.max_keys_per_owner,
+        };
         let responses = request.as_ref().map_or(Ok(Vec::new()), |request| request.seal(&issued, audit.at))?;
         match (self.store.create_key_once(insert, responses).await?, request) {
             (InsertOutcome::Inserted, _) => {}

@@ -116,7 +116,10 @@ impl World {
         }
         let (key, secret) = valid[number - USERS.len()];
         let expires_at = [key.expires_at, secret.expires_at].into_iter().flatten().min();
-        Caller { scopes: key.scopes.clone().into(), ..caller(Credential::Key { id: key.id, expires_at }, &[]) }
+        Caller {
+            scopes: key.scopes.clone().into(),
+            ..caller(Credential::Key { id: key.id, secret_id: secret.id, expires_at }, &[])
+        }
     }
 
     fn mint(&mut self) -> NewSecret {

@@ -24,7 +24,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, SecretRecord};
 use crate::domain::audit::AuditContext;
 use crate::domain::authority::{KeyAction, authorize};
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, CallingKey};
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::idempotency_key::IdempotencyKey;
@@ -39,7 +39,7 @@ use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
 use crate::service::keys::refusal_log::RefusalLog;
 use crate::service::verify::cached_key::CachedKey;
-use crate::store::{KeyChange, Store};
+use crate::store::{KeyChange, LockedKey, Store};
 
 pub use crate::service::keys::bulk_revoke::BulkRevocation;
 pub use crate::service::keys::create::NewKey;
@@ -144,20 +144,24 @@ impl KeyService {
         Ok(issued)
     }
 
-    /// Runs a change that needs no idempotency key, because repeating it has no further effect.
+    /// Runs a change that needs no idempotency key, because repeating it has no further effect. `calling_key` is the key
+    /// that must still authenticate the caller; `None` for a change that only takes away.
     async fn change_key(
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
+        calling_key: Option<CallingKey>,
         precondition: &Precondition,
         apply: impl FnOnce(KeyRecord) -> Result<KeyChange, ServiceError>,
     ) -> Result<KeyRecord, ServiceError> {
-        let apply = |record| {
-            let record = or_not_found(record)?;
+        let apply = |locked: LockedKey| {
+            ensure_current(calling_key.as_ref(), &locked)?;
+            let record = or_not_found(locked.record)?;
             precondition.check(&record.key)?;
             Ok((apply(record)?, ()))
         };
-        let (record, ()) = self.store.change_key::<_, ServiceError>(access, id, apply).await??;
+        let calling_id = calling_key.as_ref().map(|key| key.id);
+        let (record, ()) = self.store.change_key::<_, ServiceError>(access, id, calling_id, apply).await??;
         self.invalidate_secrets(&record);
         Ok(record)
     }
@@ -165,6 +169,14 @@ impl KeyService {
     /// Makes a committed change take effect in this process, before its response is sent.
     fn invalidate_secrets(&self, record: &KeyRecord) {
         record.secrets.iter().for_each(|secret| self.cache.invalidate(&secret.hash));
+    }
+}
+
+/// Rejects a change by a key that would not authenticate the caller any more.
+fn ensure_current(calling_key: Option<&CallingKey>, locked: &LockedKey) -> Result<(), ServiceError> {
+    match calling_key {
+        Some(key) if !key.is_current(locked.calling_key.as_ref()) => Err(ServiceError::CallerEnded),
+        _ => Ok(()),
     }
 }
 
@@ -256,7 +268,7 @@ pub mod tests {
 
     /// A caller with an API key that expires at this time, and these scopes.
     pub fn key_caller(expires_at: Option<i64>, scopes: &[&str]) -> Caller {
-        caller(Credential::Key { id: Uuid::nil(), expires_at: expires_at.map(at) }, scopes)
+        caller(Credential::Key { id: Uuid::nil(), secret_id: Uuid::nil(), expires_at: expires_at.map(at) }, scopes)
     }
 
     pub fn secret(created_at: i64, expires_at: Option<i64>) -> SecretRecord {

@@ -59,7 +59,7 @@ impl KeyService {
         apply: impl FnOnce(KeyRecord) -> KeyChange,
     ) -> Result<RevokedKey, ServiceError> {
         if !self.revokes_descendants(&request) {
-            let record = self.change_key(access, id, precondition, |record| Ok(apply(record))).await?;
+            let record = self.change_key(access, id, None, precondition, |record| Ok(apply(record))).await?;
             return Ok(RevokedKey { record, revoked_descendants: None });
         }
         let apply = |record| {

@@ -8,11 +8,12 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, KeyStatus};
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::authority::{KeyAction, authorize};
+use crate::domain::caller::CallingKey;
 use crate::domain::precondition::Precondition;
 use crate::service::errors::{ConflictReason, ServiceError};
 use crate::service::idempotency::IdempotentRequest;
-use crate::service::keys::{IssuedKey, KeyService, NewSecret, or_not_found};
-use crate::store::{ChangeOutcome, KeyChange};
+use crate::service::keys::{IssuedKey, KeyService, NewSecret, ensure_current, or_not_found};
+use crate::store::{ChangeOutcome, KeyChange, LockedKey};
 
 /// A rotation as requested.
 pub(super) struct Rotation {
@@ -55,20 +56,27 @@ impl KeyService {
         let seen = self.store.find_key(access, id).await?;
         let replaces = seen.as_ref().and_then(newest_secret);
         let rotation = Rotation { secret: self.mint(audit.at)?, grace, replaces };
-        let apply = |record| {
-            let record = or_not_found(record)?;
+        let calling_key = CallingKey::of(audit.caller, &self.clock);
+        let apply = |locked: LockedKey| {
+            ensure_current(calling_key.as_ref(), &locked)?;
+            let record = or_not_found(locked.record)?;
             precondition.check(&record.key)?;
             rotate(record, rotation, audit)
         };
+        let calling_id = calling_key.as_ref().map(|key| key.id);
         let (record, issued) = match &request {
-            None => self.store.change_key(access, id, apply).await??,
+            None => self.store.change_key(access, id, calling_id, apply).await??,
             Some(request) => {
-                let apply = |record| {
-                    let (change, issued) = apply(record)?;
+                let apply = |locked| {
+                    let (change, issued) = apply(locked)?;
                     let responses = request.seal(&issued, audit.at)?;
                     Ok((change, issued, responses))
                 };
-                match self.store.change_key_once(access, id, &request.response_ids(), audit.at, apply).await? {
+                match self
+                    .store
+                    .change_key_once(access, id, calling_id, &request.response_ids(), audit.at, apply)
+                    .await?
+                {
                     ChangeOutcome::Applied { record, value } => (record, value),
                     ChangeOutcome::Replayed(saved) => return self.replay(audit, request.open(&saved)?).await,
                     ChangeOutcome::Rejected(error) => return Err(error),

@@ -8,6 +8,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::domain::audit::{Action, AuditContext, AuditEvent};
 use crate::domain::authority::{KeyAction, authorize, expiry_limit, latest_expiry};
+use crate::domain::caller::CallingKey;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
 use crate::domain::precondition::Precondition;
@@ -38,7 +39,8 @@ impl KeyService {
         precondition: &Precondition,
     ) -> Result<KeyRecord, ServiceError> {
         let apply = |record| update(record, patch, self.allowed_scopes.as_ref(), audit);
-        let result = self.change_key(access, id, precondition, apply).await;
+        let calling_key = CallingKey::of(audit.caller, &self.clock);
+        let result = self.change_key(access, id, calling_key, precondition, apply).await;
         self.record_refusal(audit, "update", Some(id), result).await
     }
 }

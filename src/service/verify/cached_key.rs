@@ -113,7 +113,7 @@ impl CachedKey {
 
     /// The caller that presents this key as its credential, under the policy of its owner's issuer.
     pub fn caller(&self, policy: IssuerPolicy) -> Caller {
-        let credential = Credential::Key { id: self.id, expires_at: self.expires_at() };
+        let credential = Credential::Key { id: self.id, secret_id: self.secret_id, expires_at: self.expires_at() };
         Caller { owner: self.owner.clone(), scopes: self.scopes.clone(), credential, policy }
     }
 }

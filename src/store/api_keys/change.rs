@@ -40,6 +40,14 @@ impl KeyChange {
     }
 }
 
+/// What a change decides on.
+pub struct LockedKey {
+    /// The key to change, locked until the end of the transaction. `None` if there is none that the caller can see.
+    pub record: Option<KeyRecord>,
+    /// The key that authenticated the caller, as it is now.
+    pub calling_key: Option<KeyRecord>,
+}
+
 /// The outcome of a change that is made once for an `Idempotency-Key`.
 #[expect(clippy::large_enum_variant, reason = "the large variant is the common one")]
 pub enum ChangeOutcome<T, E> {
@@ -54,17 +62,19 @@ pub enum ChangeOutcome<T, E> {
 }
 
 impl Store {
-    /// Locks a key, passes it to `apply`, and writes the change that `apply` returns. An error of `apply` is the inner
-    /// error; nothing is then written. Returns the changed key and the value that `apply` returned with it.
+    /// Locks a key, passes it and the calling key to `apply`, and writes the change that `apply` returns. An error of
+    /// `apply` is the inner error; nothing is then written. Returns the changed key and the value that `apply` returned with it.
     pub async fn change_key<T, E>(
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
-        apply: impl FnOnce(Option<KeyRecord>) -> Result<(KeyChange, T), E>,
+        calling_key: Option<Uuid>,
+        apply: impl FnOnce(LockedKey) -> Result<(KeyChange, T), E>,
     ) -> Result<Result<(KeyRecord, T), E>, StoreError> {
         self.write(async |transaction| {
             let before = lock(transaction, access, id).await?;
-            let (change, value) = match apply(before.clone()) {
+            let calling_key = find_calling_key(transaction, calling_key).await?;
+            let (change, value) = match apply(LockedKey { record: before.clone(), calling_key }) {
                 Ok(applied) => applied,
                 Err(error) => return Ok(Err(error)),
             };
@@ -79,9 +89,10 @@ impl Store {
         &self,
         access: AccessFilter<'_>,
         id: Uuid,
+        calling_key: Option<Uuid>,
         response_ids: &[Vec<u8>],
         now: DateTime<Utc>,
-        apply: impl FnOnce(Option<KeyRecord>) -> Result<(KeyChange, T, Vec<SavedResponse>), E>,
+        apply: impl FnOnce(LockedKey) -> Result<(KeyChange, T, Vec<SavedResponse>), E>,
     ) -> Result<ChangeOutcome<T, E>, StoreError> {
         self.write(async |transaction| {
             // Locks the key before it looks for the response, so that a concurrent request finds the first one's.
@@ -89,7 +100,8 @@ impl Store {
             if let Some(response) = idempotency::find_response(transaction, response_ids, now).await? {
                 return Ok(ChangeOutcome::Replayed(response));
             }
-            let (change, value, responses) = match apply(before.clone()) {
+            let calling_key = find_calling_key(transaction, calling_key).await?;
+            let (change, value, responses) = match apply(LockedKey { record: before.clone(), calling_key }) {
                 Ok(applied) => applied,
                 Err(error) => return Ok(ChangeOutcome::Rejected(error)),
             };
@@ -137,6 +149,12 @@ pub async fn lock(
     id: Uuid,
 ) -> Result<Option<KeyRecord>, DbErr> {
     find_record(transaction, access.api_keys_query().filter(api_key::Column::Id.eq(id)).lock_exclusive()).await
+}
+
+/// Reads the calling key after the other is locked, so that a change that committed while this one waited is seen.
+async fn find_calling_key(transaction: &DatabaseTransaction, id: Option<Uuid>) -> Result<Option<KeyRecord>, DbErr> {
+    let Some(id) = id else { return Ok(None) };
+    find_record(transaction, AccessFilter::Any.api_keys_query().filter(api_key::Column::Id.eq(id))).await
 }
 
 async fn write_and_publish(
@@ -208,13 +226,13 @@ mod tests {
         assert!(second.id < first.id);
         store.create_key(insert).await.unwrap();
         let change = async |alter: &dyn Fn(&mut KeyRecord)| {
-            let apply = |record: Option<KeyRecord>| {
-                let mut record = record.unwrap();
+            let apply = |locked: LockedKey| {
+                let mut record = locked.record.unwrap();
                 alter(&mut record);
                 let event = audit_event(Action::Updated, &record.key, json!({}));
                 Ok::<_, ()>((KeyChange::new(record, event), ()))
             };
-            assert!(store.change_key(AccessFilter::Any, id, apply).await.unwrap().is_ok());
+            assert!(store.change_key(AccessFilter::Any, id, None, apply).await.unwrap().is_ok());
         };
 
         change(&|record| {
@@ -240,8 +258,8 @@ mod tests {
             record.key.enabled = false;
             KeyChange::with_events(record, [])
         };
-        let apply = |record: Option<KeyRecord>| Ok::<_, ()>((disable(record.unwrap()), ()));
-        assert!(store.change_key(AccessFilter::Any, id, apply).await.unwrap().is_ok());
+        let apply = |locked: LockedKey| Ok::<_, ()>((disable(locked.record.unwrap()), ()));
+        assert!(store.change_key(AccessFilter::Any, id, None, apply).await.unwrap().is_ok());
         assert!(store.change_keys(AccessFilter::Any, &[id], disable).await.unwrap().is_empty());
 
         assert_eq!(store.find_key(AccessFilter::Any, id).await.unwrap(), before);

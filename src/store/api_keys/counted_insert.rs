@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::api_key::{ApiKey, SecretRecord};
 use crate::domain::audit::AuditEvent;
+use crate::domain::caller::CallingKey;
 use crate::domain::key_limit::KeyLimit;
 use crate::store::api_keys::rows;
 use crate::store::owner::owner_from_columns;
@@ -18,6 +19,8 @@ pub struct KeyInsert {
     pub key: ApiKey,
     pub secret: SecretRecord,
     pub event: AuditEvent,
+    /// The key that authenticated the caller, if one did.
+    pub calling_key: Option<CallingKey>,
     /// The number of keys that the owner may have, this one included. The same for all inserts of a process.
     pub limit: KeyLimit,
 }

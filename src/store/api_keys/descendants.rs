@@ -8,7 +8,7 @@
 //!
 //! The tree is read with a recursive query, so that its depth costs no round trips.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use entity::api_key::{self, Column};
 use sea_orm::sea_query::{Expr, ExprTrait, LockType};
@@ -86,27 +86,21 @@ impl Store {
     }
 }
 
-/// Locks keys that create others until the end of the transaction. Returns those that are not revoked, deleted or disabled.
+/// Locks keys that create others until the end of the transaction, and returns them.
 ///
 /// A lock that excludes others of its kind: with `FOR SHARE`, a sequence of overlapping creates could keep a revocation
 /// waiting until it times out, because PostgreSQL admits a share lock while an exclusive one waits.
 pub async fn lock_creators(
     transaction: &DatabaseTransaction,
     creators: BTreeSet<Uuid>,
-) -> Result<HashSet<Uuid>, DbErr> {
+) -> Result<HashMap<Uuid, KeyRecord>, DbErr> {
     if creators.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let creators = api_key::Entity::find()
-        .select_only()
-        .column(Column::Id)
-        .filter(Column::Id.is_in(creators))
-        .filter(Column::RevokedAt.is_null())
-        .filter(Column::DeletedAt.is_null())
-        .filter(Column::Enabled.eq(true))
-        .order_by_asc(Column::Id)
-        .lock(LockType::NoKeyUpdate);
-    Ok(creators.into_tuple::<Uuid>().all(transaction).await?.into_iter().collect())
+    let creators =
+        api_key::Entity::find().filter(Column::Id.is_in(creators)).order_by_asc(Column::Id).lock(LockType::NoKeyUpdate);
+    let creators = find_all(transaction, creators).await?;
+    Ok(creators.into_iter().map(|record| (record.key.id, record)).collect())
 }
 
 /// The ids of the descendants that are not revoked, and their depths. Continues through revoked and deleted keys. With
@@ -184,13 +178,31 @@ mod tests {
 
     use super::*;
     use crate::domain::audit::Action;
+    use crate::domain::caller::{Caller, CallingKey, Credential};
+    use crate::domain::clock::Clock;
+    use crate::domain::issuer_policy::IssuerPolicy;
     use crate::store::InsertOutcome;
     use crate::store::api_keys::insert::tests::{audit_event, key_insert};
+
+    /// A request that was authenticated by the current secret of a key.
+    async fn calling_key(store: &Store, id: Uuid) -> CallingKey {
+        let KeyRecord { key, secrets } = store.find_key(AccessFilter::Any, id).await.unwrap().unwrap();
+        let caller = Caller {
+            owner: key.owner.into(),
+            scopes: key.scopes.into(),
+            credential: Credential::Key { id, secret_id: secrets[0].id, expires_at: None },
+            policy: IssuerPolicy::BUILT_IN,
+        };
+        CallingKey::of(&caller, &Clock::System).unwrap()
+    }
 
     async fn create(store: &Store, hash: u8, creator: Option<Uuid>) -> Uuid {
         let mut insert = key_insert(hash);
         insert.key.created_by_key = creator;
         insert.event.actor.key_id = creator;
+        if let Some(creator) = creator {
+            insert.calling_key = Some(calling_key(store, creator).await);
+        }
         let id = insert.key.id;
         assert_eq!(store.create_key(insert).await.unwrap(), InsertOutcome::Inserted);
         id
@@ -228,6 +240,7 @@ mod tests {
         assert_eq!(revoke_descendants(&store, root).await, [] as [Uuid; 0]);
         let mut insert = key_insert(7);
         insert.key.created_by_key = Some(child);
+        insert.calling_key = Some(calling_key(&store, child).await);
         assert_eq!(store.create_key(insert).await.unwrap(), InsertOutcome::CreatorEnded);
     }
 

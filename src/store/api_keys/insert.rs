@@ -20,7 +20,7 @@ pub struct QueuedInsert {
 
 impl QueuedInsert {
     fn creator(&self) -> Option<Uuid> {
-        self.insert.key.created_by_key
+        self.insert.calling_key.as_ref().map(|key| key.id)
     }
 }
 
@@ -31,7 +31,7 @@ pub enum InsertOutcome {
     Replayed(SavedResponse),
     /// The owner has as many keys as it may have. Nothing was inserted.
     TooManyKeys,
-    /// The key that the request was authenticated with has been revoked, deleted or disabled since. Nothing was inserted.
+    /// The key that the request was authenticated with has ended or lost scopes since. Nothing was inserted.
     CreatorEnded,
 }
 
@@ -114,7 +114,9 @@ impl Store {
             // A revocation of a creator and its descendants either waits and then finds the new key, or is found here.
             let creators = inserts.iter().filter_map(QueuedInsert::creator).collect();
             let creators = descendants::lock_creators(transaction, creators).await?;
-            let has_ended = |queued: &QueuedInsert| queued.creator().is_some_and(|id| !creators.contains(&id));
+            let has_ended = |queued: &QueuedInsert| {
+                queued.insert.calling_key.as_ref().is_some_and(|key| !key.is_current(creators.get(&key.id)))
+            };
             let responses = inserts.iter().map(|queued| match has_ended(queued) {
                 true => Vec::new(),
                 false => queued.responses.clone(),
@@ -210,7 +212,7 @@ pub mod tests {
             last_used_at: None,
         };
         let event = audit_event(Action::Created, &key, json!({}));
-        KeyInsert { key, secret, event, limit: KeyLimit::Unlimited }
+        KeyInsert { key, secret, event, calling_key: None, limit: KeyLimit::Unlimited }
     }
 
     /// An event of the operator, at the key's creation time.

@@ -12,7 +12,7 @@ mod rehash;
 mod rows;
 mod search;
 
-pub use crate::store::api_keys::change::{ChangeOutcome, KeyChange};
+pub use crate::store::api_keys::change::{ChangeOutcome, KeyChange, LockedKey};
 pub use crate::store::api_keys::counted_insert::KeyInsert;
 pub use crate::store::api_keys::descendants::ChangedTree;
 pub use crate::store::api_keys::insert::{InsertOutcome, QueuedInsert};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{KEYS_OF_ALL, deployment, names, revoke};
-use crate::support::id;
+use crate::support::{Server, id};
 
 const ISSUER: &str = "urn:mintkey:standalone";
 
@@ -41,5 +41,16 @@ async fn admin_list_filters_keys_of_all_owners() {
     assert!(second.body.get("next_cursor").is_none() && second.header("link").is_none());
     for query in ["limit=0", "status=x", "owner=alice", "subject=a&subject=b", "cursor=x"] {
         server.get(&format!("{KEYS_OF_ALL}?{query}"), &carol).await.assert_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn admin_list_by_owner_with_control_characters_is_empty() {
+    let server = Server::start();
+    let carol = server.token_with("carol", &["--scopes", "api-keys:admin"]);
+    server.create_key(&server.token("alice"), &[]).await;
+    for filter in ["issuer=%00", "subject=a%00", "organization=%0a"] {
+        let page = server.get(&format!("{KEYS_OF_ALL}?{filter}"), &carol).await;
+        assert_eq!((page.status.as_u16(), &page.body), (200, &serde_json::json!({ "items": [] })), "{filter}");
     }
 }

@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod descendants;
 mod ended;
+mod ended_caller;
 mod get;
 mod idempotency;
 mod if_match;

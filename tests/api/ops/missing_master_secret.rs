@@ -109,6 +109,22 @@ async fn serve_refuses_missing_master_secret_while_keys_need_it() {
     assert!(start_error(data, &[NEW]).contains("1 stored secrets"), "the rotated secret in its grace");
 }
 
+/// A new one would be taken for the right one by a backup of the directory.
+#[tokio::test]
+async fn serve_generates_no_master_secret_for_a_database_with_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path();
+    let mut server = Server::start_in(data, &[]);
+    server.create_key(&server.token("alice"), &[]).await;
+    assert!(server.terminate().success());
+    std::fs::rename(data.join("master.secret"), data.join("kept")).unwrap();
+
+    let output = run(mintkey_at(data).args(["serve", "--listen", "127.0.0.1:0"]));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("restore") && error.contains("master.secret"), "{error}");
+    assert!(!data.join("master.secret").exists());
+}
+
 #[tokio::test]
 async fn master_secret_that_nothing_needs_is_forgotten() {
     let directory = tempfile::tempdir().unwrap();
@@ -125,9 +141,19 @@ async fn master_secret_that_nothing_needs_is_forgotten() {
 
     let mut new = start(data, &[NEW], &[]);
     new.wait_for_log(&["counting the secrets"]);
-    assert_eq!(registered(&new).await, [pepper(NEW)]);
-    assert_eq!(new.verify_code(&gateway, secret(&key)).await, "VALID");
+    assert_eq!(registered(&new).await, [pepper(OLD), pepper(NEW)], "another replica may still use it");
+    new.execute("UPDATE peppers SET first_used_at = '2026-01-01T00:00:00+00:00'").await;
+    new.execute(&format!(
+        "UPDATE peppers SET first_used_at = '2026-01-02T00:00:00+00:00' WHERE id = '{}'",
+        pepper(NEW)
+    ))
+    .await;
     assert!(new.terminate().success());
+
+    let mut later = start(data, &[NEW], &[]);
+    assert_eq!(registered(&later).await, [pepper(NEW)]);
+    assert_eq!(later.verify_code(&gateway, secret(&key)).await, "VALID");
+    assert!(later.terminate().success());
     let again = start(data, &[NEW], &[]);
     assert!(!again.log().contains("counting the secrets"), "{}", again.log());
     assert_eq!(again.verify_code(&gateway, secret(&key)).await, "VALID");

@@ -13,6 +13,8 @@ async fn update_by_key_adds_only_its_own_scopes() {
     for (key, scopes, lacks) in [
         (&caller, json!(["api-keys:write", "a", "c"]), "c"),
         (&caller, json!(["api-keys:write", "api-keys:read"]), "api-keys:read"),
+        (&target, json!(["b", "api-keys:admin"]), "b"),
+        (&target, json!([]), "b"),
         (&target, json!(["b", "api-keys:admin", "c"]), "b"),
         (&target, json!(["b", "api-keys:admin", "a"]), "b"),
         (&target, json!(["api-keys:read"]), "b"),
@@ -22,8 +24,6 @@ async fn update_by_key_adds_only_its_own_scopes() {
         response.assert_missing_scope(lacks);
         assert_eq!(server.dump().await, before);
     }
-    let kept = server.patch(id(&target), secret(&caller), json!({ "scopes": ["api-keys:admin", "b"] })).await;
-    assert_eq!(kept.body["scopes"], json!(["api-keys:admin", "b"]), "in another order: {}", kept.text);
     let weaker = server.create_key(&token, &[]).await;
     let added = server.patch(id(&weaker), secret(&caller), json!({ "scopes": ["a"] })).await;
     assert_eq!(added.body["scopes"], json!(["a"]), "{}", added.text);

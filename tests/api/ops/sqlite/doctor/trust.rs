@@ -108,7 +108,7 @@ async fn doctor_shows_what_each_issuer_can_do() {
     for line in [
         format!(
             "{closed}/a: tokens grant the scopes of the token (grants=token) and need no scope to create keys; keys live at \
-             most 30days; administrators reach the keys of this issuer and their organization"
+             most 30days; administrators reach the keys of this issuer (of their own organization alone, if they have one)"
         ),
         format!(
             "{closed}/b: tokens grant any scope (grants=any) and need api-keys:write to create keys; keys live at most 1day; \
