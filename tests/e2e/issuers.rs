@@ -340,16 +340,16 @@ async fn issuer_keys_can_come_from_a_file() {
 #[tokio::test]
 async fn built_in_issuer_is_off_unless_enabled() {
     let provider = Provider::start();
-    let server = provider.server("");
-    let standalone = server.token("alice");
-    create(&server, &standalone).await.assert_problem(401);
-    assert!(!server.log().contains("signing"), "{}", server.log());
-
-    let both = Server::start_in(&server.data, &["--issuer", &provider.line(""), "--standalone-issuer"]);
+    let both = Server::start_with(&["--issuer", &provider.line(""), "--standalone-issuer"]);
+    let standalone = both.token("alice");
     assert_accepted(&both, &standalone).await;
     assert_accepted(&both, &provider.token("RS256").await).await;
     let list = Response::to(both.request(Method::GET, KEYS, &standalone)).await;
     assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "the same sub of another issuer is another owner");
+
+    let server = Server::start_in(&both.data, &["--issuer", &provider.line("")]);
+    create(&server, &standalone).await.assert_problem(401);
+    assert!(!server.log().contains("signing"), "{}", server.log());
 }
 
 fn base64url(bytes: &[u8]) -> String {
