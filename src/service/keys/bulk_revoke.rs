@@ -11,8 +11,8 @@ use crate::domain::authority::{KeyAction, authorize};
 use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
-use crate::service::keys::revoke::{RevocationRequest, revoke};
-use crate::store::{KeyChange, KeyFilter};
+use crate::service::keys::revoke::{RevocationRequest, revoke_record};
+use crate::store::KeyFilter;
 
 /// The effect of a bulk revocation.
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ pub struct BulkRevocation {
 const REVOKE_BATCH_SIZE: u64 = 50;
 
 impl KeyService {
-    /// Revokes all matching keys that `access` admits, batch by batch. After an error the earlier batches stay revoked; repeating the call
-    /// revokes the rest.
+    /// Revokes all matching keys that `access` admits, batch by batch. After an error the earlier batches stay revoked;
+    /// repeating the call revokes the rest.
     pub async fn bulk_revoke(
         &self,
         audit: &AuditContext<'_>,
@@ -78,10 +78,7 @@ impl KeyService {
         ids: &[Uuid],
         request: &RevocationRequest,
     ) -> Result<u64, ServiceError> {
-        let apply = |mut record: KeyRecord| {
-            let event = revoke(&mut record.key, request.reason.clone(), audit);
-            KeyChange::with_events(record, event)
-        };
+        let apply = |record| revoke_record(record, request.reason.clone(), audit);
         let revoked = self.store.change_keys(access, ids, apply).await?;
         revoked.iter().for_each(|record| self.invalidate_secrets(record));
         Ok(revoked.len() as u64)
@@ -99,10 +96,9 @@ impl KeyService {
         let mut revoked = 0;
         for root in roots {
             let mut root_revoked = false;
-            let apply = |mut record: KeyRecord| {
-                let event = revoke(&mut record.key, request.reason.clone(), audit);
-                root_revoked = event.is_some();
-                KeyChange::with_events(record, event)
+            let apply = |record: KeyRecord| {
+                root_revoked = record.key.revocation.is_none();
+                revoke_record(record, request.reason.clone(), audit)
             };
             let request = request.clone();
             let tree = self.change_tree(audit, access, root.id, request, &Precondition::None, apply).await?;

@@ -40,10 +40,7 @@ impl KeyService {
     ) -> Result<RevokedKey, ServiceError> {
         authorize(audit.caller, KeyAction::Revoke)?;
         let reason = request.reason.clone();
-        let apply = |mut record: KeyRecord| {
-            let event = revoke(&mut record.key, reason, audit);
-            KeyChange::with_events(record, event)
-        };
+        let apply = |record| revoke_record(record, reason, audit);
         self.change_tree(audit, access, id, request, precondition, apply).await
     }
 
@@ -83,6 +80,12 @@ impl KeyService {
 
 fn revocation(reason: Option<String>, audit: &AuditContext<'_>) -> Revocation {
     Revocation { at: audit.at, by: audit.caller.owner.subject.clone(), reason }
+}
+
+/// Revokes the key. Without effect if it was revoked before.
+pub(super) fn revoke_record(mut record: KeyRecord, reason: Option<String>, audit: &AuditContext<'_>) -> KeyChange {
+    let event = revoke(&mut record.key, reason, audit);
+    KeyChange::with_events(record, event)
 }
 
 /// Revokes the key, and returns the event unless it was revoked before.

@@ -173,24 +173,16 @@ async fn write_and_publish(
     Ok(record)
 }
 
-/// Writes a change, without the count of its owner's keys. A change without an event is not written.
-pub async fn write_uncounted(
-    transaction: &DatabaseTransaction,
-    before: Option<&KeyRecord>,
-    change: KeyChange,
-) -> Result<KeyRecord, DbErr> {
-    if change.events.is_empty() {
-        return Ok(change.record);
-    }
-    write_change(transaction, before, change).await
-}
-
-/// Writes the key, the rotated secrets that are new or changed, and the audit events.
-async fn write_change(
+/// Writes the key, the rotated secrets that are new or changed, and the audit events; nothing if there is no event. Leaves
+/// the count of the owner's keys and the change feed to the caller.
+pub async fn write_change(
     transaction: &DatabaseTransaction,
     before: Option<&KeyRecord>,
     KeyChange { record, events }: KeyChange,
 ) -> Result<KeyRecord, DbErr> {
+    if events.is_empty() {
+        return Ok(record);
+    }
     let (current, rotated) =
         record.secrets.split_first().ok_or_else(|| DbErr::Custom("a key without a secret".into()))?;
     api_key::Entity::update(rows::changed_key_row(&record.key, current)).exec_without_returning(transaction).await?;

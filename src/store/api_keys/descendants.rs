@@ -53,7 +53,7 @@ impl Store {
                 Ok(change) => change,
                 Err(error) => return Ok(Err(error)),
             };
-            let root = change::write_uncounted(transaction, before.as_ref(), change).await?;
+            let root = change::write_change(transaction, before.as_ref(), change).await?;
             let mut revoked = Vec::new();
             loop {
                 let ids = lock_live_descendants(transaction, id).await?;
