@@ -53,11 +53,13 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let issuers = issuers.trusted(signing.as_ref(), keys.allowed_scopes.as_ref())?;
     let server = bind(&serve).await?;
     let cache = CacheConfig { entries: cache.cache_entries, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
-    if !secrets.is_master_secret_missing(&data) {
-        secrets.peppers(&data, IfMissing::Reject)?;
-    }
+    let is_given = !secrets.is_master_secret_missing(&data);
+    let given = is_given.then(|| secrets.peppers(&data, IfMissing::Reject)).transpose()?;
     let store = open_store(&data).await?;
-    let peppers = master_secret(&store, &secrets, &data).await?;
+    let peppers = match given {
+        Some(peppers) => peppers,
+        None => generate_master_secret(&store, &secrets, &data).await?,
+    };
     let peppers = register_peppers(&store, peppers, secrets.missing_pepper(), Clock::System.now()).await?;
     let services = new_services(store, peppers, &keys, cache, issuers);
     if serve.welcome {
@@ -77,10 +79,14 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     Ok(served?)
 }
 
-/// Returns the peppers of the master secret. It is generated for an empty database only: another one depends on the
-/// master secret that is missing.
-async fn master_secret(store: &Store, secrets: &SecretSettings, data: &DataSettings) -> Result<Peppers, CommandError> {
-    if !secrets.is_master_secret_missing(data) || store.registered_peppers().await?.is_empty() {
+/// Generates a master secret and returns its peppers. For an empty database only: another one depends on the master secret
+/// that is missing.
+async fn generate_master_secret(
+    store: &Store,
+    secrets: &SecretSettings,
+    data: &DataSettings,
+) -> Result<Peppers, CommandError> {
+    if store.registered_peppers().await?.is_empty() {
         return Ok(secrets.peppers(data, IfMissing::Generate)?);
     }
     Err(format!(
