@@ -150,7 +150,7 @@ impl KeyRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::domain::id::new_id;
 
@@ -158,7 +158,8 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    fn key() -> ApiKey {
+    /// An active key without scopes, made one second after the epoch, that expires nine seconds later.
+    pub fn key() -> ApiKey {
         ApiKey {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },

@@ -202,10 +202,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::api_key::Revocation;
+    use crate::domain::api_key::{self, Revocation};
     use crate::domain::issuer_policy::IssuerPolicy;
     use crate::domain::key_name::KeyName;
-    use crate::domain::metadata::Metadata;
     use crate::domain::owner::Owner;
 
     const ADMIN: &str = "api-keys:admin";
@@ -248,23 +247,7 @@ mod tests {
     }
 
     fn key(held: &[&str], expires_at: i64) -> ApiKey {
-        ApiKey {
-            id: Uuid::nil(),
-            owner: owner(None),
-            created_by_key: None,
-            name: KeyName::from_db("n".into()),
-            scopes: scopes(held),
-            metadata: Metadata::default(),
-            enabled: true,
-            start: String::new(),
-            last4: String::new(),
-            created_at: at(1),
-            updated_at: at(1),
-            expires_at: Some(at(expires_at)),
-            revocation: None,
-            deleted_at: None,
-            revision: 1,
-        }
+        ApiKey { id: Uuid::nil(), scopes: scopes(held), expires_at: Some(at(expires_at)), ..api_key::tests::key() }
     }
 
     /// One character for each operation, in this order: create, rename, disable, shorten by 5 seconds, drop all scopes,

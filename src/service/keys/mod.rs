@@ -246,10 +246,10 @@ mod escalation;
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::domain::api_key;
     use crate::domain::caller::Credential;
     use crate::domain::issuer_policy::IssuerPolicy;
     use crate::domain::key_name::KeyName;
-    use crate::domain::metadata::Metadata;
     use crate::domain::owner::Owner;
     use crate::domain::secret_hash::SecretHash;
 
@@ -288,21 +288,12 @@ pub mod tests {
     pub fn record(scopes: &[&str], expires_at: Option<i64>) -> KeyRecord {
         let secret = secret(1, None);
         let key = ApiKey {
-            id: new_id(at(1)),
-            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
-            created_by_key: None,
             name: KeyName::from_db("name".into()),
             scopes: Scopes::from_untrusted_lossy(scopes.iter().copied()),
-            metadata: Metadata::default(),
-            enabled: true,
             start: secret.start.clone(),
             last4: secret.last4.clone(),
-            created_at: at(1),
-            updated_at: at(1),
             expires_at: expires_at.map(at),
-            revocation: None,
-            deleted_at: None,
-            revision: 1,
+            ..api_key::tests::key()
         };
         KeyRecord { key, secrets: vec![secret] }
     }

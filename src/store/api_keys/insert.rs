@@ -173,33 +173,24 @@ pub mod tests {
 
     use super::*;
     use crate::domain::access::AccessFilter;
-    use crate::domain::api_key::{ApiKey, SecretRecord};
+    use crate::domain::api_key::{self, ApiKey, SecretRecord};
     use crate::domain::audit::{Action, AuditContext, AuditEvent, RequestSource};
     use crate::domain::caller::{Caller, Credential};
     use crate::domain::id::new_id;
     use crate::domain::issuer_policy::IssuerPolicy;
     use crate::domain::key_limit::KeyLimit;
-    use crate::domain::key_name::KeyName;
     use crate::domain::secret_hash::SecretHash;
 
     pub fn key_insert(hash: u8) -> KeyInsert {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let key = ApiKey {
             id: new_id(at),
-            owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
-            created_by_key: None,
-            name: KeyName::from_db("n".into()),
-            scopes: Default::default(),
-            metadata: Default::default(),
-            enabled: true,
             start: "mk_abcd".into(),
             last4: "wxyz".into(),
             created_at: at,
             updated_at: at,
             expires_at: None,
-            revocation: None,
-            deleted_at: None,
-            revision: 1,
+            ..api_key::tests::key()
         };
         let secret = SecretRecord {
             id: new_id(at),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ops::metrics::Scrape;
 use crate::support::{Server, secret};
@@ -25,11 +25,17 @@ async fn fill_log(server: &Server, token: &str, secret: &str) {
     panic!("no line was dropped");
 }
 
-#[tokio::test]
-async fn log_that_is_not_read_blocks_no_request_and_no_shutdown() {
-    let mut server = Server::start_with(&["--log-level", "debug"]);
+/// A server that logs each verification, the token of a verifier with a long name, and a key.
+async fn talkative_server() -> (Server, String, Value) {
+    let server = Server::start_with(&["--log-level", "debug"]);
     let token = server.token_with(&"a".repeat(200), &["--scopes", "api-keys:verify"]);
     let key = server.create_key(&token, &[]).await;
+    (server, token, key)
+}
+
+#[tokio::test]
+async fn log_that_is_not_read_blocks_no_request_and_no_shutdown() {
+    let (mut server, token, key) = talkative_server().await;
     let gate = server.log_gate();
     let unread = gate.lock().unwrap();
     fill_log(&server, &token, secret(&key)).await;
@@ -43,9 +49,7 @@ async fn log_that_is_not_read_blocks_no_request_and_no_shutdown() {
 
 #[tokio::test]
 async fn log_that_is_read_again_says_how_many_lines_are_missing() {
-    let mut server = Server::start_with(&["--log-level", "debug"]);
-    let token = server.token_with(&"a".repeat(200), &["--scopes", "api-keys:verify"]);
-    let key = server.create_key(&token, &[]).await;
+    let (mut server, token, key) = talkative_server().await;
     let gate = server.log_gate();
     let unread = gate.lock().unwrap();
     fill_log(&server, &token, secret(&key)).await;
