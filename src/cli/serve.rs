@@ -80,13 +80,14 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
 }
 
 /// Generates a master secret and returns its peppers. For an empty database only: another one depends on the master secret
-/// that is missing.
+/// that is missing. A server that starts at the same time may generate it first. It does so before it registers a pepper,
+/// so the file is there once the database is not empty.
 async fn generate_master_secret(
     store: &Store,
     secrets: &SecretSettings,
     data: &DataSettings,
 ) -> Result<Peppers, CommandError> {
-    if store.registered_peppers().await?.is_empty() {
+    if store.registered_peppers().await?.is_empty() || !secrets.is_master_secret_missing(data) {
         return Ok(secrets.peppers(data, IfMissing::Generate)?);
     }
     Err(format!(
