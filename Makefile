@@ -1,6 +1,6 @@
 # The commands of the project. CONTRIBUTING.md and docs/development/testing.md say when to use which.
 
-.PHONY: run test chaos fuzz bench bench-peers lint deny tools openapi docs sdk deb test-deb
+.PHONY: run test chaos soak fuzz bench bench-peers lint deny tools openapi docs sdk deb test-deb
 
 run:
 	cargo build --release --locked
@@ -14,6 +14,11 @@ test: tools
 chaos: tools
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
+
+# A steady mix of operations on SQLite and on two replicas on PostgreSQL, for SOAK_MINUTES (30) at SOAK_RATE (300) per second on each:
+# exact counts at the end, growth, and latency. TEST_PROGRAM names another program than the one that is built.
+soak: tools
+	cargo test --release --locked --test soak -- --nocapture
 
 # Random input, different each time: FUZZ_CASES for each property of the parsers, then requests generated from the document.
 fuzz: tools

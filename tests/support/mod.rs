@@ -26,8 +26,10 @@ mod response;
 
 pub use response::Response;
 
+/// The program of this build, or the one that `TEST_PROGRAM` names.
 pub fn mintkey() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mintkey"));
+    let program = std::env::var("TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_mintkey").to_owned());
+    let mut command = Command::new(program);
     // Settings of the developer's shell must not reach the tests.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MINTKEY_") || name.starts_with("OTEL_")) {
         command.env_remove(name);
