@@ -26,7 +26,7 @@ pub struct Model {
     pub changes: String,
 }
 
-/// The table that events of changes are inserted into. It has the columns of the view.
+/// The table that events of changes are inserted into. It has the columns of the view, and their position.
 pub const CHANGES_TABLE: &str = "key_change_events";
 
 impl ActiveModelBehavior for ActiveModel {}

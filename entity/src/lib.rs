@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod audit_event;
 pub mod idempotency_record;
+pub mod key_change_event;
 pub mod key_usage;
 pub mod owner_key_count;
 pub mod pepper;

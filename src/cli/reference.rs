@@ -208,7 +208,7 @@ fn invocation(line: &str) -> Option<Vec<String>> {
     }
     words.retain(|word| !word.is_empty());
     // The value is made by another program when the line runs.
-    Some(words.into_iter().map(|word| word.replace("$(cat backup.time)", "2026-11-30T00:00:00Z")).collect())
+    Some(words.into_iter().map(|word| word.replace("$(cat backup.position)", "41")).collect())
 }
 
 fn pages() -> Vec<PathBuf> {

@@ -15,7 +15,8 @@ use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_valid_id
 
 /// One algorithm of each kind that is in use. A key can restrict itself further with its own `alg`.
 const DEFAULT_ALGORITHMS: &str = "RS256 PS256 ES256 EdDSA";
-const LEEWAY: TimeDelta = TimeDelta::seconds(30);
+/// How far the clocks of issuers, replicas and the database may differ.
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 /// For the error on a misspelled option.
 const OPTION_NAMES: [&str; 15] = [
     "audience",
@@ -239,7 +240,7 @@ fn build_issuer(issuer: &str, options: &IssuerOptions<'_>) -> Result<TrustedIssu
         scopes: options.scopes.map(str::to_owned),
         organization: options.organization.map(str::to_owned),
         required_claim: options.require.map(str::to_owned),
-        leeway: LEEWAY,
+        leeway: CLOCK_TOLERANCE,
         keys: JwksCache::new(issuer, source),
         client,
         policy: IssuerPolicy {

@@ -19,7 +19,7 @@ use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::MAX_GRACE;
 
 pub use data::{DataSettings, IfMissing};
-pub use issuers::IssuerSettings;
+pub use issuers::{CLOCK_TOLERANCE, IssuerSettings};
 pub use keys::{CacheSettings, KeySettings};
 pub use secrets::{SecretSettings, SigningSettings};
 pub use serve::{LogFormat, LogLevel, ServeSettings};

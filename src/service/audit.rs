@@ -6,8 +6,8 @@ use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditEvent;
 use crate::service::errors::ServiceError;
 use crate::service::list_page::ListPage;
-pub use crate::store::EventFilter;
 use crate::store::Store;
+pub use crate::store::{CommittedChange, EventFilter};
 
 /// Reads audit events, in pages. They are written in the transactions of the changes that they record. The layers above
 /// read them here, because only services can reach the store.
@@ -30,5 +30,20 @@ impl AuditLog {
     ) -> Result<ListPage<AuditEvent>, ServiceError> {
         let events = self.store.list_events(access, filter, after, limit + 1).await?;
         Ok(ListPage::from_lookahead(events, limit, |event| event.id))
+    }
+
+    /// Returns a position at or before which all changes are committed. A backup that begins later contains them.
+    pub async fn position(&self) -> Result<i64, ServiceError> {
+        Ok(self.store.change_position().await?)
+    }
+
+    /// Returns up to `limit` changes in the order of their positions, after a position and an event at it.
+    pub async fn list_changes(&self, after: (i64, Uuid), limit: u64) -> Result<Vec<CommittedChange>, ServiceError> {
+        Ok(self.store.list_changes(after, limit).await?)
+    }
+
+    /// Whether the database contains the change with this event.
+    pub async fn has_change(&self, event_id: Uuid) -> Result<bool, ServiceError> {
+        Ok(self.store.has_change(event_id).await?)
     }
 }

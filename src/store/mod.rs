@@ -9,6 +9,7 @@ mod audit_events;
 mod backup;
 mod batch;
 mod change_feed;
+mod change_positions;
 mod errors;
 mod idempotency;
 mod inspect;
@@ -38,6 +39,7 @@ pub use crate::store::api_keys::{
 };
 pub use crate::store::audit_events::EventFilter;
 pub use crate::store::change_feed::{ChangeEvent, ChangeFeed};
+pub use crate::store::change_positions::CommittedChange;
 pub use crate::store::errors::StoreError;
 pub use crate::store::idempotency::SavedResponse;
 pub use crate::store::inspect::DatabaseReport;

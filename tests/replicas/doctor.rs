@@ -144,3 +144,19 @@ fn every_command_rejects_unknown_parameter_of_url() {
         assert!(!output.status.success() && stderr.contains("`sslmod`"), "{stderr}");
     }
 }
+
+#[test]
+fn doctor_fails_on_clock_that_differs_from_the_databases() {
+    let cluster = Cluster::new();
+    let url = url_as(&cluster, "postgres");
+    assert_passes(&doctor(&cluster, &url, &[]), "clock", &["it shows"]);
+    for (offset, words) in [
+        ("-300s", ["clock of PostgreSQL is", "seconds ahead", "NTP"]),
+        ("+300s", ["clock of PostgreSQL is", "seconds behind", "NTP"]),
+    ] {
+        let mut command = cluster.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
+        command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1").env("FAKETIME", offset);
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        assert_fails(&run_doctor(command.env("MINTKEY_DATABASE_URL", &url)), "clock", &words);
+    }
+}

@@ -1,12 +1,12 @@
 //! The audit events: of changes in a table, and of creations in the rows of the keys.
 
-use sea_orm_migration::{prelude::*, schema::*};
-
-use crate::clustered;
+use sea_orm_migration::{prelude::*, schema::*, sea_orm::DbBackend};
 
 #[derive(DeriveIden)]
 enum KeyChangeEvents {
     Table,
+    /// The place in the order of commits, whatever the clocks showed: see [`position`]. The revocation log is read by it.
+    Position,
     /// A UUIDv7, so that events sort by time. Lists are paged by it.
     Id,
     OccurredAt,
@@ -31,12 +31,33 @@ enum KeyChangeEvents {
     Changes,
 }
 
+/// Returns the column that the database fills in, so that no insert can leave it out or choose it.
+///
+/// On SQLite, which has one writer at a time, the row id: rows are never deleted, so a new one is above all others.
+/// On PostgreSQL, the id of the transaction. Transactions commit in any order, but one that began after another had ended
+/// has a higher id.
+fn position(backend: DbBackend) -> ColumnDef {
+    let mut column = ColumnDef::new(KeyChangeEvents::Position);
+    match backend {
+        DbBackend::Sqlite => column.integer().not_null().primary_key(),
+        _ => column.big_integer().not_null().default(Expr::cust("pg_current_xact_id()::text::bigint")),
+    };
+    column
+}
+
 /// Rows are only ever inserted.
 pub async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let backend = manager.get_database_backend();
+    let mut id = uuid(KeyChangeEvents::Id);
+    match backend {
+        DbBackend::Sqlite => id.unique_key(),
+        _ => id.primary_key(),
+    };
     let mut table = Table::create();
     table
         .table(KeyChangeEvents::Table)
-        .col(uuid(KeyChangeEvents::Id).primary_key())
+        .col(position(backend))
+        .col(id)
         .col(timestamp_with_time_zone(KeyChangeEvents::OccurredAt))
         .col(text(KeyChangeEvents::Action))
         .col(text(KeyChangeEvents::ActorKind))
@@ -51,7 +72,16 @@ pub async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(),
         .col(text_null(KeyChangeEvents::ClientAddress))
         .col(text_null(KeyChangeEvents::UserAgent))
         .col(text(KeyChangeEvents::Changes));
-    manager.create_table(clustered(manager, table)).await?;
+    manager.create_table(table).await?;
+    if backend != DbBackend::Sqlite {
+        let by_position = Index::create()
+            .name("key_change_events_by_position")
+            .table(KeyChangeEvents::Table)
+            .col(KeyChangeEvents::Position)
+            .col(KeyChangeEvents::Id)
+            .to_owned();
+        manager.create_index(by_position).await?;
+    }
     let by_owner = Index::create()
         .name("key_change_events_by_owner")
         .table(KeyChangeEvents::Table)

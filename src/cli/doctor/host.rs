@@ -6,8 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::{Resource, getrlimit};
 
 use crate::cli::doctor::CheckResult;
-use crate::config::ServeSettings;
+use crate::config::{CLOCK_TOLERANCE, ServeSettings};
 use crate::server::RESERVED_FDS;
+use crate::store::DatabaseReport;
 
 pub fn check_descriptors(serve: &ServeSettings) -> CheckResult {
     // The server raises its soft limit to the hard limit.
@@ -26,7 +27,15 @@ pub fn check_descriptors(serve: &ServeSettings) -> CheckResult {
 /// An earlier time is wrong: this version did not exist.
 const RELEASED: &str = "2026-11-01T00:00:00Z";
 
-pub fn check_clock(now: DateTime<Utc>, database: Option<&Path>) -> CheckResult {
+/// Compares the clock with the version, the file of the database, and the clock of PostgreSQL, which stands for those of
+/// other replicas.
+pub fn check_clock(
+    now: DateTime<Utc>,
+    database: Option<&Path>,
+    report: &Result<DatabaseReport, String>,
+) -> CheckResult {
+    let postgres = report.as_ref().ok().and_then(|report| report.postgres.as_ref());
+    let offset = postgres.map_or(TimeDelta::zero(), |postgres| postgres.clock_offset);
     let shown = now.format("%F %T UTC");
     let wrong = |reason: &str| {
         Err(format!(
@@ -38,6 +47,10 @@ pub fn check_clock(now: DateTime<Utc>, database: Option<&Path>) -> CheckResult {
         wrong("which is before this version was released")
     } else if modified.is_some_and(|modified| now + TimeDelta::minutes(5) < modified) {
         wrong("and the database was last changed later than that")
+    } else if offset.abs() > CLOCK_TOLERANCE {
+        let (seconds, direction) =
+            (offset.abs().num_seconds(), if offset > TimeDelta::zero() { "ahead" } else { "behind" });
+        wrong(&format!("and the clock of PostgreSQL is {seconds} seconds {direction}"))
     } else {
         Ok(format!("it shows {shown}"))
     }

@@ -41,7 +41,7 @@ pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError>
         ("listen", network::check_addresses(serve).await),
         ("tls", tls::check_certificate(serve, now).await),
         ("file descriptors", host::check_descriptors(serve)),
-        ("clock", host::check_clock(now, file.as_deref())),
+        ("clock", host::check_clock(now, file.as_deref(), &report)),
         ("traces", network::check_collector()),
     ];
     print_results(&results)?;

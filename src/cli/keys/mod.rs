@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
@@ -89,11 +89,13 @@ enum KeysAction {
         #[arg(long, value_name = "DURATION", value_parser = parse_grace)]
         grace: Option<Duration>,
     },
-    /// Export key revocations and restrictions since a time, as JSON lines. Keep the output with your backups.
+    /// Print the position from which a backup that begins now needs the exported revocations.
+    BackupPosition,
+    /// Export key revocations and restrictions, as JSON lines. Keep the output with your backups.
     ExportRevocations {
-        /// Start of the backup, such as 2026-11-23T04:00:00Z.
-        #[arg(long, value_name = "TIME")]
-        since: DateTime<Utc>,
+        /// What `backup-position` printed before the backup. Without it, all are exported.
+        #[arg(long, value_name = "POSITION", value_parser = parse_position)]
+        since: Option<i64>,
     },
     /// Re-apply exported revocations after restoring a backup.
     ApplyRevocations {
@@ -106,7 +108,7 @@ enum KeysAction {
 impl KeysAction {
     fn access(&self) -> Access {
         match self {
-            Self::List(_) | Self::Show { .. } | Self::ExportRevocations { .. } => Access::Read,
+            Self::List(_) | Self::Show { .. } | Self::BackupPosition | Self::ExportRevocations { .. } => Access::Read,
             Self::Create(_) | Self::Revoke { .. } | Self::Rotate { .. } | Self::ApplyRevocations { .. } => {
                 Access::ReadWrite
             }
@@ -226,6 +228,7 @@ async fn execute(
                 json,
             )?;
         }
+        KeysAction::BackupPosition => revocation_log::print_position(services).await?,
         KeysAction::ExportRevocations { since } => revocation_log::export_revocations(services, since).await?,
         KeysAction::ApplyRevocations { log } => {
             let lines = revocation_log::open_log(&log)?;
@@ -254,6 +257,10 @@ fn parse_identifier(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("give 1 to 255 bytes without control characters".to_owned()),
     }
+}
+
+fn parse_position(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "give the number that `mintkey keys backup-position` printed before the backup".to_owned())
 }
 
 /// The caller that audit events name: the operating system's user.

@@ -1,28 +1,31 @@
 //! Revocation log: exports what revoked or restricted keys, and applies it to a database restored from an older backup.
 //!
 //! A restored backup accepts keys that were revoked after it was taken. The log is kept with the backups, not in the
-//! database. Every audit action must map to an [`Effect`]; the match in [`effect_of`] fails to compile for a new one.
+//! database. It is read by position, not by time: clocks differ and go back. An entry names its audit event, so that one
+//! which the backup contains has no effect, and an export may contain more than needed. Every audit action must map to an [`Effect`]; the match in [`effect_of`] fails to compile for a new one.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::cli::CommandError;
+use crate::cli::{CommandError, print_output};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::precondition::Precondition;
-use crate::service::audit::EventFilter;
+use crate::service::audit::CommittedChange;
 use crate::service::keys::{KeyPatch, RevocationRequest};
 use crate::service::{ServiceError, Services};
 
 /// One line of the log.
 #[derive(Serialize, Deserialize)]
 struct RevocationLogEntry {
+    /// By the clock of the server that made the change.
     at: DateTime<Utc>,
+    event_id: Uuid,
     key_id: Uuid,
     action: String,
 }
@@ -48,28 +51,35 @@ const fn effect_of(action: Action) -> Effect {
     }
 }
 
-/// Margin before the requested time: an event is committed a moment after its timestamp, and replicas' clocks differ.
-const EXPORT_MARGIN: TimeDelta = TimeDelta::minutes(1);
+/// Prints the position from which a backup that begins later needs the log.
+pub async fn print_position(services: &Services) -> Result<(), CommandError> {
+    print_output(services.audit.position().await?)
+}
 
-/// Prints the entries since then, newest first, one JSON object per line.
-pub async fn export_revocations(services: &Services, since: DateTime<Utc>) -> Result<(), CommandError> {
-    let mut after = None;
+/// Prints the entries after this position, or all, in order, one JSON object per line.
+pub async fn export_revocations(services: &Services, since: Option<i64>) -> Result<(), CommandError> {
+    if let Some(since) = since {
+        let position = services.audit.position().await?;
+        if since > position {
+            return Err(format!(
+                "--since {since} is later than the position of this database, {position}: it was printed for another \
+                 database, or before a restore; take a new backup, or leave --since out to export all revocations"
+            )
+            .into());
+        }
+    }
+    let mut after = (since.unwrap_or(i64::MIN), Uuid::max());
     loop {
-        let page = services.audit.list(AccessFilter::Any, &EventFilter::default(), after, 100).await?;
-        for event in page.items {
-            if event.at < since - EXPORT_MARGIN {
-                return Ok(());
-            }
-            let Some(key_id) = event.key_id else { continue };
+        let page = services.audit.list_changes(after, 1000).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.position, last.event_id);
+        for CommittedChange { event_id, at, action, key_id, .. } in page {
+            let Some(key_id) = key_id else { continue };
             // An action of a newer version is exported; applying it fails and names it.
-            if Action::parse(&event.action).map(effect_of) != Some(Effect::None) {
-                let entry = RevocationLogEntry { at: event.at, key_id, action: event.action };
+            if Action::parse(&action).map(effect_of) != Some(Effect::None) {
+                let entry = RevocationLogEntry { at, event_id, key_id, action };
                 writeln!(std::io::stdout(), "{}", serde_json::to_string(&entry)?)?;
             }
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(()),
         }
     }
 }
@@ -90,13 +100,17 @@ pub async fn apply_revocations(
     audit: &AuditContext<'_>,
     log: impl BufRead,
 ) -> Result<String, CommandError> {
-    let [mut revoked, mut disabled, mut unknown] = [0, 0, 0];
+    let [mut revoked, mut disabled, mut unknown, mut contained] = [0, 0, 0, 0];
     for (number, line) in log.lines().enumerate() {
         let failed = |error: &dyn std::fmt::Display| format!("line {}: {error}", number + 1);
         let entry: RevocationLogEntry = serde_json::from_str(&line?).map_err(|error| failed(&error))?;
         let action = Action::parse(&entry.action).ok_or_else(|| {
             failed(&format!("unknown action {:?}; apply the log with the version that exported it", entry.action))
         })?;
+        if services.audit.has_change(entry.event_id).await.map_err(|error| failed(&error))? {
+            contained += 1;
+            continue;
+        }
         let effect = effect_of(action);
         match apply_effect(services, audit, &entry, effect).await {
             Ok(()) if effect == Effect::Disable => disabled += 1,
@@ -109,7 +123,8 @@ pub async fn apply_revocations(
         }
     }
     Ok(format!(
-        "{revoked} entries revoked a key, {disabled} disabled a key, {unknown} name a key that does not exist here"
+        "{revoked} entries revoked a key, {disabled} disabled a key, {unknown} name a key that does not exist here, \
+         {contained} are changes that this database has"
     ))
 }
 

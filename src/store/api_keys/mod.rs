@@ -17,3 +17,6 @@ pub use crate::store::api_keys::counted_insert::KeyInsert;
 pub use crate::store::api_keys::descendants::ChangedTree;
 pub use crate::store::api_keys::insert::{InsertOutcome, QueuedInsert};
 pub use crate::store::api_keys::list::KeyFilter;
+
+#[cfg(test)]
+pub use crate::store::api_keys::insert::tests::{audit_event, key_insert};

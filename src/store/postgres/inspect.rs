@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgSslMode};
 use sea_orm::sqlx::{self, Connection, PgConnection, Row};
 use tokio::time::timeout;
@@ -27,6 +28,8 @@ pub struct PostgresFacts {
     pub encryption: Encryption,
     /// A setting that lets a crash lose what was acknowledged.
     pub unsafe_setting: Option<String>,
+    /// What the clock of the server shows more than the clock here. Wrong by up to the time of one query.
+    pub clock_offset: TimeDelta,
 }
 
 /// How connections are protected, by `sslmode` of the URL.
@@ -58,7 +61,8 @@ const FACTS: &str = "
             current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                 - coalesce(current_setting('reserved_connections', true)::int, 0),
             (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
-            (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()))";
+            (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())),
+        clock_timestamp()";
 
 impl PostgresFacts {
     /// Fetches the facts. The error says how to fix it. The statements are not prepared: behind a pooler, a name may be
@@ -68,19 +72,20 @@ impl PostgresFacts {
         let facts = timeout(INSPECT_TIMEOUT, async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let version = connection.server_version_num();
-            let facts: (bool, bool, bool, bool, bool, i32) =
+            let facts: (bool, bool, bool, bool, bool, i32, DateTime<Utc>) =
                 sqlx::query_as(FACTS).persistent(false).fetch_one(&mut connection).await?;
+            let clock_offset = facts.6 - Clock::System.now();
             let settings = sqlx::raw_sql(SERVER_SETTINGS).fetch_one(&mut connection).await?;
             let settings: (String, Option<String>) = (settings.try_get(0)?, settings.try_get(1)?);
             let delivers_notifications = facts.0 || delivers_notifications(&options, &mut connection).await?;
             // What matters is known.
             let _ = connection.close().await;
-            Ok((version, facts, settings, delivers_notifications))
+            Ok((version, facts, clock_offset, settings, delivers_notifications))
         });
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
-        let (version, facts, (encoding, unsafe_setting), delivers_notifications) =
+        let (version, facts, clock_offset, (encoding, unsafe_setting), delivers_notifications) =
             facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
-        let (is_standby, is_read_only, is_encrypted, may_create_tables, may_use_tables, max_connections) = facts;
+        let (is_standby, is_read_only, is_encrypted, may_create_tables, may_use_tables, max_connections, _) = facts;
         reject_old_version(version)?;
         reject_encoding(&encoding)?;
         let user = options.get_username();
@@ -111,6 +116,7 @@ impl PostgresFacts {
             max_connections: u32::try_from(max_connections).unwrap_or(0),
             encryption: encryption(&options, is_encrypted),
             unsafe_setting,
+            clock_offset,
         })
     }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mintkey::domain::clock::Clock;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 
 use crate::support::database::{self, Kind};
 use crate::support::postgres::program;
-use crate::support::{Server, id, mintkey_at, prepared, run, secret, succeed};
+use crate::support::{Server, id, mintkey_at, prepared, run, secret, succeed, unknown_key};
 
 /// Backs up the database of a running server.
 fn back_up(server: &Server, to: &Path) -> PathBuf {
@@ -22,6 +23,14 @@ fn back_up(server: &Server, to: &Path) -> PathBuf {
         }
     };
     copy
+}
+
+fn backup_position(data: &Path) -> String {
+    succeed(mintkey_at(data).args(["keys", "backup-position"])).trim().to_owned()
+}
+
+fn export_revocations(data: &Path, arguments: &[&str]) -> String {
+    succeed(mintkey_at(data).args(["keys", "export-revocations"]).args(arguments))
 }
 
 /// Restores a backup and these secrets into a new data directory.
@@ -52,7 +61,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let [stays, revoked, deleted, rotated, disabled, narrowed, revoked_before] = &keys[..] else { panic!() };
     server.revoke(id(revoked_before), &alice, Value::Null).await;
 
-    let since = Clock::System.now().to_rfc3339();
+    let since = backup_position(&server.data);
     let copy = back_up(&server, directory.path());
     server.revoke(id(revoked), &alice, Value::Null).await;
     server.delete(id(deleted), &alice).await;
@@ -62,8 +71,11 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     let made_after = server.create_key_from(&alice, json!({ "name": "made after" })).await;
     server.revoke(id(&made_after), &alice, Value::Null).await;
     let revocation_log = directory.path().join("revocations");
-    let lines = succeed(mintkey_at(&server.data).args(["keys", "export-revocations", "--since", &since]));
-    fs::write(&revocation_log, &lines).unwrap();
+    let lines = export_revocations(&server.data, &["--since", &since]);
+    // Without a position, it contains what the backup does, too.
+    let all = export_revocations(&server.data, &[]);
+    assert!(all.ends_with(&lines) && all.contains(id(revoked_before)) && !lines.contains(id(revoked_before)), "{all}");
+    fs::write(&revocation_log, &all).unwrap();
     for key in &keys {
         assert!(!lines.contains(&secret(key)[3..]), "{lines}");
     }
@@ -74,6 +86,7 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     for _ in 0..2 {
         let output_text = succeed(mintkey_at(&data).args(["keys", "apply-revocations"]).arg(&revocation_log));
         assert!(output_text.contains("1 name a key that does not exist here"), "{output_text}");
+        assert!(output_text.contains("1 are changes that this database has"), "{output_text}");
     }
     let restored = Server::start_in(&data, &[]);
     for (key, code) in [
@@ -93,6 +106,83 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     assert_eq!(restored.audit_actions(id(deleted)).await, ["created", "revoked", "deleted"]);
     assert_eq!(restored.get(&format!("/api/auth/api-keys/{}", id(deleted)), &alice).await.status, 404);
     restored.assert_integrity().await;
+}
+
+/// One clock is right, goes back by an hour before the second revocation, and is right again.
+#[tokio::test]
+async fn export_contains_revocations_of_a_clock_that_goes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    let (gateway, alice) = (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"));
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        keys.push(server.create_key(&alice, &[]).await);
+    }
+    let since = backup_position(&server.data);
+    let copy = back_up(&server, directory.path());
+    for (number, key) in keys.iter().enumerate() {
+        server.revoke(id(key), &alice, Value::Null).await;
+        if number == 1 {
+            let (event, key) = (database::uuid("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11"), database::uuid(id(key)));
+            let earlier = format!("(SELECT created_at FROM api_keys WHERE id = {key})");
+            let go_back = format!("SET id = {event}, occurred_at = {earlier} WHERE key_id = {key}");
+            server.execute(&format!("UPDATE key_change_events {go_back}")).await;
+        }
+    }
+    let revocation_log = directory.path().join("revocations");
+    fs::write(&revocation_log, export_revocations(&server.data, &["--since", &since])).unwrap();
+
+    let data = directory.path().join("restored");
+    let secrets = ["master.secret", "signing.key"].map(|name| server.data.join(name));
+    restore(&copy, &secrets.each_ref().map(|path| &**path), &data);
+    let applied = succeed(mintkey_at(&data).args(["keys", "apply-revocations"]).arg(&revocation_log));
+    assert!(applied.starts_with("3 entries revoked a key"), "{applied}");
+    let restored = Server::start_in(&data, &[]);
+    for key in &keys {
+        assert_eq!(restored.verify_code(&gateway, secret(key)).await, "REVOKED");
+    }
+}
+
+/// PostgreSQL numbers a transaction when it begins to write. SQLite has one writer, which numbers the events.
+#[tokio::test]
+async fn export_contains_what_was_being_written_during_the_backup() {
+    if database::kind() == Kind::Sqlite {
+        return;
+    }
+    let server = Server::start();
+    let alice = server.token("alice");
+    let (slow, fast) = (server.create_key(&alice, &[]).await, server.create_key(&alice, &[]).await);
+    let running = server.database().await.begin().await.unwrap();
+    let event = format!(
+        "INSERT INTO key_change_events (id, occurred_at, action, actor_kind, actor_issuer, actor_subject, key_id,
+            owner_issuer, owner_subject, owner_organization, request_id, changes)
+        SELECT gen_random_uuid(), created_at, 'revoked', 'user', owner_issuer, owner_subject, id,
+            owner_issuer, owner_subject, owner_organization, 'r', '{{}}' FROM api_keys WHERE id = '{}'",
+        id(&slow)
+    );
+    running.execute_unprepared(&event).await.unwrap();
+    let since = backup_position(&server.data);
+    server.revoke(id(&fast), &alice, Value::Null).await;
+    assert!(!export_revocations(&server.data, &["--since", &since]).contains(id(&slow)));
+    running.commit().await.unwrap();
+    let lines = export_revocations(&server.data, &["--since", &since]);
+    assert!(lines.contains(id(&slow)) && lines.contains(id(&fast)), "{lines}");
+    assert_eq!(export_revocations(&server.data, &["--since", &backup_position(&server.data)]), "");
+}
+
+#[test]
+fn export_since_what_is_no_position_of_the_database_is_refused() {
+    let data = prepared();
+    for (since, words) in [
+        ("9000000000000000000", ["--since 9000000000000000000 is later than the position", "take a new backup"]),
+        ("2026-11-30T00:00:00Z", ["2026-11-30T00:00:00Z", "backup-position"]),
+        ("", ["--since", "backup-position"]),
+    ] {
+        let output = run(mintkey_at(data.path()).args(["keys", "export-revocations", "--since", since]));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -118,8 +208,8 @@ fn apply_revocations_names_the_line_it_cannot_read() {
     let output_text = String::from_utf8(run(&mut apply).stderr).unwrap();
     assert!(output_text.contains("line 1"), "{output_text}");
 
-    let entry =
-        json!({ "at": Clock::System.now(), "key_id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "action": "moved" });
+    let unknown = unknown_key();
+    let entry = json!({ "at": Clock::System.now(), "event_id": unknown, "key_id": unknown, "action": "moved" });
     fs::write(&revocation_log, entry.to_string()).unwrap();
     let output = run(&mut apply);
     let output_text = String::from_utf8(output.stderr).unwrap();
@@ -129,7 +219,7 @@ fn apply_revocations_names_the_line_it_cannot_read() {
 mod sqlite {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use sea_orm::{ConnectionTrait, Database};
+    use sea_orm::Database;
 
     use super::*;
 
