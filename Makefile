@@ -35,6 +35,7 @@ bench-peers: tools
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo clippy --locked --test chaos --test soak -- --deny warnings
 	scripts/check-architecture --self-test
 	scripts/check-architecture
 	scripts/check-words --self-test

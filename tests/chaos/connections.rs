@@ -133,7 +133,7 @@ async fn slow_connections_do_not_slow_others() {
 /// Sends a byte of a head or of a body each second, and reconnects when the server closes the connection.
 async fn send_slowly(url: String, number: usize) {
     let head = format!("POST {VERIFY} HTTP/1.1\r\nHost: mintkey\r\n");
-    let head = if number % 2 == 0 { head } else { format!("{head}Content-Length: 1000\r\n\r\n") };
+    let head = if number.is_multiple_of(2) { head } else { format!("{head}Content-Length: 1000\r\n\r\n") };
     tokio::time::sleep(Duration::from_millis(number as u64)).await;
     loop {
         let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
 use crate::support::{KEYS, Server, VERIFY};
 
 /// A key as its client knows it, with times of the client.
@@ -59,7 +58,7 @@ impl Load {
         creators.chain(verifiers).collect()
     }
 
-    pub fn stop(&self) {
+    fn stop(&self) {
         self.done.store(true, Ordering::SeqCst);
     }
 
@@ -140,13 +139,29 @@ impl Load {
         }
     }
 
+    /// Stops the clients and prints what they saw.
+    pub async fn finish(&self, name: &str, clients: Vec<tokio::task::JoinHandle<()>>) {
+        self.stop();
+        for client in clients {
+            client.await.unwrap();
+        }
+        println!(
+            "{name}: {} revocations, {} verifies, {} responses 503, a revoked key accepted for at most {:?}, slowest verify {:?}",
+            self.revoked.load(Ordering::SeqCst),
+            self.verified.load(Ordering::SeqCst),
+            self.unavailable.load(Ordering::SeqCst),
+            self.longest_lag(),
+            Duration::from_micros(self.slowest_verify.load(Ordering::SeqCst)),
+        );
+    }
+
     pub fn longest_lag(&self) -> Duration {
         Duration::from_micros(self.lag_micros.load(Ordering::SeqCst))
     }
 
     /// Checks that no acknowledged change is lost, and that every change has its audit event and no event lacks its change.
-    pub fn assert_matches_database(&self, cluster: &Cluster) {
-        let rows = cluster.query(
+    pub fn assert_matches_database(&self, query: impl Fn(&str) -> String) {
+        let rows = query(
             "SELECT id || ' ' || (revoked_at IS NOT NULL)::text || ' ' || \
              (SELECT count(*) FROM audit_events e WHERE e.key_id = k.id AND action = 'created') || ' ' || \
              (SELECT count(*) FROM audit_events e WHERE e.key_id = k.id AND action = 'revoked') FROM api_keys k",
@@ -168,11 +183,8 @@ impl Load {
                 Revocation::InDoubt => {}
             }
         }
-        assert_eq!(cluster.query("SELECT count(*) FROM secrets WHERE key_id NOT IN (SELECT id FROM api_keys)"), "0");
-        assert_eq!(
-            cluster.query("SELECT count(*) FROM audit_events WHERE key_id NOT IN (SELECT id FROM api_keys)"),
-            "0"
-        );
-        assert_eq!(cluster.query("SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM secrets)"), "0");
+        assert_eq!(query("SELECT count(*) FROM secrets WHERE key_id NOT IN (SELECT id FROM api_keys)"), "0");
+        assert_eq!(query("SELECT count(*) FROM audit_events WHERE key_id NOT IN (SELECT id FROM api_keys)"), "0");
+        assert_eq!(query("SELECT count(*) FROM api_keys WHERE id NOT IN (SELECT key_id FROM secrets)"), "0");
     }
 }

@@ -1,16 +1,22 @@
-//! Chaos: the guarantees under repeated faults. `CHAOS_KILLS` and `CHAOS_REVOCATIONS` set the duration.
+//! Chaos: the guarantees under repeated faults. `CHAOS_KILLS`, `CHAOS_REVOCATIONS`,
+//! `CHAOS_FAILOVERS` and `CHAOS_RESTARTS` set the duration.
 
 mod clock;
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod connections;
 mod disk;
+mod failover;
+#[path = "../support/haproxy.rs"]
+mod haproxy;
 mod history;
 #[path = "../api/ops/durability/kill.rs"]
 mod kill;
+#[expect(dead_code, reason = "shared with tests/replicas")]
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod replicas;
+mod restarts;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -54,20 +54,9 @@ impl Fixture {
         }
         self.assert_all_recover().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        load.stop();
-        for client in clients {
-            client.await.unwrap();
-        }
-        println!(
-            "{name}: {} revocations, {} verifies, {} responses 503, a revoked key accepted for at most {:?}, slowest verify {:?}",
-            load.revoked.load(Ordering::SeqCst),
-            load.verified.load(Ordering::SeqCst),
-            load.unavailable.load(Ordering::SeqCst),
-            load.longest_lag(),
-            Duration::from_micros(load.slowest_verify.load(Ordering::SeqCst)),
-        );
+        load.finish(name, clients).await;
         assert!(load.longest_lag() < max_lag, "{name}: {:?}", load.longest_lag());
-        load.assert_matches_database(&self.cluster);
+        load.assert_matches_database(|sql| self.cluster.query(sql));
         for server in &self.servers {
             assert!(!server.log().contains("ERROR"), "{name}: {}", server.log());
         }

@@ -101,8 +101,17 @@ impl Postgres {
 
     /// Stops the server as a power failure would: transactions are not completed, clients are not informed.
     pub fn stop_immediately(&self) {
+        self.stop("QUIT");
+    }
+
+    /// Stops the server as an administrator does (`pg_ctl stop -m fast`): transactions end, clients are informed.
+    pub fn stop_fast(&self) {
+        self.stop("INT");
+    }
+
+    fn stop(&self, signal_name: &str) {
         let mut server = self.server.lock().unwrap();
-        signal("QUIT", server.id());
+        signal(signal_name, server.id());
         server.wait().unwrap();
     }
 
@@ -122,9 +131,12 @@ impl Postgres {
         }
     }
 
+    /// Waits until `pg_isready` says that the server accepts connections.
     pub fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !run(&mut self.psql("postgres", "SELECT 1")).status.success() {
+        let mut is_ready = Command::new(program("pg_isready"));
+        is_ready.args(["--quiet", "--host=127.0.0.1", "--port", &self.port.to_string()]);
+        while !run(&mut is_ready).status.success() {
             let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{log}");
             std::thread::sleep(Duration::from_millis(20));
