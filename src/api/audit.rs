@@ -119,10 +119,10 @@ impl From<audit::AuditEvent> for AuditEvent {
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditEventList {
-    /// Events of this page.
+    /// Events of this page. May be fewer than `limit`, or none, on any page.
     #[oai(validator(max_items = 100))]
     items: Vec<AuditEvent>,
-    /// Value of `cursor` for the next page. Omitted on the last page.
+    /// Value of `cursor` for the next page. Omitted on the last page, and only there.
     next_cursor: Option<String>,
 }
 
@@ -151,8 +151,9 @@ pub struct EventQuery {
 impl ListMyAuditEvents {
     /// List my audit events
     ///
-    /// Returns the changes of the current user's keys, including deleted ones, and the refused ones, newest first. When
-    /// called with an API key, the key needs `api-keys:read`.
+    /// Returns the changes of the current user's keys, including deleted ones, and the refused ones, newest first. A
+    /// page reads a bounded number of events, so one with a filter may be empty although more follow: continue until
+    /// `next_cursor` is omitted. When called with an API key, the key needs `api-keys:read`.
     #[oai(path = "/auth/audit-events", method = "get", operation_id = "list_my_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn mine(

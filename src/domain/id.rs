@@ -14,6 +14,12 @@ pub fn new_id(now: DateTime<Utc>) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(&*counter, seconds, now.timestamp_subsec_nanos()))
 }
 
+/// Returns an id that sorts after the ids of this time and of all before, and not after those of a millisecond later.
+pub fn first_id_after(time: DateTime<Utc>) -> Uuid {
+    let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or_default() + 1;
+    Uuid::from_u128(milliseconds << 80)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +29,14 @@ mod tests {
         let now = DateTime::from_timestamp(5, 0).unwrap();
         let ids: Vec<_> = (0..1000).map(|_| new_id(now)).collect();
         assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn first_id_after_separates_the_ids_of_milliseconds() {
+        let at = |milliseconds| DateTime::from_timestamp_millis(milliseconds).unwrap();
+        for time in [0, 1, 1_700_000_000_000] {
+            let bound = first_id_after(at(time));
+            assert!(new_id(at(time)) < bound && bound < new_id(at(time + 1)), "{time}");
+        }
     }
 }

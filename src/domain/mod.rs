@@ -11,6 +11,7 @@ pub mod idempotency_key;
 pub mod issuer_policy;
 pub mod key_limit;
 pub mod key_name;
+pub mod list_page;
 pub mod metadata;
 pub mod owner;
 pub mod precondition;

@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::AuditEvent;
+use crate::domain::list_page::ListPage;
 use crate::service::errors::ServiceError;
-use crate::service::list_page::ListPage;
 use crate::store::Store;
 pub use crate::store::{CommittedChange, EventFilter};
 
@@ -28,8 +28,7 @@ impl AuditLog {
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<ListPage<AuditEvent>, ServiceError> {
-        let events = self.store.list_events(access, filter, after, limit + 1).await?;
-        Ok(ListPage::from_lookahead(events, limit, |event| event.id))
+        Ok(self.store.list_events(access, filter, after, limit).await?)
     }
 
     /// Returns a position at or before which all changes are committed. A backup that begins later contains them.

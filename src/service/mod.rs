@@ -12,7 +12,6 @@ pub mod errors;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;
-pub mod list_page;
 pub mod peppers;
 pub mod readiness;
 pub mod usage;

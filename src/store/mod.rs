@@ -17,6 +17,7 @@ mod owner;
 mod owner_key_counts;
 mod peppers;
 mod postgres;
+mod scan;
 mod schema;
 mod sql;
 mod sqlite;

@@ -27,8 +27,9 @@ error_set!(ListAllAuditEventsErrors: 400, 401, 403, 500, 503);
 impl ListAllAuditEvents {
     /// List all audit events
     ///
-    /// Returns the changes of the keys of all owners that the administrator reaches, newest first. Requires
-    /// `api-keys:admin`.
+    /// Returns the changes of the keys of all owners that the administrator reaches, newest first. A page reads a bounded
+    /// number of events, so one with a filter may be empty although more follow: continue until `next_cursor` is
+    /// omitted. Requires `api-keys:admin`.
     #[oai(path = "/admin/audit-events", method = "get", operation_id = "list_all_audit_events")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn all(

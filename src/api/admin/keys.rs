@@ -38,7 +38,8 @@ impl AdminKeyOperations {
     ///
     /// Returns the keys that the administrator reaches, including deleted ones, newest first: those of its own
     /// organization, or of its own issuer if its credential names no organization. An issuer with the option `operators`
-    /// reaches the keys of all owners. Requires `api-keys:admin`.
+    /// reaches the keys of all owners. A page reads a bounded number of keys, so one with a filter may be empty although
+    /// more follow: continue until `next_cursor` is omitted. Requires `api-keys:admin`.
     #[oai(path = "/", method = "get", operation_id = "list_api_keys")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn list(

@@ -30,7 +30,9 @@ impl ListKeys {
     /// List my API keys
     ///
     /// Returns the current user's keys, newest first. Pagination is cursor-based, so results stay consistent while keys
-    /// are created or revoked. Deleted keys are not listed. When called with an API key, the key needs `api-keys:read`.
+    /// are created or revoked. A page reads a bounded number of keys, so one with a filter may be empty although more
+    /// follow: continue until `next_cursor` is omitted. Deleted keys are not listed. When called with an API key, the
+    /// key needs `api-keys:read`.
     #[oai(path = "/", method = "get", operation_id = "list_my_api_keys")]
     #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn list(

@@ -10,6 +10,7 @@ use crate::api::keys::schemas::{ApiKey, example_key};
 use crate::api::page::NextPage;
 use crate::api::tag::BASE;
 use crate::domain::api_key::{ApiKey as DomainKey, KeyRecord};
+use crate::domain::list_page::ListPage;
 use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::http::body::{JsonResponse, PreserializedJson};
@@ -18,7 +19,6 @@ use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
 use crate::service::Services;
 use crate::service::keys::{IssuedKey, RevokedKey};
-use crate::service::list_page::ListPage;
 
 /// A key with a new secret: the deployment's prefix, an underscore, 43 base62 characters (208 random bits and the
 /// creation time) and a 6-character checksum.
@@ -98,10 +98,10 @@ impl Example for ApiKeyCreateResponse {
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct ApiKeyList {
-    /// Keys of this page.
+    /// Keys of this page. May be fewer than `limit`, or none, on any page.
     #[oai(validator(max_items = 100))]
     pub items: Vec<ApiKey>,
-    /// Value of `cursor` for the next page. Omitted on the last page.
+    /// Value of `cursor` for the next page. Omitted on the last page, and only there.
     pub next_cursor: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::domain::audit::AuditContext;
 use crate::domain::authority::{KeyAction, authorize};
+use crate::domain::list_page::ListPage;
 use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
@@ -46,7 +47,8 @@ impl KeyService {
         let (mut matching, mut descendants) = (HashSet::new(), HashSet::new());
         let mut after = None;
         loop {
-            let page = self.store.list_keys(access, filter, after, REVOKE_BATCH_SIZE, audit.at).await?;
+            let ListPage { items: page, next } =
+                self.store.list_keys(access, filter, after, REVOKE_BATCH_SIZE, audit.at).await?;
             let live: Vec<_> = page.iter().filter(|key| key.revocation.is_none()).map(|key| key.id).collect();
             total.matched += live.len() as u64;
             match (dry_run, with_descendants) {
@@ -59,10 +61,10 @@ impl KeyService {
                 (false, false) => total.revoked += self.revoke_keys(audit, access, &live, &request).await?,
                 (false, true) => total.revoked += self.revoke_trees(audit, access, &page, &request).await?,
             }
-            after = page.last().map(|key| key.id);
-            if (page.len() as u64) < REVOKE_BATCH_SIZE {
+            if next.is_none() {
                 break;
             }
+            after = next;
         }
         total.descendants = match dry_run {
             true => descendants.difference(&matching).count() as u64,

@@ -1,13 +1,12 @@
-//! List: reads a page of keys. The store returns rows; this makes a page of them, for the API and the command line, which
-//! cannot reach the store.
+//! List: reads a page of keys, for the API and the command line, which cannot reach the store.
 
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::ApiKey;
+use crate::domain::list_page::ListPage;
 use crate::service::errors::ServiceError;
 use crate::service::keys::KeyService;
-use crate::service::list_page::ListPage;
 use crate::store::KeyFilter;
 
 /// Which keys to list.
@@ -24,7 +23,6 @@ impl KeyService {
     /// Lists keys without their secrets.
     pub async fn list(&self, access: AccessFilter<'_>, query: &KeyQuery) -> Result<ListPage<ApiKey>, ServiceError> {
         let KeyQuery { filter, after, limit } = query;
-        let keys = self.store.list_keys(access, filter, *after, limit + 1, self.clock.now()).await?;
-        Ok(ListPage::from_lookahead(keys, *limit, |key| key.id))
+        Ok(self.store.list_keys(access, filter, *after, *limit, self.clock.now()).await?)
     }
 }

@@ -123,7 +123,7 @@ mod tests {
         let stats = log.stats();
         assert_eq!((stats.recorded, stats.over_limit, stats.failed), (13, 3, 0));
         let filter = EventFilter { action: Some(Action::Refused), ..EventFilter::default() };
-        let written = store.list_events(AccessFilter::Any, &filter, None, 100).await.unwrap();
+        let written = store.list_events(AccessFilter::Any, &filter, None, 100).await.unwrap().items;
         assert_eq!(written.iter().filter(|event| event.owner.subject == "alice").count(), 12);
         assert_eq!(written.len(), 13);
     }

@@ -1,7 +1,7 @@
-//! Access: the query that every other query on keys starts from.
+//! Access: the condition of every query on keys.
 
 use entity::api_key::{Column, Entity};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};
 
 use crate::domain::access::AccessFilter;
 use crate::store::owner::OwnerColumns;
@@ -11,10 +11,14 @@ pub const KEY_OWNER: OwnerColumns<Column> =
 
 impl AccessFilter<'_> {
     pub(in crate::store) fn api_keys_query(self) -> Select<Entity> {
-        let keys = Entity::find().filter(KEY_OWNER.admitted_by(self));
+        Entity::find().filter(self.api_keys_condition())
+    }
+
+    pub(in crate::store) fn api_keys_condition(self) -> Condition {
+        let admitted = KEY_OWNER.admitted_by(self);
         match self {
-            Self::Any | Self::Issuer(_) | Self::Organization { .. } => keys,
-            Self::Owner(_) => keys.filter(Column::DeletedAt.is_null()),
+            Self::Any | Self::Issuer(_) | Self::Organization { .. } => admitted,
+            Self::Owner(_) => admitted.add(Column::DeletedAt.is_null()),
         }
     }
 }

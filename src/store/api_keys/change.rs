@@ -255,7 +255,7 @@ mod tests {
         assert!(store.change_keys(AccessFilter::Any, &[id], disable).await.unwrap().is_empty());
 
         assert_eq!(store.find_key(AccessFilter::Any, id).await.unwrap(), before);
-        let events = store.list_events(AccessFilter::Any, &EventFilter::default(), None, 10).await.unwrap();
+        let events = store.list_events(AccessFilter::Any, &EventFilter::default(), None, 10).await.unwrap().items;
         assert_eq!(events.len(), 1, "only the creation");
     }
 }

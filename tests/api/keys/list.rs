@@ -5,9 +5,10 @@ mod sqlite;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{KEYS, Response, Server, id, secret};
+use crate::support::{KEYS, Response, Server, database, id, secret};
 
 async fn list(server: &Server, credential: &str, query: &str) -> Response {
     let response = server.get(&format!("{KEYS}?{query}"), credential).await;
@@ -189,6 +190,57 @@ async fn list_filters_by_current_status() {
     );
     let expired = list(&server, &token, "status=expired&limit=1").await;
     assert!(expired.body.get("next_cursor").is_none(), "no page follows that would be empty: {}", expired.text);
+}
+
+/// Inserts copies of the key that differ in id and secret.
+async fn copy_key(server: &Server, key: &str, count: usize) {
+    let copied = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, enabled, \
+                  secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, revoked_by, \
+                  revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, creation_actor_kind, \
+                  creation_request_id, creation_changes";
+    let kind = database::kind() as usize;
+    let (uuid, hash) = (database::NEW_UUID[kind], database::NEW_HASH[kind]);
+    let sql = format!(
+        "INSERT INTO api_keys (id, secret_id, secret_hash, {copied}) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+         SELECT {uuid}, {uuid}, {hash}, {copied} FROM n, api_keys WHERE id = {}",
+        database::uuid(key)
+    );
+    let database = server.database().await;
+    database.execute_unprepared(&sql).await.unwrap();
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn list_page_with_filter_may_be_empty_until_the_last() {
+    let server = Server::start();
+    let (token, admin) = (server.token("alice"), server.token_with("root", &["--scopes", "api-keys:admin"]));
+    let common = server.create_key_from(&token, json!({ "name": "common" })).await;
+    let needle = server.create_key_from(&token, json!({ "name": "needle" })).await;
+    assert_eq!(server.revoke(id(&needle), &token, Value::Null).await.status, 200);
+    copy_key(&server, id(&common), 4100).await;
+    for (path, credential, filter, found) in [
+        (KEYS, &token, "q=needle", 1),
+        (KEYS, &token, "status=revoked", 1),
+        (KEYS, &token, "status=disabled", 0),
+        ("/api/admin/api-keys/", &admin, "q=needle&subject=alice", 1),
+        ("/api/auth/audit-events", &token, "action=revoked", 1),
+        ("/api/admin/audit-events", &admin, "action=deleted", 0),
+    ] {
+        let (mut items, mut empty, mut next) = (Vec::new(), 0, Some(format!("{path}?{filter}")));
+        let mut pages = 0;
+        while let Some(path) = next {
+            let page = server.get(&path, credential).await;
+            assert_eq!(page.status, 200, "{path}: {}", page.text);
+            let of_page = page.body["items"].as_array().unwrap();
+            empty += usize::from(of_page.is_empty());
+            items.extend(of_page.iter().cloned());
+            assert_eq!(page.body["next_cursor"].is_string(), page.header("link").is_some());
+            next = link(&page).map(str::to_owned);
+            pages += 1;
+        }
+        assert_eq!((items.len(), pages, pages - empty), (found, 3, found), "{path}?{filter}: {items:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,15 +2,18 @@
 
 use uuid::Uuid;
 
-/// A page of a list, newest first.
+/// A page of a list, newest first. It may have fewer items than requested, or none, although more follow: a filter may
+/// match few of many rows, and a page ends when it has examined a bounded number of them.
 #[derive(Debug)]
 pub struct ListPage<T> {
     pub items: Vec<T>,
-    /// The id to continue after, if more items follow.
+    /// The id to continue after, if more items may follow.
     pub next: Option<Uuid>,
 }
 
 impl<T> ListPage<T> {
+    pub const EMPTY: Self = Self { items: Vec::new(), next: None };
+
     /// Builds a page of at most `limit` items from the result of a query for `limit + 1`. The extra item, which is not
     /// part of the page, shows that another page follows.
     pub fn from_lookahead(mut items: Vec<T>, limit: u64, id: impl FnOnce(&T) -> Uuid) -> Self {
