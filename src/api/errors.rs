@@ -275,6 +275,10 @@ impl From<ServiceError> for Problem {
             ServiceError::Unavailable(reason) => {
                 Self::unavailable("The database is unavailable; retry later.", 1).with_log_context(reason)
             }
+            ServiceError::StoreRejected { rejection, reason } => {
+                Self::unavailable(format!("The database {}; retry later.", rejection.message()), 1)
+                    .with_log_context(reason)
+            }
             ServiceError::IssuerUnavailable { reason, retry_after } => Self::unavailable(
                 "The keys of the token's issuer cannot be fetched, so the token could not be checked; retry later.",
                 whole_seconds(retry_after),

@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn span_is_absent_where_success_is_logged_at_debug() {
         let endpoint = poem::EndpointExt::boxed(make_sync(|_| Response::default()));
-        let routes = RouteTable::for_health([("/livez", endpoint)], &Metrics::default());
+        let routes = RouteTable::for_health([("/livez", &[][..], endpoint)], &Metrics::default());
         let matched = routes.resolve(&mut Request::builder().uri_str("/livez").finish());
         let context = context();
         assert!(RequestRecord::new(Instant::now(), "GET", matched, &routes, &context).span.is_none());

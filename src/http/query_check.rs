@@ -14,6 +14,12 @@ pub fn check_query(request: &Request, operation: &Operation) -> Result<(), Probl
     }
 }
 
+/// The problem of a query parameter that has none of its values. `accepted` lists them.
+pub fn reject_value(name: &str, value: &str, accepted: &str) -> Problem {
+    let given = if is_safe_to_echo(value) { format!(", not {value}") } else { String::new() };
+    Problem::bad_request(format!("The query parameter {name} is {accepted}{given}."))
+}
+
 fn check_params(query: &str, is_declared: impl Fn(&str) -> bool) -> Result<(), Problem> {
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -18,6 +18,9 @@ use crate::http::paths::PathRules;
 use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, QueryPolicy, RouteSpec, TargetPolicy};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 
+/// A path, its query parameters, and what serves it.
+pub type HealthEndpoint = (&'static str, &'static [&'static str], BoxEndpoint<'static>);
+
 pub struct RouteTable {
     literal: Vec<Route>,
     templates: Vec<Route>,
@@ -68,19 +71,19 @@ impl Matched<'_> {
 }
 
 impl RouteTable {
-    /// Starts a table with endpoints that each serve GET on a path outside of the API, such as health checks.
-    pub fn for_health(
-        endpoints: impl IntoIterator<Item = (&'static str, BoxEndpoint<'static>)>,
-        metrics: &Metrics,
-    ) -> Self {
-        let route = |(path, endpoint): (&'static str, BoxEndpoint<'static>)| {
+    /// Starts a table with endpoints that each serve GET on a path outside of the API, such as health checks. Each has its
+    /// query parameters.
+    pub fn for_health(endpoints: impl IntoIterator<Item = HealthEndpoint>, metrics: &Metrics) -> Self {
+        let route = |(path, query_params, endpoint): HealthEndpoint| {
             let spec = RouteSpec {
                 dispatch: Dispatch::Endpoint,
                 cancellation: Cancellation::Allowed,
                 log: LogPolicy::DebugOn200,
                 ..RouteSpec::new(path)
             };
-            Route::plain_get(path, Handler::Endpoint(endpoint.into()), spec, metrics)
+            let mut route = Route::plain_get(path, Handler::Endpoint(endpoint.into()), spec, metrics);
+            route.operations[0].query_params = query_params.iter().map(ToString::to_string).collect();
+            route
         };
         Self {
             literal: endpoints.into_iter().map(route).collect(),
@@ -276,7 +279,7 @@ mod tests {
 
     fn health() -> RouteTable {
         let endpoint = make_sync(|_| Response::default()).map_to_response().boxed();
-        RouteTable::for_health([("/livez", endpoint)], &Metrics::default())
+        RouteTable::for_health([("/livez", &[][..], endpoint)], &Metrics::default())
     }
 
     fn table() -> RouteTable {

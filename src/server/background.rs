@@ -18,6 +18,9 @@ const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Time between two counts of the secrets that depend on each pepper.
 const COUNT_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Time between two attempts to write, for the metric.
+const WRITE_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The running tasks.
 pub struct BackgroundTasks {
     /// Tasks that may be aborted at any point.
@@ -34,6 +37,7 @@ pub fn start_background_tasks(services: &Arc<Services>) -> BackgroundTasks {
     abortable.spawn(async move { cache_sync.sync_cache().await });
     abortable.spawn(delete_expired_responses(services.clone()));
     abortable.spawn(count_stored_secrets(services.clone()));
+    abortable.spawn(probe_writes(services.clone()));
     for issuer in services.auth.issuers() {
         abortable.spawn(issuer.keys.clone().refresh_loop());
     }
@@ -82,6 +86,15 @@ async fn count_stored_secrets(services: Arc<Services>) {
         if let Err(error) = services.stored_secrets.refresh().await {
             warn!(%error, "count of stored secrets failed; will retry");
         }
+    }
+}
+
+async fn probe_writes(services: Arc<Services>) {
+    let mut tick = ticks(WRITE_PROBE_INTERVAL);
+    loop {
+        tick.tick().await;
+        // Logs an error itself.
+        let _ = services.health.probe_write().await;
     }
 }
 

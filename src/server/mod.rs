@@ -89,9 +89,12 @@ impl Server {
         let background = background::start_background_tasks(&services);
         let metrics = Metrics::default();
 
-        let health = || [("/livez", health::livez()), ("/readyz", health::readyz(services.clone(), draining.clone()))];
+        let health = || {
+            let ready = health::readyz(services.clone(), draining.clone());
+            [("/livez", &[][..], health::livez()), ("/readyz", &[health::PURPOSE_PARAM][..], ready)]
+        };
         let all = || {
-            let page = ("/metrics", metrics_page(&metrics, services.clone(), limits.connections));
+            let page = ("/metrics", &[][..], metrics_page(&metrics, services.clone(), limits.connections));
             RouteTable::for_health(health().into_iter().chain([page]), &metrics)
         };
         let (admin, probes) = match self.admin {

@@ -9,7 +9,7 @@ use crate::domain::authority::{Denial, MissingRight};
 use crate::domain::key_limit::KeyLimit;
 use crate::domain::precondition::PreconditionFailure;
 use crate::domain::validation::ValidationError;
-use crate::store::StoreError;
+use crate::store::{Rejection, StoreError};
 
 /// The reason for a failure, by what the caller can do about it.
 #[derive(Debug, Error)]
@@ -38,6 +38,9 @@ pub enum ServiceError {
     /// The store is unreachable. The text is for the log, here and below.
     #[error("{0}")]
     Unavailable(String),
+    /// The store responds and rejects the change.
+    #[error("{reason}")]
+    StoreRejected { rejection: Rejection, reason: String },
     /// The public keys of the token's issuer cannot be fetched.
     #[error("{reason}")]
     IssuerUnavailable { reason: String, retry_after: TimeDelta },
@@ -120,6 +123,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Unavailable(reason) | StoreError::ConnectionLost(reason) | StoreError::Incompatible(reason) => {
                 Self::Unavailable(reason)
             }
+            StoreError::Rejected(rejection, reason) => Self::StoreRejected { rejection, reason },
             StoreError::Internal(error) => Self::Internal(error.to_string()),
         }
     }

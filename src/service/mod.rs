@@ -127,7 +127,7 @@ impl Services {
             verifier,
             usage: UsageService::new(recorder, store.clone(), clock.clone()),
             audit: AuditLog::new(store.clone()),
-            health: Readiness::new(store.clone(), issuers),
+            health: Readiness::new(store.clone(), issuers, Arc::clone(&cache)),
             stored_secrets: StoredSecrets::new(store.clone(), clock.clone(), &peppers),
             keys: KeyService {
                 store: store.clone(),

@@ -11,12 +11,74 @@ pub enum StoreError {
     /// The same, because the connection was lost. Another may work at once.
     #[error("{0}")]
     ConnectionLost(String),
+    /// The database responds and rejects the statement. What it does not reject works.
+    #[error("{1}")]
+    Rejected(Rejection, String),
     /// This binary must not use the database as it is, for example because a newer release migrated it.
     #[error("{0}")]
     Incompatible(String),
     /// A bug.
     #[error(transparent)]
     Internal(DbErr),
+}
+
+/// Why a database that responds rejects a statement, until an operator changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    ReadOnly,
+    DiskFull,
+    MissingPrivilege,
+    NotificationQueueFull,
+}
+
+impl Rejection {
+    /// The state of the database, in words that begin after "the database".
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "takes no changes: it is read-only",
+            Self::DiskFull => "takes no changes: its disk is full",
+            Self::MissingPrivilege => "rejects mintkey's user: a privilege on a table is missing",
+            Self::NotificationQueueFull => "takes no changes of existing keys: its queue of notifications is full",
+        }
+    }
+
+    fn of(error: &DbErr) -> Option<Self> {
+        let error = sqlx_error(error)?.as_database_error()?;
+        let code = error.code().unwrap_or_default();
+        match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => Self::of_postgres(&code, error.routine()),
+            None => Self::of_sqlite(&code),
+        }
+    }
+
+    /// The code of a full queue has other meanings, so PostgreSQL's function that reports it decides.
+    fn of_postgres(code: &str, routine: Option<&str>) -> Option<Self> {
+        match code {
+            "25006" => Some(Self::ReadOnly),
+            "53100" => Some(Self::DiskFull),
+            "42501" => Some(Self::MissingPrivilege),
+            "54000" if routine == Some("PreCommit_Notify") => Some(Self::NotificationQueueFull),
+            _ => None,
+        }
+    }
+
+    /// READONLY and FULL. The low byte of an extended code is the primary code.
+    fn of_sqlite(code: &str) -> Option<Self> {
+        match code.parse::<u32>().ok()? & 0xff {
+            8 => Some(Self::ReadOnly),
+            13 => Some(Self::DiskFull),
+            _ => None,
+        }
+    }
+}
+
+fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
 }
 
 impl StoreError {
@@ -27,7 +89,11 @@ impl StoreError {
 
 impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
-        if is_outage(&error) { Self::Unavailable(error.to_string()) } else { Self::Internal(error) }
+        match Rejection::of(&error) {
+            Some(rejection) => Self::Rejected(rejection, error.to_string()),
+            None if is_outage(&error) => Self::Unavailable(error.to_string()),
+            None => Self::Internal(error),
+        }
     }
 }
 
@@ -61,15 +127,10 @@ pub enum SessionFault {
 
 impl SessionFault {
     pub fn of(error: &DbErr) -> Option<Self> {
-        let (DbErr::Conn(RuntimeErr::SqlxError(error))
-        | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error))) = error
-        else {
-            return None;
-        };
+        let error = sqlx_error(error)?;
         match error.as_database_error() {
             Some(error) => Self::of_code(&error.code().unwrap_or_default()),
-            None => matches!(**error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)).then_some(Self::Lost),
+            None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)).then_some(Self::Lost),
         }
     }
 
@@ -106,6 +167,23 @@ mod tests {
         assert_eq!(SessionFault::of_code("57P01"), Some(SessionFault::Lost));
         assert_eq!(SessionFault::of_code("25006"), Some(SessionFault::ReadOnly));
         assert_eq!(SessionFault::of_code("57014"), None);
+    }
+
+    #[test]
+    fn rejection_is_what_only_an_operator_resolves() {
+        for (code, routine, rejection) in [
+            ("25006", None, Some(Rejection::ReadOnly)),
+            ("53100", None, Some(Rejection::DiskFull)),
+            ("42501", None, Some(Rejection::MissingPrivilege)),
+            ("54000", Some("PreCommit_Notify"), Some(Rejection::NotificationQueueFull)),
+            ("54000", Some("index_form_tuple"), None),
+            ("57014", None, None),
+        ] {
+            assert_eq!(Rejection::of_postgres(code, routine), rejection, "{code} {routine:?}");
+        }
+        // SQLITE_READONLY_DBMOVED, SQLITE_FULL, SQLITE_BUSY.
+        let sqlite = ["1032", "13", "5"].map(Rejection::of_sqlite);
+        assert_eq!(sqlite, [Some(Rejection::ReadOnly), Some(Rejection::DiskFull), None]);
     }
 
     #[test]

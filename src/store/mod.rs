@@ -23,6 +23,7 @@ mod sql;
 mod sqlite;
 mod transaction;
 mod usage;
+mod write_probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::domain::api_key::KeyForSecret;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::QueuedInsert;
 use crate::store::batch::Batcher;
+use crate::store::write_probe::RecentRejection;
 
 pub use crate::store::api_keys::{
     ChangeOutcome, ChangedTree, InsertOutcome, KeyChange, KeyFilter, KeyInsert, LockedKey,
@@ -41,7 +43,7 @@ pub use crate::store::api_keys::{
 pub use crate::store::audit_events::EventFilter;
 pub use crate::store::change_feed::{ChangeEvent, ChangeFeed};
 pub use crate::store::change_positions::CommittedChange;
-pub use crate::store::errors::StoreError;
+pub use crate::store::errors::{Rejection, StoreError};
 pub use crate::store::idempotency::SavedResponse;
 pub use crate::store::inspect::DatabaseReport;
 pub use crate::store::peppers::PepperUse;
@@ -69,6 +71,7 @@ pub struct Store {
     /// Of keys that keys create.
     child_insert_batcher: Batcher<QueuedInsert, Result<InsertOutcome, StoreError>>,
     lookup_batcher: Batcher<SecretHash, Result<Option<KeyForSecret>, StoreError>>,
+    rejections: Arc<RecentRejection>,
 }
 
 /// What a command does with a database that exists.
@@ -137,7 +140,8 @@ impl Store {
         let insert_batcher = Batcher::new(concurrent_inserts);
         let child_insert_batcher = Batcher::new(concurrent_inserts);
         let lookup_batcher = Batcher::new(2);
-        Self { reader, writer, engine, insert_batcher, child_insert_batcher, lookup_batcher }
+        let rejections = Arc::default();
+        Self { reader, writer, engine, insert_batcher, child_insert_batcher, lookup_batcher, rejections }
     }
 
     /// The state of the schema. Readiness uses this query as a probe of the database, too.
@@ -148,11 +152,6 @@ impl Store {
     /// True if the last connection was refused because its server is a standby.
     pub fn is_standby(&self) -> bool {
         matches!(&self.engine, Engine::Postgres(health) if health.is_standby())
-    }
-
-    /// True if the sessions of PostgreSQL reject changes.
-    pub fn is_read_only(&self) -> bool {
-        matches!(&self.engine, Engine::Postgres(health) if health.is_read_only())
     }
 
     /// Records that the change feed failed. What ended its connection may have ended the pooled ones.

@@ -37,10 +37,12 @@ impl Store {
 
     /// Converts the error of a statement, after recording what it says of the connections.
     pub(super) fn store_error(&self, error: DbErr) -> StoreError {
-        match self.note_fault(&error) {
+        let error = match self.note_fault(&error) {
             Some(SessionFault::Lost) => StoreError::ConnectionLost(error.to_string()),
             _ => error.into(),
-        }
+        };
+        self.rejections.note(&error);
+        error
     }
 
     fn note_fault(&self, error: &DbErr) -> Option<SessionFault> {

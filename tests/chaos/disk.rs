@@ -77,6 +77,12 @@ async fn full_disk_is_503_until_freed_and_loses_nothing() {
         for _ in 0..20 {
             assert_eq!(server.verify_code(&gateway, secret(&warm)).await, "VALID");
         }
+        if round == 5 {
+            assert_eq!(server.get("/readyz", "").await.status, 200);
+            let changes = server.get("/readyz?for=changes", "").await;
+            assert!(changes.assert_problem(503).contains("its disk is full"), "{}", changes.text);
+            assert!(server.get("/metrics", "").await.text.contains("mintkey_store_writable 0\n"));
+        }
         disk.clear();
         let again = async || {
             let response = server.create(&alice, json!({ "name": "y" })).await;
@@ -84,6 +90,8 @@ async fn full_disk_is_503_until_freed_and_loses_nothing() {
         };
         made.push(eventually(Duration::from_secs(10), "a create", again).await);
     }
+    let ready = async || (server.get("/readyz?for=changes", "").await.status == 200).then_some(());
+    eventually(Duration::from_secs(30), "readiness for changes", ready).await;
     assert!(server.terminate().success(), "{}", server.log());
     let server = Server::start_in(&data, &[]);
     server.assert_integrity().await;

@@ -187,7 +187,8 @@ async fn issuer_down_at_start_is_reported_and_recovers() {
     let server = provider.server("");
     server.wait_for_log(&["WARN", "JWKS fetch failed", "get 503", &provider.issuer, "500"]);
     assert_undecided(&server, &token).await;
-    assert!(server.get("/readyz", "").await.assert_problem(503).contains(&provider.issuer));
+    assert_eq!(server.get("/readyz", "").await.status, 200);
+    assert!(server.get("/readyz?for=changes", "").await.assert_problem(503).contains(&provider.issuer));
     create(&server, "garbage.garbage.garbage").await.assert_problem(401);
     assert_eq!(server.counts().await, [0, 0, 0]);
 
@@ -196,7 +197,7 @@ async fn issuer_down_at_start_is_reported_and_recovers() {
         (create(&server, &token).await.status == 201).then_some(())
     })
     .await;
-    assert_eq!(server.get("/readyz", "").await.status, 200);
+    assert_eq!(server.get("/readyz?for=changes", "").await.status, 200);
 }
 
 #[tokio::test]

@@ -52,6 +52,64 @@ async fn metrics_pass_promtool_and_reference_parser() {
     assert!((100..2000).contains(&samples), "{samples} series of a server without traffic");
 }
 
+/// Checks that the scrape has every metric in these queries, and returns how many there are.
+fn assert_scraped(queries: &[&str], scrape: &str) -> usize {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let named: BTreeSet<&str> = queries
+        .iter()
+        .flat_map(|query| query.split(|c| !word(c)))
+        .filter(|word| word.starts_with("mintkey_") || word.starts_with("process_"))
+        .collect();
+    for metric in &named {
+        assert!(
+            scrape.lines().any(|line| line.strip_prefix(*metric).is_some_and(|rest| rest.starts_with(['{', ' ']))),
+            "no {metric} in\n{scrape}"
+        );
+    }
+    named.len()
+}
+
+#[tokio::test]
+async fn alerts_fire_on_metrics_that_are_all_in_a_scrape() {
+    let (server, ..) = server_with_all_metrics().await;
+    let rules = project().join("packaging/prometheus-alerts.yaml");
+    succeed(system("promtool").args(["check", "rules", "--lint-fatal"]).arg(&rules));
+    let text = fs::read_to_string(&rules).unwrap();
+    let queries: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    assert_eq!(assert_scraped(&queries, &server.get("/metrics", "").await.text), 5);
+
+    let series = |name: &str, values: &str| json!({ "series": name, "values": values });
+    let alert = |name: &str, labels: Value| json!({ "eval_time": "10m", "alertname": name, "exp_alerts": [{ "exp_labels": labels }] });
+    let test = json!({
+        "interval": "1m",
+        "input_series": [
+            series("mintkey_store_writable{instance='full'}", "1 1 0x20"),
+            series("mintkey_store_writable{instance='healthy'}", "1x20"),
+            series("mintkey_revocation_lag_seconds{instance='cut off'}", "0 0 20+60x20"),
+            series("mintkey_http_requests_total{job='a',instance='b',route='/x',status='503'}", "0+1x20"),
+            series("mintkey_http_requests_total{job='a',instance='c',route='/readyz',status='503'}", "0+1x20"),
+            series("mintkey_issuer_keys{issuer='i'}", "0x20"),
+            series("mintkey_issuer_keys_age_seconds{issuer='i'}", "7000+60x20"),
+        ],
+        "alert_rule_test": [
+            alert("MintkeyTakesNoChanges", json!({ "severity": "critical", "instance": "full" })),
+            alert("MintkeyRevocationsArriveLate", json!({ "severity": "critical", "instance": "cut off" })),
+            alert("MintkeyRequestsFail", json!({ "severity": "warning", "job": "a", "instance": "b" })),
+            alert("MintkeyIssuerWithoutKeys", json!({ "severity": "critical", "issuer": "i" })),
+            alert("MintkeyIssuerUnreachable", json!({ "severity": "warning", "issuer": "i" })),
+        ],
+    });
+    // The annotations are texts for people, so the copy under test has none.
+    let kept = text
+        .lines()
+        .filter(|line| !["annotations:", "summary:", "description:"].iter().any(|key| line.trim().starts_with(key)));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("rules.yml"), kept.collect::<Vec<_>>().join("\n")).unwrap();
+    let file = directory.path().join("test.yml");
+    fs::write(&file, json!({ "rule_files": ["rules.yml"], "tests": [test] }).to_string()).unwrap();
+    succeed(system("promtool").args(["test", "rules"]).arg(&file));
+}
+
 #[tokio::test]
 async fn dashboard_metrics_are_all_in_a_scrape() {
     let (server, ..) = server_with_all_metrics().await;
@@ -65,19 +123,7 @@ async fn dashboard_metrics_are_all_in_a_scrape() {
         .flat_map(|panel| panel["targets"].as_array().unwrap())
         .map(|target| target["expr"].as_str().unwrap())
         .collect();
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let named: BTreeSet<&str> = queries
-        .iter()
-        .flat_map(|query| query.split(|c| !word(c)))
-        .filter(|word| word.starts_with("mintkey_") || word.starts_with("process_"))
-        .collect();
-    assert!(named.len() >= 15, "{named:?}");
-    for metric in named {
-        assert!(
-            scrape.lines().any(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']))),
-            "no {metric} in\n{scrape}"
-        );
-    }
+    assert!(assert_scraped(&queries, &scrape) >= 15);
     // The parser of Prometheus accepts the queries that Grafana sends.
     let rules = queries.iter().enumerate().map(|(number, query)| {
         let query = query.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*");

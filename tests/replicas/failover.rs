@@ -9,20 +9,12 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, tokens, wait_for_code};
 use crate::proxy::Proxy;
-use crate::support::doctor::{assert_fails, run_doctor};
+use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
 use crate::support::{Server, eventually, id, run, secret};
 
 async fn wait_for_create(server: &Server, credential: &str, status: u16) {
     let created = async || (server.create(credential, json!({ "name": "k" })).await.status == status).then_some(());
     eventually(Duration::from_secs(20), "a create", created).await;
-}
-
-/// The store's line in the report of /readyz.
-async fn readiness_of_store(server: &Server) -> (u16, String) {
-    let response = server.get("/readyz", "").await;
-    let checks = response.body["checks"].as_array().unwrap();
-    let store = checks.iter().find(|check| check["name"] == "store").unwrap();
-    (response.status.as_u16(), store["detail"].as_str().unwrap().to_owned())
 }
 
 /// Replication is paused before the revocation, so that the standby still has the key as valid.
@@ -46,8 +38,8 @@ async fn standby_is_503_until_promoted() {
     proxy.route_to(standby.port);
     cluster.terminate("true");
     let refused = async || {
-        let (status, store) = readiness_of_store(&server).await;
-        (status == 503 && store.contains("standby")).then_some(())
+        let response = server.get("/readyz", "").await;
+        (response.status == 503 && response.text.contains("is a standby in recovery")).then_some(())
     };
     eventually(Duration::from_secs(10), "a standby in /readyz", refused).await;
     for _ in 0..3 {
@@ -83,11 +75,16 @@ async fn read_only_sessions_are_replaced_when_writes_return() {
     cluster.terminate("true");
     wait_for_create(&server, &alice, 503).await;
     wait_for_code(&server, &gateway, secret(&key), "VALID", Instant::now()).await;
+    let detail = "takes no changes: it is read-only";
+    assert!(server.create(&alice, json!({ "name": "k" })).await.assert_problem(503).contains(detail));
     let reported = async || {
-        let (status, store) = readiness_of_store(&server).await;
-        (status == 200 && store.contains("takes no writes")).then_some(())
+        let response = server.get("/readyz?for=changes", "").await;
+        (response.status == 503 && response.assert_problem(503).contains(detail)).then_some(())
     };
-    eventually(Duration::from_secs(10), "no writes in /readyz", reported).await;
+    eventually(Duration::from_secs(10), "no changes in /readyz", reported).await;
+    let verifications = server.get("/readyz", "").await;
+    assert!(verifications.status == 200 && verifications.text.contains(detail), "{}", verifications.text);
+    assert!(server.get("/metrics", "").await.text.contains("mintkey_store_writable 0\n"));
     std::fs::set_permissions(cluster.data.path(), Permissions::from_mode(0o700)).unwrap();
     let mut doctor = cluster.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
     assert_fails(&run_doctor(&mut doctor), "database", &["takes no writes", "default_transaction_read_only"]);
@@ -96,7 +93,10 @@ async fn read_only_sessions_are_replaced_when_writes_return() {
     for _ in 0..20 {
         server.create_key(&alice, &[]).await;
     }
-    assert_eq!(readiness_of_store(&server).await, (200, "is reachable".to_owned()));
+    let ready = async || (server.get("/readyz?for=changes", "").await.status == 200).then_some(());
+    eventually(Duration::from_secs(10), "readiness for changes", ready).await;
+    assert!(server.get("/metrics", "").await.text.contains("mintkey_store_writable 1\n"));
+    assert_passes(&run_doctor(&mut doctor), "database", &["up to date"]);
 }
 
 #[tokio::test]

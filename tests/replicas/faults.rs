@@ -94,8 +94,12 @@ async fn stopped_postgresql_is_503_and_cached_keys_are_verified() {
     let cluster = Cluster::with_own_postgres();
     let fixture = Fixture::of(cluster.replica(&["--cache-ttl", "1s"])).await;
     cluster.postgres.stop_immediately();
+    assert_eq!(fixture.server.get("/readyz", "").await.status, 200);
     fixture.assert_outage().await;
     fixture.assert_cached_key_verifies_for(Duration::from_secs(3)).await;
+    assert_eq!(fixture.server.get("/readyz", "").await.status, 200);
+    let changes = fixture.server.get("/readyz?for=changes", "").await;
+    assert!(changes.assert_problem(503).contains("store is unreachable"), "{}", changes.text);
     cluster.postgres.start_again();
     fixture.assert_recovers().await;
     assert_eq!(cluster.query("SELECT count(*) FROM api_keys WHERE name = 'x'"), "0");
@@ -113,6 +117,8 @@ async fn stopped_postgresql_is_bridged_no_longer_than_the_limit() {
         (response.status == 503).then_some(())
     };
     eventually(Duration::from_secs(4), "an outage", unavailable).await;
+    let readiness = fixture.server.get("/readyz", "").await;
+    assert!(readiness.assert_problem(503).contains("no cached key may be used"), "{}", readiness.text);
     assert!(stopped.elapsed() < Duration::from_secs(8), "{:?}", stopped.elapsed());
     cluster.postgres.start_again();
     fixture.assert_recovers().await;
@@ -173,11 +179,13 @@ async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
     fixture.assert_outage().await;
     fixture.assert_cached_key_verifies_for(Duration::from_secs(4)).await;
     assert!(lag().await > 4.0);
-    assert!(fixture.server.get("/readyz", "").await.assert_problem(503).contains("store is unreachable"));
+    assert_eq!(fixture.server.get("/readyz", "").await.status, 200);
+    let changes = fixture.server.get("/readyz?for=changes", "").await;
+    assert!(changes.assert_problem(503).contains("store is unreachable"), "{}", changes.text);
     cluster.postgres.freeze(false);
     fixture.assert_recovers().await;
     eventually(Duration::from_secs(5), "a lag as before", async || (lag().await < 1.0).then_some(())).await;
-    assert_eq!(fixture.server.get("/readyz", "").await.status, 200);
+    assert_eq!(fixture.server.get("/readyz?for=changes", "").await.status, 200);
 }
 
 #[tokio::test]

@@ -73,6 +73,11 @@ impl Freshness {
         self.staleness(now) <= self.max_staleness
     }
 
+    /// The time for which stale entries may still be served.
+    pub fn stale_time_left(&self, now: CacheInstant) -> Duration {
+        Duration::from_nanos(self.max_staleness.saturating_sub(self.staleness(now)))
+    }
+
     /// The delay with which changes were last delivered; once the cache is not fresh, the time since then.
     pub fn lag(&self) -> Duration {
         let now = self.instant(Instant::now());

@@ -37,6 +37,10 @@ pub struct KeyCache<T> {
     ttl: u64,
     /// Set by what follows the change feed.
     pub freshness: Freshness,
+    /// When the load of the newest positive entry began.
+    last_load: AtomicU64,
+    /// When all entries were last invalidated.
+    last_invalidation: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -74,6 +78,8 @@ impl<T> KeyCache<T> {
             generations: GenerationTable::new(GENERATIONS),
             ttl: nanos(ttl),
             freshness: Freshness::new(max_staleness),
+            last_load: AtomicU64::new(0),
+            last_invalidation: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -148,6 +154,7 @@ impl<T> KeyCache<T> {
             Some(value) => {
                 let value = Arc::new(value);
                 guard.fill(CacheEntry { value: value.clone(), generation, loaded_at });
+                self.last_load.fetch_max(loaded_at, Ordering::Relaxed);
                 Ok(Some(value))
             }
             None => {
@@ -168,6 +175,14 @@ impl<T> KeyCache<T> {
         self.freshness.may_serve_stale(self.freshness.instant(Instant::now())).then_some(entry.value)
     }
 
+    /// Returns how much longer cached keys may be used while the store stays unreachable. Zero if there are none.
+    pub fn stale_time_left(&self) -> Duration {
+        if self.last_load.load(Ordering::Relaxed) <= self.last_invalidation.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.freshness.stale_time_left(self.freshness.instant(Instant::now()))
+    }
+
     /// Increments the generation of the hash, which invalidates its entry, positive or negative. Call it after a change is
     /// committed and before its response is sent.
     pub fn invalidate(&self, hash: &SecretHash) {
@@ -177,6 +192,7 @@ impl<T> KeyCache<T> {
     /// Increments every generation, which invalidates every entry.
     pub fn invalidate_all(&self) {
         self.generations.bump_all();
+        self.last_invalidation.fetch_max(self.freshness.instant(Instant::now()), Ordering::Relaxed);
     }
 
     fn begin_lookup(&self, hash: &[u8; 32]) -> LookupContext {
@@ -268,6 +284,20 @@ mod tests {
         assert_eq!(cache.get_stale(&HASH).as_deref(), Some(&"first"));
         cache.invalidate(&HASH);
         assert_eq!(cache.get_stale(&HASH), None);
+    }
+
+    #[tokio::test]
+    async fn stale_time_is_left_while_a_key_was_loaded_since_all_were_invalidated() {
+        let cache = KeyCache::new(config(TTL, TTL));
+        assert_eq!(cache.stale_time_left(), Duration::ZERO);
+        look_up(&cache, None).await;
+        assert_eq!(cache.stale_time_left(), Duration::ZERO);
+        cache.invalidate_all();
+        look_up(&cache, Some("loaded")).await;
+        let left = cache.stale_time_left();
+        assert!(left > Duration::ZERO && left <= TTL, "{left:?}");
+        cache.invalidate_all();
+        assert_eq!(cache.stale_time_left(), Duration::ZERO);
     }
 
     async fn pending() -> Result<Option<&'static str>, ()> {

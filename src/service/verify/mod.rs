@@ -138,7 +138,9 @@ impl Verifier {
         // If the load that others wait for fails, each of them loads in turn, so the limit covers all of it.
         let load = timeout(VERIFY_TIMEOUT, self.get_or_load_key(secret, hash)).await;
         match load.unwrap_or_else(|_| Err(ServiceError::Unavailable("the store did not respond in time".into()))) {
-            Err(ServiceError::Unavailable(reason)) => get_stale().map(Some).ok_or(ServiceError::Unavailable(reason)),
+            Err(error @ (ServiceError::Unavailable(_) | ServiceError::StoreRejected { .. })) => {
+                get_stale().map(Some).ok_or(error)
+            }
             loaded => loaded,
         }
     }

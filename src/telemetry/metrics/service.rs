@@ -83,7 +83,10 @@ impl ServiceCollector {
         let open = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.connections)));
         writer.write_labeled("mintkey_store_connections", "Open database connections", open)?;
         let idle = pools.iter().map(|pool| ("pool", pool.name, gauge(pool.idle)));
-        writer.write_labeled("mintkey_store_connections_idle", "Idle database connections", idle)
+        writer.write_labeled("mintkey_store_connections_idle", "Idle database connections", idle)?;
+        let Some(writable) = self.services.health.is_writable() else { return Ok(()) };
+        let help = "1 if the database took the last change that was tried, else 0";
+        writer.write("mintkey_store_writable", help, gauge(usize::from(writable)))
     }
 
     fn write_stored_secrets(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {

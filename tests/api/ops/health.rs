@@ -15,6 +15,12 @@ pub fn failed_checks(response: &Response) -> Vec<(&str, &str)> {
     failed_checks.map(|check| (check["name"].as_str().unwrap(), check["detail"].as_str().unwrap())).collect()
 }
 
+/// The names of the checks of which this is true.
+fn names(response: &Response, is_listed: impl Fn(&Value) -> bool) -> Vec<&str> {
+    let checks = response.body["checks"].as_array().unwrap();
+    checks.iter().filter(|check| is_listed(check)).map(|check| check["name"].as_str().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn health_of_started_server_is_live_and_ready() {
     let server = Server::start();
@@ -22,11 +28,29 @@ async fn health_of_started_server_is_live_and_ready() {
     assert_eq!((live.status.as_u16(), live.body), (200, json!({ "status": "live", "checks": [] })));
     let ready = server.get("/readyz", "").await;
     assert_eq!((ready.status.as_u16(), &ready.body["status"]), (200, &json!("ready")));
-    let names: Vec<_> = ready.body["checks"].as_array().unwrap().iter().map(|check| check["name"].clone()).collect();
-    assert_eq!(Value::from(names), json!(["server", "store", "migrations", "issuers"]));
+    let issuer = "issuer urn:mintkey:standalone";
+    assert_eq!(names(&ready, |_| true), ["server", "verifications", "store", "migrations", "writes", issuer]);
     assert_eq!(failed_checks(&ready), []);
     assert_eq!(ready.header("cache-control"), Some("no-store"));
     assert!(!server.log().contains("/readyz"), "probes do not fill the log");
+}
+
+#[tokio::test]
+async fn readiness_requires_the_checks_of_its_purpose() {
+    let server = Server::start();
+    for (query, purpose, expected) in [
+        ("", "verifications", &["server", "verifications"][..]),
+        ("?for=verifications", "verifications", &["server", "verifications"]),
+        ("?for=changes", "changes", &["server", "store", "migrations", "writes"]),
+    ] {
+        let ready = server.get(&format!("/readyz{query}"), "").await;
+        assert_eq!((ready.status.as_u16(), &ready.body["for"]), (200, &json!(purpose)), "{}", ready.text);
+        assert_eq!(names(&ready, |check| check["required"] == true), expected);
+    }
+    for query in ["for=", "for", "for=writes", "for=changes&for=changes", "purpose=changes"] {
+        let detail = server.get(&format!("/readyz?{query}"), "").await.assert_problem(400).to_owned();
+        assert!(!query.starts_with("for=w") || detail.contains("verifications or changes, not writes"), "{detail}");
+    }
 }
 
 #[tokio::test]
@@ -35,14 +59,19 @@ async fn health_reports_schema_of_other_version() {
     server.execute("UPDATE schema_version SET version = 1000, min_binary_version = 1000").await;
     let newer = server.get("/readyz", "").await;
     newer.assert_problem(503);
-    assert_eq!(failed_checks(&newer), [("migrations", "are newer than this program; run the newer version")]);
+    let verifications = ("verifications", "need other tables; see migrations");
+    assert_eq!(
+        failed_checks(&newer),
+        [verifications, ("migrations", "are newer than this program; run the newer version")]
+    );
 
     let before =
         "UPDATE schema_version SET version = (SELECT count(*) FROM seaql_migrations) - 1, min_binary_version = 1";
     server.execute(before).await;
     let older = server.get("/readyz", "").await;
     older.assert_problem(503);
-    assert_eq!(failed_checks(&older), [("migrations", "1 pending; run `mintkey migrate`")]);
+    assert_eq!(failed_checks(&older), [verifications, ("migrations", "1 pending; run `mintkey migrate`")]);
+    server.get("/readyz?for=changes", "").await.assert_problem(503);
 }
 
 #[tokio::test]
@@ -77,14 +106,24 @@ async fn health_of_draining_server_is_live_but_not_ready() {
 }
 
 #[tokio::test]
-async fn health_names_issuer_without_keys() {
+async fn issuer_without_keys_prevents_changes_if_it_is_the_only_one() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let issuer = format!("http://{address}");
-    let server = Server::start_with(&["--issuer", &format!("{issuer},audience=x"), "--standalone-issuer"]);
-    let response = server.get("/readyz", "").await;
-    response.assert_problem(503);
-    let expected = format!("no keys fetched yet: {issuer}; see the log");
-    assert_eq!(failed_checks(&response), [("issuers", &*expected)]);
-    server.wait_for_log(&["WARN", "route=\"/readyz\"", &issuer, response.header("x-request-id").unwrap()]);
+    let name = format!("issuer {issuer}");
+    let trusted = format!("{issuer},audience=x");
+    let server = Server::start_with(&["--issuer", &trusted]);
+    server.wait_for_log(&["WARN", "JWKS fetch failed", &issuer]);
+    let verifications = server.get("/readyz", "").await;
+    assert_eq!(verifications.status, 200, "{}", verifications.text);
+    let [(failed, why)] = failed_checks(&verifications)[..] else { panic!("{}", verifications.text) };
+    assert!(failed == name && why.contains("tokens get 503") && why.contains("JWKS fetch failed"), "{why}");
+    let changes = server.get("/readyz?for=changes", "").await;
+    let detail = changes.assert_problem(503);
+    assert!(detail.contains("Not ready for changes") && detail.contains(&name), "{detail}");
+    server.wait_for_log(&["WARN", "route=\"/readyz\"", &issuer, changes.header("x-request-id").unwrap()]);
     assert_eq!(server.get("/livez", "").await.status, 200);
+
+    let with_other = Server::start_with(&["--issuer", &trusted, "--standalone-issuer"]);
+    let changes = with_other.get("/readyz?for=changes", "").await;
+    assert_eq!((changes.status.as_u16(), failed_checks(&changes).len()), (200, 1), "{}", changes.text);
 }

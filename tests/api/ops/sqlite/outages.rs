@@ -7,7 +7,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use serde_json::json;
 
 use crate::ops::health::failed_checks;
-use crate::support::{Response, Server};
+use crate::support::{Response, Server, eventually, secret};
 
 /// Takes SQLite's write lock over another connection.
 async fn lock(server: &Server) -> DatabaseConnection {
@@ -110,10 +110,12 @@ async fn outage_makes_server_live_but_not_ready() {
     fs::rename(&database, &away).unwrap();
     let response = server.get("/readyz", "").await;
     let detail = response.assert_problem(503);
-    assert!(detail.contains("store") && !detail.contains("server"), "{detail}");
+    assert!(detail.contains("store") && !detail.contains("server is"), "{detail}");
     assert_eq!(response.header("retry-after"), Some("1"));
-    let [(store, why), (migrations, _)] = failed_checks(&response)[..] else { panic!("{}", response.text) };
-    assert_eq!((store, migrations), ("store", "migrations"));
+    let [(verifications, _), (store, why), (migrations, _), ..] = failed_checks(&response)[..] else {
+        panic!("{}", response.text)
+    };
+    assert_eq!([verifications, store, migrations], ["verifications", "store", "migrations"]);
     assert!(why.contains("log") && !response.text.contains("mintkey.db"), "{}", response.text);
     server.wait_for_log(&[
         "WARN",
@@ -125,4 +127,49 @@ async fn outage_makes_server_live_but_not_ready() {
 
     fs::rename(&away, &database).unwrap();
     assert_eq!(server.get("/readyz", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn outage_of_writes_is_reported_and_leaves_verifications_ready() {
+    let server = Server::start();
+    let metric = async |value: &str| {
+        let line = format!("mintkey_store_writable {value}\n");
+        let found = async || server.get("/metrics", "").await.text.contains(&line).then_some(());
+        eventually(Duration::from_secs(20), &line, found).await;
+    };
+    metric("1").await;
+    let other = lock(&server).await;
+    let changes = async |status: u16| {
+        let reported = async || {
+            let response = server.get("/readyz?for=changes", "").await;
+            (response.status == status).then_some(response)
+        };
+        eventually(Duration::from_secs(20), "readiness for changes", reported).await
+    };
+    let refused = changes(503).await;
+    assert!(refused.assert_problem(503).contains("writes fail"), "{}", refused.text);
+    metric("0").await;
+    let verifications = server.get("/readyz", "").await;
+    assert_eq!((verifications.status.as_u16(), failed_checks(&verifications)[0].0), (200, "writes"));
+    server.wait_for_log(&["WARN", "the database takes no changes", "locked"]);
+    other.execute_unprepared("ROLLBACK").await.unwrap();
+    changes(200).await;
+    metric("1").await;
+    server.wait_for_log(&["INFO", "the database takes changes again"]);
+}
+
+#[tokio::test]
+async fn outage_leaves_verifications_ready_while_a_key_is_cached() {
+    let server = Server::start_with(&["--max-staleness", "5s"]);
+    let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let key = server.create_key(&server.token("alice"), &[]).await;
+    assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
+    fs::rename(server.data.join("mintkey.db"), server.data.join("away.db")).unwrap();
+    let ready = server.get("/readyz", "").await;
+    assert_eq!(ready.status, 200, "{}", ready.text);
+    assert!(ready.text.contains("of cached keys are served for"), "{}", ready.text);
+    server.get("/readyz?for=changes", "").await.assert_problem(503);
+    let unready = async || (server.get("/readyz", "").await.status == 503).then_some(());
+    eventually(Duration::from_secs(20), "the end of --max-staleness", unready).await;
+    server.verify(&gateway, json!({ "key": secret(&key) })).await.assert_problem(503);
 }
