@@ -15,7 +15,7 @@ use crate::domain::clock::Clock;
 use crate::domain::secret_hash::Peppers;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::built_in_issuer::{SigningKey, TokenSubject};
-use crate::service::cache::CacheConfig;
+use crate::service::cache::{CacheBudget, CacheConfig};
 use crate::service::issuer::TrustedIssuer;
 use crate::service::peppers::register_peppers;
 use crate::service::{ServiceConfig, Services};
@@ -52,7 +52,8 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let signing = issuers.accepts_built_in().then(|| signing.signing_key(&data, IfMissing::Generate)).transpose()?;
     let issuers = issuers.trusted(signing.as_ref(), keys.allowed_scopes.as_ref())?;
     let server = bind(&serve).await?;
-    let cache = CacheConfig { entries: cache.cache_entries, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
+    let budget = CacheBudget(cache.cache_size);
+    let cache = CacheConfig { budget, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
     let is_given = !secrets.is_master_secret_missing(&data);
     let given = is_given.then(|| secrets.peppers(&data, IfMissing::Reject)).transpose()?;
     let store = open_store(&data).await?;

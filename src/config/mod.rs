@@ -73,6 +73,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a number of bytes, with a binary unit unless it is 0. Decimal units are rejected, because programs disagree
+/// whether `MB` is one.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    const UNITS: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+    let unusable = || "give a size in B, KiB, MiB, GiB or TiB, such as 256MiB or 1GiB".to_owned();
+    if text == "0" {
+        return Ok(0);
+    }
+    let unit = |(unit, shift): (&str, u32)| Some((text.strip_suffix(unit)?, shift));
+    let (number, shift) = UNITS.into_iter().find_map(unit).ok_or_else(unusable)?;
+    let number = number.trim_end_matches(' ');
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(unusable());
+    }
+    let size = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
+    size.filter(|size| *size <= MAX_SIZE).ok_or_else(|| "give at most 1024TiB".to_owned())
+}
+
+/// 1024 TiB: more than any machine has.
+const MAX_SIZE: usize = 1 << 50;
+
 /// Parses the lifetime of a key, up to [`MAX_LIFETIME`].
 pub fn parse_lifetime(text: &str) -> Result<TimeDelta, String> {
     let lifetime = humantime::parse_duration(text).ok().and_then(|lifetime| TimeDelta::from_std(lifetime).ok());
@@ -103,6 +124,24 @@ mod tests {
         assert_eq!(parse_lifetime("36500d"), Ok(MAX_LIFETIME));
         for invalid in ["", "30", "0s", "999ms", "-1d", "36500d 1s", "never", "99999999999999d"] {
             assert!(parse_lifetime(invalid).is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn parse_size_takes_a_number_with_a_binary_unit() {
+        let sizes =
+            [("0", 0), ("0B", 0), ("512B", 512), ("64KiB", 64 << 10), ("256MiB", 256 << 20), ("256 MiB", 256 << 20)];
+        for (text, size) in sizes.into_iter().chain([("1GiB", 1 << 30), ("2TiB", 2 << 40), ("1024TiB", 1 << 50)]) {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        let no_unit = [
+            "", "1", "256", "1000000", "256M", "256MB", "256mib", "MiB", " 1MiB", "1.5GiB", "-1MiB", "+1MiB", "1_000B",
+        ];
+        for text in no_unit.into_iter().chain(["1MiBB", "0x1B", "MiB1", "1 024KiB"]) {
+            assert!(parse_size(text).is_err_and(|error| error.contains("such as 256MiB")), "{text}");
+        }
+        for text in ["1025TiB", "99999999999999999999B", "18446744073709551615TiB"] {
+            assert_eq!(parse_size(text), Err("give at most 1024TiB".to_owned()), "{text}");
         }
     }
 

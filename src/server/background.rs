@@ -15,6 +15,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two deletions of idempotent responses that can no longer be replayed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Time between two searches of the caches for what has expired.
+const FREE_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two counts of the secrets that depend on each pepper.
 const COUNT_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -36,6 +38,7 @@ pub fn start_background_tasks(services: &Arc<Services>) -> BackgroundTasks {
     let cache_sync = services.clone();
     abortable.spawn(async move { cache_sync.sync_cache().await });
     abortable.spawn(delete_expired_responses(services.clone()));
+    abortable.spawn(free_unusable_memory(services.clone()));
     abortable.spawn(count_stored_secrets(services.clone()));
     abortable.spawn(probe_writes(services.clone()));
     for issuer in services.auth.issuers() {
@@ -61,6 +64,7 @@ async fn write_usage(services: Arc<Services>, stop: Arc<Notify>) {
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            () = services.usage.full() => {}
             () = stop.notified() => return,
         }
         if let Err(error) = services.usage.flush_due().await {
@@ -76,6 +80,14 @@ async fn delete_expired_responses(services: Arc<Services>) {
         if let Err(error) = services.keys.delete_expired_responses().await {
             warn!(%error, "idempotency cleanup failed; will retry");
         }
+    }
+}
+
+async fn free_unusable_memory(services: Arc<Services>) {
+    let mut tick = ticks(FREE_MEMORY_INTERVAL);
+    loop {
+        tick.tick().await;
+        services.free_unusable_memory();
     }
 }
 

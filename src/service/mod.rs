@@ -29,7 +29,8 @@ use crate::domain::secret::SecretPrefix;
 use crate::domain::secret_hash::Peppers;
 use crate::service::audit::AuditLog;
 use crate::service::auth::Authenticator;
-use crate::service::cache::{CacheConfig, KeyCache};
+use crate::service::auth::token_cache::TokenCache;
+use crate::service::cache::{CacheBudget, CacheConfig, KeyCache};
 use crate::service::issuer::TrustedIssuer;
 use crate::service::keys::KeyService;
 use crate::service::keys::refusal_log::RefusalLog;
@@ -60,6 +61,7 @@ pub struct Services {
     /// Counts the secrets that depend on each pepper.
     pub stored_secrets: StoredSecrets,
     cache: Arc<KeyCache<CachedKey>>,
+    budget: CacheBudget,
     clock: Clock,
     store: Store,
 }
@@ -103,8 +105,9 @@ impl Services {
             cache,
             clock,
         } = config;
+        let budget = cache.budget;
         let cache = Arc::new(KeyCache::new(cache));
-        let recorder = Arc::new(UsageRecorder::default());
+        let recorder = Arc::new(UsageRecorder::new(budget.pending_usage()));
         let with_max = |policy: IssuerPolicy| policy.with_max_lifetime(max_lifetime);
         let issuers: Arc<[TrustedIssuer]> =
             issuers.into_iter().map(|issuer| TrustedIssuer { policy: with_max(issuer.policy), ..issuer }).collect();
@@ -115,17 +118,18 @@ impl Services {
             peppers.clone(),
             Arc::clone(&cache),
             Arc::clone(&recorder),
+            budget,
         ));
         Self {
             auth: Authenticator::new(
                 Arc::clone(&verifier),
                 Arc::clone(&issuers),
                 unknown_issuer,
-                &peppers,
+                TokenCache::new(&peppers, budget.tokens()),
                 clock.clone(),
             ),
             verifier,
-            usage: UsageService::new(recorder, store.clone(), clock.clone()),
+            usage: UsageService::new(recorder, store.clone(), clock.clone(), budget.pending_usage()),
             audit: AuditLog::new(store.clone()),
             health: Readiness::new(store.clone(), issuers, Arc::clone(&cache)),
             stored_secrets: StoredSecrets::new(store.clone(), clock.clone(), &peppers),
@@ -142,6 +146,7 @@ impl Services {
                 refusals: RefusalLog::new(store.clone()),
             },
             cache,
+            budget,
             clock,
             store,
         }
@@ -167,6 +172,22 @@ impl Services {
         cache_sync::follow_changes(&self.store, &self.cache).await;
     }
 
+    /// The bytes that are cached, and their limit, by kind.
+    pub fn cached_bytes(&self) -> [(&'static str, usize, usize); 3] {
+        let stats = self.verifier.stats();
+        [
+            ("keys", stats.key_bytes, self.budget.keys()),
+            ("tokens", self.auth.tokens().bytes(), self.budget.tokens()),
+            ("responses", stats.response_bytes, self.budget.responses()),
+        ]
+    }
+
+    /// Frees what no later request can use: tokens that have expired, owners and scopes of keys that are not cached.
+    pub fn free_unusable_memory(&self) {
+        self.auth.tokens().remove_unusable(self.clock.now());
+        self.verifier.free_unused();
+    }
+
     /// Closes the connections to the database. Every later call fails.
     pub async fn close(&self) -> Result<(), ServiceError> {
         Ok(self.store.clone().close().await?)
@@ -190,7 +211,7 @@ pub mod tests {
             default_lifetime: None,
             revoke_descendants: false,
             issuers: Vec::new(),
-            cache: CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO },
+            cache: CacheConfig { budget: CacheBudget(0), ttl: Duration::ZERO, max_staleness: Duration::ZERO },
             clock: Clock::System,
         }
     }

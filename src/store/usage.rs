@@ -12,13 +12,13 @@ use crate::domain::verdict::Verdict;
 use crate::store::sql::SqlBuilder;
 use crate::store::{Store, StoreError};
 
-/// The usage of one secret on one day that is not stored yet.
+/// The usage of one secret that is not stored yet.
 #[derive(Debug, Clone)]
 pub struct UsageDelta {
     pub key_id: Uuid,
     pub secret_id: Uuid,
-    pub day: NaiveDate,
-    pub counts: Vec<(Verdict, u32)>,
+    /// With their day in UTC.
+    pub counts: Vec<(NaiveDate, Verdict, u64)>,
     pub used_at: Option<DateTime<Utc>>,
 }
 
@@ -36,8 +36,9 @@ impl Store {
         let mut counts = BTreeMap::new();
         let mut last_used = BTreeMap::new();
         for delta in deltas {
-            for (verdict, count) in &delta.counts {
-                *counts.entry((delta.key_id, delta.day, verdict.as_str())).or_default() += i64::from(*count);
+            for (day, verdict, count) in &delta.counts {
+                let sum: &mut i64 = counts.entry((delta.key_id, *day, verdict.as_str())).or_default();
+                *sum = sum.saturating_add_unsigned(*count);
             }
             if let Some(used_at) = delta.used_at {
                 let last = last_used.entry(delta.secret_id).or_insert(used_at);

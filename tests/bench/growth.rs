@@ -52,7 +52,7 @@ pub async fn measured(pace: Pace, largest: u64) -> Vec<Growth> {
     }));
     drop(servers);
 
-    let servers = serve(&sizes, &["--cache-entries", "1"]);
+    let servers = serve(&sizes, &["--cache-size", "16KiB"]);
     rows.push(row("verify, not in memory", pace, &sizes, |n| {
         verify(&servers[n].url, &sizes[n].place.gateway_token, &sizes[n].known)
     }));

@@ -82,11 +82,11 @@ pub async fn warm(pace: Pace) -> Vec<Speed> {
     ]
 }
 
-/// Verifications of uncached keys, relative to one plain SELECT. The cache holds one key, and the keys take turns.
+/// Verifications of uncached keys, relative to one plain SELECT. The cache holds some fifty keys, and the keys take turns.
 pub async fn cold(pace: Pace, store: Store<'_>) -> Vec<Speed> {
     let place = store.place();
     let known = place.fill(MANY, KNOWN).await;
-    let (server, bare) = (place.serve(&["--cache-entries", "1"]), bare::serve(&place));
+    let (server, bare) = (place.serve(&["--cache-size", "16KiB"]), bare::serve(&place));
     let select =
         Load::of(&bare.url, "POST", &place.gateway_token, questions("/select", &known)).expects(200, r#""name":"key "#);
     let loads = [select, verify(&server.url, &place.gateway_token, &known)];

@@ -164,12 +164,11 @@ struct VerifyResponse(Bytes);
 
 impl VerifyResponse {
     fn new(Decision { verdict, key }: Decision, responses: &ResponseCache) -> Self {
-        let render = |body: ApiKeyVerifyResponse| Bytes::from(body.to_json_string());
         match key {
             Some(key) if verdict == Verdict::Valid => {
-                Self(responses.get_or_render(&key, || render(ApiKeyVerifyResponse::from(&*key))))
+                Self(responses.get_or_render(&key, || ApiKeyVerifyResponse::from(&*key).to_json_string()))
             }
-            _ => Self(render(ApiKeyVerifyResponse::refused(verdict))),
+            _ => Self(ApiKeyVerifyResponse::refused(verdict).to_json_string().into()),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::domain::scope::Scopes;
 use crate::domain::secret_hash::Peppers;
 use crate::service::Services;
 use crate::service::built_in_issuer::ISSUER;
-use crate::service::cache::CacheConfig;
+use crate::service::cache::{CacheBudget, CacheConfig};
 use crate::service::issuer::is_valid_identifier;
 use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry, RevocationRequest};
 use crate::service::peppers::{check_peppers, register_peppers};
@@ -159,7 +159,7 @@ struct ListArgs {
 
 pub async fn execute_keys(KeysCommand { json, action, store }: KeysCommand) -> Result<(), CommandError> {
     // Each key is read once, so caching would gain nothing.
-    let cache = CacheConfig { entries: 1, ttl: Duration::ZERO, max_staleness: Duration::ZERO };
+    let cache = CacheConfig { budget: CacheBudget(0), ttl: Duration::ZERO, max_staleness: Duration::ZERO };
     let StoreArgs { keys, data, secrets } = store;
     keys.validate()?;
     let access = action.access();

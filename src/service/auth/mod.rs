@@ -3,7 +3,7 @@
 //! A credential is an access token of a trusted issuer or a secret of this service. There are three outcomes, kept apart
 //! on purpose: a caller, an invalid credential, and an outage because of which neither is known.
 
-mod token_cache;
+pub mod token_cache;
 
 use std::sync::Arc;
 
@@ -13,7 +13,6 @@ use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::scope::Scopes;
-use crate::domain::secret_hash::Peppers;
 use crate::domain::verdict::Verdict;
 use crate::service::auth::token_cache::TokenCache;
 use crate::service::errors::ServiceError;
@@ -70,10 +69,10 @@ impl Authenticator {
         verifier: Arc<Verifier>,
         issuers: Arc<[TrustedIssuer]>,
         unknown_issuer: IssuerPolicy,
-        peppers: &Peppers,
+        tokens: TokenCache,
         clock: Clock,
     ) -> Self {
-        Self { verifier, issuers, unknown_issuer, tokens: TokenCache::new(peppers), clock }
+        Self { verifier, issuers, unknown_issuer, tokens, clock }
     }
 
     /// Returns the caller that a bearer credential authenticates.
@@ -110,6 +109,11 @@ impl Authenticator {
 
     fn policy(&self, issuer: &str) -> IssuerPolicy {
         self.issuer(issuer).map_or(self.unknown_issuer, |issuer| issuer.policy)
+    }
+
+    /// The verified tokens.
+    pub fn tokens(&self) -> &TokenCache {
+        &self.tokens
     }
 
     /// The issuers whose tokens are accepted.

@@ -1,17 +1,18 @@
 //! Cache: recently verified keys in memory.
 //!
-//! There are two maps, so that lookups of secrets that do not exist evict no keys: positive entries (a million by
-//! default), and a few negative ones, of hashes that belong to no key. Both are bounded by number and by age;
-//! [`generations`] tells which entries are outdated by a change, and [`freshness`] what may be used while changes are not
-//! received.
+//! There are two maps, so that lookups of secrets that do not exist evict no keys: positive entries, and a few negative
+//! ones, of hashes that belong to no key. Both are bounded by the bytes that they occupy and by age; [`generations`] tells which
+//! entries are outdated by a change, and [`freshness`] what may be used while changes are not received.
 //!
 //! quick_cache, because with a million entries it took 460 ns a lookup and 106 bytes an entry besides its value, where
 //! moka took 1670 ns and 368 bytes (two cores, both with the hasher of [`entry`]), and because concurrent lookups share
 //! one load.
 
+mod budget;
 mod entry;
 pub mod freshness;
 mod generations;
+pub mod heap_size;
 
 mod atomic {
     pub use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,12 +26,16 @@ use crate::domain::secret_hash::SecretHash;
 use crate::service::cache::entry::{CacheEntry, FillGuard};
 use crate::service::cache::freshness::{CacheInstant, Freshness, nanos};
 use crate::service::cache::generations::{Generation, GenerationTable};
+use crate::service::cache::heap_size::HeapSize;
 
+pub use crate::service::cache::budget::CacheBudget;
 pub use crate::service::cache::entry::{HashMapCache, cache_key, hash_map_cache};
 
 /// Keys by the hashes of their secrets.
 pub struct KeyCache<T> {
     positive: HashMapCache<CacheEntry<Arc<T>>>,
+    /// The bytes of positive entries and of what they share.
+    limit: usize,
     negative: HashMapCache<CacheEntry<()>>,
     generations: GenerationTable,
     /// In nanoseconds.
@@ -48,8 +53,8 @@ pub struct KeyCache<T> {
 /// The settings of [`KeyCache`].
 #[derive(Debug, Clone, Copy)]
 pub struct CacheConfig {
-    /// Maximum number of cached keys.
-    pub entries: usize,
+    /// Bytes for cached keys, and for what else is cached.
+    pub budget: CacheBudget,
     /// Time before a cached key is loaded again.
     pub ttl: Duration,
     /// Time for which cached keys are verified while the store is unreachable.
@@ -64,17 +69,19 @@ struct LookupContext {
     cache_is_fresh: bool,
 }
 
-/// Maximum number of negative entries.
-const NEGATIVE_ENTRIES: usize = 10_000;
+/// Bytes for negative entries: about 11,000.
+const NEGATIVE_BYTES: usize = 640 * 1024;
 /// 512 KiB; of a million entries a change invalidates about fifteen others.
 const GENERATIONS: usize = 1 << 16;
 
-impl<T> KeyCache<T> {
+impl<T: HeapSize> KeyCache<T> {
     /// An empty cache.
-    pub fn new(CacheConfig { entries, ttl, max_staleness }: CacheConfig) -> Self {
+    pub fn new(CacheConfig { budget, ttl, max_staleness }: CacheConfig) -> Self {
+        let limit = budget.keys();
         Self {
-            positive: hash_map_cache(entries),
-            negative: hash_map_cache(NEGATIVE_ENTRIES),
+            positive: hash_map_cache(limit),
+            limit,
+            negative: hash_map_cache(NEGATIVE_BYTES),
             generations: GenerationTable::new(GENERATIONS),
             ttl: nanos(ttl),
             freshness: Freshness::new(max_staleness),
@@ -106,6 +113,19 @@ impl<T> KeyCache<T> {
     /// The number of cached keys.
     pub fn positive_entries(&self) -> usize {
         self.positive.len()
+    }
+
+    /// The bytes that cached keys occupy, without what they share.
+    pub fn positive_bytes(&self) -> usize {
+        self.positive.weight() as usize
+    }
+
+    /// Evicts keys until the cached ones and what they share are within the limit. Call it from time to time while keys are
+    /// loaded. What one key holds of the shared bytes is not known; assumes that each holds as much as the average.
+    pub fn make_room_for_shared(&self, shared: usize) {
+        let (own, limit) = (u128::from(self.positive.weight()), self.limit as u128);
+        let capacity = if own == 0 { limit } else { limit * own / (own + shared as u128) };
+        self.positive.set_capacity(capacity as u64);
     }
 
     /// The number of cached hashes that belong to no key.
@@ -225,11 +245,17 @@ mod tests {
 
     use super::*;
 
+    impl HeapSize for &str {
+        fn heap_size(&self) -> usize {
+            self.len()
+        }
+    }
+
     const HASH: SecretHash = SecretHash([7; 32]);
     const TTL: Duration = Duration::from_secs(60);
 
     fn config(ttl: Duration, max_staleness: Duration) -> CacheConfig {
-        CacheConfig { entries: 10, ttl, max_staleness }
+        CacheConfig { budget: CacheBudget(1 << 20), ttl, max_staleness }
     }
 
     async fn look_up(cache: &KeyCache<&'static str>, stored: Option<&'static str>) -> Option<&'static str> {

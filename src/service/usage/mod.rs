@@ -2,10 +2,11 @@
 //!
 //! A verification is counted in memory ([`counter`], [`recorder`]) and written asynchronously ([`writer`]): the first one
 //! within a few seconds, then at most once a minute per key, and the rest at shutdown. A crash loses the counts that are
-//! not written yet, at most a minute of them.
+//! not written yet, at most a minute of them. A count belongs to the day of the verification, whenever it is written.
 
 pub mod counter;
 pub mod recorder;
+mod unwritten;
 mod writer;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct UsageService {
     recorder: Arc<UsageRecorder>,
     store: Store,
     clock: Clock,
+    /// The bytes that unwritten counts may occupy.
+    bytes_limit: usize,
     written_batches: AtomicU64,
     failed_batches: AtomicU64,
 }
@@ -52,9 +55,14 @@ pub struct UsageStats {
 }
 
 impl UsageService {
-    pub(super) fn new(recorder: Arc<UsageRecorder>, store: Store, clock: Clock) -> Self {
+    pub(super) fn new(recorder: Arc<UsageRecorder>, store: Store, clock: Clock, bytes_limit: usize) -> Self {
         let (written_batches, failed_batches) = Default::default();
-        Self { recorder, store, clock, written_batches, failed_batches }
+        Self { recorder, store, clock, bytes_limit, written_batches, failed_batches }
+    }
+
+    /// Waits until there is so much unwritten usage that [`flush_due`](Self::flush_due) must free memory.
+    pub async fn full(&self) {
+        self.recorder.full().await;
     }
 
     /// Returns the days from `from` to `to`, both included, on which the key was verified, oldest first.
@@ -84,5 +92,98 @@ impl UsageService {
             failed_batches: self.failed_batches.load(Ordering::Relaxed),
             pending: self.recorder.pending(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::domain::metadata::Metadata;
+    use crate::service::verify::cached_key::CachedKey;
+    use crate::service::verify::cached_key::tests::cached_key;
+    use crate::store::UsageDelta;
+
+    fn key() -> Arc<CachedKey> {
+        Arc::new(cached_key(Metadata::default(), None, None))
+    }
+
+    fn at(seconds: i64) -> DateTime<chrono::Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    /// The counts by day, sorted.
+    fn days(deltas: &[UsageDelta]) -> Vec<(NaiveDate, Verdict, u64)> {
+        let mut days: Vec<_> = deltas.iter().flat_map(|delta| delta.counts.iter().copied()).collect();
+        days.sort_by_key(|(day, verdict, _)| (*day, verdict.as_str()));
+        days
+    }
+
+    /// 101 verifications before midnight, one after, and one write after both.
+    #[tokio::test]
+    async fn usage_before_midnight_is_written_under_its_day() {
+        const MIDNIGHT: i64 = 20_000 * 86_400;
+        let micros = Arc::new(AtomicI64::new((MIDNIGHT - 1) * 1_000_000));
+        let (clock, recorder) = (Clock::Fixed(micros.clone()), Arc::new(UsageRecorder::new(1 << 20)));
+        let key = key();
+        for _ in 0..101 {
+            recorder.count(&key, Verdict::Valid, clock.now());
+        }
+        micros.store((MIDNIGHT + 1) * 1_000_000, Ordering::SeqCst);
+        recorder.count(&key, Verdict::Valid, clock.now());
+        recorder.count(&key, Verdict::InsufficientScope, clock.now());
+        let (before, after) = (at(MIDNIGHT - 1).date_naive(), at(MIDNIGHT).date_naive());
+        let deltas = recorder.take_all(clock.now());
+        let counts =
+            [(before, Verdict::Valid, 101), (after, Verdict::InsufficientScope, 1), (after, Verdict::Valid, 1)];
+        assert_eq!(days(&deltas), counts);
+        assert_eq!(deltas[0].used_at, Some(at(MIDNIGHT + 1)));
+
+        recorder.put_back(deltas);
+        recorder.count(&key, Verdict::Valid, clock.now());
+        let again = days(&recorder.take_all(clock.now()));
+        assert_eq!(again.iter().map(|(_, _, count)| count).sum::<u64>(), 104, "a failed write loses nothing");
+        assert_eq!(recorder.pending(), 0);
+    }
+
+    #[test]
+    fn usage_before_midnight_without_a_use_after_it_is_written_under_its_day() {
+        let (recorder, key) = (UsageRecorder::new(1 << 20), key());
+        recorder.count(&key, Verdict::Valid, at(86_399));
+        let deltas = recorder.take_due(at(86_401), 10);
+        assert_eq!(days(&deltas), [(at(0).date_naive(), Verdict::Valid, 1)]);
+    }
+
+    #[test]
+    fn take_due_frees_keys_that_are_not_cached_and_keeps_their_counts_for_a_minute() {
+        let (recorder, cached, evicted) = (UsageRecorder::new(1 << 20), key(), key());
+        let weak = Arc::downgrade(&evicted);
+        for key in [&cached, &evicted] {
+            recorder.count(key, Verdict::Valid, at(1000));
+        }
+        assert_eq!(recorder.take_due(at(1000), 10).len(), 2, "first uses are written at once");
+        for key in [&cached, &evicted] {
+            recorder.count(key, Verdict::Valid, at(1010));
+        }
+        drop(evicted);
+        assert!(recorder.take_due(at(1020), 10).is_empty());
+        assert!(weak.upgrade().is_none() && recorder.pending() == 2);
+        assert_eq!(recorder.take_due(at(1061), 10).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn full_returns_once_queued_keys_exceed_the_limit() {
+        let recorder = UsageRecorder::new(10_000);
+        let keys: Vec<_> = (0..100).map(|_| key()).collect();
+        recorder.count(&keys[0], Verdict::Valid, at(1000));
+        assert!(futures_util::FutureExt::now_or_never(recorder.full()).is_none());
+        keys.iter().for_each(|key| recorder.count(key, Verdict::Valid, at(1000)));
+        recorder.full().await;
+        recorder.take_due(at(1000), 1000);
+        recorder.count(&keys[0], Verdict::Valid, at(1001));
+        assert!(futures_util::FutureExt::now_or_never(recorder.full()).is_none());
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::verdict::Verdict;
+use crate::service::cache::heap_size::{HeapSize, allocated};
 use crate::service::usage::counter::UsageCounter;
 use crate::service::verify::interner::Interner;
 
@@ -40,7 +41,17 @@ pub struct CachedKey {
 /// 128 bytes with the two counts of an `Arc`; jemalloc's next size class is 160.
 const _: () = assert!(size_of::<CachedKey>() <= 112);
 
+/// Owner and scopes are counted by their interners.
+impl HeapSize for CachedKey {
+    fn heap_size(&self) -> usize {
+        self.text.heap_size()
+    }
+}
+
 impl CachedKey {
+    /// The size of a shared key's allocation.
+    pub const ALLOCATION: usize = allocated(2 * size_of::<usize>() + size_of::<Self>());
+
     /// Packs a loaded key.
     pub fn new(key: KeyForSecret, owners: &Interner<Owner>, scopes: &Interner<Scopes>) -> Self {
         // Without `..`, so that a new field must be packed here or discarded by name.
@@ -149,8 +160,14 @@ pub mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    fn named(name: &str, metadata: Metadata, expires: Option<i64>, secret_expires: Option<i64>) -> CachedKey {
-        let key = KeyForSecret {
+    /// An active key without scopes.
+    pub fn loaded_key(
+        name: &str,
+        metadata: Metadata,
+        expires: Option<i64>,
+        secret_expires: Option<i64>,
+    ) -> KeyForSecret {
+        KeyForSecret {
             id: new_id(at(1)),
             owner: Owner { issuer: "i".into(), subject: "s".into(), organization: None },
             name: KeyName::new(name).unwrap(),
@@ -163,7 +180,11 @@ pub mod tests {
             secret_hash: SecretHash([0; 32]),
             secret_expires_at: secret_expires.map(at),
             last_used_at: None,
-        };
+        }
+    }
+
+    fn named(name: &str, metadata: Metadata, expires: Option<i64>, secret_expires: Option<i64>) -> CachedKey {
+        let key = loaded_key(name, metadata, expires, secret_expires);
         CachedKey::new(key, &Interner::default(), &Interner::default())
     }
 

@@ -6,17 +6,20 @@ pub mod interner;
 pub mod response_cache;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::domain::api_key::KeyForSecret;
 use crate::domain::clock::Clock;
 use crate::domain::owner::Owner;
 use crate::domain::scope::Scopes;
 use crate::domain::secret::Secret;
 use crate::domain::secret_hash::{Peppers, SecretHash};
 use crate::domain::verdict::Verdict;
-use crate::service::cache::KeyCache;
+use crate::service::cache::heap_size::HeapSize;
+use crate::service::cache::{CacheBudget, KeyCache};
 use crate::service::errors::ServiceError;
 use crate::service::usage::recorder::UsageRecorder;
 use crate::service::verify::cached_key::CachedKey;
@@ -26,6 +29,9 @@ use crate::store::Store;
 
 /// Time allowed for loading a key, so that a verification responds within two seconds while the store hangs.
 const VERIFY_TIMEOUT: Duration = Duration::from_millis(1800);
+
+/// The least bytes of keys to load between two times that the cache makes room for what keys share.
+const MIN_STEP: usize = 256 << 10;
 
 /// Verifies presented secrets, from the cache or from the store.
 pub struct Verifier {
@@ -37,6 +43,10 @@ pub struct Verifier {
     scopes: Interner<Scopes>,
     responses: ResponseCache,
     usage: Arc<UsageRecorder>,
+    /// The limit of what cached keys and the interners occupy.
+    bytes_limit: usize,
+    /// Bytes of keys that were loaded since the cache made room for what keys share.
+    loaded_bytes: AtomicUsize,
 }
 
 /// The outcome of a verification.
@@ -60,6 +70,10 @@ pub struct VerifierStats {
     pub positive_entries: usize,
     /// Cached secrets that no key has.
     pub negative_entries: usize,
+    /// What cached keys occupy, owners and scopes included.
+    pub key_bytes: usize,
+    /// What serialized responses occupy.
+    pub response_bytes: usize,
     /// The time that a change made by another process takes to take effect here, as last measured; while the change
     /// feed is disconnected, the time since it last delivered anything.
     pub revocation_lag: Duration,
@@ -72,9 +86,11 @@ impl Verifier {
         peppers: Peppers,
         cache: Arc<KeyCache<CachedKey>>,
         usage: Arc<UsageRecorder>,
+        budget: CacheBudget,
     ) -> Self {
-        let (owners, scopes, responses) = Default::default();
-        Self { store, clock, peppers, cache, owners, scopes, responses, usage }
+        let (owners, scopes, loaded_bytes) = Default::default();
+        let (responses, bytes_limit) = (ResponseCache::new(budget.responses()), budget.keys());
+        Self { store, clock, peppers, cache, owners, scopes, responses, usage, bytes_limit, loaded_bytes }
     }
 
     /// Decides whether a presented string is a valid key with the required scopes. Returns an error only if that cannot
@@ -107,6 +123,8 @@ impl Verifier {
             cache_misses: self.cache.misses(),
             positive_entries: self.cache.positive_entries(),
             negative_entries: self.cache.negative_entries(),
+            key_bytes: self.cache.positive_bytes() + self.shared_bytes(),
+            response_bytes: self.responses.bytes(),
             revocation_lag: self.cache.freshness.lag(),
         }
     }
@@ -165,7 +183,7 @@ impl Verifier {
 
     async fn load_key_of_later_pepper(&self, hash: SecretHash) -> Result<Option<CachedKey>, ServiceError> {
         let key = self.store.find_key_by_secret(&[hash]).await?;
-        Ok(key.map(|key| CachedKey::new(key, &self.owners, &self.scopes)))
+        Ok(key.map(|key| self.cached_key(key)))
     }
 
     /// Looks the secret up under the newest pepper and under earlier ones, whose hash is replaced by the newest: the
@@ -182,6 +200,114 @@ impl Verifier {
             let Some(again) = self.store.find_key_by_secret(&[newest]).await? else { return Ok(None) };
             key = again;
         }
-        Ok(Some(CachedKey::new(key, &self.owners, &self.scopes)))
+        Ok(Some(self.cached_key(key)))
+    }
+
+    /// Packs a loaded key. Once for every thirty-second part of the limit that was loaded, makes room for what keys share:
+    /// doing so visits every shared value.
+    fn cached_key(&self, key: KeyForSecret) -> CachedKey {
+        let key = CachedKey::new(key, &self.owners, &self.scopes);
+        let bytes = CachedKey::ALLOCATION + key.heap_size() + key.owner.heap_size() + key.scopes.heap_size();
+        let step = (self.bytes_limit / 32).max(MIN_STEP);
+        if self.loaded_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > step
+            && self.loaded_bytes.swap(0, Ordering::Relaxed) > step
+        {
+            self.free_unused();
+        }
+        key
+    }
+
+    /// Frees owners and scopes that no key in memory has, and gives their room to keys.
+    pub fn free_unused(&self) {
+        self.owners.free_unused();
+        self.scopes.free_unused();
+        self.cache.make_room_for_shared(self.shared_bytes());
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.owners.bytes() + self.scopes.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::metadata::Metadata;
+    use crate::service::cache::CacheConfig;
+    use crate::service::verify::cached_key::tests::loaded_key;
+
+    const LIMIT: usize = 3 << 20;
+
+    /// A verifier whose cached keys may occupy [`LIMIT`].
+    async fn verifier() -> Verifier {
+        let budget = CacheBudget(LIMIT / 3 * 4);
+        let (ttl, max_staleness) = (Duration::from_secs(60), Duration::from_secs(60));
+        let cache = KeyCache::new(CacheConfig { budget, ttl, max_staleness });
+        cache.freshness.caught_up_to(std::time::Instant::now());
+        let store = Store::open("sqlite::memory:", 1).await.unwrap();
+        let peppers = Peppers::derive(&"m".repeat(32)).unwrap();
+        let usage = Arc::new(UsageRecorder::new(budget.pending_usage()));
+        Verifier::new(store, Clock::System, peppers, Arc::new(cache), usage, budget)
+    }
+
+    fn hash(number: u64) -> SecretHash {
+        let mut hash = [0; 32];
+        hash[16..24].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+        SecretHash(hash)
+    }
+
+    /// Loads a key as [`Verifier::load_key`] does.
+    async fn load(verifier: &Verifier, number: u64, key: KeyForSecret) {
+        let key = async { Ok::<_, ()>(Some(verifier.cached_key(key))) };
+        verifier.cache.get_or_load(&hash(number), key).await.unwrap();
+    }
+
+    fn metadata(bytes: usize) -> Metadata {
+        Metadata::from_db(&format!(r#"{{"k":"{}"}}"#, "x".repeat(bytes))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn cached_keys_with_large_metadata_stay_within_the_limit() {
+        let verifier = verifier().await;
+        for number in 0..2000 {
+            load(&verifier, number, loaded_key("large", metadata(4000), None, None)).await;
+        }
+        let stats = verifier.stats();
+        assert!(stats.key_bytes <= LIMIT && stats.key_bytes > LIMIT * 9 / 10, "{}", stats.key_bytes);
+        assert!((550..750).contains(&stats.positive_entries), "{}", stats.positive_entries);
+    }
+
+    #[tokio::test]
+    async fn cached_keys_with_scopes_of_their_own_stay_within_the_limit() {
+        let verifier = verifier().await;
+        for number in 0..5000 {
+            let names: Vec<_> = (0..20).map(|scope| format!("projects-{number}:{scope}")).collect();
+            let scopes = Scopes::from_untrusted_lossy(names.iter().map(String::as_str));
+            let owner = Owner { issuer: "i".into(), subject: number.to_string(), organization: None };
+            load(&verifier, number, KeyForSecret { scopes, owner, ..loaded_key("n", Metadata::default(), None, None) })
+                .await;
+            let bytes = verifier.stats().key_bytes;
+            assert!(bytes <= LIMIT + MIN_STEP + 4096, "{bytes} after {number}");
+        }
+        assert!(verifier.stats().key_bytes > LIMIT * 3 / 4);
+        // Keys that share take the place once they are used, and the unused owners and scopes are freed.
+        for number in 5000..25_000 {
+            load(&verifier, number, loaded_key("n", Metadata::default(), None, None)).await;
+            verifier.cache.get(&hash(number));
+        }
+        verifier.free_unused();
+        let stats = verifier.stats();
+        assert!(stats.key_bytes <= LIMIT && stats.positive_entries > 10_000, "{}", stats.positive_entries);
+        assert!(verifier.shared_bytes() < LIMIT / 10, "{}", verifier.shared_bytes());
+    }
+
+    #[tokio::test]
+    async fn cached_keys_that_share_owner_and_scopes_count_them_once() {
+        let verifier = verifier().await;
+        for number in 0..20_000 {
+            load(&verifier, number, loaded_key("n", Metadata::default(), None, None)).await;
+        }
+        let stats = verifier.stats();
+        assert!(stats.positive_entries > LIMIT / 225, "{}", stats.positive_entries);
     }
 }

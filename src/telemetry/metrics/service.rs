@@ -55,6 +55,12 @@ impl ServiceCollector {
         let entries = entries.map(|(kind, number)| ("kind", kind, gauge(number)));
         let help = "Cached lookups: keys that exist (positive), secrets of no key (negative)";
         writer.write_labeled("mintkey_cache_entries", help, entries)?;
+        let cached = self.services.cached_bytes().map(|(kind, bytes, _)| ("kind", kind, gauge(bytes)));
+        let help = "Memory that cached keys, verified tokens and serialized responses occupy";
+        writer.write_labeled_with_unit(Some(Unit::Bytes), "mintkey_cache_size", help, cached)?;
+        let limits = self.services.cached_bytes().map(|(kind, _, limit)| ("kind", kind, gauge(limit)));
+        let help = "Maximum of mintkey_cache_size_bytes: the share of --cache-size";
+        writer.write_labeled_with_unit(Some(Unit::Bytes), "mintkey_cache_size_limit", help, limits)?;
         let lag = ConstGauge::new(stats.revocation_lag.as_secs_f64());
         let help = "Time for a change made by another process to reach this cache, or since the last contact";
         writer.write_with_unit(Unit::Seconds, "mintkey_revocation_lag", help, lag)

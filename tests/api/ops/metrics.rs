@@ -80,6 +80,12 @@ async fn metrics_count_verdicts_and_cache_hits() {
     assert_eq!(increase("mintkey_cache_misses_total"), 2.0, "the first question, and the first after the revocation");
     assert_eq!(increase("mintkey_cache_hits_total"), 2.0);
     assert_eq!(after.value("mintkey_cache_entries{kind=\"positive\"}"), 1.0);
+    for (kind, limit) in [("keys", 192.0), ("tokens", 32.0), ("responses", 16.0)] {
+        let used = after.value(&format!("mintkey_cache_size_bytes{{kind=\"{kind}\"}}"));
+        assert!(used > 100.0 && used < 100_000.0, "{kind}: {used}");
+        let allowed = after.value(&format!("mintkey_cache_size_limit_bytes{{kind=\"{kind}\"}}"));
+        assert_eq!(allowed, limit * 1024.0 * 1024.0, "{kind}");
+    }
     assert!(after.value("mintkey_usage_pending") >= 0.0);
 }
 

@@ -132,7 +132,7 @@ async fn usage_of_many_keys_survives_failed_write() {
 
 #[tokio::test]
 async fn usage_of_uncached_key_is_written_once_a_minute() {
-    let fixture = scene_on(Server::start_with(&["--cache-entries", "1"]));
+    let fixture = scene_on(Server::start_with(&["--cache-size", "0"]));
     let keys = [fixture.create_key().await, fixture.create_key().await];
     for key in &keys {
         fixture.verify(key).await;

@@ -118,7 +118,7 @@ async fn verify_sees_change_of_cached_key_before_its_response() {
 async fn verify_sees_change_of_loading_key_before_its_response() {
     assert_changes_take_effect_at_once(Server::start(), false, 10).await;
     assert_changes_take_effect_at_once(Server::start_with(&["--cache-ttl", "1ms"]), false, 5).await;
-    assert_changes_take_effect_at_once(Server::start_with(&["--cache-entries", "0"]), false, 2).await;
+    assert_changes_take_effect_at_once(Server::start_with(&["--cache-size", "0"]), false, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
