@@ -1,11 +1,14 @@
 //! End to end: a real server with real tools of its users.
 
 mod contract_clients;
+mod dockerfile;
 mod docs_page;
 mod document_lint;
 mod forged_tokens;
 mod forgery;
+mod image;
 mod issuers;
+mod manifests;
 mod packaging;
 mod prometheus;
 mod provider;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::dockerfile;
 use crate::support::{mintkey, run, succeed};
 use crate::tools::{project, python, system};
 
@@ -77,13 +78,11 @@ fn dockerfile_copies_only_what_the_ignore_file_includes() {
     let (everything, included): (Vec<_>, Vec<_>) = ignored.lines().partition(|line| !line.starts_with('!'));
     assert_eq!(everything, ["*"]);
     let included: Vec<_> = included.into_iter().map(|line| &line[1..]).collect();
-    let dockerfile = fs::read_to_string(packaging("Dockerfile")).unwrap();
-    let copies =
-        dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|copy| !copy.contains("--from="));
-    let sources = copies.flat_map(|copy| copy.rsplit_once(' ').unwrap().0.split(' ')).collect::<Vec<_>>();
+    let copies = dockerfile::stages().into_iter().flat_map(|stage| stage.copies).filter(|copy| !copy.from_build);
+    let sources: Vec<_> = copies.flat_map(|copy| copy.sources).collect();
     assert!(sources.len() >= 7, "{sources:?}");
     for source in sources {
-        assert!(project().join(source).exists(), "{source} is copied and does not exist");
+        assert!(project().join(&source).exists(), "{source} is copied and does not exist");
         let includes = |path: &&str| source == *path || source.starts_with(&format!("{path}/"));
         assert!(included.iter().any(includes), "{source} is copied and ignored");
     }
