@@ -11,7 +11,8 @@ test: tools
 	MINTKEY_TEST_DATABASE=postgres cargo test --locked --test api -- --skip sqlite::
 
 # Fault injection, for minutes, on a machine with nothing else to do. The variables set how much.
-chaos: tools
+chaos:
+	sh tests/e2e/tools.sh chaos
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
 

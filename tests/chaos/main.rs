@@ -12,7 +12,11 @@ mod haproxy;
 mod history;
 #[path = "../api/ops/durability/kill.rs"]
 mod kill;
-#[expect(dead_code, reason = "shared with tests/replicas")]
+mod matrix;
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
+#[path = "../support/pgpool.rs"]
+mod pgpool;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod replicas;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the tools that the tests run: PostgreSQL, PgBouncer, Chromium, Prometheus, proxies, Java, Go and small tools
-# from Debian, the npm tools and the Python tools.
+# from Debian, the npm tools and the Python tools. `tools.sh chaos` also installs what only `make chaos` runs: Pgpool-II
+# and further versions of PostgreSQL.
 set -eu
 cd "$(dirname "$0")"
 
@@ -32,6 +33,7 @@ command -v chromium >/dev/null || missing="$missing chromium"
 for tool in curl faketime openssl shellcheck slowhttptest wrk; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
+command -v ip >/dev/null || missing="$missing iproute2"
 command -v java >/dev/null || missing="$missing default-jre-headless"
 command -v go >/dev/null || missing="$missing golang-go"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
@@ -40,6 +42,9 @@ services=
 for service in nginx caddy haproxy pgbouncer prometheus; do
     PATH=$PATH:/usr/sbin command -v "$service" >/dev/null || services="$services $service"
 done
+if [ "${1-}" = chaos ]; then
+    PATH=$PATH:/usr/sbin command -v pgpool >/dev/null || services="$services pgpool2"
+fi
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || services="$services postgresql"
 missing=$missing$services
 
@@ -72,6 +77,21 @@ if ! cmp -s package-lock.json node_modules/.installed; then
     quietly npm ci --ignore-scripts --no-audit --no-fund
     cp package-lock.json node_modules/.installed
 fi
+
+# npm packages hold no symbolic links. These list theirs, for a script that is not run.
+links='const { readFileSync, symlinkSync } = require("fs");
+    for (const { source, target } of JSON.parse(readFileSync("native/pg-symlinks.json")))
+        symlinkSync(require("path").relative(require("path").dirname(target), source), target);'
+cd ../chaos
+if [ "${1-}" = chaos ] && ! cmp -s package-lock.json node_modules/.installed; then
+    echo "tools.sh: installing versions of PostgreSQL" >&2
+    quietly npm ci --ignore-scripts --no-audit --no-fund
+    for version in node_modules/postgresql-*; do
+        (cd "$version" && node --eval "$links")
+    done
+    cp package-lock.json node_modules/.installed
+fi
+cd ../e2e
 
 if ! cmp -s requirements.txt "$venv/.installed" || ! "$venv/bin/python" -V >/dev/null 2>&1; then
     echo "tools.sh: installing the Python tools" >&2

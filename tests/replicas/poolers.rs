@@ -1,47 +1,12 @@
 //! Poolers: a replica behind PgBouncer gets its changes in time, or does not trust its cache.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::cluster::{Cluster, LISTENING, tokens, wait_for_code};
+use crate::cluster::{Cluster, LISTENING, assert_revocations_arrive};
 use crate::pgbouncer::PgBouncer;
 use crate::proxy::Proxy;
-use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
-use crate::support::{Server, eventually, id, secret};
-
-/// The bound on the lag of a revocation while the database is reachable.
-const MAX_LAG: Duration = Duration::from_secs(5);
-
-/// Revokes keys at `here` that `there` has cached, and checks that `there` does not find them valid later than the bound.
-async fn assert_revocations_arrive(here: &Server, there: &Server) {
-    let (gateway, alice) = tokens(here);
-    let mut revoked = Vec::new();
-    for _ in 0..6 {
-        let key = here.create_key(&alice, &[]).await;
-        wait_for_code(there, &gateway, secret(&key), "VALID", Instant::now()).await;
-        assert_eq!(here.revoke(id(&key), &alice, Value::Null).await.status, 200);
-        revoked.push((key, Instant::now()));
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let end = Instant::now() + MAX_LAG + Duration::from_secs(2);
-    while Instant::now() < end {
-        for (key, since) in &revoked {
-            let elapsed = since.elapsed();
-            let code = there.verify(&gateway, json!({ "key": secret(key) })).await.body["code"].clone();
-            assert!(code != "VALID" || elapsed < MAX_LAG, "VALID {elapsed:?} after the revocation\n{}", there.log());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-fn doctor(cluster: &Cluster, pooler: &PgBouncer) -> (String, bool) {
-    std::fs::set_permissions(cluster.data.path(), Permissions::from_mode(0o700)).unwrap();
-    let mut doctor = cluster.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
-    run_doctor(doctor.env("MINTKEY_DATABASE_URL", pooler.url(&cluster.database)))
-}
+use crate::support::doctor::{assert_fails, assert_passes};
+use crate::support::eventually;
 
 #[tokio::test]
 async fn session_pooler_delivers_revocations() {
@@ -51,7 +16,7 @@ async fn session_pooler_delivers_revocations() {
     let there = cluster.replica_with_url(&pooler.url(&cluster.database), &[]);
     assert_revocations_arrive(&here, &there).await;
     assert!(!there.log().contains("change feed disconnected"), "{}", there.log());
-    assert_passes(&doctor(&cluster, &pooler), "database", &["up to date"]);
+    assert_passes(&cluster.doctor(&pooler.url(&cluster.database)), "database", &["up to date"]);
 }
 
 /// The listening connection is behind the pooler and the others are not, so that statements, which a pooler in
@@ -81,13 +46,14 @@ async fn transaction_pooler_makes_cache_untrusted() {
     there.wait_for_log(&["WARN", "change feed disconnected"]);
 }
 
+/// Prepared statements of clients would collide: one would get the rows of another's statement.
 #[test]
-fn doctor_fails_behind_transaction_pooler() {
+fn serve_and_doctor_fail_behind_transaction_pooler() {
     let cluster = Cluster::new();
     let pooler = PgBouncer::to(&cluster.postgres, "transaction");
-    assert_fails(
-        &doctor(&cluster, &pooler),
-        "database",
-        &["does not reach another", "PgBouncer", "pool_mode = session"],
-    );
+    let url = pooler.url(&cluster.database);
+    let log = cluster.refused_replica(&url);
+    assert!(log.contains("gives each transaction another session") && log.contains("pool_mode = session"), "{log}");
+    let expected = ["does not reach another", "PgBouncer", "pool_mode = session"];
+    assert_fails(&cluster.doctor(&url), "database", &expected);
 }

@@ -1,13 +1,17 @@
 //! A deployment of several replicas on one PostgreSQL, with the same master secret and signing key.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::doctor::run_doctor;
 use crate::support::postgres::Postgres;
-use crate::support::{Response, Server, mintkey};
+use crate::support::{Response, Server, id, mintkey, secret};
 
 pub struct Cluster {
     pub postgres: Arc<Postgres>,
@@ -49,6 +53,30 @@ impl Cluster {
         Server::spawn(&mut command, self.data.path())
     }
 
+    /// Starts a replica with this database URL, which must end by itself with an error, and returns its log.
+    pub fn refused_replica(&self, url: &str) -> String {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut process = command.env("MINTKEY_DATABASE_URL", url).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let status = loop {
+            match process.try_wait().unwrap() {
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                None => process.kill().unwrap(),
+                Some(status) => break status,
+            }
+        };
+        let log = std::io::read_to_string(process.stderr.unwrap()).unwrap();
+        assert!(status.code().is_some_and(|code| code != 0), "{status}\n{log}");
+        log
+    }
+
+    /// The report of `mintkey doctor` on this database URL, and whether all checks pass.
+    pub fn doctor(&self, url: &str) -> (String, bool) {
+        std::fs::set_permissions(self.data.path(), Permissions::from_mode(0o700)).unwrap();
+        let mut doctor = self.command(&["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100"]);
+        run_doctor(doctor.env("MINTKEY_DATABASE_URL", url))
+    }
+
     /// A command with the same database and secrets.
     pub fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = mintkey();
@@ -88,6 +116,39 @@ pub async fn wait_for_code(server: &Server, gateway: &str, secret: &str, code: &
         assert!(since.elapsed() < Duration::from_secs(30), "still {} and not {code}", response.text);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// The bound on the lag of a revocation while the database is reachable.
+pub const MAX_LAG: Duration = Duration::from_secs(5);
+
+/// The time after a revocation at which its key is first checked.
+pub const FIRST_CHECK: Duration = Duration::from_millis(200);
+
+/// Revokes keys at `here` that `there` has cached, and checks that `there` does not find them valid later than the bound.
+/// Returns the longest time that it did.
+pub async fn assert_revocations_arrive(here: &Server, there: &Server) -> Duration {
+    let (gateway, alice) = tokens(here);
+    let mut revoked = Vec::new();
+    for _ in 0..6 {
+        let key = here.create_key(&alice, &[]).await;
+        wait_for_code(there, &gateway, secret(&key), "VALID", Instant::now()).await;
+        assert_eq!(here.revoke(id(&key), &alice, Value::Null).await.status, 200);
+        revoked.push((key, Instant::now()));
+        tokio::time::sleep(FIRST_CHECK).await;
+    }
+    let end = Instant::now() + MAX_LAG + Duration::from_secs(2);
+    let mut longest = Duration::ZERO;
+    while Instant::now() < end {
+        for (key, since) in &revoked {
+            let elapsed = since.elapsed();
+            if there.verify(&gateway, json!({ "key": secret(key) })).await.body["code"] == "VALID" {
+                assert!(elapsed < MAX_LAG, "VALID {elapsed:?} after the revocation\n{}", there.log());
+                longest = longest.max(elapsed);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    longest
 }
 
 /// Checks that this is a 503 with Retry-After, sent in time.

@@ -1,4 +1,5 @@
-//! A PostgreSQL server for tests, from Debian's package, with a new database per caller. It stops with the tests.
+//! A PostgreSQL server for tests, from Debian's package or of another version, with a new database per caller. It stops
+//! with the tests.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,17 +14,23 @@ pub struct Postgres {
     server: Mutex<Child>,
     /// Stops the server and deletes its files when its standard input closes, however the tests end.
     _keeper: Child,
+    /// Where its programs are.
+    programs: PathBuf,
     directory: PathBuf,
     settings: Vec<String>,
     pub port: u16,
     databases: AtomicU64,
 }
 
-/// Finds a program of PostgreSQL. Debian does not put them into PATH.
-pub fn program(name: &str) -> PathBuf {
+/// Where Debian's package puts the programs of PostgreSQL. They are not in PATH.
+fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
-    let program = versions.map(|version| version.path().join("bin").join(name)).find(|program| program.exists());
-    program.unwrap_or_else(|| panic!("PostgreSQL's {name} is missing: run make tools"))
+    let programs = versions.map(|version| version.path().join("bin")).find(|bin| bin.join("postgres").exists());
+    programs.unwrap_or_else(|| panic!("PostgreSQL is missing: run make tools"))
+}
+
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
 }
 
 fn is_root() -> bool {
@@ -52,11 +59,22 @@ impl Postgres {
         Self::start_with_files(&[], settings)
     }
 
-    /// The same, with these files copied into the data directory.
-    pub fn start_with_files(files: &[&Path], settings: &[&str]) -> Self {
+    /// Starts the version that is installed in this directory. It is copied, so that `nobody` can read it.
+    pub fn start_version(installation: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
+        assert!(run(Command::new("cp").arg("-r").arg(installation).arg(directory.join("version"))).status.success());
+        let programs = directory.join("version/bin");
+        Self::start_new(programs, directory, &[], &[])
+    }
+
+    /// The same as [`Postgres::start`], with these files copied into the data directory.
+    pub fn start_with_files(files: &[&Path], settings: &[&str]) -> Self {
+        Self::start_new(programs(), tempfile::tempdir().unwrap().keep(), files, settings)
+    }
+
+    fn start_new(programs: PathBuf, directory: PathBuf, files: &[&Path], settings: &[&str]) -> Self {
         give_away(&directory);
-        let mut initdb = unprivileged(&program("initdb"));
+        let mut initdb = unprivileged(&programs.join("initdb"));
         initdb.args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]);
         let made = run(initdb.current_dir("/").arg(directory.join("data")));
         assert!(made.status.success(), "{made:?}");
@@ -66,7 +84,7 @@ impl Postgres {
             std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
             give_away(&copy);
         }
-        Self::start_in(directory, settings)
+        Self::start_in(programs, directory, settings)
     }
 
     /// Starts a standby that follows this server.
@@ -84,17 +102,18 @@ impl Postgres {
         copy.arg(format!("--port={}", self.port)).arg("--pgdata").arg(directory.join("data"));
         let made = run(copy.current_dir("/"));
         assert!(made.status.success(), "{made:?}");
-        Self::start_in(directory, &[])
+        Self::start_in(self.programs.clone(), directory, &[])
     }
 
-    fn start_in(directory: PathBuf, settings: &[&str]) -> Self {
+    fn start_in(programs: PathBuf, directory: PathBuf, settings: &[&str]) -> Self {
         let port = free_port();
         let sockets = format!("unix_socket_directories={}", directory.display());
         let ours = [&format!("port={port}"), &sockets, "listen_addresses=127.0.0.1", "max_connections=400"];
         let settings: Vec<_> = ours.iter().chain(settings).map(ToString::to_string).collect();
-        let server = Mutex::new(serve(&directory, &settings));
+        let server = Mutex::new(serve(&programs, &directory, &settings));
         let keeper = keep(&directory);
-        let postgres = Self { server, _keeper: keeper, directory, settings, port, databases: AtomicU64::new(0) };
+        let databases = AtomicU64::new(0);
+        let postgres = Self { server, _keeper: keeper, programs, directory, settings, port, databases };
         postgres.wait_until_ready();
         postgres
     }
@@ -116,7 +135,7 @@ impl Postgres {
     }
 
     pub fn start_again(&self) {
-        *self.server.lock().unwrap() = serve(&self.directory, &self.settings);
+        *self.server.lock().unwrap() = serve(&self.programs, &self.directory, &self.settings);
         self.wait_until_ready();
     }
 
@@ -172,8 +191,8 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn serve(directory: &Path, settings: &[String]) -> Child {
-    let mut postgres = unprivileged(&program("postgres"));
+fn serve(programs: &Path, directory: &Path, settings: &[String]) -> Child {
+    let mut postgres = unprivileged(&programs.join("postgres"));
     postgres.arg("-D").arg(directory.join("data")).current_dir("/");
     for setting in settings {
         postgres.args(["-c", setting]);

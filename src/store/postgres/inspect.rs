@@ -49,7 +49,7 @@ pub enum Encryption {
 
 /// Readable by every user. `api_keys` stands for all tables: privileges are normally granted on all of them together.
 const FACTS: &str = "
-    SELECT pg_is_in_recovery(),
+    SELECT current_setting('in_hot_standby') = 'on',
         current_setting('transaction_read_only') = 'on',
         coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
@@ -77,18 +77,24 @@ impl PostgresFacts {
             let clock_offset = facts.6 - Clock::System.now();
             let settings = sqlx::raw_sql(SERVER_SETTINGS).fetch_one(&mut connection).await?;
             let settings: (String, Option<String>) = (settings.try_get(0)?, settings.try_get(1)?);
+            let is_balanced = balances_load(&mut connection).await?;
             let delivers_notifications = facts.0 || delivers_notifications(&options, &mut connection).await?;
             // What matters is known.
             let _ = connection.close().await;
-            Ok((version, facts, clock_offset, settings, delivers_notifications))
+            Ok((version, facts, clock_offset, settings, is_balanced, delivers_notifications))
         });
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
-        let (version, facts, clock_offset, (encoding, unsafe_setting), delivers_notifications) =
+        let (version, facts, clock_offset, (encoding, unsafe_setting), is_balanced, delivers_notifications) =
             facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
         let (is_standby, is_read_only, is_encrypted, may_create_tables, may_use_tables, max_connections, _) = facts;
         reject_old_version(version)?;
         reject_encoding(&encoding)?;
         let user = options.get_username();
+        if is_balanced {
+            return Err(StoreError::incompatible(
+                "Pgpool-II reads from standbys, where a revoked key may be valid: set load_balance_mode = off",
+            ));
+        }
         if !delivers_notifications {
             return Err(StoreError::incompatible(
                 "a notification that one connection sends does not reach another, so changes reach other replicas late; \
@@ -118,6 +124,15 @@ impl PostgresFacts {
             unsafe_setting,
             clock_offset,
         })
+    }
+}
+
+/// Returns whether this is Pgpool-II and distributes reads. For every other server, its statement is a syntax error.
+async fn balances_load(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match sqlx::raw_sql("PGPOOL SHOW load_balance_mode").fetch_one(connection).await {
+        Ok(row) => Ok(row.try_get::<String, _>(0)? == "on"),
+        Err(sqlx::Error::Database(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -11,6 +11,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::{self, Connection, Executor, PgConnection, Row};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use tracing::warn;
 
 pub use crate::store::postgres::inspect::{Encryption, PostgresFacts};
@@ -33,6 +34,9 @@ const SERVER_SETTINGS: &str = "
             WHEN current_setting('synchronous_commit') THEN 'synchronous_commit' END";
 
 pub const STANDBY: &str = "this PostgreSQL is a standby in recovery; give the primary";
+
+const TRANSACTION_POOLER: &str = "a pooler gives each transaction another session, as PgBouncer does with pool_mode = transaction: notifications are \
+     lost, and prepared statements collide; connect to PostgreSQL directly, or set pool_mode = session";
 
 /// The settings of each connection. The store relies on `read committed`: a statement that follows a wait for a lock
 /// sees what the holder of the lock committed. The timeouts end statements on the server that no client waits for.
@@ -64,6 +68,7 @@ pub async fn open_postgres(
     health: Arc<PoolHealth>,
 ) -> Result<DatabaseConnection, StoreError> {
     let (opened, used, released) = (Arc::clone(&health), Arc::clone(&health), Arc::clone(&health));
+    let other = options.clone();
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(STATEMENT_TIMEOUT)
@@ -95,6 +100,10 @@ pub async fn open_postgres(
         })?;
     let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
     let mut connection = pool.acquire().await.map_err(failed)?;
+    let kept = timeout(STATEMENT_TIMEOUT, keeps_session(&mut connection, &other)).await.map_err(timed_out)?;
+    if !kept.map_err(failed)? {
+        return Err(StoreError::incompatible(TRANSACTION_POOLER));
+    }
     reject_old_version(connection.server_version_num())?;
     let settings = sqlx::raw_sql(SERVER_SETTINGS).fetch_one(&mut *connection).await.map_err(failed)?;
     reject_encoding(settings.try_get(0).map_err(failed)?)?;
@@ -106,13 +115,34 @@ pub async fn open_postgres(
 }
 
 /// Asks a new connection what its server can do. A standby may be older than what was acknowledged, so it is not used:
-/// a revoked key would be valid there.
+/// a revoked key would be valid there. Pgpool-II sends a statement with `pg_is_in_recovery()` to the primary, because
+/// that function is volatile, and reads of tables to a standby. A setting is read where the tables are.
 async fn check_server(connection: &mut PgConnection, health: &PoolHealth) -> Result<(), sqlx::Error> {
-    let state = sqlx::raw_sql("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'");
+    let state = sqlx::raw_sql(
+        "SELECT current_setting('in_hot_standby') = 'on', current_setting('transaction_read_only') = 'on'",
+    );
     let state = state.fetch_one(connection).await?;
     let is_standby = state.try_get(0)?;
     health.connected(is_standby, state.try_get(1)?);
     if is_standby { Err(sqlx::Error::Configuration(STANDBY.into())) } else { Ok(()) }
+}
+
+/// Returns whether a connection keeps its session while another one works. Behind a pooler in transaction mode it does not:
+/// the names of prepared statements collide, so a statement of another client may be executed, and notifications are
+/// lost.
+async fn keeps_session(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+    let mut other = PgConnection::connect_with(options).await?;
+    let before = session(connection).await?;
+    // A pooler in transaction mode gives the session that became free to this transaction.
+    other.execute("BEGIN").await?;
+    session(&mut other).await?;
+    let after = session(connection).await?;
+    other.close().await?;
+    Ok(before == after)
+}
+
+async fn session(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }
 
 /// Returns whether the connection responds, after ending any open transaction. A transaction that was abandoned during
@@ -127,7 +157,7 @@ async fn ping(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 
 /// Returns `true` if the check succeeds within [`PING_TIMEOUT`].
 async fn bounded<T>(check: impl Future<Output = Result<T, sqlx::Error>>) -> Result<bool, sqlx::Error> {
-    match tokio::time::timeout(PING_TIMEOUT, check).await {
+    match timeout(PING_TIMEOUT, check).await {
         Ok(result) => result.map(|_| true),
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
