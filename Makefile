@@ -14,7 +14,7 @@ test: tools
 chaos:
 	sh tests/e2e/tools.sh chaos
 	CHAOS_KILLS=$${CHAOS_KILLS:-50} cargo test --locked --test chaos -- --nocapture --test-threads 1
-	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos kill:: -- --nocapture
+	CHAOS_KILLS=$${CHAOS_KILLS:-50} MINTKEY_TEST_DATABASE=postgres cargo test --locked --test chaos -- --nocapture kill:: fairness::
 
 # A steady mix of operations on SQLite and on two replicas on PostgreSQL, for SOAK_MINUTES (30) at SOAK_RATE (300) per second on each:
 # exact counts at the end, growth, and latency. TEST_PROGRAM names another program than the one that is built.

@@ -36,7 +36,7 @@ impl Store {
     ) -> Result<ListPage<AuditEvent>, StoreError> {
         let scan = Scan::<audit_event::Entity>::new(Column::Id, event_range(access, filter), after);
         let matches = event_condition(access, filter);
-        self.read(async |database| {
+        self.scan(async |database| {
             let columns = |events: Select<audit_event::Entity>| events.into_model::<audit_event::Model>();
             scan.page(database, matches, limit, columns, event_from_row, |event| event.id).await
         })

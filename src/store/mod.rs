@@ -23,18 +23,19 @@ mod sql;
 mod sqlite;
 mod transaction;
 mod usage;
+mod workload;
 mod write_probe;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use migration::SchemaManager;
-use sea_orm::DatabaseConnection;
 
 use crate::domain::api_key::KeyForSecret;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::QueuedInsert;
 use crate::store::batch::Batcher;
+use crate::store::workload::Workload;
 use crate::store::write_probe::RecentRejection;
 
 pub use crate::store::api_keys::{
@@ -51,8 +52,8 @@ pub use crate::store::postgres::{Encryption, PostgresFacts};
 pub use crate::store::schema::SchemaState;
 pub use crate::store::usage::UsageDelta;
 
-/// The time limit of a wait for a lock or a connection, and of a whole transaction on PostgreSQL. Then the response is
-/// 503.
+/// The time limit of a wait for a lock or a connection, and of a whole transaction on PostgreSQL, waits included. Then
+/// the response is 503.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The connections of one pool.
@@ -64,8 +65,6 @@ pub struct PoolStats {
 
 #[derive(Clone)]
 pub struct Store {
-    reader: DatabaseConnection,
-    writer: DatabaseConnection,
     engine: Engine,
     insert_batcher: Batcher<QueuedInsert, Result<InsertOutcome, StoreError>>,
     /// Of keys that keys create.
@@ -85,8 +84,8 @@ pub enum Access {
 
 #[derive(Clone)]
 enum Engine {
-    Sqlite(sqlite::DatabaseFile),
-    Postgres(Arc<postgres::PoolHealth>),
+    Sqlite(sqlite::Pools),
+    Postgres(Arc<postgres::Connections>),
 }
 
 impl Store {
@@ -115,62 +114,58 @@ impl Store {
 
     async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
         if url.starts_with("sqlite:") {
-            let (reader, writer, file) = sqlite::open_sqlite(url).await?;
-            return Ok(Self::new(reader, writer, Engine::Sqlite(file)));
+            return Ok(Self::new(Engine::Sqlite(sqlite::open_sqlite(url).await?)));
         }
-        let health = Arc::default();
-        let pool = postgres::open_postgres(postgres::postgres_options(url)?, connections, Arc::clone(&health)).await?;
-        Ok(Self::new(pool.clone(), pool, Engine::Postgres(health)))
+        let options = postgres::postgres_options(url)?;
+        Ok(Self::new(Engine::Postgres(postgres::open_postgres(&options, connections).await?)))
     }
 
     /// Connects so that no statement can change the database, and no file is created.
     async fn connect_read_only(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("sqlite:") {
-            let (connection, file) = sqlite::open_read_only(url).await?;
-            return Ok(Self::new(connection.clone(), connection, Engine::Sqlite(file)));
+            return Ok(Self::new(Engine::Sqlite(sqlite::open_read_only(url).await?)));
         }
-        let health = Arc::default();
         let options = postgres::postgres_options(url)?.options([("default_transaction_read_only", "on")]);
-        let pool = postgres::open_postgres(options, 1, Arc::clone(&health)).await?;
-        Ok(Self::new(pool.clone(), pool, Engine::Postgres(health)))
+        Ok(Self::new(Engine::Postgres(postgres::open_postgres(&options, 1).await?)))
     }
 
-    fn new(reader: DatabaseConnection, writer: DatabaseConnection, engine: Engine) -> Self {
+    fn new(engine: Engine) -> Self {
         let concurrent_inserts = if matches!(engine, Engine::Sqlite(_)) { 1 } else { 2 };
         let insert_batcher = Batcher::new(concurrent_inserts);
         let child_insert_batcher = Batcher::new(concurrent_inserts);
         let lookup_batcher = Batcher::new(2);
         let rejections = Arc::default();
-        Self { reader, writer, engine, insert_batcher, child_insert_batcher, lookup_batcher, rejections }
+        Self { engine, insert_batcher, child_insert_batcher, lookup_batcher, rejections }
     }
 
     /// The state of the schema. Readiness uses this query as a probe of the database, too.
     pub async fn schema(&self) -> Result<SchemaState, StoreError> {
-        self.read(async |database| schema::state(&SchemaManager::new(database)).await).await
+        self.run(Workload::Probe, async |database| schema::state(&SchemaManager::new(database)).await).await
     }
 
     /// True if the last connection was refused because its server is a standby.
     pub fn is_standby(&self) -> bool {
-        matches!(&self.engine, Engine::Postgres(health) if health.is_standby())
+        matches!(&self.engine, Engine::Postgres(connections) if connections.health.is_standby())
     }
 
     /// Records that the change feed failed. What ended its connection may have ended the pooled ones.
     fn change_feed_failed(&self) {
-        if let Engine::Postgres(health) = &self.engine {
-            health.connection_lost();
+        if let Engine::Postgres(connections) = &self.engine {
+            connections.health.connection_lost();
         }
     }
 
     pub fn pool_stats(&self) -> Vec<PoolStats> {
-        let stats = |name, connections: u32, idle| PoolStats { name, connections: connections as usize, idle };
-        match self.engine {
-            Engine::Sqlite(_) => [("reader", &self.reader), ("writer", &self.writer)]
-                .map(|(name, connection)| (name, connection.get_sqlite_connection_pool()))
-                .map(|(name, pool)| stats(name, pool.size(), pool.num_idle()))
-                .into(),
-            Engine::Postgres(_) => {
-                let pool = self.reader.get_postgres_connection_pool();
-                vec![stats("shared", pool.size(), pool.num_idle())]
+        match &self.engine {
+            Engine::Sqlite(pools) => {
+                [("reader", &pools.reader), ("scanner", &pools.scanner), ("writer", &pools.writer)]
+                    .map(|(name, connection)| (name, connection.get_sqlite_connection_pool()))
+                    .map(|(name, pool)| PoolStats { name, connections: pool.size() as usize, idle: pool.num_idle() })
+                    .into()
+            }
+            Engine::Postgres(pool) => {
+                let (connections, idle) = pool.size();
+                vec![PoolStats { name: "shared", connections, idle }]
             }
         }
     }
@@ -178,8 +173,15 @@ impl Store {
     /// Waits for running statements and closes all connections. SQLite then merges its write-ahead log into the
     /// database file.
     pub async fn close(self) -> Result<(), StoreError> {
-        self.reader.close().await?;
-        Ok(self.writer.close().await?)
+        match self.engine {
+            Engine::Sqlite(sqlite::Pools { reader, scanner, writer, .. }) => {
+                reader.close().await?;
+                scanner.close().await?;
+                writer.close().await?;
+            }
+            Engine::Postgres(connections) => connections.close().await,
+        }
+        Ok(())
     }
 }
 
@@ -203,12 +205,19 @@ impl Store {
         (Self::open(&url, 1).await.unwrap(), directory)
     }
 
+    pub(super) fn sqlite(&self) -> &sqlite::Pools {
+        match &self.engine {
+            Engine::Sqlite(pools) => pools,
+            Engine::Postgres(_) => panic!("not SQLite"),
+        }
+    }
+
     /// Returns SQLite's query plan of a statement.
     pub async fn plan(&self, statement: sea_orm::Statement) -> Vec<String> {
         use sea_orm::ConnectionTrait;
 
         let explain = sea_orm::Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement };
-        let steps = self.reader.query_all_raw(explain).await.unwrap();
+        let steps = self.sqlite().reader.query_all_raw(explain).await.unwrap();
         steps.iter().map(|step| step.try_get("", "detail").unwrap()).collect()
     }
 }

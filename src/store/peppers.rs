@@ -6,7 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use entity::{api_key, pepper, rotated_secret};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, JoinType, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use uuid::Uuid;
 
 use crate::domain::secret_hash::RegisteredPepper;
@@ -41,23 +44,7 @@ impl Store {
         seen: &[RegisteredPepper],
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let transaction = self.begin_exclusive().await?;
-        let stored = pepper::Entity::find().all(&transaction).await?;
-        if stored.len() != seen.len() || stored.iter().any(|row| seen.iter().all(|seen| seen.id != row.id)) {
-            return Ok(false);
-        }
-        if stored.iter().all(|row| row.id != newest) {
-            // Later than all others, also if the clock of this machine is behind.
-            let last = stored.iter().map(|row| row.first_used_at).max();
-            let first_used_at = last.map_or(now, |last| now.max(last + TimeDelta::microseconds(1)));
-            let row = pepper::ActiveModel { id: Set(newest.to_owned()), first_used_at: Set(first_used_at) };
-            pepper::Entity::insert(row).exec_without_returning(&transaction).await?;
-        }
-        if !unused.is_empty() {
-            pepper::Entity::delete_many().filter(pepper::Column::Id.is_in(unused)).exec(&transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(true)
+        self.write_exclusive(async |transaction| Ok(register(transaction, newest, unused, seen, now).await?)).await
     }
 
     /// Registers a pepper again that another process removed as unused while this one was creating secrets with it.
@@ -76,13 +63,13 @@ impl Store {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut after = Some(Uuid::nil());
         while let Some(page) = after {
-            let (counted, next) = self.read(async |database| count_current(database, page).await).await?;
+            let (counted, next) = self.scan(async |database| count_current(database, page).await).await?;
             add(&mut counts, counted);
             after = next;
         }
         let mut after = Some(Vec::new());
         while let Some(page) = after {
-            let (counted, next) = self.read(async |database| count_rotated(database, page, now).await).await?;
+            let (counted, next) = self.scan(async |database| count_rotated(database, page, now).await).await?;
             add(&mut counts, counted);
             after = next;
         }
@@ -94,6 +81,30 @@ impl Store {
         uses.extend(counts.into_iter().map(unregistered));
         Ok(uses)
     }
+}
+
+async fn register(
+    transaction: &DatabaseTransaction,
+    newest: &str,
+    unused: &[String],
+    seen: &[RegisteredPepper],
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let stored = pepper::Entity::find().all(transaction).await?;
+    if stored.len() != seen.len() || stored.iter().any(|row| seen.iter().all(|seen| seen.id != row.id)) {
+        return Ok(false);
+    }
+    if stored.iter().all(|row| row.id != newest) {
+        // Later than all others, also if the clock of this machine is behind.
+        let last = stored.iter().map(|row| row.first_used_at).max();
+        let first_used_at = last.map_or(now, |last| now.max(last + TimeDelta::microseconds(1)));
+        let row = pepper::ActiveModel { id: Set(newest.to_owned()), first_used_at: Set(first_used_at) };
+        pepper::Entity::insert(row).exec_without_returning(transaction).await?;
+    }
+    if !unused.is_empty() {
+        pepper::Entity::delete_many().filter(pepper::Column::Id.is_in(unused)).exec(transaction).await?;
+    }
+    Ok(true)
 }
 
 type Counts = Vec<(String, i64)>;

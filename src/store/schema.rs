@@ -79,18 +79,20 @@ impl Store {
     /// Applies the pending migrations in one transaction, so that a killed process leaves the schema as it was. Of
     /// processes that start together, the first migrates and the others wait. A newer schema stays as it is.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let transaction = self.begin_exclusive().await?;
-        match state(&SchemaManager::new(&transaction)).await? {
-            SchemaState::Current => return Ok(()),
-            SchemaState::Newer { version, min_binary_version } => return Err(too_new(version, min_binary_version)),
-            SchemaState::Missing | SchemaState::Outdated(_) => {}
-        }
-        Migrator::up(&transaction, None).await?;
-        let row =
-            ActiveModel { id: Set(ID), version: Set(SCHEMA_VERSION), min_binary_version: Set(MIN_BINARY_VERSION) };
-        let update =
-            OnConflict::column(Column::Id).update_columns([Column::Version, Column::MinBinaryVersion]).to_owned();
-        Entity::insert(row).on_conflict(update).exec_without_returning(&transaction).await?;
-        Ok(transaction.commit().await?)
+        self.write_exclusive(async |transaction| {
+            match state(&SchemaManager::new(transaction)).await? {
+                SchemaState::Current => return Ok(()),
+                SchemaState::Newer { version, min_binary_version } => return Err(too_new(version, min_binary_version)),
+                SchemaState::Missing | SchemaState::Outdated(_) => {}
+            }
+            Migrator::up(transaction, None).await?;
+            let row =
+                ActiveModel { id: Set(ID), version: Set(SCHEMA_VERSION), min_binary_version: Set(MIN_BINARY_VERSION) };
+            let update =
+                OnConflict::column(Column::Id).update_columns([Column::Version, Column::MinBinaryVersion]).to_owned();
+            Entity::insert(row).on_conflict(update).exec_without_returning(transaction).await?;
+            Ok(())
+        })
+        .await
     }
 }

@@ -10,6 +10,7 @@ use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{self, Connection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
+use crate::store::workload::Workload;
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
 
 /// Before 3.51.3, a checkpoint at the wrong moment can lose committed pages (the WAL-reset bug). A dependency could
@@ -37,8 +38,29 @@ pub fn create_private_file(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Opens the reader and the writer. The file must exist.
-pub async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection, DatabaseFile), StoreError> {
+/// The connections of each kind of work.
+#[derive(Clone)]
+pub struct Pools {
+    pub reader: DatabaseConnection,
+    /// One connection, so that reads of many rows take at most one core.
+    pub scanner: DatabaseConnection,
+    /// One connection, because SQLite has one writer at a time.
+    pub writer: DatabaseConnection,
+    pub file: DatabaseFile,
+}
+
+impl Pools {
+    pub fn of(&self, workload: Workload) -> &DatabaseConnection {
+        match workload {
+            Workload::Probe | Workload::Lookup => &self.reader,
+            Workload::Scan => &self.scanner,
+            Workload::Change => &self.writer,
+        }
+    }
+}
+
+/// Opens the database. The file must exist.
+pub async fn open_sqlite(url: &str) -> Result<Pools, StoreError> {
     let mut writing = sqlite_options(url, 1, WRITER_CACHE);
     writing.map_sqlx_sqlite_pool_opts(|pool| {
         pool.after_release(|connection, _| Box::pin(reset_sqlite_connection(connection)))
@@ -46,14 +68,15 @@ pub async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConne
     let writer = Database::connect(writing).await?;
     reject_unsafe_version(&version(&writer).await?)?;
     let reader = Database::connect(sqlite_options(url, 4, READER_CACHE)).await?;
+    let scanner = Database::connect(sqlite_options(url, 1, READER_CACHE)).await?;
     let file = DatabaseFile(path(url).map(OpenedFile::find).transpose()?.map(Arc::new));
-    Ok((reader, writer, file))
+    Ok(Pools { reader, scanner, writer, file })
 }
 
 /// Opens the database without writing to its directory. SQLite needs its shared-memory file to read a database that is
 /// in use. If there is no write-ahead log, it is not in use, and `immutable` makes SQLite read it without that file, and
 /// without locks: [`DatabaseFile::check_unchanged`] notices a process that began to use it meanwhile.
-pub async fn open_read_only(url: &str) -> Result<(DatabaseConnection, DatabaseFile), StoreError> {
+pub async fn open_read_only(url: &str) -> Result<Pools, StoreError> {
     let mut file = path(url).map(OpenedFile::find).transpose()?;
     let immutable = file.as_ref().is_some_and(|file| !file.write_ahead_log().exists());
     if let Some(file) = &mut file {
@@ -63,7 +86,9 @@ pub async fn open_read_only(url: &str) -> Result<(DatabaseConnection, DatabaseFi
     options.max_connections(1).acquire_timeout(STATEMENT_TIMEOUT).sqlx_logging(false).map_sqlx_sqlite_opts(
         move |sqlite| sqlite.read_only(true).immutable(immutable).busy_timeout(STATEMENT_TIMEOUT),
     );
-    Ok((Database::connect(options).await?, DatabaseFile(file.map(Arc::new))))
+    let reader = Database::connect(options).await?;
+    let file = DatabaseFile(file.map(Arc::new));
+    Ok(Pools { scanner: reader.clone(), writer: reader.clone(), reader, file })
 }
 
 /// The file that the URL names. `None` for a database in memory, and for URLs of other databases.
@@ -201,7 +226,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
         create_private_file(&path).unwrap();
-        let (_, writer, _) = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
+        let Pools { writer, .. } = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
         for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
             let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {pragma}"));
             let row = writer.query_one_raw(statement).await.unwrap().unwrap();
@@ -224,7 +249,7 @@ mod tests {
         let store = Store::open(&url, 1).await.unwrap();
         let limit = async |set: &str| {
             let pragma = format!("PRAGMA max_page_count{set}");
-            let row = store.writer.query_one_raw(Statement::from_string(DbBackend::Sqlite, pragma));
+            let row = store.sqlite().writer.query_one_raw(Statement::from_string(DbBackend::Sqlite, pragma));
             row.await.unwrap().unwrap().try_get::<i64>("", "max_page_count").unwrap()
         };
         let default = limit("").await;
@@ -261,7 +286,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
         create_private_file(&path).unwrap();
-        let (_, _, file) = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
+        let Pools { file, .. } = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
         assert!(file.check_not_replaced().is_ok());
         std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
         assert!(matches!(file.check_not_replaced(), Err(StoreError::Unavailable(_))));

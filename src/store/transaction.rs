@@ -1,7 +1,5 @@
 //! Transactions: how statements are sent to the database, and how long they may take.
 
-use std::pin::pin;
-
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
     TransactionTrait,
@@ -9,15 +7,36 @@ use sea_orm::{
 
 use crate::store::batch::Batcher;
 use crate::store::errors::SessionFault;
+use crate::store::workload::Workload;
 use crate::store::{Engine, STATEMENT_TIMEOUT, Store, StoreError, postgres};
 
 impl Store {
-    /// Runs a query outside a transaction.
+    /// Runs a query for few rows outside a transaction.
     pub(super) async fn read<T>(
         &self,
         query: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
-        self.with_timeout(async { query(&self.reader).await.map_err(|error| self.store_error(error)) }).await
+        self.run(Workload::Lookup, query).await
+    }
+
+    /// Runs a query for many rows outside a transaction. Waits for other such queries, and lets none but these wait.
+    pub(super) async fn scan<T>(
+        &self,
+        query: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
+    ) -> Result<T, StoreError> {
+        self.run(Workload::Scan, query).await
+    }
+
+    /// Runs statements outside a transaction.
+    pub(super) async fn run<T>(
+        &self,
+        workload: Workload,
+        statements: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
+    ) -> Result<T, StoreError> {
+        self.on_connection(workload, async |database| {
+            statements(database).await.map_err(|error| self.store_error(error))
+        })
+        .await
     }
 
     /// Runs `work` in a transaction. When this returns `Ok`, the changes are on disk. When `work` fails, there are
@@ -26,13 +45,33 @@ impl Store {
         &self,
         work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
-        self.with_timeout(async {
-            let transaction = self.begin().await.map_err(|error| self.store_error(error))?;
+        self.on_connection(Workload::Change, async |database| {
+            let transaction = self.begin(database).await.map_err(|error| self.store_error(error))?;
             let value = work(&transaction).await.map_err(|error| self.store_error(error))?;
             transaction.commit().await.map_err(|error| self.store_error(error))?;
             Ok(value)
         })
         .await
+    }
+
+    /// Runs `work` in a transaction that excludes other exclusive ones of all processes, and has no time limit.
+    pub(super) async fn write_exclusive<T>(
+        &self,
+        work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let exclusive = async |database: &DatabaseConnection| {
+            let transaction = self.begin(database).await?;
+            if let Engine::Postgres(_) = self.engine {
+                transaction.execute_unprepared(postgres::ADVISORY_LOCK_SQL).await?;
+            }
+            let value = work(&transaction).await?;
+            transaction.commit().await?;
+            Ok(value)
+        };
+        match &self.engine {
+            Engine::Sqlite(pools) => exclusive(&pools.writer).await,
+            Engine::Postgres(connections) => connections.run_long(Workload::Change, exclusive).await,
+        }
     }
 
     /// Converts the error of a statement, after recording what it says of the connections.
@@ -46,46 +85,30 @@ impl Store {
     }
 
     fn note_fault(&self, error: &DbErr) -> Option<SessionFault> {
-        let Engine::Postgres(health) = &self.engine else { return None };
+        let Engine::Postgres(connections) = &self.engine else { return None };
         let fault = SessionFault::of(error)?;
         match fault {
-            SessionFault::Lost => health.connection_lost(),
-            SessionFault::ReadOnly => health.change_rejected(),
+            SessionFault::Lost => connections.health.connection_lost(),
+            SessionFault::ReadOnly => connections.health.change_rejected(),
         }
         Some(fault)
     }
 
-    /// Limits the time of work on PostgreSQL, because a broken connection may never return an error. SQLite needs no
-    /// limit, but its file may have been replaced, which is checked first.
-    pub(super) async fn with_timeout<T>(
+    /// Runs work on a connection for it. On PostgreSQL its time is limited, because a broken connection may never return
+    /// an error. SQLite needs no limit, but its file may have been replaced, which is checked first.
+    pub(super) async fn on_connection<T>(
         &self,
-        work: impl Future<Output = Result<T, StoreError>>,
+        workload: Workload,
+        work: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &self.engine {
-            Engine::Sqlite(file) => {
-                file.check_not_replaced()?;
-                let result = work.await;
-                file.check_unchanged()?;
+            Engine::Sqlite(pools) => {
+                pools.file.check_not_replaced()?;
+                let result = work(pools.of(workload)).await;
+                pools.file.check_unchanged()?;
                 result
             }
-            Engine::Postgres(health) => {
-                let mut work = pin!(work);
-                // If this future is dropped, the guard marks the pool as suspect, and `work` returns its connection to
-                // the pool. Locals are dropped in reverse order of declaration, so the mark comes first, and the pool
-                // checks the connection.
-                let guard = health.guard();
-                let result = tokio::time::timeout(STATEMENT_TIMEOUT, work.as_mut()).await;
-                if result.is_ok() {
-                    guard.disarm();
-                }
-                match result.unwrap_or_else(|elapsed| Err(postgres::timed_out(elapsed))) {
-                    // The error says only that no connection could be had.
-                    Err(StoreError::Unavailable(_)) if health.is_standby() => {
-                        Err(StoreError::Unavailable(postgres::STANDBY.into()))
-                    }
-                    result => result,
-                }
-            }
+            Engine::Postgres(connections) => connections.run(workload, work).await,
         }
     }
 
@@ -114,29 +137,17 @@ impl Store {
 
     /// Begins a transaction, on SQLite with the write lock. A SQLite transaction that reads first and writes later
     /// fails at once, without waiting for the lock, if another process wrote in between.
-    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+    async fn begin(&self, database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        if let Engine::Postgres(health) = &self.engine {
-            health.before_change();
-        }
-        match self.writer.begin_with_options(immediate).await {
+        match database.begin_with_options(immediate).await {
             // Nothing was sent but BEGIN.
             Err(error) if self.note_fault(&error) == Some(SessionFault::Lost) => {
-                self.writer.begin_with_options(immediate).await
+                database.begin_with_options(immediate).await
             }
             begun => begun,
         }
-    }
-
-    /// Begins a transaction that excludes other exclusive transactions of all processes, and has no time limit.
-    pub(super) async fn begin_exclusive(&self) -> Result<DatabaseTransaction, DbErr> {
-        let transaction = self.begin().await?;
-        if let Engine::Postgres(_) = self.engine {
-            transaction.execute_unprepared(postgres::ADVISORY_LOCK_SQL).await?;
-        }
-        Ok(transaction)
     }
 }

@@ -79,7 +79,7 @@ impl Store {
             .filter(key_usage::Column::KeyId.eq(key))
             .filter(key_usage::Column::Day.between(from, to))
             .order_by_asc(key_usage::Column::Day);
-        let rows = self.read(async |database| days.all(database).await).await?;
+        let rows = self.scan(async |database| days.all(database).await).await?;
         let count = |row: key_usage::Model| {
             Some((row.day, Verdict::parse(&row.verdict)?, u64::try_from(row.count).unwrap_or_default()))
         };

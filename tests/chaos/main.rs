@@ -7,6 +7,7 @@ mod cluster;
 mod connections;
 mod disk;
 mod failover;
+mod fairness;
 #[path = "../support/haproxy.rs"]
 mod haproxy;
 mod history;

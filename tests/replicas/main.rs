@@ -4,6 +4,7 @@ mod change_feed;
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod concurrency;
+mod connections;
 mod doctor;
 mod failover;
 mod faults;

@@ -79,7 +79,7 @@ impl Store {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
-        self.read(async |database| {
+        self.scan(async |database| {
             find_ids(database, live_descendants(database.get_database_backend(), roots).build()).await
         })
         .await

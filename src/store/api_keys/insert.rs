@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use crate::domain::owner::Owner;
 use crate::store::api_keys::counted_insert::{KeyInsert, insert_counted};
 use crate::store::api_keys::descendants;
 use crate::store::idempotency::{self, SavedResponse};
+use crate::store::workload::Workload;
 use crate::store::{Engine, Store, StoreError};
 
 /// An insert that waits for its batch.
@@ -100,14 +101,12 @@ impl Store {
     async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
         let outcome = |fits| if fits { InsertOutcome::Inserted } else { InsertOutcome::TooManyKeys };
         let Some(limit) = inserts.first().map(|queued| queued.insert.limit) else { return Ok(Vec::new()) };
-        if let Engine::Postgres(health) = &self.engine
+        if let Engine::Postgres(_) = self.engine
             && inserts.iter().all(|queued| queued.responses.is_empty() && queued.creator().is_none())
         {
             let inserts: Vec<_> = inserts.iter().map(|queued| &queued.insert).collect();
-            health.before_change();
-            let inserted =
-                async { insert_counted(&self.writer, &inserts, limit).await.map_err(|error| self.store_error(error)) };
-            let fits = self.with_timeout(inserted).await?;
+            let inserted = async |database: &DatabaseConnection| insert_counted(database, &inserts, limit).await;
+            let fits = self.run(Workload::Change, inserted).await?;
             return Ok(fits.into_iter().map(outcome).collect());
         }
         Box::pin(self.write(async |transaction| {

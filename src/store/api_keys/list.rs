@@ -57,7 +57,7 @@ impl Store {
             return Ok(ListPage::EMPTY);
         }
         let (scan, matches) = (key_scan(access, filter, after), key_condition(access, filter, now));
-        self.read(async |database| {
+        self.scan(async |database| {
             let columns = |keys: sea_orm::Select<api_key::Entity>| keys.into_partial_model::<KeyRow>();
             scan.page(database, matches, limit, columns, rows::key_from_row, |key| key.id).await
         })
@@ -191,7 +191,7 @@ mod tests {
              FROM n, api_keys WHERE id = x'{}'",
             id.simple()
         );
-        store.writer.execute_unprepared(&sql).await.unwrap();
+        store.sqlite().writer.execute_unprepared(&sql).await.unwrap();
     }
 
     #[tokio::test]

@@ -34,7 +34,9 @@ impl Store {
     pub async fn change_feed(&self) -> Result<ChangeFeed, StoreError> {
         match &self.engine {
             Engine::Sqlite(_) => Ok(ChangeFeed::Sqlite(sqlite::Poller::start(self).await?)),
-            Engine::Postgres(_) => Ok(ChangeFeed::Postgres(postgres::Listener::start(self).await?)),
+            Engine::Postgres(connections) => {
+                Ok(ChangeFeed::Postgres(postgres::Listener::start(self, connections.options()).await?))
+            }
         }
     }
 }

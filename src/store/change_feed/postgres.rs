@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use sea_orm::sqlx;
-use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Statement};
 use tokio::time::{sleep_until, timeout};
 
@@ -20,6 +20,7 @@ use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::change_feed::ChangeEvent;
+use crate::store::workload::Workload;
 use crate::store::{STATEMENT_TIMEOUT, Store, StoreError};
 
 const CHANNEL: &str = "mintkey_changes";
@@ -32,6 +33,8 @@ const HEARTBEAT_TIMEOUT: Duration = STATEMENT_TIMEOUT;
 const MAX_HASHES: usize = 150;
 
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+/// The commit of a heartbeat waits for no disk and no standby: nothing is lost with it.
+const SEND_HEARTBEAT: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')";
 
 type Sending = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
@@ -48,11 +51,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub async fn start(store: &Store) -> Result<Self, StoreError> {
-        let options = store.reader.get_postgres_connection_pool().connect_options();
+    pub async fn start(store: &Store, options: PgConnectOptions) -> Result<Self, StoreError> {
         let started = async {
             let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(STATEMENT_TIMEOUT);
-            let pool = pool.connect_with(options.as_ref().clone()).await?;
+            let pool = pool.connect_with(options).await?;
             let mut connection = PgListener::connect_with(&pool).await?;
             // An automatic reconnect would hide that notifications were missed.
             connection.eager_reconnect(false);
@@ -107,10 +109,12 @@ impl Listener {
     /// Returns the statement that sends a heartbeat over a connection of the pool.
     fn heartbeat(&self) -> Sending {
         let store = self.store.clone();
-        let values = [self.heartbeat_channel.clone().into(), "".into()];
-        let statement = Statement::from_sql_and_values(DbBackend::Postgres, NOTIFY, values);
+        let channel = [self.heartbeat_channel.clone().into()];
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, SEND_HEARTBEAT, channel);
         Box::pin(async move {
-            let send = async |statement| store.read(async |pool| pool.query_one_raw(statement).await.map(drop)).await;
+            let send = async |statement| {
+                store.run(Workload::Probe, async |database| database.query_one_raw(statement).await.map(drop)).await
+            };
             match send(statement.clone()).await {
                 // A connection of the pool, which says nothing of the one that listens.
                 Err(StoreError::ConnectionLost(_)) => send(statement).await,

@@ -6,6 +6,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::time::sleep;
 
 use crate::store::change_feed::ChangeEvent;
+use crate::store::workload::Workload;
 use crate::store::{Store, StoreError};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -41,7 +42,7 @@ impl Poller {
 /// Returns a number that changes with each commit of another process. `data_version` ignores commits of the connection
 /// that reads it, so the writer reads it: it makes all commits of this process.
 async fn external_data_version(store: &Store) -> Result<i64, StoreError> {
-    store.with_timeout(data_version(&store.writer)).await
+    store.on_connection(Workload::Change, data_version).await
 }
 
 async fn data_version(connection: &DatabaseConnection) -> Result<i64, StoreError> {

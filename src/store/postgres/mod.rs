@@ -1,22 +1,24 @@
 //! PostgreSQL: how the database server is connected to.
 
+mod connection_slot;
+mod connections;
 mod inspect;
 mod pool_health;
+
 mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::{self, Connection, Executor, PgConnection, Row};
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tracing::warn;
 
+pub use crate::store::postgres::connections::Connections;
 pub use crate::store::postgres::inspect::{Encryption, PostgresFacts};
-use crate::store::postgres::pool_health::BeforeUse;
-pub use crate::store::postgres::pool_health::PoolHealth;
 pub use crate::store::postgres::url::postgres_options;
 
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
@@ -62,44 +64,16 @@ const SETTINGS: [(&str, &str); 10] = [
 pub const ADVISORY_LOCK_SQL: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
                                      SELECT pg_advisory_xact_lock(5711402937601)";
 
-pub async fn open_postgres(
-    options: PgConnectOptions,
-    connections: u32,
-    health: Arc<PoolHealth>,
-) -> Result<DatabaseConnection, StoreError> {
-    let (opened, used, released) = (Arc::clone(&health), Arc::clone(&health), Arc::clone(&health));
-    let other = options.clone();
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(STATEMENT_TIMEOUT)
-        .test_before_acquire(false)
-        .after_connect(move |connection, _| {
-            let health = Arc::clone(&opened);
-            Box::pin(async move { check_server(connection, &health).await })
-        })
-        .before_acquire(move |connection, of| {
-            let before_use = used.before_use(&of);
-            Box::pin(async move {
-                match before_use {
-                    BeforeUse::Nothing => Ok(true),
-                    BeforeUse::Ping => ping(connection).await,
-                    BeforeUse::Close => Ok(false),
-                }
-            })
-        })
-        // sqlx pings each returned connection, too, but with no time limit.
-        .after_release(move |connection, _| {
-            let suspect = released.is_suspect();
-            Box::pin(async move { if suspect { reset_postgres_connection(connection).await } else { Ok(true) } })
-        })
-        .connect_with(options)
-        .await
-        .map_err(|error| match health.is_standby() {
-            true => StoreError::incompatible(STANDBY),
-            false => DbErr::Conn(RuntimeErr::SqlxError(error.into())).into(),
-        })?;
-    let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
-    let mut connection = pool.acquire().await.map_err(failed)?;
+pub async fn open_postgres(options: &PgConnectOptions, connections: u32) -> Result<Arc<Connections>, StoreError> {
+    let connections = Connections::new(options, connections as usize);
+    let failed = |error: sqlx::Error| match connections.health.is_standby() {
+        true => StoreError::incompatible(STANDBY),
+        false => DbErr::Conn(RuntimeErr::SqlxError(error.into())).into(),
+    };
+    let slot = connections.first();
+    slot.open(false).await.map_err(failed)?;
+    let mut connection = slot.pool.acquire().await.map_err(failed)?;
+    let other = connections.options();
     let kept = timeout(STATEMENT_TIMEOUT, keeps_session(&mut connection, &other)).await.map_err(timed_out)?;
     if !kept.map_err(failed)? {
         return Err(StoreError::incompatible(TRANSACTION_POOLER));
@@ -111,20 +85,7 @@ pub async fn open_postgres(
         warn!(setting, "PostgreSQL may lose acknowledged changes in a crash; set it to on");
     }
     drop(connection);
-    Ok(pool.into())
-}
-
-/// Asks a new connection what its server can do. A standby may be older than what was acknowledged, so it is not used:
-/// a revoked key would be valid there. Pgpool-II sends a statement with `pg_is_in_recovery()` to the primary, because
-/// that function is volatile, and reads of tables to a standby. A setting is read where the tables are.
-async fn check_server(connection: &mut PgConnection, health: &PoolHealth) -> Result<(), sqlx::Error> {
-    let state = sqlx::raw_sql(
-        "SELECT current_setting('in_hot_standby') = 'on', current_setting('transaction_read_only') = 'on'",
-    );
-    let state = state.fetch_one(connection).await?;
-    let is_standby = state.try_get(0)?;
-    health.connected(is_standby, state.try_get(1)?);
-    if is_standby { Err(sqlx::Error::Configuration(STANDBY.into())) } else { Ok(()) }
+    Ok(connections)
 }
 
 /// Returns whether a connection keeps its session while another one works. Behind a pooler in transaction mode it does not:
@@ -145,22 +106,9 @@ async fn session(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }
 
-/// Returns whether the connection responds, after ending any open transaction. A transaction that was abandoned during
-/// `BEGIN` is open on the server but unknown to sqlx: later transactions would be part of it, acknowledged, then lost.
-async fn reset_postgres_connection(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    bounded(connection.execute("ROLLBACK")).await
-}
-
-async fn ping(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    bounded(connection.ping()).await
-}
-
-/// Returns `true` if the check succeeds within [`PING_TIMEOUT`].
-async fn bounded<T>(check: impl Future<Output = Result<T, sqlx::Error>>) -> Result<bool, sqlx::Error> {
-    match timeout(PING_TIMEOUT, check).await {
-        Ok(result) => result.map(|_| true),
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
+/// True if the server refuses further connections, of this user or of all.
+fn is_connection_limit(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "53300")
 }
 
 pub fn timed_out(_: Elapsed) -> StoreError {

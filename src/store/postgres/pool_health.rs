@@ -15,10 +15,8 @@ const READ_ONLY_AGE: Duration = Duration::from_secs(1);
 /// What is known of the server and its connections from those that failed and those that were opened.
 pub struct PoolHealth {
     start: Instant,
-    /// Work was abandoned: until then, its connection may be broken, or may still have a response in transit. Like the
-    /// other times, in microseconds since `start`.
-    suspect_until: AtomicU64,
-    /// A connection was lost: those that were last used before may be lost, too.
+    /// A connection was lost: those that were last used before may be lost, too. Like the other time, in microseconds since
+    /// `start`.
     lost_at: AtomicU64,
     /// Connections that were opened before have the settings of another time.
     replaced_at: AtomicU64,
@@ -34,14 +32,10 @@ pub enum BeforeUse {
     Close,
 }
 
-/// Makes the pool suspect when it is dropped, unless [`AbandonGuard::disarm`] was called.
-pub struct AbandonGuard<'a>(&'a PoolHealth);
-
 impl Default for PoolHealth {
     fn default() -> Self {
         Self {
             start: Instant::now(),
-            suspect_until: AtomicU64::new(0),
             lost_at: AtomicU64::new(0),
             replaced_at: AtomicU64::new(0),
             is_read_only: AtomicBool::new(false),
@@ -51,16 +45,6 @@ impl Default for PoolHealth {
 }
 
 impl PoolHealth {
-    const SUSPECT_FOR: Duration = Duration::from_secs(10);
-
-    pub fn guard(&self) -> AbandonGuard<'_> {
-        AbandonGuard(self)
-    }
-
-    pub fn is_suspect(&self) -> bool {
-        self.now() < self.suspect_until.load(Ordering::Acquire)
-    }
-
     pub fn is_standby(&self) -> bool {
         self.is_standby.load(Ordering::Acquire)
     }
@@ -115,17 +99,4 @@ impl PoolHealth {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-impl AbandonGuard<'_> {
-    pub fn disarm(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for AbandonGuard<'_> {
-    fn drop(&mut self) {
-        let until = self.0.now() + micros(PoolHealth::SUSPECT_FOR);
-        self.0.suspect_until.fetch_max(until, Ordering::AcqRel);
-    }
 }

@@ -1,0 +1,121 @@
+//! Fairness: an owner with many keys who lists them all the time does not slow down the others.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::iter;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use crate::setting;
+use crate::support::{KEYS, Server, VERIFY, client, database, id, secret};
+
+const LISTS: usize = 40;
+/// Verifications in each phase, each of a key that is not cached.
+const COLD: usize = 400;
+const INTERVAL: Duration = Duration::from_millis(15);
+
+const FILTERS: [&str; 4] = ["status=revoked", "q=nothing", "status=disabled&limit=100", "status=expired&q=nothing"];
+
+/// Inserts copies of the key that differ in id and secret.
+async fn copy_key(server: &Server, key: &str, count: u64) {
+    let copied = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, enabled, \
+                  secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, revoked_by, \
+                  revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, creation_actor_kind, \
+                  creation_request_id, creation_changes";
+    let kind = database::kind() as usize;
+    let (uuid, hash) = (database::NEW_UUID[kind], database::NEW_HASH[kind]);
+    let sql = format!(
+        "INSERT INTO api_keys (id, secret_id, secret_hash, {copied}) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+         SELECT {uuid}, {uuid}, {hash}, {copied} FROM n, api_keys WHERE id = {}",
+        database::uuid(key)
+    );
+    server.execute(&sql).await;
+}
+
+/// Sends a request, which must succeed, and returns its response and its time.
+async fn send(
+    client: &Client,
+    server: &Server,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: Value,
+) -> (Value, Duration) {
+    let started = Instant::now();
+    let request = client.request(method, format!("{}{path}", server.url)).bearer_auth(token);
+    let response = if body.is_null() { request } else { request.json(&body) }.send().await.unwrap();
+    let (status, text) = (response.status(), response.text().await.unwrap());
+    assert!(status.is_success(), "{path}: {status} {text}");
+    (serde_json::from_str(&text).unwrap(), started.elapsed())
+}
+
+/// The 50th and the 99th percentile.
+fn percentiles(mut times: Vec<Duration>) -> [Duration; 2] {
+    times.sort();
+    [times[times.len() / 2], times[times.len() * 99 / 100]]
+}
+
+async fn verify_cold(server: &Server, gateway: &str, keys: &[Value]) -> [Duration; 2] {
+    let client = client();
+    let mut times = Vec::new();
+    for key in keys {
+        let (verdict, time) = send(&client, server, Method::POST, VERIFY, gateway, json!({ "key": secret(key) })).await;
+        assert_eq!(verdict["code"], "VALID");
+        times.push(time);
+        tokio::time::sleep(INTERVAL).await;
+    }
+    percentiles(times)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_of_one_owner_do_not_slow_down_the_others() {
+    let server = Server::start();
+    let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
+    let (many, bob) = (server.token("many"), server.token("bob"));
+    let key = server.create_key(&many, &[]).await;
+    copy_key(&server, id(&key), setting("CHAOS_KEYS", 400_000)).await;
+    let bobs = client();
+    let create = || send(&bobs, &server, Method::POST, KEYS, &bob, json!({ "name": "cold" }));
+    let keys: Vec<_> = iter(0..2 * COLD).map(|_| create()).buffer_unordered(16).map(|(key, _)| key).collect().await;
+
+    let [median, without] = verify_cold(&server, &gateway, &keys[..COLD]).await;
+    println!("{:?}: cold verify without lists: p50 {median:?}, p99 {without:?}", database::kind());
+
+    let (ended, pages) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let lists = join_all((0..LISTS).map(async |number| {
+        let (client, mut path) = (client(), format!("{KEYS}?{}", FILTERS[number % FILTERS.len()]));
+        let first = path.clone();
+        while !ended.load(Ordering::Relaxed) {
+            let (page, _) = send(&client, &server, Method::GET, &path, &many, Value::Null).await;
+            assert_eq!(page["items"], json!([]));
+            pages.fetch_add(1, Ordering::Relaxed);
+            path = page["next_cursor"].as_str().map_or(first.clone(), |cursor| format!("{first}&cursor={cursor}"));
+        }
+    }));
+    let others = async {
+        while !ended.load(Ordering::Relaxed) {
+            assert_eq!(server.get("/readyz", "").await.status, 200);
+            create().await;
+            let (page, time) = send(&bobs, &server, Method::GET, KEYS, &bob, Value::Null).await;
+            assert_eq!(page["items"].as_array().unwrap().len(), 20, "{time:?}");
+            tokio::time::sleep(10 * INTERVAL).await;
+        }
+    };
+    let verified = async {
+        let times = verify_cold(&server, &gateway, &keys[COLD..]).await;
+        ended.store(true, Ordering::Relaxed);
+        times
+    };
+    let started = Instant::now();
+    let ([median, with], _, ()) = tokio::join!(verified, lists, others);
+    println!(
+        "{:?}: cold verify beside {LISTS} lists: p50 {median:?}, p99 {with:?}, {:.2} times; {:.0} pages/s",
+        database::kind(),
+        with.as_secs_f64() / without.as_secs_f64(),
+        pages.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+    );
+}
