@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use crate::store::{PepperUse, PostgresFacts, SchemaState, Store, StoreError, sqlite};
+use crate::store::{PepperUse, PostgresFacts, SchemaState, Store, StoreError, schema, sqlite};
 
 #[derive(Default)]
 pub struct DatabaseReport {
     pub schema: SchemaState,
+    /// What keeps the user of the URL from working with it, and what to do.
+    pub obstacle: Option<String>,
     /// The peppers that its secrets were hashed with. Empty unless the schema is up to date.
     pub peppers: Vec<PepperUse>,
     /// `None` for SQLite.
@@ -28,11 +30,12 @@ impl Store {
         let postgres = if url.starts_with("sqlite:") { None } else { Some(PostgresFacts::fetch(url).await?) };
         let store = Self::connect_read_only(url).await?;
         let schema = store.schema().await?;
+        let obstacle = postgres.as_ref().and_then(|postgres| schema::obstacle(&postgres.privileges, schema));
         let peppers = match schema {
-            SchemaState::Current => store.count_secrets_by_pepper(now).await?,
+            SchemaState::Current if obstacle.is_none() => store.count_secrets_by_pepper(now).await?,
             _ => Vec::new(),
         };
         store.close().await?;
-        Ok(DatabaseReport { schema, postgres, peppers })
+        Ok(DatabaseReport { schema, obstacle, postgres, peppers })
     }
 }

@@ -6,7 +6,8 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{DbErr, EntityTrait};
 
-use crate::store::{Access, Store, StoreError};
+use crate::store::postgres::Privileges;
+use crate::store::{Access, Engine, Store, StoreError};
 
 /// The state of a database's schema, compared with the schema that this binary creates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,6 +38,21 @@ pub async fn state(schema: &SchemaManager<'_>) -> Result<SchemaState, DbErr> {
         }
         Some(_) => SchemaState::Current,
     })
+}
+
+/// Returns what keeps a user of PostgreSQL from working with a schema in this state, and what to do.
+pub fn obstacle(privileges: &Privileges, state: SchemaState) -> Option<String> {
+    match state {
+        SchemaState::Current => privileges.missing(),
+        // Tables that the user may not see at all look missing.
+        SchemaState::Missing if privileges.has_tables() => privileges.missing().or(privileges.migration_obstacle()),
+        SchemaState::Missing => privileges.migration_obstacle(),
+        SchemaState::Outdated(pending) => {
+            let obstacle = privileges.migration_obstacle()?;
+            Some(format!("{pending} migrations are pending, and {obstacle}"))
+        }
+        SchemaState::Newer { .. } => None,
+    }
 }
 
 fn too_new(version: i32, min_binary_version: i32) -> StoreError {
@@ -80,7 +96,13 @@ impl Store {
     /// processes that start together, the first migrates and the others wait. A newer schema stays as it is.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         self.write_exclusive(async |transaction| {
-            match state(&SchemaManager::new(transaction)).await? {
+            let state = state(&SchemaManager::new(transaction)).await?;
+            if let Engine::Postgres(_) = self.engine
+                && let Some(obstacle) = obstacle(&Privileges::query(transaction).await?, state)
+            {
+                return Err(StoreError::Incompatible(obstacle));
+            }
+            match state {
                 SchemaState::Current => return Ok(()),
                 SchemaState::Newer { version, min_binary_version } => return Err(too_new(version, min_binary_version)),
                 SchemaState::Missing | SchemaState::Outdated(_) => {}

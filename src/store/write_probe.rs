@@ -1,13 +1,14 @@
 //! Write probe: whether the database takes changes.
 //!
 //! A small write alone does not tell: on a full disk it may still fit where a larger one does not. So a change that was
-//! rejected counts for a while, too.
+//! rejected for that counts for a while, too.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
+use crate::store::postgres::Privileges;
 use crate::store::{Engine, Rejection, Store, StoreError};
 
 /// The time for which a rejected change counts, whatever the probe finds.
@@ -25,14 +26,13 @@ const WRITE_POSTGRES: &str = "SET LOCAL synchronous_commit = local; UPDATE schem
 const WAITS_FOR_STANDBY: &str = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
                                  AND usename = current_user AND state_change < now() - interval '1500 ms') AS waits";
 
-/// The last change that the database rejected for a reason that the probe may miss: for a smaller write the disk may have
-/// space, and it does not need every privilege.
+/// The last change for which the disk had no space. For a smaller one it may have.
 #[derive(Default)]
 pub struct RecentRejection(Mutex<Option<(Instant, StoreError)>>);
 
 impl RecentRejection {
     pub fn note(&self, error: &StoreError) {
-        if let StoreError::Rejected(Rejection::DiskFull | Rejection::MissingPrivilege, _) = error {
+        if let StoreError::Rejected(Rejection::DiskFull, _) = error {
             *self.0.lock().expect("no thread panics with it") = Some((Instant::now(), error.clone()));
         }
     }
@@ -46,18 +46,23 @@ impl RecentRejection {
 impl Store {
     /// Writes, and returns why changes fail, if they do.
     pub async fn probe_write(&self) -> Result<(), StoreError> {
-        let waits = self.write(async |transaction| match self.engine {
-            Engine::Sqlite(_) => transaction.execute_unprepared(WRITE_SQLITE).await.map(|_| false),
-            Engine::Postgres(_) => {
-                transaction.execute_unprepared(WRITE_POSTGRES).await?;
-                let query = Statement::from_string(DbBackend::Postgres, WAITS_FOR_STANDBY);
-                let row = transaction.query_one_raw(query).await?;
-                row.map_or(Ok(false), |row| row.try_get("", "waits"))
-            }
+        let failure = self.write(async |transaction| match self.engine {
+            Engine::Sqlite(_) => transaction.execute_unprepared(WRITE_SQLITE).await.map(|_| None),
+            Engine::Postgres(_) => write_to_postgres(transaction).await,
         });
-        if waits.await? {
-            return Err(StoreError::Unavailable("a commit waits for a synchronous standby that is away".into()));
-        }
-        self.rejections.recent().map_or(Ok(()), Err)
+        let failure = failure.await?.or_else(|| self.rejections.recent());
+        failure.map_or(Ok(()), Err)
     }
+}
+
+/// Writes, and returns what would keep larger changes from being written.
+async fn write_to_postgres(transaction: &DatabaseTransaction) -> Result<Option<StoreError>, DbErr> {
+    transaction.execute_unprepared(WRITE_POSTGRES).await?;
+    if let Some(missing) = Privileges::query(transaction).await?.missing() {
+        return Ok(Some(StoreError::Rejected(Rejection::MissingPrivilege, missing)));
+    }
+    let query = Statement::from_string(DbBackend::Postgres, WAITS_FOR_STANDBY);
+    let waits = transaction.query_one_raw(query).await?.is_some_and(|row| row.try_get("", "waits") == Ok(true));
+    let reason = "a commit waits for a synchronous standby that is away";
+    Ok(waits.then(|| StoreError::Unavailable(reason.into())))
 }

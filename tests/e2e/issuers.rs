@@ -202,9 +202,9 @@ async fn issuer_down_at_start_is_reported_and_recovers() {
 
 #[tokio::test]
 async fn doctor_reports_what_is_wrong_with_issuer() {
-    let provider = Provider::start();
+    let (provider, data) = (Provider::start(), migrated());
     let run = || {
-        let mut command = doctor();
+        let mut command = doctor(data.path());
         run_doctor(command.args(["--issuer", &provider.line("")]))
     };
     assert_passes(&run(), "issuers", &["configured, with keys: 1"]);
@@ -222,11 +222,17 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
     }
 }
 
-/// Doctor on a data directory that does not exist.
-fn doctor() -> std::process::Command {
+/// A data directory with a migrated database.
+fn migrated() -> tempfile::TempDir {
+    let data = tempfile::tempdir().unwrap();
+    succeed(mintkey().args(["migrate", "--data-dir"]).arg(data.path()));
+    data
+}
+
+/// Doctor on the data directory of a deployment.
+fn doctor(data: &std::path::Path) -> std::process::Command {
     let mut command = mintkey();
-    command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]);
-    command.arg(std::env::temp_dir().join("mintkey-nowhere"));
+    command.args(["doctor", "--listen", "127.0.0.1:0", "--max-connections", "100", "--data-dir"]).arg(data);
     command
 }
 
@@ -313,9 +319,13 @@ async fn issuer_with_untrusted_certificate_is_refused() {
     assert_undecided(&wary, &token).await;
     wary.wait_for_log(&["JWKS fetch failed", "certificate"]);
 
-    let line = provider.line("");
-    assert_fails(&run_doctor(doctor().args(["--issuer", &line])), "issuers", &["certificate", "SSL_CERT_FILE"]);
-    let report = run_doctor(doctor().args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
+    let (line, data) = (provider.line(""), migrated());
+    assert_fails(
+        &run_doctor(doctor(data.path()).args(["--issuer", &line])),
+        "issuers",
+        &["certificate", "SSL_CERT_FILE"],
+    );
+    let report = run_doctor(doctor(data.path()).args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
     assert_passes(&report, "issuers", &["with keys"]);
 }
 

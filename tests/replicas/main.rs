@@ -8,10 +8,12 @@ mod connections;
 mod doctor;
 mod failover;
 mod faults;
+mod idle_sessions;
 mod master_secrets;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 mod poolers;
+mod privileges;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod schema;

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::cluster::Cluster;
 use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::Postgres;
-use crate::support::run;
+use crate::support::{run, succeed};
 
 /// Creates a self-signed certificate for 127.0.0.1 and its key.
 fn create_certificate(directory: &Path) {
@@ -51,6 +51,7 @@ fn every_sslmode_protects_as_doctor_says() {
     let directory = tempfile::tempdir().unwrap();
     let cluster = start_with_tls(directory.path());
     std::fs::set_permissions(cluster.data.path(), Permissions::from_mode(0o700)).unwrap();
+    succeed(&mut cluster.command(&["migrate"]));
     let root = format!("sslrootcert={}", directory.path().join("server.crt").display());
     let doctor = |host: &str, parameters: &str| {
         let url = cluster.postgres.url(&cluster.database).replace("127.0.0.1", host);

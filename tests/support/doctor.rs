@@ -36,3 +36,10 @@ fn assert_line(report: &str, start: &str, expected: &[&str]) {
     }
     assert!(!report.contains("canary"), "{report}");
 }
+
+/// The part of the failed check's advice between two texts, to be followed.
+pub fn advice<'a>(report: &'a (String, bool), before: &str, after: &str) -> &'a str {
+    let line = report.0.lines().find(|line| line.starts_with("FAIL")).unwrap_or_else(|| panic!("{}", report.0));
+    let (_, rest) = line.split_once(before).unwrap_or_else(|| panic!("no {before:?} in: {line}"));
+    rest.split_once(after).map_or(rest, |(advice, _)| advice)
+}

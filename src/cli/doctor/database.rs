@@ -5,7 +5,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use crate::cli::doctor::CheckResult;
-use crate::config::DataSettings;
+use crate::config::{DataSettings, setting_name};
 use crate::store::{DatabaseReport, Encryption, PostgresFacts, SchemaState, Store};
 
 pub async fn inspect_database(url: &Result<String, String>, now: DateTime<Utc>) -> Result<DatabaseReport, String> {
@@ -19,32 +19,33 @@ pub async fn inspect_database(url: &Result<String, String>, now: DateTime<Utc>) 
 }
 
 pub fn check_database(report: &Result<DatabaseReport, String>, file: Option<&Path>) -> CheckResult {
-    let DatabaseReport { schema, postgres, .. } = report.as_ref().map_err(Clone::clone)?;
-    match schema {
-        SchemaState::Current => return Ok("readable and up to date".into()),
-        SchemaState::Newer { version, min_binary_version } => {
-            return Err(format!(
-                "a newer mintkey has migrated it to schema version {version}, which requires a binary of version \
-                 {min_binary_version} or later; run that version, or restore a backup taken before"
-            ));
-        }
-        SchemaState::Missing | SchemaState::Outdated(_) => {}
-    }
-    if postgres.as_ref().is_some_and(|postgres| !postgres.may_create_tables) {
-        return Err(
-            "the user of the URL may not create tables in it; make that user its owner (ALTER DATABASE ... OWNER \
-                    TO ...), or GRANT CREATE ON SCHEMA public"
-                .into(),
-        );
+    let DatabaseReport { schema, obstacle, .. } = report.as_ref().map_err(Clone::clone)?;
+    if let Some(obstacle) = obstacle {
+        return Err(obstacle.clone());
     }
     match schema {
+        SchemaState::Current => Ok("readable and up to date".into()),
+        SchemaState::Newer { version, min_binary_version } => Err(format!(
+            "a newer mintkey has migrated it to schema version {version}, which requires a binary of version \
+             {min_binary_version} or later; run that version, or restore a backup taken before"
+        )),
         SchemaState::Outdated(pending) => Err(format!(
             "{pending} migrations are pending; run `mintkey migrate`, or start `mintkey serve`, which applies them"
         )),
-        _ => match file.filter(|file| !file.exists()) {
-            Some(file) => Ok(format!("{} does not exist yet; `mintkey serve` creates it", file.display())),
-            None => Ok("it has no tables yet; `mintkey serve` creates them".into()),
-        },
+        // Not content: a wrong data directory looks the same.
+        SchemaState::Missing => {
+            let what = match file {
+                Some(file) if file.exists() => format!("{} has no tables of mintkey", file.display()),
+                Some(file) => format!("{} does not exist", file.display()),
+                None => "it has no tables of mintkey".into(),
+            };
+            Err(format!(
+                "{what}; if the deployment is new, run `mintkey migrate`, or start `mintkey serve`, which creates it; else \
+                 fix {} or {}",
+                setting_name("database-url"),
+                setting_name("data-dir")
+            ))
+        }
     }
 }
 
@@ -65,6 +66,27 @@ pub fn check_connections(data: &DataSettings, report: &Result<DatabaseReport, St
         )),
         replicas => Ok(format!("{available}, enough for replicas: {replicas}, with up to {per_replica} each")),
     }
+}
+
+/// Beyond this part, something keeps notifications from being removed, and the rest fills, too.
+const QUEUE_LIMIT: f64 = 0.25;
+
+/// Fails if the queue of notifications fills: once it is full, no key can be changed or revoked.
+pub fn check_notifications(report: &Result<DatabaseReport, String>) -> CheckResult {
+    let usage = match postgres_facts(report) {
+        Ok(postgres) => postgres.notification_queue,
+        Err(reason) => return Ok(reason.into()),
+    };
+    let percent = (usage * 100.0).floor();
+    if usage < QUEUE_LIMIT {
+        return Ok(format!("delivered; {percent} % of their queue is in use"));
+    }
+    Err(format!(
+        "{percent} % of the queue of notifications of PostgreSQL is in use, and when it is full, no key can be changed or \
+         revoked; a session that listens has not ended its transaction: find it, as a superuser, with SELECT pid, usename, \
+         application_name, xact_start FROM pg_stat_activity WHERE xact_start < now() ORDER BY xact_start; and end it: SELECT \
+         pg_terminate_backend(PID)"
+    ))
 }
 
 /// Fails if a crash of PostgreSQL may lose what was acknowledged: a revoked key would be valid again.

@@ -32,6 +32,7 @@ pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError>
         ("disk", disk::check_space(&data.data_dir, file.as_deref())),
         ("database", database::check_database(&report, file.as_deref())),
         ("database connections", database::check_connections(data, &report)),
+        ("database notifications", database::check_notifications(&report)),
         ("database durability", database::check_durability(&report)),
         ("database encryption", database::check_encryption(&report)),
         ("master secret", secrets::check_master_secret(data, secrets, &report)),

@@ -12,7 +12,9 @@ use tokio::time::timeout;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::store::StoreError;
-use crate::store::postgres::{SERVER_SETTINGS, STANDBY, postgres_options, reject_encoding, reject_old_version};
+use crate::store::postgres::{
+    Privileges, SERVER_SETTINGS, STANDBY, postgres_options, reject_encoding, reject_old_version,
+};
 
 /// Short, because the command is interactive.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,7 +24,7 @@ const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a PostgreSQL server that can be used lets its user do.
 pub struct PostgresFacts {
-    pub may_create_tables: bool,
+    pub privileges: Privileges,
     /// The connections that its user can have at a time.
     pub max_connections: u32,
     pub encryption: Encryption,
@@ -30,6 +32,8 @@ pub struct PostgresFacts {
     pub unsafe_setting: Option<String>,
     /// What the clock of the server shows more than the clock here. Wrong by up to the time of one query.
     pub clock_offset: TimeDelta,
+    /// How full the queue of notifications is, from 0 to 1. When it is full, no key can be changed.
+    pub notification_queue: f64,
 }
 
 /// How connections are protected, by `sslmode` of the URL.
@@ -47,22 +51,17 @@ pub enum Encryption {
     LocalSocket,
 }
 
-/// Readable by every user. `api_keys` stands for all tables: privileges are normally granted on all of them together.
+/// Readable by every user.
 const FACTS: &str = "
     SELECT current_setting('in_hot_standby') = 'on',
         current_setting('transaction_read_only') = 'on',
         coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
-        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
-        coalesce(
-            has_table_privilege(to_regclass('api_keys'), 'SELECT')
-            AND has_table_privilege(to_regclass('api_keys'), 'INSERT')
-            AND has_table_privilege(to_regclass('api_keys'), 'UPDATE'), true),
         least(
             current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                 - coalesce(current_setting('reserved_connections', true)::int, 0),
             (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
             (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())),
-        clock_timestamp()";
+        clock_timestamp(), pg_notification_queue_usage()";
 
 impl PostgresFacts {
     /// Fetches the facts. The error says how to fix it. The statements are not prepared: behind a pooler, a name may be
@@ -72,21 +71,22 @@ impl PostgresFacts {
         let facts = timeout(INSPECT_TIMEOUT, async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let version = connection.server_version_num();
-            let facts: (bool, bool, bool, bool, bool, i32, DateTime<Utc>) =
+            let facts: (bool, bool, bool, i32, DateTime<Utc>, f64) =
                 sqlx::query_as(FACTS).persistent(false).fetch_one(&mut connection).await?;
-            let clock_offset = facts.6 - Clock::System.now();
+            let clock_offset = facts.4 - Clock::System.now();
+            let privileges = Privileges::fetch(&mut connection).await?;
             let settings = sqlx::raw_sql(SERVER_SETTINGS).fetch_one(&mut connection).await?;
             let settings: (String, Option<String>) = (settings.try_get(0)?, settings.try_get(1)?);
             let is_balanced = balances_load(&mut connection).await?;
             let delivers_notifications = facts.0 || delivers_notifications(&options, &mut connection).await?;
             // What matters is known.
             let _ = connection.close().await;
-            Ok((version, facts, clock_offset, settings, is_balanced, delivers_notifications))
+            Ok((version, facts, privileges, clock_offset, settings, is_balanced, delivers_notifications))
         });
         let facts = facts.await.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())));
-        let (version, facts, clock_offset, (encoding, unsafe_setting), is_balanced, delivers_notifications) =
+        let (version, facts, privileges, clock_offset, (encoding, unsafe_setting), is_balanced, delivers_notifications) =
             facts.map_err(|error| StoreError::Incompatible(connect_remedy(&error, &options)))?;
-        let (is_standby, is_read_only, is_encrypted, may_create_tables, may_use_tables, max_connections, _) = facts;
+        let (is_standby, is_read_only, is_encrypted, max_connections, _, notification_queue) = facts;
         reject_old_version(version)?;
         reject_encoding(&encoding)?;
         let user = options.get_username();
@@ -111,18 +111,13 @@ impl PostgresFacts {
                  (ALTER SYSTEM, ALTER DATABASE or ALTER ROLE), after the reason for it is gone"
             )));
         }
-        if !may_use_tables {
-            return Err(StoreError::Incompatible(format!(
-                "the user {user} may not read and write the existing tables; give the user who created them, or grant \
-                 {user} SELECT, INSERT, UPDATE and DELETE on them"
-            )));
-        }
         Ok(Self {
-            may_create_tables,
+            privileges,
             max_connections: u32::try_from(max_connections).unwrap_or(0),
             encryption: encryption(&options, is_encrypted),
             unsafe_setting,
             clock_offset,
+            notification_queue,
         })
     }
 }

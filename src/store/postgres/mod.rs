@@ -4,7 +4,7 @@ mod connection_slot;
 mod connections;
 mod inspect;
 mod pool_health;
-
+mod privileges;
 mod url;
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tracing::warn;
 
 pub use crate::store::postgres::connections::Connections;
 pub use crate::store::postgres::inspect::{Encryption, PostgresFacts};
+pub use crate::store::postgres::privileges::Privileges;
 pub use crate::store::postgres::url::postgres_options;
 
 use crate::store::{STATEMENT_TIMEOUT, StoreError};

@@ -11,8 +11,8 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::doctor::{assert_fails, run_doctor};
-use crate::support::{Server, mintkey};
+use crate::support::doctor::{assert_fails, assert_passes, run_doctor};
+use crate::support::{Server, mintkey, succeed};
 
 /// Runs doctor on a data directory. Returns the report and whether all checks passed.
 fn doctor(data: &Path, arguments: &[&str]) -> (String, bool) {
@@ -67,11 +67,14 @@ async fn doctor_passes_valid_deployment_and_changes_nothing() {
 }
 
 #[test]
-fn doctor_passes_new_deployment_and_creates_nothing() {
+fn doctor_fails_before_the_first_start_and_creates_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let (report, passed) = doctor(&directory.path().join("a/b"), &[]);
-    assert!(passed, "{report}");
+    let data = directory.path().join("a/b");
+    let report = doctor(&data, &[]);
+    assert_fails(&report, "database", &["mintkey.db does not exist", "`mintkey migrate`", "--data-dir"]);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    succeed(mintkey().args(["migrate", "--data-dir"]).arg(&data));
+    assert_passes(&doctor(&data, &[]), "database", &["up to date"]);
 }
 
 #[tokio::test]
