@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
+use crate::pgbouncer::PgBouncer;
 use crate::support::doctor::{advice, assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::{Postgres, free_port};
 use crate::support::{run, succeed};
@@ -235,4 +236,22 @@ fn doctor_fails_on_clock_that_differs_from_the_databases() {
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
         assert_fails(&run_doctor(command.env("MINTKEY_DATABASE_URL", &url)), "clock", &words);
     }
+}
+
+#[test]
+fn doctor_says_how_to_configure_pooler_that_refuses_settings() {
+    let cluster = migrated(Cluster::new());
+    let through = |settings: &[&str]| {
+        let pooler = PgBouncer::with_settings(&cluster.postgres, settings);
+        doctor(&cluster, &pooler.url(&cluster.database), &[])
+    };
+    let report = through(&[]);
+    assert_fails(
+        &report,
+        "database",
+        &["is a pooler that refuses mintkey's settings", "connect to PostgreSQL directly"],
+    );
+    let settings: Vec<_> = advice(&report, "or set ", " in PgBouncer").split(" and ").collect();
+    assert_eq!(settings.len(), 2, "{settings:?}");
+    assert_passes(&through(&settings), "database", &["up to date"]);
 }

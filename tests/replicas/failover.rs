@@ -59,6 +59,7 @@ async fn standby_is_503_until_promoted() {
     standby.query("postgres", "SELECT pg_promote()");
     wait_for_create(&server, &alice, 201).await;
     wait_for_code(&server, &gateway, secret(&key), "REVOKED", Instant::now()).await;
+    assert_passes(&run_doctor(&mut doctor), "database", &["up to date"]);
 }
 
 #[tokio::test]

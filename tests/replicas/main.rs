@@ -10,6 +10,7 @@ mod failover;
 mod faults;
 mod idle_sessions;
 mod master_secrets;
+mod notification_queue;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 mod poolers;

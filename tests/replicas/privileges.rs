@@ -79,19 +79,23 @@ async fn documented_users_serve_every_operation() {
     assert_passes(&doctor(&cluster), "database", &["up to date"]);
     let server = serve(&cluster);
     let (gateway, alice) = tokens(&server);
-    let create = || server.request(reqwest::Method::POST, KEYS, &alice).header("idempotency-key", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11");
+    let create = || {
+        server
+            .request(reqwest::Method::POST, KEYS, &alice)
+            .header("idempotency-key", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
+    };
     let created = Response::to(create().json(&json!({ "name": "k" }))).await;
     assert_eq!(created.status, 201, "{}", created.text);
     let repeated = Response::to(create().json(&json!({ "name": "k" }))).await;
     assert_eq!(repeated.body, created.body);
     let key = created.body;
     assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
-    assert_eq!(server.patch(id(&key), &alice, json!({ "name": "n" })).await.status, 200);
-    assert_eq!(server.rotate(id(&key), &alice, json!({ "grace_period_seconds": 60 })).await.status, 200);
-    assert_eq!(server.revoke(id(&key), &alice, Value::Null).await.status, 200);
-    assert_eq!(server.delete(id(&key), &alice).await.status, 204);
     let written = async || (cluster.query("SELECT count(*) FROM key_usage") == "1").then_some(());
     eventually(Duration::from_secs(10), "usage", written).await;
+    assert_eq!(server.patch(id(&key), &alice, json!({ "name": "n" })).await.status, 200);
+    assert_eq!(server.rotate(id(&key), &alice, json!({})).await.status, 201);
+    assert_eq!(server.revoke(id(&key), &alice, Value::Null).await.status, 200);
+    assert_eq!(server.delete(id(&key), &alice).await.status, 204);
     assert_eq!(server.get("/readyz?for=changes", "").await.status, 200);
     assert!(!server.log().contains("ERROR") && !server.log().contains("denied"), "{}", server.log());
 }

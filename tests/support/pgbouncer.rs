@@ -18,16 +18,22 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts it with this `pool_mode`. It ignores the settings of mintkey's connections, which it would refuse.
     pub fn to(postgres: &Postgres, pool_mode: &str) -> Self {
+        let ignored = "ignore_startup_parameters = options,extra_float_digits";
+        Self::with_settings(postgres, &[&format!("pool_mode = {pool_mode}"), ignored])
+    }
+
+    /// Starts it with these settings beside those that it needs.
+    pub fn with_settings(postgres: &Postgres, settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (users, port) = (directory.path().join("users.txt"), free_port());
         std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
         let configuration = directory.path().join("pgbouncer.ini");
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = {pool_mode}\ndefault_pool_size = 50\n\
-             ignore_startup_parameters = options,extra_float_digits\n",
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}\ndefault_pool_size = 50\n{}\n",
             postgres.port,
-            users.display()
+            users.display(),
+            settings.join("\n")
         );
         std::fs::write(&configuration, text).unwrap();
         [directory.path(), &users, &configuration].into_iter().for_each(give_away);
