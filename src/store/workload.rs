@@ -17,9 +17,9 @@ impl Workload {
     pub const ALL: [Self; 4] = [Self::Probe, Self::Lookup, Self::Change, Self::Scan];
 
     /// How many of a number of connections it may use at a time. From four connections on, all shares together are that
-    /// number; with fewer, the workloads compete for them.
+    /// number; with fewer, the workloads compete for them. Scans have few, because each keeps a core of the database busy.
     pub fn share(self, connections: usize) -> usize {
-        let (probes, lookups, scans) = (1 + usize::from(connections >= 8), connections / 4, connections / 5);
+        let (probes, lookups, scans) = (1 + usize::from(connections >= 8), connections / 4, connections / 10);
         match self {
             Self::Probe => probes,
             Self::Lookup => lookups.max(1),
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn shares_are_all_connections_and_never_none() {
         let shares = |connections| Workload::ALL.map(|workload| workload.share(connections));
-        assert_eq!(shares(20), [2, 5, 9, 4]);
+        assert_eq!(shares(20), [2, 5, 11, 2]);
         for connections in 1..1000 {
             assert!(shares(connections).iter().all(|share| *share >= 1));
             assert_eq!(shares(connections).iter().sum::<usize>(), connections.max(4), "{connections}");

@@ -19,6 +19,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::warn;
 
 use crate::store::postgres::connection_slot::ConnectionSlot;
 use crate::store::postgres::pool_health::PoolHealth;
@@ -200,6 +201,11 @@ impl Connections {
                 assignments.uses[slot] = Use::None;
                 let open = self.slots.iter().filter(|slot| slot.is_open()).count();
                 assignments.capacity = if opened.is_ok() { self.slots.len() } else { open.max(1) };
+                if let Err(error) = &opened
+                    && assignments.refusal.is_none()
+                {
+                    warn!(%error, open, "cannot open another connection to PostgreSQL; requests use those that are open");
+                }
                 assignments.refusal = opened.err().map(|error| error.to_string());
             }
             self.dispatch();
@@ -251,12 +257,13 @@ impl Connections {
         self.dispatch();
     }
 
+    /// The numbers of open and of idle connections.
     pub fn size(&self) -> (usize, usize) {
         let open = self.slots.iter().filter(|slot| slot.is_open()).count();
         (open, self.slots.iter().filter(|slot| slot.is_idle()).count())
     }
 
-    /// Opens the first connection.
+    /// The slot that a start uses.
     pub fn first(&self) -> &ConnectionSlot {
         &self.slots[0]
     }
