@@ -66,8 +66,12 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     if serve.welcome {
         print_welcome(&server, signing.as_ref(), services.clock())?;
     }
+    let connections = server::effective_max_connections(serve.max_connections as usize);
+    let per_peer = serve.max_connections_per_peer.map_or(connections.div_ceil(2), |number| number as usize);
     let limits = Limits {
-        connections: server::effective_max_connections(serve.max_connections as usize),
+        connections,
+        connections_per_peer: per_peer.min(connections),
+        request_memory: serve.request_memory,
         head_timeout: serve.head_timeout,
         idle_timeout: serve.idle_timeout,
         request_timeout: serve.request_timeout,

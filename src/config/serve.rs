@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::parse_duration;
+use crate::config::{parse_duration, parse_size};
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Server options")]
@@ -19,9 +19,16 @@ pub struct ServeSettings {
     #[arg(long, env = "MINTKEY_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Maximum concurrent connections. Further connections wait.
+    /// Maximum concurrent connections. Beyond it an idle connection is closed for a new one, first of the address with the
+    /// most. If none is idle, new ones get 503, except for /livez, /readyz and /metrics.
     #[arg(long, env = "MINTKEY_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
+
+    /// Maximum concurrent connections of one address, or of one IPv6 /64 network: half of --max-connections unless set. Beyond
+    /// it an idle connection of that address is closed for a new one. If none is idle, new ones get 503. Set it to
+    /// --max-connections if all clients come through one proxy that needs more.
+    #[arg(long, env = "MINTKEY_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_peer: Option<u32>,
 
     /// TLS certificate chain (PEM). Without it the server speaks plain HTTP.
     #[arg(long, env = "MINTKEY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
@@ -44,6 +51,11 @@ pub struct ServeSettings {
     #[arg(long, env = "MINTKEY_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub request_timeout: Duration,
 
+    /// Memory for requests that have arrived in part: one half for heads, one for bodies of authenticated callers. Beyond it
+    /// requests get 503. At least 1MiB.
+    #[arg(long, env = "MINTKEY_REQUEST_MEMORY", default_value = "64MiB", value_name = "SIZE", value_parser = parse_request_memory)]
+    pub request_memory: usize,
+
     /// Time allowed for in-flight requests after SIGTERM or SIGINT.
     #[arg(long, env = "MINTKEY_SHUTDOWN_TIMEOUT", default_value = "8s", value_name = "DURATION", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
@@ -59,6 +71,16 @@ pub struct ServeSettings {
     /// Print a ready-to-paste curl command with a one-hour token (development only).
     #[arg(long, env = "MINTKEY_WELCOME", value_name = "BOOL")]
     pub welcome: bool,
+}
+
+/// Less would not hold a few requests of the maximum size.
+const MIN_REQUEST_MEMORY: usize = 1 << 20;
+
+fn parse_request_memory(text: &str) -> Result<usize, String> {
+    match parse_size(text)? {
+        size if size >= MIN_REQUEST_MEMORY => Ok(size),
+        _ => Err("give at least 1MiB".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

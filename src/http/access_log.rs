@@ -109,9 +109,10 @@ fn is_enabled(level: Level) -> bool {
 }
 
 impl AccessLogEntry<'_> {
-    /// Anyone can cause lines without a subject, so that these are limited. Warnings and errors are the server's own.
+    /// Anyone can cause lines without a subject, so that these are limited, also those of requests for which the server has
+    /// no place. Errors are the server's own.
     fn write_sampled(self, level: Level) {
-        let unlimited = self.subject.is_some() || level != Level::INFO;
+        let unlimited = self.subject.is_some() || level == Level::ERROR;
         if unlimited || UNAUTHENTICATED_LINES.admits(self.route, self.status) {
             self.write(level);
         }

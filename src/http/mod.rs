@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod body;
 pub mod headers;
+pub mod memory_budget;
 pub mod negotiation;
 pub mod otel;
 pub mod panic;

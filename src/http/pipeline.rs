@@ -5,7 +5,7 @@
 //! verification. The steps are functions instead, called in order by [`RequestPipeline::call`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, header};
@@ -15,7 +15,7 @@ use tracing::{Instrument, Span};
 
 use crate::domain::clock::Clock;
 use crate::http::access_log::RequestRecord;
-use crate::http::body::buffer::{BufferedBody, buffer_body};
+use crate::http::body::reader::{BodyLimits, BodyReader};
 use crate::http::negotiation::ErrorFormat;
 use crate::http::panic::catch_panic;
 use crate::http::problem::Problem;
@@ -27,20 +27,21 @@ use crate::http::run_to_completion::RunToCompletion;
 
 /// The operation that the pipeline calls for [`Dispatch::Inline`](crate::http::route_spec::Dispatch::Inline), without the
 /// boxes of a router: there they cost as much as the operation.
-pub trait InlineOperation: Send + Sync + 'static {
+pub trait InlineOperation: Clone + Send + Sync + 'static {
     fn call(
         &self,
         request: &Request,
-        body: BufferedBody,
+        body: BodyReader<'_>,
         context: &RequestContext,
     ) -> impl Future<Output = poem::Result<Response>> + Send;
 }
 
 /// For a pipeline whose routes have no inline operation.
+#[derive(Clone)]
 pub struct NoInlineOperation;
 
 impl InlineOperation for NoInlineOperation {
-    async fn call(&self, _: &Request, _: BufferedBody, _: &RequestContext) -> poem::Result<Response> {
+    async fn call(&self, _: &Request, _: BodyReader<'_>, _: &RequestContext) -> poem::Result<Response> {
         Err(Problem::internal("a route is dispatched inline, and there is no inline operation").into())
     }
 }
@@ -52,7 +53,9 @@ pub struct RequestPipeline<E, I, S> {
     pub state: S,
     pub routes: Arc<RouteTable>,
     pub clock: Clock,
-    pub request_timeout: Duration,
+    pub body_limits: BodyLimits,
+    /// Present if only probes are served: the detail of the 503 that other requests get.
+    pub overload: Option<Arc<str>>,
 }
 
 impl<E, I, S> Endpoint for RequestPipeline<E, I, S>
@@ -95,30 +98,50 @@ where
     I: InlineOperation,
     S: Clone + Send + Sync + 'static,
 {
-    /// Reads the body, checks the request against the route and calls the operation.
+    /// Returns a pipeline that serves probes only. Other requests get 503 with this detail.
+    pub fn probes_only(&self, detail: &str) -> Self {
+        Self {
+            router: self.router.clone(),
+            inline: self.inline.clone(),
+            state: self.state.clone(),
+            routes: self.routes.clone(),
+            clock: self.clock.clone(),
+            body_limits: self.body_limits.clone(),
+            overload: Some(detail.into()),
+        }
+    }
+
+    /// Checks the request against the route and calls the operation, which reads the body.
     async fn dispatch(
         &self,
         mut request: Request,
         matched: Matched<'_>,
         context: &RequestContext,
     ) -> Result<Response, Problem> {
-        let body = buffer_body(&mut request, self.request_timeout).await;
+        if let Some(detail) = &self.overload
+            && !matched.operation.is_some_and(|operation| operation.spec.is_probe)
+        {
+            return Err(Problem::unavailable(&**detail, 1));
+        }
         let route = matched.route.ok_or_else(Problem::not_found)?;
         let operation = matched.operation.ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
         check_query(&request, operation)?;
         let result = match (&operation.handler, operation.spec.cancellation) {
-            (Handler::Inline, _) => catch_panic(self.inline.call(&request, body, context)).await,
+            (Handler::Inline, _) => {
+                let body = BodyReader::new(request.take_body(), &self.body_limits);
+                catch_panic(self.inline.call(&request, body, context)).await
+            }
             (Handler::Endpoint(endpoint), Cancellation::Allowed) => {
-                catch_panic(endpoint.call(self.attach_extensions(request, context, body))).await
+                catch_panic(endpoint.call(self.attach_extensions(request, context))).await
             }
             (Handler::Endpoint(endpoint), Cancellation::RunToCompletion) => {
-                run_to_completion(endpoint.clone(), self.attach_extensions(request, context, body)).await
+                run_to_completion(endpoint.clone(), self.attach_extensions(request, context)).await
             }
             (Handler::Router, Cancellation::Allowed) => {
-                catch_panic(self.router.call(self.attach_extensions(request, context, body))).await
+                catch_panic(self.router.call(self.attach_extensions(request, context))).await
             }
             (Handler::Router, Cancellation::RunToCompletion) => {
-                run_to_completion(self.router.clone(), self.attach_extensions(request, context, body)).await
+                run_to_completion(self.router.clone(), self.attach_extensions(request, context)).await
             }
         };
         match result {
@@ -128,11 +151,11 @@ where
         }
     }
 
-    /// Attaches what extractors read: the state, the context and the body.
-    fn attach_extensions(&self, mut request: Request, context: &RequestContext, body: BufferedBody) -> Request {
+    /// Attaches what extractors need: the state, the context and the limits of the body.
+    fn attach_extensions(&self, mut request: Request, context: &RequestContext) -> Request {
         request.set_data(self.state.clone());
         request.extensions_mut().insert(context.clone());
-        request.extensions_mut().insert(body);
+        request.extensions_mut().insert(self.body_limits.clone());
         request
     }
 }
@@ -203,12 +226,15 @@ fn set_common_headers(response: &mut Response, context: &RequestContext) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::poll;
     use poem::endpoint::{make, make_sync};
     use poem::http::StatusCode;
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::http::memory_budget::MemoryBudget;
     use crate::http::problem::PROBLEM_JSON;
     use crate::http::route_spec::{Dispatch, QueryPolicy, RouteSpec};
     use crate::http::router::Page;
@@ -219,14 +245,19 @@ mod tests {
         RouteTable::for_health([], &Metrics::default()).with_pages(&[page], &Metrics::default())
     }
 
-    fn pipeline(router: impl Endpoint<Output = Response> + 'static) -> impl Endpoint<Output = Response> {
+    fn body_limits() -> BodyLimits {
+        BodyLimits { timeout: Duration::from_secs(5), memory: MemoryBudget::of(0).into() }
+    }
+
+    fn pipeline<E>(router: E, routes: RouteTable) -> RequestPipeline<E, NoInlineOperation, ()> {
         RequestPipeline {
             router: Arc::new(router),
             inline: NoInlineOperation,
             state: (),
-            routes: routes().into(),
+            routes: routes.into(),
             clock: Clock::System,
-            request_timeout: Duration::from_secs(5),
+            body_limits: body_limits(),
+            overload: None,
         }
     }
 
@@ -245,14 +276,7 @@ mod tests {
     async fn undeclared_error_status_panics_in_tests() {
         let spec = RouteSpec { dispatch: Dispatch::Endpoint, ..RouteSpec::new("undeclared") };
         let routes = routes().with_operations("", Undeclared, &[spec], &Metrics::default());
-        let pipeline = RequestPipeline {
-            router: Arc::new(make_sync(|_| Response::default())),
-            inline: NoInlineOperation,
-            state: (),
-            routes: routes.into(),
-            clock: Clock::System,
-            request_timeout: Duration::from_secs(5),
-        };
+        let pipeline = pipeline(make_sync(|_| Response::default()), routes);
         let _ = pipeline.call(Request::builder().uri_str("/undeclared").finish()).await;
     }
 
@@ -268,7 +292,7 @@ mod tests {
     async fn panic_is_a_500_without_internals() {
         let request = Request::builder().uri_str("/page").finish();
         let panics = make_sync(|_| -> Response { panic!("the inside") });
-        let response = pipeline(panics).call(request).await.unwrap();
+        let response = pipeline(panics, routes()).call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.content_type(), Some(PROBLEM_JSON));
         let body = body(response).await;
@@ -281,7 +305,7 @@ mod tests {
         let request = Request::builder().uri_str("/page").finish();
         let unknown =
             make_sync(|_| Err::<Response, _>(poem::Error::from_string("the inside", StatusCode::BAD_REQUEST)));
-        let response = pipeline(unknown).call(request).await.unwrap();
+        let response = pipeline(unknown, routes()).call(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert!(!body(response).await.to_string().contains("the inside"));
     }
@@ -298,7 +322,7 @@ mod tests {
                 Response::default()
             }
         });
-        let pipeline = pipeline(waits);
+        let pipeline = pipeline(waits, routes());
         let mut response = Box::pin(pipeline.call(Request::builder().uri_str("/page").finish()));
         assert!(poll!(&mut response).is_pending());
         drop(response);
@@ -308,10 +332,27 @@ mod tests {
 
     #[tokio::test]
     async fn inline_route_without_an_inline_operation_is_a_500() {
-        let request = Request::default();
-        let error =
-            NoInlineOperation.call(&request, BufferedBody::Whole(bytes::Bytes::new()), &context()).await.unwrap_err();
+        let (request, limits) = (Request::default(), body_limits());
+        let body = BodyReader::new(poem::Body::empty(), &limits);
+        let error = NoInlineOperation.call(&request, body, &context()).await.unwrap_err();
         assert_eq!(error.status(), 500);
+    }
+
+    #[tokio::test]
+    async fn probes_only_refuses_other_requests() {
+        let livez = poem::EndpointExt::boxed(make_sync(|_| Response::default()));
+        let routes = RouteTable::for_health([("/livez", &[][..], livez)], &Metrics::default());
+        let pages = [Page { path: "/page", query: QueryPolicy::Declared }];
+        let routes = routes.with_pages(&pages, &Metrics::default());
+        let pipeline = pipeline(make_sync(|_| Response::default()), routes);
+        let get = |path| Request::builder().uri_str(path).finish();
+        let probes_only = pipeline.probes_only("No place is free.");
+        assert_eq!(probes_only.call(get("/livez")).await.unwrap().status(), 200);
+        for path in ["/page", "/nothing"] {
+            let refused = probes_only.call(get(path)).await.unwrap();
+            assert_eq!((refused.status().as_u16(), refused.header("retry-after")), (503, Some("1")), "{path}");
+            assert_eq!(body(refused).await["detail"], "No place is free.");
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub struct RouteSpec {
     pub log: LogPolicy,
     pub query: QueryPolicy,
     pub target: TargetPolicy,
+    /// True if it is served also to clients for which the server has no place: the probes of an orchestrator, and metrics.
+    pub is_probe: bool,
 }
 
 /// How a request reaches the handler. poem's nested routers cost a tenth of a verification, and as much as the rules of a
@@ -68,6 +70,7 @@ impl RouteSpec {
             log: LogPolicy::Info,
             query: QueryPolicy::Declared,
             target: TargetPolicy::Exact,
+            is_probe: false,
         }
     }
 }

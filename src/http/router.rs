@@ -79,6 +79,7 @@ impl RouteTable {
                 dispatch: Dispatch::Endpoint,
                 cancellation: Cancellation::Allowed,
                 log: LogPolicy::DebugOn200,
+                is_probe: true,
                 ..RouteSpec::new(path)
             };
             let mut route = Route::plain_get(path, Handler::Endpoint(endpoint.into()), spec, metrics);

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::server::limits::Limits;
-use crate::server::listener;
+use crate::server::listener::{self, ListenerEndpoints};
 use crate::telemetry::metrics::Metrics;
 
 /// Enough for several scrapers and probes.
@@ -18,13 +18,17 @@ pub struct AdminListener {
 }
 
 impl AdminListener {
-    pub fn start(listener: TcpListener, endpoint: impl Endpoint<Output = Response> + 'static, limits: &Limits) -> Self {
+    pub fn start<E>(listener: TcpListener, endpoints: ListenerEndpoints<E>, limits: &Limits) -> Self
+    where
+        E: Endpoint<Output = Response> + 'static,
+    {
         let (stop, stopped) = oneshot::channel();
-        let limits = Limits { connections: ADMIN_CONNECTIONS, ..limits.clone() };
+        let (connections, connections_per_peer) = (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
+        let limits = Limits { connections, connections_per_peer, ..limits.clone() };
         let task = async move {
             let stopped = async { _ = stopped.await };
             // Separate metrics: its connections do not count as the API's.
-            listener::serve_connections(listener, None, endpoint, &limits, &Metrics::default(), stopped).await;
+            listener::serve_connections(listener, None, endpoints, &limits, &Metrics::default(), stopped).await;
         };
         Self { task: tokio::spawn(task), stop }
     }

@@ -1,17 +1,49 @@
 //! Limits of the server: connections and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
+use crate::http::memory_budget::MemoryBudget;
+use crate::telemetry::metrics::Metrics;
+
 #[derive(Clone)]
 pub struct Limits {
     pub connections: usize,
+    pub connections_per_peer: usize,
+    /// For requests that have arrived in part, in bytes.
+    pub request_memory: usize,
     pub head_timeout: Duration,
     pub idle_timeout: Duration,
     pub request_timeout: Duration,
     pub shutdown_timeout: Duration,
+}
+
+impl Limits {
+    /// The detail of the response to a request for whose connection there is no place.
+    pub fn overload(&self) -> String {
+        format!(
+            "Every connection that the server may have is in use: {} in all (--max-connections, MINTKEY_MAX_CONNECTIONS), of \
+             them {} of one address (--max-connections-per-peer, MINTKEY_MAX_CONNECTIONS_PER_PEER). Retry later.",
+            self.connections, self.connections_per_peer
+        )
+    }
+}
+
+/// The two halves of `--request-memory`. Anyone can send a head: a client that fills that half takes nothing from the bodies of
+/// authenticated callers.
+pub struct RequestMemory {
+    pub heads: Arc<MemoryBudget>,
+    pub bodies: Arc<MemoryBudget>,
+}
+
+impl RequestMemory {
+    pub fn new(limit: usize, metrics: &Metrics) -> Self {
+        let half = |part| Arc::new(MemoryBudget::new(limit / 2, metrics.request_memory(part, limit / 2)));
+        Self { heads: half("heads"), bodies: half("bodies") }
+    }
 }
 
 /// File descriptors that are not for connections: those of the database, the logs and reloaded files.

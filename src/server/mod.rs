@@ -20,16 +20,19 @@ use crate::api;
 use crate::api::health::{self, Draining};
 use crate::api::verification::verify::InlineVerify;
 use crate::config::ConfigError;
+use crate::http::body::reader::BodyLimits;
 use crate::http::otel::OtelMiddleware;
 use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline};
 use crate::http::router::RouteTable;
 use crate::openapi::login::LoginOptions;
 use crate::openapi::swagger_ui::{self, LoginSource};
 use crate::service::Services;
-use crate::telemetry::metrics::{Metrics, metrics_page};
+use crate::telemetry::metrics::{ConnectionLimits, Metrics, metrics_page};
 use admin::AdminListener;
+use listener::ListenerEndpoints;
 use signals::StopSignals;
 
+use limits::RequestMemory;
 pub use limits::{Limits, RESERVED_FDS, effective_max_connections};
 pub use listener::TlsFiles;
 
@@ -88,21 +91,27 @@ impl Server {
         let services = Arc::new(services);
         let background = background::start_background_tasks(&services);
         let metrics = Metrics::default();
+        let RequestMemory { heads: memory, bodies } = RequestMemory::new(limits.request_memory, &metrics);
+        let body_limits = BodyLimits { timeout: limits.request_timeout, memory: bodies };
+        let overload = limits.overload();
 
         let health = || {
             let ready = health::readyz(services.clone(), draining.clone());
             [("/livez", &[][..], health::livez()), ("/readyz", &[health::PURPOSE_PARAM][..], ready)]
         };
+        let maximum = || ConnectionLimits { all: limits.connections, per_peer: limits.connections_per_peer };
         let all = || {
-            let page = ("/metrics", &[][..], metrics_page(&metrics, services.clone(), limits.connections));
+            let page = ("/metrics", &[][..], metrics_page(&metrics, services.clone(), maximum()));
             RouteTable::for_health(health().into_iter().chain([page]), &metrics)
         };
         let (admin, probes) = match self.admin {
             None => (None, all()),
             Some(listener) => {
                 info!(address = %listener.local_addr()?, "admin listener started");
-                let endpoint = pipeline(Route::new(), NoInlineOperation, all(), &services, limits);
-                (Some(AdminListener::start(listener, endpoint, limits)), RouteTable::for_health(health(), &metrics))
+                let admin = pipeline(Route::new(), NoInlineOperation, all(), &services, &body_limits);
+                let endpoints =
+                    ListenerEndpoints { probes: admin.probes_only(&overload), all: admin, memory: memory.clone() };
+                (Some(AdminListener::start(listener, endpoints, limits)), RouteTable::for_health(health(), &metrics))
             }
         };
         let pages = swagger_ui::add_pages(Route::new(), login_source(services.clone()));
@@ -110,13 +119,16 @@ impl Server {
         let routes = probes
             .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
             .with_pages(&swagger_ui::PAGES, &metrics);
-        let api = pipeline(router, InlineVerify { services: services.clone() }, routes, &services, limits);
+        let api = pipeline(router, InlineVerify { services: services.clone() }, routes, &services, &body_limits);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
+        let probes = api.probes_only(&overload);
         if traced {
-            let api = OtelMiddleware { routes: api.routes.clone(), inner: api };
-            listener::serve_connections(self.listener, self.tls, api, limits, &metrics, stop).await;
+            let [all, probes] = [api, probes].map(|inner| OtelMiddleware { routes: inner.routes.clone(), inner });
+            let endpoints = ListenerEndpoints { all, probes, memory };
+            listener::serve_connections(self.listener, self.tls, endpoints, limits, &metrics, stop).await;
         } else {
-            listener::serve_connections(self.listener, self.tls, api, limits, &metrics, stop).await;
+            let endpoints = ListenerEndpoints { all: api, probes, memory };
+            listener::serve_connections(self.listener, self.tls, endpoints, limits, &metrics, stop).await;
         }
         background.end().await;
         if let Err(error) = services.usage.flush_all().await {
@@ -159,7 +171,7 @@ fn pipeline<I: InlineOperation>(
     inline: I,
     routes: RouteTable,
     services: &Arc<Services>,
-    limits: &Limits,
+    body_limits: &BodyLimits,
 ) -> RequestPipeline<impl Endpoint<Output = Response> + use<I>, I, Arc<Services>> {
     RequestPipeline {
         router: Arc::new(router.map_to_response()),
@@ -167,6 +179,7 @@ fn pipeline<I: InlineOperation>(
         state: services.clone(),
         routes: Arc::new(routes),
         clock: services.clock().clone(),
-        request_timeout: limits.request_timeout,
+        body_limits: body_limits.clone(),
+        overload: None,
     }
 }

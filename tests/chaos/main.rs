@@ -25,6 +25,7 @@ mod restarts;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]
 mod support;
+mod unfinished;
 
 fn setting(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |setting| setting.parse().unwrap())

@@ -15,8 +15,8 @@ use crate::api::tag::Tag;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
-use crate::http::body::buffer::BufferedBody;
 use crate::http::body::media_type::{FORM, check_media_type};
+use crate::http::body::reader::BodyReader;
 use crate::http::problem::Problem;
 use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, RouteSpec};
 use crate::service::Services;
@@ -111,10 +111,10 @@ impl<'a> ApiExtractor<'a> for IntrospectedToken {
 
     async fn from_request(
         request: &'a Request,
-        _body: &mut RequestBody,
+        body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = BufferedBody::of(request).into_bytes();
+        let bytes = BodyReader::of(request, body)?.read().await;
         check_media_type(request.headers(), &[FORM], &format!("Send a form, with `Content-Type: {FORM}`."))?;
         let bytes = bytes?;
         let mut tokens = form_urlencoded::parse(&bytes).filter(|(name, _)| name == "token");

@@ -23,8 +23,8 @@ use crate::domain::owner::Owner as DomainOwner;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonRequest;
-use crate::http::body::buffer::BufferedBody;
 use crate::http::body::object_reader::{FromObject, ObjectReader, deserialize_object};
+use crate::http::body::reader::BodyReader;
 use crate::http::pipeline::InlineOperation;
 use crate::http::problem::JSON;
 use crate::http::request_context::RequestContext;
@@ -223,14 +223,15 @@ impl VerifyKey {
 
 /// Verify as the pipeline calls it: the arguments are extracted as the router would, without its boxed futures, which cost
 /// as much as the verification.
+#[derive(Clone)]
 pub struct InlineVerify {
     pub services: Arc<Services>,
 }
 
 impl InlineOperation for InlineVerify {
-    async fn call(&self, request: &Request, body: BufferedBody, context: &RequestContext) -> poem::Result<Response> {
+    async fn call(&self, request: &Request, body: BodyReader<'_>, context: &RequestContext) -> poem::Result<Response> {
         let caller = Authorized::check(request, &self.services, context).await?;
-        let body = JsonRequest::read(request, body)?;
+        let body = JsonRequest::read(request, body).await?;
         let verified = VerifyKey.verify(caller, Data(&self.services), body).await;
         Ok(verified.map_err(poem::Error::from)?.into_response())
     }

@@ -8,9 +8,9 @@
 //! from the cache is 4 to 7 % slower (docs/development/performance-shapes.md). Nothing else is called often enough to have
 //! one.
 
-pub mod buffer;
 pub mod media_type;
 pub mod object_reader;
+pub mod reader;
 
 use std::marker::PhantomData;
 
@@ -22,9 +22,9 @@ use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::Serialize;
 
-use crate::http::body::buffer::BufferedBody;
 use crate::http::body::media_type::check_media_type;
 use crate::http::body::object_reader::{FromObject, parse_body};
+use crate::http::body::reader::BodyReader;
 use crate::http::problem::{JSON, Problem};
 
 /// The body of a request, parsed and as it was sent.
@@ -52,8 +52,8 @@ impl<T: Serialize> From<&T> for PreserializedJson<T> {
 }
 
 impl<T: FromObject> JsonRequest<T> {
-    pub fn read(request: &Request, body: BufferedBody) -> Result<Self, Problem> {
-        let bytes = body.into_bytes();
+    pub async fn read(request: &Request, body: BodyReader<'_>) -> Result<Self, Problem> {
+        let bytes = body.read().await;
         let is_absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
         if !is_absent {
             let advice = "Send the body as JSON, with `Content-Type: application/json`.";
@@ -81,10 +81,10 @@ impl<'a, T: FromObject> ApiExtractor<'a> for JsonRequest<T> {
 
     async fn from_request(
         request: &'a Request,
-        _body: &mut RequestBody,
+        body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::read(request, BufferedBody::of(request))?)
+        Ok(Self::read(request, BodyReader::of(request, body)?).await?)
     }
 }
 

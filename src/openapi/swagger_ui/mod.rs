@@ -71,7 +71,7 @@ fn cached_document(
 
 /// The size of the pieces in which a file is sent, in bytes. hyper copies what it is given at once, and keeps the copy
 /// until a slow client has taken it.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 fn static_file<B: Into<Bytes>>(
     media_type: &'static str,

@@ -1,12 +1,20 @@
-//! Listener: accepts connections, up to a maximum, and spawns a task for each.
+//! Listener: accepts connections and spawns a task for each that finds a place.
 //!
 //! poem's own server keeps silent and dripping connections open forever, and spins when file descriptors run out; so this
-//! module serves hyper directly. hyper itself responds to what is not HTTP (400, 414, 431), without a body, and offers no way
+//! module serves hyper directly. hyper itself responds to what is not HTTP (400, 431), without a body, and offers no way
 //! to change that response.
 
+mod activity;
 mod connection;
-mod timeouts;
+mod connection_memory;
+mod connection_table;
+mod discard;
+mod partial_head;
+mod received_body;
+mod sent_body;
+mod stream;
 mod tls;
+mod tls_input;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -20,28 +28,45 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
+use crate::http::memory_budget::MemoryBudget;
 use crate::server::limits::Limits;
 use crate::telemetry::metrics::Metrics;
-use connection::ListenerState;
+use activity::Activity;
+use connection::{Accepted, ListenerState};
+use connection_table::{ConnectionTable, PROBE_PLACES};
 
 pub use tls::TlsFiles;
 
+/// Connections that have lost their place to another one, and have not ended yet.
+const CLOSING_CONNECTIONS: usize = 16;
+
 /// Pause after a failed accept. Errors such as running out of file descriptors persist for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a listener serves.
+pub struct ListenerEndpoints<E> {
+    pub all: E,
+    /// For connections beyond the maximum: responds to probes, and with 503 to other requests.
+    pub probes: E,
+    /// The memory for heads that have arrived in part.
+    pub memory: Arc<MemoryBudget>,
+}
 
 /// Serves until `stop` completes, then waits for the requests in flight, up to the shutdown timeout.
 pub async fn serve_connections<E>(
     listener: TcpListener,
     tls: Option<watch::Receiver<TlsAcceptor>>,
-    endpoint: E,
+    endpoints: ListenerEndpoints<E>,
     limits: &Limits,
     metrics: &Metrics,
     stop: impl Future<Output = ()>,
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    let state = Arc::new(ListenerState::new(endpoint, limits.clone(), metrics));
-    let mut acceptor = Acceptor { listener, permits: Arc::new(Semaphore::new(limits.connections)), failing: false };
+    let table = Arc::new(ConnectionTable::new(limits, endpoints.memory.clone(), metrics));
+    let state = Arc::new(ListenerState::new(endpoints, limits.clone(), metrics));
+    let permits = Arc::new(Semaphore::new(limits.connections + PROBE_PLACES + CLOSING_CONNECTIONS));
+    let mut acceptor = Acceptor { listener, permits, failing: false };
     let (stopping, stopped) = watch::channel(());
     let mut stop = pin!(stop);
 
@@ -50,13 +75,18 @@ pub async fn serve_connections<E>(
             () = &mut stop => break,
             accepted = acceptor.accept_one() => accepted,
         };
+        let activity = Arc::new(Activity::new());
+        let Some((place, memory)) = table.admit(remote.ip(), &activity) else { continue };
         let tls = tls.as_ref().map(|tls| tls.borrow().clone());
-        let connection = state.clone().serve(stream, remote, tls, stopped.clone());
-        let open = metrics.connection();
-        tokio::spawn(async move {
+        let accepted = Accepted { stream, remote, activity, memory, served: place.served };
+        let connection = state.clone().serve(accepted, tls, stopped.clone());
+        let (place, open) = (Arc::new(place), metrics.connection());
+        let held = (place.clone(), open, permit);
+        let task = tokio::spawn(async move {
             connection.await;
-            drop((permit, open));
+            drop(held);
         });
+        place.occupy(task.abort_handle());
     }
     drop((acceptor, stopped));
     stopping.send_replace(());

@@ -23,6 +23,10 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     connections: Gauge,
+    connections_of_largest_peer: Gauge,
+    connections_without_place: Family<OutcomeLabels, Counter>,
+    request_memory: Family<PartLabels, Gauge>,
+    request_memory_limit: Family<PartLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +39,16 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabels {
+    part: &'static str,
 }
 
 /// The metrics of one route.
@@ -55,6 +69,10 @@ impl Default for Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             connections: Gauge::default(),
+            connections_of_largest_peer: Gauge::default(),
+            connections_without_place: Family::default(),
+            request_memory: Family::default(),
+            request_memory_limit: Family::default(),
         }
     }
 }
@@ -80,6 +98,22 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
+    pub fn connections_of_largest_peer(&self, number: usize) {
+        self.connections_of_largest_peer.set(number as i64);
+    }
+
+    /// Counts a connection beyond the maximum, of all or of its peer.
+    pub fn connection_without_place(&self, idle_closed: bool) {
+        let outcome = if idle_closed { "idle_closed" } else { "refused" };
+        self.connections_without_place.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Returns the gauge of the memory that a part of requests takes.
+    pub fn request_memory(&self, part: &'static str, limit: usize) -> Gauge {
+        self.request_memory_limit.get_or_create(&PartLabels { part }).set(limit as i64);
+        self.request_memory.get_or_create_owned(&PartLabels { part })
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("mintkey_http_requests", "Number of requests completed", self.requests.clone());
         registry.register_with_unit(
@@ -89,6 +123,28 @@ impl Metrics {
             self.durations.clone(),
         );
         registry.register("mintkey_http_connections", "Open connections", self.connections.clone());
+        registry.register(
+            "mintkey_http_connections_per_peer",
+            "Open connections of the peer with the most",
+            self.connections_of_largest_peer.clone(),
+        );
+        registry.register(
+            "mintkey_http_connections_without_place",
+            "Number of connections beyond a maximum, by what was done",
+            self.connections_without_place.clone(),
+        );
+        registry.register_with_unit(
+            "mintkey_http_request_memory",
+            "Memory of requests that have arrived in part",
+            Unit::Bytes,
+            self.request_memory.clone(),
+        );
+        registry.register_with_unit(
+            "mintkey_http_request_memory_limit",
+            "Maximum memory of requests that have arrived in part",
+            Unit::Bytes,
+            self.request_memory_limit.clone(),
+        );
     }
 }
 

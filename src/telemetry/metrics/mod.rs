@@ -20,15 +20,21 @@ use crate::service::Services;
 
 pub use http::{Metrics, OpenConnection, RouteMetrics};
 
+/// The maximum numbers of connections.
+pub struct ConnectionLimits {
+    pub all: usize,
+    pub per_peer: usize,
+}
+
 const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The endpoint of /metrics.
-pub fn metrics_page(metrics: &Metrics, services: Arc<Services>, max_connections: usize) -> BoxEndpoint<'static> {
+pub fn metrics_page(metrics: &Metrics, services: Arc<Services>, limits: ConnectionLimits) -> BoxEndpoint<'static> {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     registry.register_collector(Box::new(process::ProcessCollector { started: services.now() }));
-    registry.register_collector(Box::new(service::ServiceCollector { services, max_connections }));
+    registry.register_collector(Box::new(service::ServiceCollector { services, limits }));
     poem::get(make_sync(move |request| scrape(&registry, &request))).map_to_response().boxed()
 }
 

@@ -12,11 +12,12 @@ use prometheus_client::registry::Unit;
 use crate::service::Services;
 use crate::service::issuer::TrustedIssuer;
 use crate::telemetry;
+use crate::telemetry::metrics::ConnectionLimits;
 use crate::telemetry::metrics::writer::MetricWriter;
 
 pub struct ServiceCollector {
     pub services: Arc<Services>,
-    pub max_connections: usize,
+    pub limits: ConnectionLimits,
 }
 
 impl fmt::Debug for ServiceCollector {
@@ -30,8 +31,13 @@ impl Collector for ServiceCollector {
         let mut writer = MetricWriter(encoder);
         let version = [("version", env!("CARGO_PKG_VERSION"), gauge(1))];
         writer.write_labeled("mintkey_build_info", "Version of the running program", version)?;
-        let limit = gauge(self.max_connections);
-        writer.write("mintkey_http_connections_limit", "Maximum concurrent connections", limit)?;
+        let (all, per_peer) = (gauge(self.limits.all), gauge(self.limits.per_peer));
+        writer.write("mintkey_http_connections_limit", "Maximum concurrent connections", all)?;
+        writer.write(
+            "mintkey_http_connections_per_peer_limit",
+            "Maximum concurrent connections of a peer",
+            per_peer,
+        )?;
         let dropped = count(telemetry::dropped_log_lines());
         writer.write("mintkey_log_lines_dropped", "Number of log lines that could not be written", dropped)?;
         let omitted = count(telemetry::UNAUTHENTICATED_LINES.omitted());

@@ -254,6 +254,7 @@ async fn credential_over_16_kib_is_rejected() {
     let server = Server::start();
     let token = server.token("alice");
     assert_invalid_tokens(&server, &[("17 KiB", format!("{token}{}", "A".repeat(17 * 1024)))]).await;
-    assert_invalid_tokens(&server, &[("256 KiB", "A".repeat(256 * 1024))]).await;
+    // The head is too long then.
+    assert_eq!(with_authorization(&server, &[b"Bearer ", &[b'A'; 33 * 1024][..]].concat()).await.status, 431);
     assert_eq!(server.create(&token, json!({ "name": "x" })).await.status, 201);
 }

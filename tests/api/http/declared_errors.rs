@@ -120,3 +120,20 @@ async fn errors_of_slow_and_short_bodies_are_declared() {
         assert_eq!(status == 408, operation.takes_a_body, "{}: {status}", operation.name);
     }
 }
+
+#[tokio::test]
+async fn unfinished_body_without_credential_is_401_at_once() {
+    // The body would be waited for longer than the response.
+    let server = Server::start_with(&["--request-timeout", "10m"]);
+    let operations = operations(&server).await;
+    assert!(operations.iter().filter(|operation| operation.takes_a_body).count() > 6);
+    for operation in operations {
+        for framing in ["Content-Length: 60000\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"] {
+            let target = operation.path_of("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11");
+            let request = format!("{} {target} HTTP/1.1\r\nHost: mintkey\r\n{framing}", operation.method);
+            let reply = wire::exchange(&server, request.as_bytes());
+            assert_eq!(reply.status, 401, "{}: {}", operation.name, reply.head);
+            assert!(reply.head.contains("\r\nconnection: close"), "{}: {}", operation.name, reply.head);
+        }
+    }
+}

@@ -2,3 +2,5 @@
 
 mod body_size;
 mod connections;
+mod memory;
+mod places;

@@ -89,7 +89,6 @@ async fn request_whose_head_is_unreadable_is_logged_and_counted() {
     let server = Server::start();
     for (request, status) in [
         ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400),
-        (format!("GET /{} HTTP/1.1\r\nHost: mintkey\r\n\r\n", "a".repeat(70_000)), 414),
         (format!("GET / HTTP/1.1\r\nHost: mintkey\r\n{}\r\n", "A: b\r\n".repeat(200)), 431),
     ] {
         assert_eq!(wire::exchange(&server, request.as_bytes()).status, status);

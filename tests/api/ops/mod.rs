@@ -13,7 +13,7 @@ mod keys_cli;
 pub mod logs;
 mod logs_sampled;
 mod logs_unread;
-mod metrics;
+pub mod metrics;
 mod missing_master_secret;
 mod pepper_rotation;
 mod signals;

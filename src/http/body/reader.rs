@@ -1,0 +1,175 @@
+//! BodyReader: reads the body of a request. An operation reads it after it has authenticated the caller, so that no
+//! client without a credential makes the server hold a body.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use poem::{Body, Request, RequestBody};
+use tokio::time::{Instant, timeout_at};
+
+use crate::http::memory_budget::{MemoryBudget, Reservation};
+use crate::http::problem::Problem;
+
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// How long a body may take to arrive, and how much memory all those that have arrived in part may take together.
+#[derive(Clone)]
+pub struct BodyLimits {
+    pub timeout: Duration,
+    pub memory: Arc<MemoryBudget>,
+}
+
+pub struct BodyReader<'a> {
+    body: Body,
+    limits: &'a BodyLimits,
+}
+
+impl<'a> BodyReader<'a> {
+    pub fn new(body: Body, limits: &'a BodyLimits) -> Self {
+        Self { body, limits }
+    }
+
+    /// For an extractor, to which poem passes the body beside the request.
+    pub fn of(request: &'a Request, body: &mut RequestBody) -> Result<Self, Problem> {
+        let limits = request.extensions().get().ok_or_else(|| Problem::internal("the request has no body limits"))?;
+        let body = body.take().map_err(|error| Problem::internal(error.to_string()))?;
+        Ok(Self { body, limits })
+    }
+
+    /// Reads the whole body. Counts the bytes themselves, because a chunked body declares no length.
+    pub async fn read(self) -> Result<Bytes, Problem> {
+        let mut chunks = Chunks { body: self.body.into(), within: self.limits.timeout, deadline: None };
+        if chunks.body.size_hint().lower() > MAX_BYTES as u64 {
+            return Err(Problem::body_too_large());
+        }
+        let first = chunks.next().await?.unwrap_or_default();
+        match chunks.body.is_end_stream() {
+            // Most bodies are one chunk, which needs no copy.
+            true if first.len() <= MAX_BYTES => Ok(first),
+            _ => chunks.append_to(&first, &self.limits.memory).await,
+        }
+    }
+}
+
+/// The chunks of a body. The deadline starts with the first chunk that is not available at once: most bodies arrive with
+/// their head, and for them a timer would cost more than reading.
+struct Chunks {
+    body: BoxBody<Bytes, io::Error>,
+    within: Duration,
+    deadline: Option<Instant>,
+}
+
+impl Chunks {
+    async fn append_to(&mut self, first: &[u8], memory: &MemoryBudget) -> Result<Bytes, Problem> {
+        let mut held = memory.reservation();
+        let mut whole = BytesMut::new();
+        append(&mut whole, first, &mut held)?;
+        while let Some(chunk) = self.next().await? {
+            append(&mut whole, &chunk, &mut held)?;
+        }
+        Ok(whole.freeze())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let arrived = match self.body.frame().now_or_never() {
+                Some(arrived) => arrived,
+                None => {
+                    let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.within);
+                    timeout_at(deadline, self.body.frame()).await.map_err(|_elapsed| Problem::body_timeout())?
+                }
+            };
+            let Some(frame) = arrived.transpose().map_err(incomplete)? else { return Ok(None) };
+            if let Ok(chunk) = frame.into_data() {
+                return Ok(Some(chunk));
+            }
+        }
+    }
+}
+
+fn append(whole: &mut BytesMut, chunk: &[u8], held: &mut Reservation<'_>) -> Result<(), Problem> {
+    if whole.len() + chunk.len() > MAX_BYTES {
+        return Err(Problem::body_too_large());
+    }
+    held.grow(chunk.len()).map_err(|exhausted| {
+        let detail = format!(
+            "Bodies that have arrived in part fill the memory that they may take, {} bytes, half of --request-memory \
+             (MINTKEY_REQUEST_MEMORY); send the body without pauses, or retry later.",
+            exhausted.limit
+        );
+        Problem::unavailable(detail, 1)
+    })?;
+    whole.extend_from_slice(chunk);
+    Ok(())
+}
+
+/// The body ended before its declared end. The client does not see the reason.
+fn incomplete(error: io::Error) -> Problem {
+    Problem::bad_request("The body ended early; send it completely.").with_log_context(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn limits(memory: usize) -> BodyLimits {
+        BodyLimits { timeout: Duration::from_millis(20), memory: MemoryBudget::of(memory).into() }
+    }
+
+    /// A body of these chunks, which ends only if it is complete.
+    fn body(chunks: &[usize], complete: bool) -> Body {
+        let chunks: Vec<_> = chunks.iter().map(|size| Ok::<_, io::Error>(Bytes::from(vec![b'x'; *size]))).collect();
+        match complete {
+            true => Body::from_bytes_stream(stream::iter(chunks)),
+            false => Body::from_bytes_stream(futures_util::StreamExt::chain(stream::iter(chunks), stream::pending())),
+        }
+    }
+
+    async fn read(chunks: &[usize], complete: bool, limits: &BodyLimits) -> Result<usize, u16> {
+        let read = BodyReader::new(body(chunks, complete), limits).read().await;
+        read.map(|bytes| bytes.len()).map_err(|problem| problem.status.as_u16())
+    }
+
+    #[tokio::test]
+    async fn read_joins_chunks_up_to_the_limit() {
+        let limits = limits(MAX_BYTES);
+        for (chunks, expected) in [
+            (&[][..], Ok(0)),
+            (&[5], Ok(5)),
+            (&[5, 0, 6], Ok(11)),
+            (&[MAX_BYTES], Ok(MAX_BYTES)),
+            (&[1, MAX_BYTES - 1], Ok(MAX_BYTES)),
+            (&[MAX_BYTES + 1], Err(413)),
+            (&[MAX_BYTES, 1], Err(413)),
+        ] {
+            assert_eq!(read(chunks, true, &limits).await, expected, "{chunks:?}");
+            assert_eq!(limits.memory.used(), 0, "{chunks:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn read_gives_up_a_body_that_does_not_end() {
+        assert_eq!(read(&[5, 6], false, &limits(MAX_BYTES)).await, Err(408));
+    }
+
+    #[tokio::test]
+    async fn read_is_refused_when_partial_bodies_fill_their_memory() {
+        let limits = limits(1000);
+        let held = body(&[600, 300], false);
+        let mut waiting = Box::pin(BodyReader::new(held, &limits).read());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert_eq!(limits.memory.used(), 900);
+        assert_eq!(read(&[90, 10], true, &limits).await, Ok(100));
+        assert_eq!(read(&[90, 11], true, &limits).await, Err(503));
+        drop(waiting);
+        assert_eq!(read(&[90, 11], true, &limits).await, Ok(101));
+    }
+}
