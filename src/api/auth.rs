@@ -22,9 +22,10 @@ use crate::http::problem::Problem;
 use crate::http::request_context::{RequestContext, request_source};
 use crate::service::Services;
 use crate::service::auth::AuthError;
+use crate::service::verify::WaitLimit;
 
-/// A caller who has the permission `P`.
-pub struct Authorized<P: Permission>(pub Caller, PhantomData<P>);
+/// A caller who has the permission `P`, and how long verifications of the same request may still wait.
+pub struct Authorized<P: Permission>(pub Caller, pub WaitLimit, PhantomData<P>);
 
 /// The authorized caller of an operation that changes keys, with what else its audit events record.
 pub struct Audited<P: Permission> {
@@ -130,10 +131,11 @@ impl<'a, P: Permission> ApiExtractor<'a> for Authorized<P> {
 
 impl<P: Permission> Authorized<P> {
     pub async fn check(request: &Request, services: &Services, context: &RequestContext) -> Result<Self, Problem> {
-        let caller = authenticate(request, services).await?;
+        let mut limit = WaitLimit::default();
+        let caller = authenticate(request, services, &mut limit).await?;
         context.set_owner(&caller.owner);
         P::check(&caller)?;
-        Ok(Self(caller, PhantomData))
+        Ok(Self(caller, limit, PhantomData))
     }
 
     /// The keys of the caller's own user.
@@ -175,7 +177,7 @@ impl<'a, P: Permission> ApiExtractor<'a> for Audited<P> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let services = services(request)?;
-        let Authorized(caller, permission) =
+        let Authorized(caller, _, permission) =
             Authorized::<P>::check(request, services, &RequestContext::of(request)).await?;
         Ok(Self { caller, source: request_source(request), at: services.now(), permission })
     }
@@ -209,8 +211,8 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
     }
 }
 
-async fn authenticate(request: &Request, services: &Services) -> Result<Caller, Problem> {
-    match services.auth.authenticate(credential(request)?).await {
+async fn authenticate(request: &Request, services: &Services, limit: &mut WaitLimit) -> Result<Caller, Problem> {
+    match services.auth.authenticate(credential(request)?, limit).await {
         Ok(caller) => Ok(caller),
         Err(AuthError::InvalidCredential(reason)) => Err(Problem::invalid_credential(reason.to_string())),
         Err(AuthError::Unavailable(error)) => Err(error.into()),

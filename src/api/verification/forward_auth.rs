@@ -18,6 +18,7 @@ use crate::http::params::scope_list::ScopeList;
 use crate::http::problem::Problem;
 use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, QueryPolicy, RouteSpec, TargetPolicy};
 use crate::service::Services;
+use crate::service::verify::WaitLimit;
 use crate::service::verify::cached_key::CachedKey;
 
 pub struct CheckForwarded;
@@ -192,7 +193,7 @@ impl CheckForwarded {
         required_scope: RequiredScope,
     ) -> Result<ForwardAllowed, ApiError<CheckForwardedErrors>> {
         let RequiredScope(required) = required_scope;
-        let decision = services.verifier.verify(&key.0, &required).await?;
+        let decision = services.verifier.verify(&key.0, &required, &mut WaitLimit::default()).await?;
         match (decision.verdict, decision.key) {
             (Verdict::Valid, Some(key)) => Ok(ForwardAllowed::from(&*key)),
             (Verdict::InsufficientScope, Some(known)) => {

@@ -141,11 +141,12 @@ impl IntrospectToken {
     #[oai(path = "/oauth/introspect", method = "post", operation_id = "introspect_token")]
     async fn introspect(
         &self,
-        _caller: Authorized<Verify>,
+        caller: Authorized<Verify>,
         Data(services): Data<&Arc<Services>>,
         token: IntrospectedToken,
     ) -> Result<IntrospectionResult, ApiError<IntrospectTokenErrors>> {
-        let decision = services.verifier.verify(&token.0, &Scopes::default()).await?;
+        let mut limit = caller.1;
+        let decision = services.verifier.verify(&token.0, &Scopes::default(), &mut limit).await?;
         let body = match decision.key {
             Some(key) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*key),
             _ => INACTIVE,

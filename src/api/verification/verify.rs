@@ -211,12 +211,13 @@ impl VerifyKey {
     #[oai(path = "/auth/api-keys/verify", method = "post", operation_id = "verify_api_key")]
     async fn verify(
         &self,
-        _caller: Authorized<Verify>,
+        caller: Authorized<Verify>,
         Data(services): Data<&Arc<Services>>,
         body: JsonRequest<ApiKeyVerifyRequest>,
     ) -> Result<VerifyResponse, ApiError<VerifyKeyErrors>> {
         let ApiKeyVerifyRequest { key: PresentedKey(key), scopes } = body.value;
-        let decision = services.verifier.verify(&key, &scopes.unwrap_or_default()).await?;
+        let mut limit = caller.1;
+        let decision = services.verifier.verify(&key, &scopes.unwrap_or_default(), &mut limit).await?;
         Ok(VerifyResponse::new(decision, services.verifier.responses()))
     }
 }

@@ -18,7 +18,7 @@ use crate::service::auth::token_cache::TokenCache;
 use crate::service::errors::ServiceError;
 use crate::service::issuer::rejection::TokenRejection;
 use crate::service::issuer::{Login, TokenError, TrustedIssuer, UnverifiedToken};
-use crate::service::verify::Verifier;
+use crate::service::verify::{Verifier, WaitLimit};
 
 /// Why no caller was authenticated.
 #[derive(Debug)]
@@ -75,13 +75,14 @@ impl Authenticator {
         Self { verifier, issuers, unknown_issuer, tokens, clock }
     }
 
-    /// Returns the caller that a bearer credential authenticates.
-    pub async fn authenticate(&self, credential: &str) -> Result<Caller, AuthError> {
+    /// Returns the caller that a bearer credential authenticates. A key is looked up within the limit.
+    pub async fn authenticate(&self, credential: &str, limit: &mut WaitLimit) -> Result<Caller, AuthError> {
         // A JWT contains dots and a secret does not, so no credential can be taken for both.
         if credential.as_bytes().contains(&b'.') {
             return Ok(self.authenticate_token(credential).await?);
         }
-        let decision = self.verifier.verify(credential, &Scopes::default()).await.map_err(AuthError::Unavailable)?;
+        let decision = self.verifier.verify(credential, &Scopes::default(), limit).await;
+        let decision = decision.map_err(AuthError::Unavailable)?;
         match (decision.verdict, decision.key) {
             (Verdict::Valid, Some(key)) => Ok(key.caller(self.policy(&key.owner.issuer))),
             (verdict, _) => Err(AuthError::InvalidCredential(CredentialRejection::Key(verdict))),

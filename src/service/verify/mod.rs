@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::api_key::KeyForSecret;
 use crate::domain::clock::Clock;
@@ -27,8 +27,16 @@ use crate::service::verify::interner::Interner;
 use crate::service::verify::response_cache::ResponseCache;
 use crate::store::Store;
 
-/// Time allowed for loading a key, so that a verification responds within two seconds while the store hangs.
-const VERIFY_TIMEOUT: Duration = Duration::from_millis(1800);
+/// How long the verifications of one request may still wait for the store, all together: that of its caller and that of
+/// the presented key. So the request responds within two seconds while the store hangs.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitLimit(Duration);
+
+impl Default for WaitLimit {
+    fn default() -> Self {
+        Self(Duration::from_millis(1800))
+    }
+}
 
 /// The least bytes of keys to load between two times that the cache makes room for what keys share.
 const MIN_STEP: usize = 256 << 10;
@@ -94,14 +102,19 @@ impl Verifier {
     }
 
     /// Decides whether a presented string is a valid key with the required scopes. Returns an error only if that cannot
-    /// be decided.
-    pub async fn verify(&self, presented: &str, required: &Scopes) -> Result<Decision, ServiceError> {
+    /// be decided within the limit. Subtracts from the limit the time that it waited.
+    pub async fn verify(
+        &self,
+        presented: &str,
+        required: &Scopes,
+        limit: &mut WaitLimit,
+    ) -> Result<Decision, ServiceError> {
         // A string of the wrong shape or checksum was never a secret of this service, and costs no lookup.
         let Ok(secret) = Secret::parse(presented) else {
             self.usage.count_not_found();
             return Ok(Decision::NOT_FOUND);
         };
-        let Some(key) = self.cached_or_loaded_key(&secret).await? else {
+        let Some(key) = self.cached_or_loaded_key(&secret, limit).await? else {
             self.usage.count_not_found();
             return Ok(Decision::NOT_FOUND);
         };
@@ -130,13 +143,17 @@ impl Verifier {
     }
 
     /// Returns the key of a secret, valid or not.
-    async fn cached_or_loaded_key(&self, secret: &Secret<'_>) -> Result<Option<Arc<CachedKey>>, ServiceError> {
+    async fn cached_or_loaded_key(
+        &self,
+        secret: &Secret<'_>,
+        limit: &mut WaitLimit,
+    ) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         let hash = self.peppers.newest().hash(secret);
         match self.cache.get(&hash) {
             Some(Some(key)) => Ok(Some(key)),
             Some(None) if self.peppers.later().is_empty() => Ok(None),
             // Boxed, so that the future of a cache hit does not reserve the space that a load needs.
-            _ => Box::pin(self.load_with_stale_fallback(secret, hash)).await,
+            _ => Box::pin(self.load_with_stale_fallback(secret, hash, limit)).await,
         }
     }
 
@@ -145,6 +162,7 @@ impl Verifier {
         &self,
         secret: &Secret<'_>,
         hash: SecretHash,
+        WaitLimit(left): &mut WaitLimit,
     ) -> Result<Option<Arc<CachedKey>>, ServiceError> {
         let hashes = || [hash].into_iter().chain(self.peppers.later().iter().map(|pepper| pepper.hash(secret)));
         let get_stale = || hashes().find_map(|hash| self.cache.get_stale(&hash));
@@ -154,7 +172,9 @@ impl Verifier {
             return Ok(Some(key));
         }
         // If the load that others wait for fails, each of them loads in turn, so the limit covers all of it.
-        let load = timeout(VERIFY_TIMEOUT, self.get_or_load_key(secret, hash)).await;
+        let began = Instant::now();
+        let load = timeout(*left, self.get_or_load_key(secret, hash)).await;
+        *left = left.saturating_sub(began.elapsed());
         match load.unwrap_or_else(|_| Err(ServiceError::Unavailable("the store did not respond in time".into()))) {
             Err(error @ (ServiceError::Unavailable(_) | ServiceError::StoreRejected { .. })) => {
                 get_stale().map(Some).ok_or(error)
@@ -233,6 +253,7 @@ impl Verifier {
 mod tests {
     use super::*;
     use crate::domain::metadata::Metadata;
+    use crate::domain::secret::Entropy;
     use crate::service::cache::CacheConfig;
     use crate::service::verify::cached_key::tests::loaded_key;
 
@@ -260,6 +281,40 @@ mod tests {
     async fn load(verifier: &Verifier, number: u64, key: KeyForSecret) {
         let key = async { Ok::<_, ()>(Some(verifier.cached_key(key))) };
         verifier.cache.get_or_load(&hash(number), key).await.unwrap();
+    }
+
+    fn secret(byte: u8) -> Secret<'static> {
+        Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([byte; 32]), chrono::DateTime::UNIX_EPOCH)
+    }
+
+    /// The caller's key and the presented one are looked up in turn, and neither lookup ends.
+    #[tokio::test]
+    async fn verify_waits_for_a_frozen_store_once_a_request() {
+        let verifier = Arc::new(verifier().await);
+        let secrets = [secret(1), secret(2)];
+        for hash in secrets.each_ref().map(|secret| verifier.peppers.newest().hash(secret)) {
+            let verifier = Arc::clone(&verifier);
+            let frozen = std::future::pending::<Result<_, ()>>();
+            tokio::spawn(async move { verifier.cache.get_or_load(&hash, frozen).await.map(|_| ()) });
+        }
+        tokio::task::yield_now().await;
+        assert!(WaitLimit::default().0 < Duration::from_secs(2));
+        let mut limit = WaitLimit(Duration::from_millis(20));
+        for secret in &secrets {
+            let decision = verifier.verify(secret.expose(), &Scopes::default(), &mut limit).await;
+            assert!(matches!(decision, Err(ServiceError::Unavailable(_))));
+            assert_eq!(limit.0, Duration::ZERO, "the second has no time left");
+        }
+    }
+
+    #[tokio::test]
+    async fn verify_of_a_key_in_memory_leaves_the_limit_unchanged() {
+        let (verifier, secret) = (verifier().await, secret(1));
+        let key = async { Ok::<_, ()>(Some(verifier.cached_key(loaded_key("n", Metadata::default(), None, None)))) };
+        verifier.cache.get_or_load(&verifier.peppers.newest().hash(&secret), key).await.unwrap();
+        let mut limit = WaitLimit(Duration::from_nanos(1));
+        let decision = verifier.verify(secret.expose(), &Scopes::default(), &mut limit).await.unwrap();
+        assert_eq!((decision.verdict, limit.0), (Verdict::Valid, Duration::from_nanos(1)));
     }
 
     fn metadata(bytes: usize) -> Metadata {
