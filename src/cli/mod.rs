@@ -21,6 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 
 use crate::config::{DataSettings, setting_name};
+use crate::domain::clock::Clock;
 use crate::openapi::Document;
 use crate::store::{Access, Store};
 use crate::telemetry;
@@ -62,15 +63,8 @@ pub fn run() -> ExitCode {
     // sqlx takes the process's provider for `sslmode=verify-ca`, and panics without one. It is the one that the listener
     // uses. An error says only that one is installed already.
     let _ = aws_lc_rs::default_provider().install_default();
-    let outcome = match Cli::parse().command {
-        Command::Serve(command) => block_on(serve::serve(command)),
-        Command::Doctor(command) => block_on(doctor::check_deployment(command)),
-        Command::Migrate(data) => block_on(migrate::migrate(data)),
-        Command::Backup(command) => block_on(backup::backup(command)),
-        Command::Token(command) => token::print_token(&command),
-        Command::Keys(command) => block_on(keys::execute_keys(command)),
-        Command::Openapi => print_output(Document::new().to_yaml().trim_end()),
-    };
+    let command = Cli::parse().command;
+    let outcome = Clock::System.ensure_set().map_err(Into::into).and_then(|()| execute_command(command));
     telemetry::flush_logs();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +75,18 @@ pub fn run() -> ExitCode {
             let _unread = writeln!(std::io::stderr(), "mintkey: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn execute_command(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Serve(command) => block_on(serve::serve(command)),
+        Command::Doctor(command) => block_on(doctor::check_deployment(command)),
+        Command::Migrate(data) => block_on(migrate::migrate(data)),
+        Command::Backup(command) => block_on(backup::backup(command)),
+        Command::Token(command) => token::print_token(&command),
+        Command::Keys(command) => block_on(keys::execute_keys(command)),
+        Command::Openapi => print_output(Document::new().to_yaml().trim_end()),
     }
 }
 
