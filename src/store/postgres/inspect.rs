@@ -162,7 +162,7 @@ fn encryption(options: &PgConnectOptions, is_encrypted: bool) -> Encryption {
 }
 
 /// Says what failed and how to fix it. Repeats no password.
-fn connect_remedy(error: &sqlx::Error, options: &PgConnectOptions) -> String {
+pub fn connect_remedy(error: &sqlx::Error, options: &PgConnectOptions) -> String {
     let (server, user) = (format!("{}:{}", options.get_host(), options.get_port()), options.get_username());
     let database = options.get_database().unwrap_or(user);
     let no_tls = |reason: &str| {

@@ -72,7 +72,10 @@ pub async fn open_postgres(options: &PgConnectOptions, connections: u32) -> Resu
         false => DbErr::Conn(RuntimeErr::SqlxError(error.into())).into(),
     };
     let slot = connections.first();
-    slot.open(false).await.map_err(failed)?;
+    slot.open(false).await.map_err(|error| match connections.health.is_standby() {
+        true => StoreError::incompatible(STANDBY),
+        false => StoreError::Unavailable(inspect::connect_remedy(&error, options)),
+    })?;
     let mut connection = slot.pool.acquire().await.map_err(failed)?;
     let other = connections.options();
     let kept = timeout(STATEMENT_TIMEOUT, keeps_session(&mut connection, &other)).await.map_err(timed_out)?;
@@ -139,6 +142,17 @@ fn reject_encoding(encoding: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn open_postgres_that_is_refused_says_so_without_the_password() {
+        // Port 1 is reserved, and nothing listens there.
+        let options = postgres_options("postgres://user:hidden-word@127.0.0.1:1/mintkey").unwrap();
+        let Err(StoreError::Unavailable(error)) = open_postgres(&options, 1).await.map(|_| ()) else {
+            panic!("not an outage");
+        };
+        assert!(error.contains("127.0.0.1:1") && error.contains("refused") && error.contains("start it"), "{error}");
+        assert!(!error.contains("hidden-word"), "{error}");
+    }
 
     #[test]
     fn server_before_15_is_rejected() {
