@@ -9,12 +9,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::service::Services;
+use crate::telemetry;
 
 /// Time between two writes of usage counts.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two deletions of idempotent responses that can no longer be replayed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Time between two log lines about spans that were lost.
+const LOST_SPANS_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two searches of the caches for what has expired.
 const FREE_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two counts of the secrets that depend on each pepper.
@@ -38,6 +41,7 @@ pub fn start_background_tasks(services: &Arc<Services>) -> BackgroundTasks {
     let cache_sync = services.clone();
     abortable.spawn(async move { cache_sync.sync_cache().await });
     abortable.spawn(delete_expired_responses(services.clone()));
+    abortable.spawn(report_lost_spans());
     abortable.spawn(free_unusable_memory(services.clone()));
     abortable.spawn(count_stored_secrets(services.clone()));
     abortable.spawn(probe_writes(services.clone()));
@@ -80,6 +84,22 @@ async fn delete_expired_responses(services: Arc<Services>) {
         if let Err(error) = services.keys.delete_expired_responses().await {
             warn!(%error, "idempotency cleanup failed; will retry");
         }
+    }
+}
+
+/// Logs how many spans were lost since the last line.
+async fn report_lost_spans() {
+    let mut tick = ticks(LOST_SPANS_INTERVAL);
+    let mut reported = telemetry::LOST_SPANS.by_reason();
+    loop {
+        tick.tick().await;
+        let lost = telemetry::LOST_SPANS.by_reason();
+        for ((reason, total), (_, before)) in lost.into_iter().zip(reported) {
+            if total > before {
+                warn!(reason, spans = total - before, total, "spans lost; the collector is too slow or unreachable");
+            }
+        }
+        reported = lost;
     }
 }
 

@@ -4,7 +4,9 @@ mod line_sampler;
 mod log_queue;
 mod logs;
 pub mod metrics;
+mod span_queue;
 mod traces;
 
 pub use line_sampler::UNAUTHENTICATED_LINES;
 pub use logs::{dropped_log_lines, flush_logs, start_telemetry};
+pub use span_queue::LOST_SPANS;

@@ -16,6 +16,7 @@ use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::SPAN_TARGET;
+use crate::telemetry::span_queue::{LOST_SPANS, SpanQueue};
 
 /// The variables of the OpenTelemetry specification that name a collector. Its library reads the others.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
@@ -38,9 +39,8 @@ impl Traces {
             true => resource,
             false => resource.with_service_name("mintkey"),
         };
-        let exporter = SpanExporter::builder().with_http().build()?;
-        let provider =
-            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
+        let queue = SpanQueue::new(SpanExporter::builder().with_http().build()?, &LOST_SPANS);
+        let provider = SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource.build()).build();
         Ok(Some(Self(provider)))
     }
 

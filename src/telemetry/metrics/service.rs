@@ -42,6 +42,8 @@ impl Collector for ServiceCollector {
         writer.write("mintkey_log_lines_dropped", "Number of log lines that could not be written", dropped)?;
         let omitted = count(telemetry::UNAUTHENTICATED_LINES.omitted());
         writer.write("mintkey_log_lines_omitted", "Number of request lines over the limit per second", omitted)?;
+        let lost = telemetry::LOST_SPANS.by_reason().map(|(reason, number)| ("reason", reason, count(number)));
+        writer.write_labeled("mintkey_spans_lost", "Number of spans that no collector received", lost)?;
         self.write_verifier(&mut writer)?;
         self.write_issuers(&mut writer)?;
         self.write_store(&mut writer)?;
