@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::dockerfile;
 use crate::support::{mintkey, run, succeed};
@@ -86,6 +87,20 @@ fn dockerfile_copies_only_what_the_ignore_file_includes() {
         let includes = |path: &&str| source == *path || source.starts_with(&format!("{path}/"));
         assert!(included.iter().any(includes), "{source} is copied and ignored");
     }
+}
+
+/// What the Dockerfile copies is enough for cargo: every member and every dependency by path is there.
+#[test]
+fn dockerfile_copies_a_whole_workspace() {
+    let context = tempfile::tempdir().unwrap();
+    let copies = dockerfile::stages().into_iter().flat_map(|stage| stage.copies).filter(|copy| !copy.from_build);
+    for source in copies.flat_map(|copy| copy.sources) {
+        let target = context.path().join(&source);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        succeed(Command::new("cp").arg("-r").arg(project().join(&source)).arg(target));
+    }
+    let mut metadata = Command::new(env!("CARGO"));
+    succeed(metadata.args(["metadata", "--format-version=1", "--locked", "--offline"]).current_dir(context.path()));
 }
 
 #[test]

@@ -129,7 +129,8 @@ async fn trace_collector_outage_is_logged_and_stops_no_request() {
     for _ in 0..20 {
         let started = Instant::now();
         server.create("garbled", json!({})).await.assert_problem(401);
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        // The exporter's own limit is ten seconds.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
     server.wait_for_log(&["ERROR", "opentelemetry"]);
 }
