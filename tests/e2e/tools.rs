@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The timeout of a tool.
-pub const DEFAULT_TIMEOUT: &str = "2m";
+/// Ends a tool that hangs, and none that a busy machine slows down.
+pub const DEFAULT_TIMEOUT: &str = "15m";
 
 /// The root of the repository.
 pub fn project() -> &'static Path {
