@@ -185,7 +185,8 @@ async fn frozen_postgresql_is_503_and_cached_keys_are_verified() {
     cluster.postgres.freeze(false);
     fixture.assert_recovers().await;
     eventually(Duration::from_secs(5), "a lag as before", async || (lag().await < 1.0).then_some(())).await;
-    assert_eq!(fixture.server.get("/readyz?for=changes", "").await.status, 200);
+    let ready = async || (fixture.server.get("/readyz?for=changes", "").await.status == 200).then_some(());
+    eventually(Duration::from_secs(10), "readiness for changes", ready).await;
 }
 
 #[tokio::test]
