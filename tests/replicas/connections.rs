@@ -24,8 +24,8 @@ async fn user_with_few_connections_gets_every_response() {
     let url = cluster.postgres.url(database).replace("postgres@", &format!("{role}@"));
     let server = cluster.replica_with_url(&url, &[]);
     let (gateway, alice) = tokens(&server);
-    let keys = join_all((0..40).map(|_| server.create_key(&alice, &[]))).await;
-    for round in 0..5 {
+    let keys = join_all((0..12).map(|_| server.create_key(&alice, &[]))).await;
+    for round in 0..10 {
         let reads = keys.iter().map(async |key| {
             let path = if round % 2 == 0 { format!("{KEYS}{}", id(key)) } else { KEYS.to_owned() };
             let read = server.get(&path, &alice).await;
