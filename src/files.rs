@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 /// The permissions of a private file's group and of all other users.
 const GROUP_AND_OTHERS: u32 = 0o077;
 
@@ -58,17 +61,24 @@ impl Draft {
         &self.path
     }
 
-    /// Gives the draft the name `target`, which must not exist. The content is on disk when this returns. Claims the
-    /// name with an empty file first: a rename alone would replace an existing file, and not every file system that
-    /// backups are kept on has hard links.
+    /// Gives the draft the name `target`, which must not exist. The content is on disk when this returns. At no time does
+    /// the name have other content.
     pub fn publish(self, target: &Path) -> io::Result<()> {
         self.file.sync_all()?;
-        File::create_new(target)?;
-        if let Err(error) = fs::rename(&self.path, target) {
-            fs::remove_file(target)?;
-            return Err(error);
-        }
+        rename_without_replacing(&self.path, target)?;
         sync_directory_of(target)
+    }
+}
+
+/// Not every file system can refuse to replace a file, nor has hard links. There, a file that is created between the check
+/// and the rename is replaced.
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.symlink_metadata().is_ok() => {
+            Err(ErrorKind::AlreadyExists.into())
+        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to),
+        renamed => Ok(renamed?),
     }
 }
 
@@ -93,6 +103,17 @@ pub fn mode_if_too_open(path: &Path) -> io::Result<Option<u32>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The name of a user, or the number if the machine has no such user.
+pub fn user_name(id: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of_id = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    };
+    users.lines().find_map(of_id).unwrap_or_else(|| id.to_string())
 }
 
 /// Sets the mode of a file to 0600 if group or others have any access to it. Returns the mode that it had then.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`domain`] | the product's types and rules, without I/O | nothing |
 //! | [`json`] | strict JSON parsing | nothing |
-//! | [`store`] | transactions on SQLite and PostgreSQL; alone uses `entity` | `domain` |
+//! | [`store`] | transactions on SQLite and PostgreSQL; alone uses `entity` | `domain`, `files` |
 //! | [`service`] | what the product does, without HTTP | `store`, `domain`, `json` |
 //! | [`config`], [`files`] | settings and private files | `service`, `domain` |
 //! | [`telemetry`] | logs, traces and metrics | `config`, `service` |

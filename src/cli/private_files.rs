@@ -19,13 +19,16 @@ const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 /// consider if others could access it.
 fn private_files(data: &DataSettings, database: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
     let secrets = ["master.secret", "signing.key"].map(|name| (data.data_dir.join(name), ROTATE_SECRET));
-    // SQLite resolves a symbolic link, and keeps its files beside the target.
-    let database = database.map(|file| file.canonicalize().unwrap_or_else(|_| file.to_owned()));
-    let of_database = database.into_iter().flat_map(|file| {
-        let beside = SIDE_FILES.map(|suffix| PathBuf::from(format!("{}{suffix}", file.display())));
-        [file].into_iter().chain(beside).map(|path| (path, ROTATE_KEYS))
-    });
+    let of_database = database.into_iter().flat_map(database_files).map(|path| (path, ROTATE_KEYS));
     secrets.into_iter().chain(of_database).collect()
+}
+
+/// The files of a SQLite database, whether or not they exist. SQLite resolves a symbolic link, and keeps its files beside
+/// the target.
+pub fn database_files(database: &Path) -> Vec<PathBuf> {
+    let file = database.canonicalize().unwrap_or_else(|_| database.to_owned());
+    let beside = SIDE_FILES.map(|suffix| PathBuf::from(format!("{}{suffix}", file.display())));
+    [file].into_iter().chain(beside).collect()
 }
 
 /// The first file that others can access, with its mode.

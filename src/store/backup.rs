@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use entity::api_key;
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QuerySelect, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, QuerySelect, Statement};
 use uuid::Uuid;
 
+use crate::store::workload::Workload;
 use crate::store::{Engine, Store, StoreError};
 
 impl Store {
@@ -24,6 +25,9 @@ impl Store {
             ));
         }
         let copy = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [name.into()]);
-        self.read(async |database| database.execute_raw(copy).await.map(drop)).await
+        // The error may be about either file.
+        let failed = |error: DbErr| StoreError::Unavailable(format!("the copy to {name} failed: {error}"));
+        let copied = async |database: &DatabaseConnection| database.execute_raw(copy).await.map(drop).map_err(failed);
+        self.on_connection(Workload::Scan, copied).await
     }
 }

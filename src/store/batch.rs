@@ -6,6 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -28,9 +29,21 @@ struct Queue<A, B> {
     batches: usize,
     /// The items in those batches.
     running: usize,
+    last_ticket: u64,
+}
+
+/// Why an item has no result.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BatchFailure {
+    /// No batch has taken it in time. It did not run and will not.
+    NotStarted,
+    /// Its batch panicked.
+    Panicked,
 }
 
 struct Waiting<A, B> {
+    /// Differs from those of all others.
+    ticket: u64,
     item: A,
     result: oneshot::Sender<B>,
     span: Span,
@@ -45,38 +58,55 @@ impl<A, B> Clone for Batcher<A, B> {
 impl<A: Send + 'static, B: Send + 'static> Batcher<A, B> {
     /// Creates a batcher that runs at most `max_concurrent` batches at a time.
     pub fn new(max_concurrent: usize) -> Self {
-        let queue = Queue { waiting: Vec::new(), batches: 0, running: 0 };
+        let queue = Queue { waiting: Vec::new(), batches: 0, running: 0, last_ticket: 0 };
         Self { queue: Arc::new(Mutex::new(queue)), max_concurrent }
     }
 
-    /// Returns the result of one item, or `None` if its batch panicked. `run_batch` returns the results in the order of
-    /// the items. It runs in a task of its own, with a clone of `context`, so that a caller that is dropped does not
-    /// cancel the batch for the others.
+    /// Returns the result of one item. `run_batch` returns the results in the order of the items. It runs in a task of its
+    /// own, with a clone of `context`, so that a caller that is dropped does not cancel the batch for the others. An item
+    /// waits at most `max_wait` for a batch to take it, and then for the batch.
     pub async fn submit<C, F>(
         &self,
         item: A,
+        max_wait: Option<Duration>,
         context: &C,
         run_batch: impl Fn(C, Vec<A>) -> F + Send + 'static,
-    ) -> Option<B>
+    ) -> Result<B, BatchFailure>
     where
         C: Clone + Send + 'static,
         F: Future<Output = Vec<B>> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot::channel();
         // Each item's trace shows the time until its result. The statements of a batch are in its first item's trace.
         let span = info_span!(target: SPAN_TARGET, "batch");
-        let starts = {
+        let (ticket, starts) = {
             let mut queue = self.queue();
-            queue.waiting.push(Waiting { item, result: sender, span: span.clone() });
+            queue.last_ticket += 1;
+            let ticket = queue.last_ticket;
+            queue.waiting.push(Waiting { ticket, item, result: sender, span: span.clone() });
             let starts = queue.batches < self.max_concurrent && queue.should_start();
             queue.batches += usize::from(starts);
-            starts
+            (ticket, starts)
         };
         if starts {
             let context = context.clone();
             tokio::spawn(self.clone().run(move |items| run_batch(context.clone(), items)));
         }
-        receiver.await.ok()
+        if let Some(max_wait) = max_wait {
+            match tokio::time::timeout(max_wait, &mut receiver).await {
+                Ok(result) => return result.map_err(|_| BatchFailure::Panicked),
+                Err(_) if self.withdraw(ticket) => return Err(BatchFailure::NotStarted),
+                Err(_) => {}
+            }
+        }
+        receiver.await.map_err(|_| BatchFailure::Panicked)
+    }
+
+    /// Removes an item from the queue. Returns whether it was there.
+    fn withdraw(&self, ticket: u64) -> bool {
+        let mut queue = self.queue();
+        let place = queue.waiting.iter().position(|one| one.ticket == ticket);
+        place.map(|place| queue.waiting.remove(place)).is_some()
     }
 
     /// Runs one batch after another until none should start.
@@ -158,7 +188,7 @@ mod tests {
             let size = items.len();
             items.into_iter().map(|item| (10 * item, size)).collect()
         };
-        let mut submitted: Vec<_> = (0..8).map(|item| Box::pin(batcher.submit(item, &gate, run_batch))).collect();
+        let mut submitted: Vec<_> = (0..8).map(|item| Box::pin(batcher.submit(item, None, &gate, run_batch))).collect();
         assert!(futures_util::poll!(&mut submitted[0]).is_pending());
         while !batcher.queue().waiting.is_empty() {
             tokio::task::yield_now().await;
@@ -169,7 +199,7 @@ mod tests {
         gate.add_permits(10);
         let results: Vec<_> = futures_util::future::join_all(submitted).await.into_iter().flatten().collect();
         assert_eq!(results, [(0, 1), (10, 6), (20, 6), (30, 6), (40, 6), (50, 6), (60, 6), (70, 1)]);
-        assert_eq!(batcher.submit(8, &gate, run_batch).await, Some((80, 1)));
+        assert_eq!(batcher.submit(8, None, &gate, run_batch).await, Ok((80, 1)));
     }
 
     #[tokio::test]
@@ -180,7 +210,7 @@ mod tests {
             sizes.lock().unwrap().push(items.len());
             std::future::pending().await
         };
-        let mut submitted: Vec<_> = (0..6).map(|_| Box::pin(batcher.submit((), &sizes, run_batch))).collect();
+        let mut submitted: Vec<_> = (0..6).map(|_| Box::pin(batcher.submit((), None, &sizes, run_batch))).collect();
         for (new, started) in [(0..3, vec![3]), (3..5, vec![3]), (5..6, vec![3, 3])] {
             for one in &mut submitted[new] {
                 assert!(futures_util::poll!(one).is_pending());
@@ -208,12 +238,36 @@ mod tests {
             tokio::task::yield_now().await;
             vec![(); items.len()]
         };
-        let mut stays = Box::pin(batcher.submit("stays", &run, run_batch));
-        let mut goes = Box::pin(batcher.submit("goes", &run, run_batch));
+        let mut stays = Box::pin(batcher.submit("stays", None, &run, run_batch));
+        let mut goes = Box::pin(batcher.submit("goes", None, &run, run_batch));
         assert!(futures_util::poll!(&mut stays).is_pending() && futures_util::poll!(&mut goes).is_pending());
         drop(goes);
-        assert_eq!(stays.await, Some(()));
+        assert_eq!(stays.await, Ok(()));
         assert_eq!(*run.lock().unwrap(), ["stays"]);
+    }
+
+    #[tokio::test]
+    async fn item_that_no_batch_takes_in_time_does_not_run() {
+        let batcher = Batcher::<&str, ()>::new(1);
+        let context = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::<&str>::new())));
+        let run_batch = |(gate, run): (Arc<Semaphore>, Arc<Mutex<Vec<&'static str>>>), items: Vec<&'static str>| async move {
+            run.lock().unwrap().extend(&items);
+            gate.acquire().await.unwrap().forget();
+            vec![(); items.len()]
+        };
+        let max_wait = Some(Duration::from_millis(20));
+        let mut taken = Box::pin(batcher.submit("taken", max_wait, &context, run_batch));
+        assert!(futures_util::poll!(&mut taken).is_pending());
+        while !batcher.queue().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(batcher.submit("late", max_wait, &context, run_batch).await, Err(BatchFailure::NotStarted));
+        // It began to wait earlier, but a batch has taken it.
+        assert!(futures_util::poll!(&mut taken).is_pending());
+        context.0.add_permits(10);
+        assert_eq!(taken.await, Ok(()));
+        assert_eq!(batcher.submit("next", None, &context, run_batch).await, Ok(()));
+        assert_eq!(*context.1.lock().unwrap(), ["taken", "next"]);
     }
 
     #[tokio::test]
@@ -225,8 +279,8 @@ mod tests {
             assert!(items.iter().all(|fine| *fine), "meant");
             vec![(); items.len()]
         };
-        assert_eq!(batcher.submit(false, &batches, run_batch).await, None);
-        assert_eq!(batcher.submit(true, &batches, run_batch).await, Some(()));
+        assert_eq!(batcher.submit(false, None, &batches, run_batch).await, Err(BatchFailure::Panicked));
+        assert_eq!(batcher.submit(true, None, &batches, run_batch).await, Ok(()));
         assert_eq!(batches.load(Ordering::SeqCst), 2);
     }
 }

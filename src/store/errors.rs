@@ -144,6 +144,29 @@ impl SessionFault {
     }
 }
 
+/// What a failed statement says of a SQLite database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqliteFault {
+    /// Another connection holds the lock: BUSY.
+    Locked,
+    /// The file, its directory or the disk: READONLY, IOERR, CORRUPT, CANTOPEN and NOTADB. A new connection may not meet it.
+    File,
+}
+
+impl SqliteFault {
+    /// Returns the fault, and what SQLite says.
+    pub fn of(error: &DbErr) -> Option<(Self, String)> {
+        let error = sqlx_error(error)?.as_database_error()?;
+        let code: u32 = error.code()?.parse().ok()?;
+        let fault = match code & 0xff {
+            5 => Self::Locked,
+            8 | 10 | 11 | 14 | 26 => Self::File,
+            _ => return None,
+        };
+        Some((fault, format!("{} (code {code})", error.message())))
+    }
+}
+
 /// True for result codes (sqlite.org/rescode.html) about the file, the disk or a lock: BUSY, LOCKED, READONLY, IOERR,
 /// CORRUPT, FULL, CANTOPEN, PROTOCOL and NOTADB. The low byte of an extended code is the primary code.
 fn is_sqlite_outage(code: &str) -> bool {

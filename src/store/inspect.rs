@@ -24,7 +24,7 @@ impl Store {
     }
 
     pub async fn inspect(url: &str, now: DateTime<Utc>) -> Result<DatabaseReport, StoreError> {
-        if Self::file(url).is_some_and(|file| !file.exists()) {
+        if Self::file(url).is_some_and(|file| matches!(file.try_exists(), Ok(false))) {
             return Ok(DatabaseReport::default());
         }
         let postgres = if url.starts_with("sqlite:") { None } else { Some(PostgresFacts::fetch(url).await?) };

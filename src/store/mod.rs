@@ -52,8 +52,8 @@ pub use crate::store::postgres::{Encryption, PostgresFacts};
 pub use crate::store::schema::SchemaState;
 pub use crate::store::usage::UsageDelta;
 
-/// The time limit of a wait for a lock or a connection, and of a whole transaction on PostgreSQL, waits included. Then
-/// the response is 503.
+/// The time limit of a whole transaction on PostgreSQL, waits included, and of all waits before one on SQLite: for a batch,
+/// the writer and the write lock. Then the response is 503.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The connections of one pool.
@@ -84,7 +84,7 @@ pub enum Access {
 
 #[derive(Clone)]
 enum Engine {
-    Sqlite(sqlite::Pools),
+    Sqlite(Arc<sqlite::Pools>),
     Postgres(Arc<postgres::Connections>),
 }
 
@@ -96,20 +96,33 @@ impl Store {
             sqlite::create_private_file(&file)?;
         }
         let store = retry_connect(async || Self::connect(url, connections).await).await?;
-        store.migrate().await?;
-        Ok(store)
+        store.closed_on_error(async |store| store.migrate().await).await
     }
 
     /// Opens a database that exists and has the schema of this binary. Creates and migrates nothing.
     pub async fn open_existing(url: &str, connections: u32, access: Access) -> Result<Self, StoreError> {
-        let store = retry_connect(async || Self::connect_read_only(url).await).await;
-        let store = store.map_err(|error| schema::unreadable(url, error))?;
+        let store = retry_connect(async || Self::connect_read_only(url).await).await?;
         store.reject_unusable_schema(url, access).await?;
         if access != Access::ReadWrite {
             return Ok(store);
         }
         store.close().await?;
-        retry_connect(async || Self::connect(url, connections).await).await
+        let store = retry_connect(async || Self::connect(url, connections).await).await?;
+        store.closed_on_error(async |store| store.reject_read_only().await).await
+    }
+
+    /// Returns the store if the check passes. Else closes it: SQLite removes its log and shared memory only then.
+    async fn closed_on_error(
+        self,
+        check: impl AsyncFnOnce(&Self) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
+        match check(&self).await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.close().await?;
+                Err(error)
+            }
+        }
     }
 
     async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
@@ -174,10 +187,10 @@ impl Store {
     /// database file.
     pub async fn close(self) -> Result<(), StoreError> {
         match self.engine {
-            Engine::Sqlite(sqlite::Pools { reader, scanner, writer, .. }) => {
-                reader.close().await?;
-                scanner.close().await?;
-                writer.close().await?;
+            Engine::Sqlite(pools) => {
+                for pool in [&pools.reader, &pools.scanner, &pools.writer] {
+                    pool.close_by_ref().await?;
+                }
             }
             Engine::Postgres(connections) => connections.close().await,
         }

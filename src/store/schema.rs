@@ -4,7 +4,7 @@ use entity::schema_version::{ActiveModel, Column, Entity, ID};
 use migration::{MIN_BINARY_VERSION, Migrator, MigratorTrait, SCHEMA_VERSION, SchemaManager};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DbErr, EntityTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter};
 
 use crate::store::postgres::Privileges;
 use crate::store::{Access, Engine, Store, StoreError};
@@ -62,14 +62,11 @@ fn too_new(version: i32, min_binary_version: i32) -> StoreError {
     ))
 }
 
-/// Names the SQLite file that cannot be read.
-pub fn unreadable(url: &str, error: StoreError) -> StoreError {
-    match (Store::file(url), error) {
-        (Some(file), StoreError::Unavailable(error)) => StoreError::Incompatible(format!(
-            "{} cannot be read: {error}; check that this is a database of mintkey that this user may read",
-            file.display()
-        )),
-        (_, error) => error,
+/// Deletes no row, but fails where rows cannot be deleted. PostgreSQL that takes no writes still verifies keys.
+async fn reject_read_only(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    match transaction.get_database_backend() {
+        DbBackend::Sqlite => Entity::delete_many().filter(Column::Id.ne(ID)).exec(transaction).await.map(drop),
+        _ => Ok(()),
     }
 }
 
@@ -88,32 +85,38 @@ impl Store {
                 " has no tables of mintkey; check that this is the right one, or create them with `mintkey migrate`",
             ),
             Ok(SchemaState::Newer { version, min_binary_version }) => Err(too_new(version, min_binary_version)),
-            Err(error) => Err(unreadable(url, error)),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Fails if SQLite opened the file for reading only, which it does without an error if it may not write. A transaction
+    /// then begins, and its first change fails.
+    pub(super) async fn reject_read_only(&self) -> Result<(), StoreError> {
+        self.write(async |transaction| reject_read_only(transaction).await).await
     }
 
     /// Applies the pending migrations in one transaction, so that a killed process leaves the schema as it was. Of
     /// processes that start together, the first migrates and the others wait. A newer schema stays as it is.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         self.write_exclusive(async |transaction| {
-            let state = state(&SchemaManager::new(transaction)).await?;
+            let failed = |error| self.store_error(error);
+            let state = state(&SchemaManager::new(transaction)).await.map_err(failed)?;
             if let Engine::Postgres(_) = self.engine
-                && let Some(obstacle) = obstacle(&Privileges::query(transaction).await?, state)
+                && let Some(obstacle) = obstacle(&Privileges::query(transaction).await.map_err(failed)?, state)
             {
                 return Err(StoreError::Incompatible(obstacle));
             }
             match state {
-                SchemaState::Current => return Ok(()),
+                SchemaState::Current => return reject_read_only(transaction).await.map_err(failed),
                 SchemaState::Newer { version, min_binary_version } => return Err(too_new(version, min_binary_version)),
                 SchemaState::Missing | SchemaState::Outdated(_) => {}
             }
-            Migrator::up(transaction, None).await?;
+            Migrator::up(transaction, None).await.map_err(failed)?;
             let row =
                 ActiveModel { id: Set(ID), version: Set(SCHEMA_VERSION), min_binary_version: Set(MIN_BINARY_VERSION) };
             let update =
                 OnConflict::column(Column::Id).update_columns([Column::Version, Column::MinBinaryVersion]).to_owned();
-            Entity::insert(row).on_conflict(update).exec_without_returning(transaction).await?;
-            Ok(())
+            Entity::insert(row).on_conflict(update).exec_without_returning(transaction).await.map(drop).map_err(failed)
         })
         .await
     }

@@ -1,14 +1,17 @@
 //! Transactions: how statements are sent to the database, and how long they may take.
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
-};
+use std::time::Duration;
 
-use crate::store::batch::Batcher;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tokio::time::Instant;
+
+use crate::store::batch::{BatchFailure, Batcher};
 use crate::store::errors::SessionFault;
 use crate::store::workload::Workload;
 use crate::store::{Engine, STATEMENT_TIMEOUT, Store, StoreError, postgres};
+
+/// How long a start waits for SQLite's write lock: another process may be migrating.
+const EXCLUSIVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Runs a query for few rows outside a transaction.
@@ -34,7 +37,7 @@ impl Store {
         statements: impl AsyncFnOnce(&DatabaseConnection) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
         self.on_connection(workload, async |database| {
-            statements(database).await.map_err(|error| self.store_error(error))
+            statements(database).await.map_err(|error| self.error_of(workload, error))
         })
         .await
     }
@@ -45,8 +48,18 @@ impl Store {
         &self,
         work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
     ) -> Result<T, StoreError> {
+        self.write_before(Instant::now() + STATEMENT_TIMEOUT, work).await
+    }
+
+    /// The same, for work that has waited already. On SQLite, the transaction begins before the deadline or not at all, and
+    /// takes as long as it needs.
+    pub(super) async fn write_before<T>(
+        &self,
+        deadline: Instant,
+        work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>,
+    ) -> Result<T, StoreError> {
         self.on_connection(Workload::Change, async |database| {
-            let transaction = self.begin(database).await.map_err(|error| self.store_error(error))?;
+            let transaction = self.begin(database, deadline).await?;
             let value = work(&transaction).await.map_err(|error| self.store_error(error))?;
             transaction.commit().await.map_err(|error| self.store_error(error))?;
             Ok(value)
@@ -60,12 +73,12 @@ impl Store {
         work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let exclusive = async |database: &DatabaseConnection| {
-            let transaction = self.begin(database).await?;
+            let transaction = self.begin(database, Instant::now() + EXCLUSIVE_LOCK_TIMEOUT).await?;
             if let Engine::Postgres(_) = self.engine {
                 transaction.execute_unprepared(postgres::ADVISORY_LOCK_SQL).await?;
             }
             let value = work(&transaction).await?;
-            transaction.commit().await?;
+            transaction.commit().await.map_err(|error| self.store_error(error))?;
             Ok(value)
         };
         match &self.engine {
@@ -74,11 +87,18 @@ impl Store {
         }
     }
 
-    /// Converts the error of a statement, after recording what it says of the connections.
+    /// Converts the error of a change, after recording what it says of the connections.
     pub(super) fn store_error(&self, error: DbErr) -> StoreError {
-        let error = match self.note_fault(&error) {
-            Some(SessionFault::Lost) => StoreError::ConnectionLost(error.to_string()),
-            _ => error.into(),
+        self.error_of(Workload::Change, error)
+    }
+
+    fn error_of(&self, workload: Workload, error: DbErr) -> StoreError {
+        let error = match &self.engine {
+            Engine::Sqlite(pools) => pools.error(workload, error),
+            Engine::Postgres(_) => match self.note_fault(&error) {
+                Some(SessionFault::Lost) => StoreError::ConnectionLost(error.to_string()),
+                _ => error.into(),
+            },
         };
         self.rejections.note(&error);
         error
@@ -95,7 +115,8 @@ impl Store {
     }
 
     /// Runs work on a connection for it. On PostgreSQL its time is limited, because a broken connection may never return
-    /// an error. SQLite needs no limit, but its file may have been replaced, which is checked first.
+    /// an error. On SQLite only the wait for the write lock is limited, but the file may have been replaced, which is
+    /// checked first.
     pub(super) async fn on_connection<T>(
         &self,
         workload: Workload,
@@ -125,29 +146,38 @@ impl Store {
         T: Send + 'static,
         F: Future<Output = Vec<Result<T, StoreError>>> + Send + 'static,
     {
-        let result = batcher.submit(item, self, run_batch);
-        let result = match self.engine {
-            Engine::Sqlite(_) => result.await,
+        let result = match &self.engine {
+            Engine::Sqlite(pools) => {
+                let submitted = batcher.submit(item, Some(STATEMENT_TIMEOUT), self, run_batch);
+                submitted.await.map_err(|failure| match failure {
+                    BatchFailure::NotStarted => pools.busy_error(),
+                    BatchFailure::Panicked => abandoned(),
+                })
+            }
             Engine::Postgres(_) => {
-                tokio::time::timeout(STATEMENT_TIMEOUT, result).await.map_err(postgres::timed_out)?
+                let submitted = batcher.submit(item, None, self, run_batch);
+                let submitted =
+                    tokio::time::timeout(STATEMENT_TIMEOUT, submitted).await.map_err(postgres::timed_out)?;
+                submitted.map_err(|_| abandoned())
             }
         };
-        result.unwrap_or_else(|| Err(StoreError::Unavailable("the batch was abandoned".into())))
+        result?
     }
 
-    /// Begins a transaction, on SQLite with the write lock. A SQLite transaction that reads first and writes later
-    /// fails at once, without waiting for the lock, if another process wrote in between.
-    async fn begin(&self, database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-        let immediate = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        match database.begin_with_options(immediate).await {
+    /// Begins a transaction, on SQLite with the write lock and before the deadline.
+    async fn begin(&self, database: &DatabaseConnection, deadline: Instant) -> Result<DatabaseTransaction, StoreError> {
+        if let Engine::Sqlite(pools) = &self.engine {
+            return pools.begin_before(deadline).await;
+        }
+        match database.begin().await {
             // Nothing was sent but BEGIN.
-            Err(error) if self.note_fault(&error) == Some(SessionFault::Lost) => {
-                database.begin_with_options(immediate).await
-            }
+            Err(error) if self.note_fault(&error) == Some(SessionFault::Lost) => database.begin().await,
             begun => begun,
         }
+        .map_err(|error| self.store_error(error))
     }
+}
+
+fn abandoned() -> StoreError {
+    StoreError::Unavailable("the batch was abandoned".into())
 }

@@ -10,12 +10,7 @@ use crate::store::{DatabaseReport, Encryption, PostgresFacts, SchemaState, Store
 
 pub async fn inspect_database(url: &Result<String, String>, now: DateTime<Utc>) -> Result<DatabaseReport, String> {
     let url = url.as_ref().map_err(Clone::clone)?;
-    Store::inspect(url, now).await.map_err(|error| match url.starts_with("sqlite:") {
-        true => format!(
-            "it cannot be read: {error}; check that the file is mintkey's, that this user may read it, and the disk"
-        ),
-        false => error.to_string(),
-    })
+    Store::inspect(url, now).await.map_err(|error| error.to_string())
 }
 
 pub fn check_database(report: &Result<DatabaseReport, String>, file: Option<&Path>) -> CheckResult {

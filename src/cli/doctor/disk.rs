@@ -10,6 +10,7 @@ use crate::cli::doctor::remedy::{Context, remedy};
 use crate::cli::private_files;
 use crate::cli::serve::ServeCommand;
 use crate::config::DataSettings;
+use crate::files;
 
 const OTHERS_MODE: u32 = 0o007;
 const GROUP_MODE: u32 = 0o070;
@@ -63,18 +64,45 @@ pub fn check_files(data: &DataSettings, secret_files: &[&Path], database: Option
     }
     let Ok(directory) = data.data_dir.metadata() else { return Ok("there are none yet".into()) };
     for (path, metadata) in files_in(&data.data_dir) {
-        if metadata.uid() != directory.uid() {
-            let (path, directory) = (path.display(), data.data_dir.display());
-            return Err(format!(
-                "{path} is owned by another user than its directory, perhaps because a command ran as root; run: chown \
-                 --reference={directory} {path}"
-            ));
-        }
+        check_owner(&path, metadata.uid(), &data.data_dir, directory.uid())?;
         if let Err(error) = File::open(&path) {
             return Err(remedy(&error, Context::ReadFile(&path)));
         }
     }
+    if let Some(database) = database {
+        check_database_file(database)?;
+    }
     Ok("owned by the owner of their directory, and readable".into())
+}
+
+fn check_owner(path: &Path, owner: u32, directory: &Path, of_directory: u32) -> Result<(), String> {
+    if owner == of_directory {
+        return Ok(());
+    }
+    let (path, directory) = (path.display(), directory.display());
+    Err(format!(
+        "{path} is owned by another user ({}) than its directory ({}), perhaps because a command ran as root; run: chown \
+         --reference={directory} {path}",
+        files::user_name(owner),
+        files::user_name(of_directory)
+    ))
+}
+
+/// Checks the files of a database, which may be in another directory than the data.
+fn check_database_file(database: &Path) -> Result<(), String> {
+    for path in private_files::database_files(database) {
+        let Some(directory) = path.parent() else { continue };
+        let (Ok(of_file), Ok(of_directory)) = (path.metadata(), directory.metadata()) else { continue };
+        check_owner(&path, of_file.uid(), directory, of_directory.uid())?;
+        match File::options().write(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(remedy(&error, Context::WriteFile(&path)));
+            }
+            // Another error is the disk's.
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn files_in(directory: &Path) -> Vec<(PathBuf, Metadata)> {

@@ -11,6 +11,8 @@ pub enum Context<'a> {
     FindDirectory(&'a Path),
     /// Opening a file of the data directory.
     ReadFile(&'a Path),
+    /// Opening a file of the database for writing.
+    WriteFile(&'a Path),
     /// Writing a file of some MiB in a directory.
     WriteIn(&'a Path),
     /// Binding a listening socket.
@@ -28,7 +30,7 @@ pub fn remedy(error: &io::Error, context: Context<'_>) -> String {
             "{}: {error}; run this as the service's user, and give that user read access to the file",
             path.display()
         ),
-        Context::WriteIn(path) => cannot_write(error, path),
+        Context::WriteFile(path) | Context::WriteIn(path) => cannot_write(error, path),
         Context::Listen(address) => format!("{address}: {}", cannot_listen(error)),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::owner::Owner;
@@ -10,11 +11,13 @@ use crate::store::api_keys::counted_insert::{KeyInsert, insert_counted};
 use crate::store::api_keys::descendants;
 use crate::store::idempotency::{self, SavedResponse};
 use crate::store::workload::Workload;
-use crate::store::{Engine, Store, StoreError};
+use crate::store::{Engine, STATEMENT_TIMEOUT, Store, StoreError};
 
 /// An insert that waits for its batch.
 pub struct QueuedInsert {
     insert: KeyInsert,
+    /// When its transaction must have begun. An insert waits for its batch first.
+    deadline: Instant,
     /// The response to save under each pepper, for a request with an `Idempotency-Key`.
     responses: Vec<SavedResponse>,
 }
@@ -49,14 +52,15 @@ impl Store {
         insert: KeyInsert,
         responses: Vec<SavedResponse>,
     ) -> Result<InsertOutcome, StoreError> {
-        let queued = QueuedInsert { insert, responses };
+        let queued = QueuedInsert { insert, deadline: Instant::now() + STATEMENT_TIMEOUT, responses };
         // Creates by keys are apart, so that creates by users wait for no key's lock.
         let batcher = if queued.creator().is_some() { &self.child_insert_batcher } else { &self.insert_batcher };
         self.batched(batcher, queued, Self::insert_batch).await
     }
 
     async fn insert_batch(self, inserts: Vec<QueuedInsert>) -> Vec<Result<InsertOutcome, StoreError>> {
-        let mut outcomes: Vec<_> = match self.insert_all(&inserts).await {
+        let deadline = inserts.iter().map(|queued| queued.deadline).min().unwrap_or_else(Instant::now);
+        let mut outcomes: Vec<_> = match self.insert_all(&inserts, deadline).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error); inserts.len()],
         };
@@ -79,7 +83,8 @@ impl Store {
                 Ok(InsertOutcome::TooManyKeys) | Err(StoreError::Internal(_)) => {}
                 Ok(_) | Err(_) => continue,
             }
-            let alone = self.insert_all(std::slice::from_ref(queued)).await;
+            let deadline = Instant::now() + STATEMENT_TIMEOUT;
+            let alone = self.insert_all(std::slice::from_ref(queued), deadline).await;
             *outcome = alone.map(|mut outcomes| outcomes.pop().expect("one outcome per insert"));
             if let Ok(InsertOutcome::TooManyKeys) = outcome {
                 full.insert(queued.insert.key.owner.clone());
@@ -98,7 +103,7 @@ impl Store {
     }
 
     /// Inserts in one transaction. Of one owner, either all keys fit or none.
-    async fn insert_all(&self, inserts: &[QueuedInsert]) -> Result<Vec<InsertOutcome>, StoreError> {
+    async fn insert_all(&self, inserts: &[QueuedInsert], deadline: Instant) -> Result<Vec<InsertOutcome>, StoreError> {
         let outcome = |fits| if fits { InsertOutcome::Inserted } else { InsertOutcome::TooManyKeys };
         let Some(limit) = inserts.first().map(|queued| queued.insert.limit) else { return Ok(Vec::new()) };
         if let Engine::Postgres(_) = self.engine
@@ -109,7 +114,7 @@ impl Store {
             let fits = self.run(Workload::Change, inserted).await?;
             return Ok(fits.into_iter().map(outcome).collect());
         }
-        Box::pin(self.write(async |transaction| {
+        Box::pin(self.write_before(deadline, async |transaction| {
             // A revocation of a creator and its descendants either waits and then finds the new key, or is found here.
             let creators = inserts.iter().filter_map(QueuedInsert::creator).collect();
             let creators = descendants::lock_creators(transaction, creators).await?;

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tokio::time::sleep;
 
 use crate::store::change_feed::ChangeEvent;
 use crate::store::workload::Workload;
-use crate::store::{Store, StoreError};
+use crate::store::{Engine, Store, StoreError};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 pub struct Poller {
     store: Store,
-    last_version: i64,
+    last_version: DataVersion,
     /// The instant to report after [`ChangeEvent::Unknown`].
     caught_up_to: Option<Instant>,
 }
@@ -31,7 +31,9 @@ impl Poller {
         sleep(POLL_INTERVAL).await;
         let now = Instant::now();
         let version = external_data_version(&self.store).await?;
-        if std::mem::replace(&mut self.last_version, version) == version {
+        let is_same = version == self.last_version;
+        self.last_version = version;
+        if is_same {
             return Ok(ChangeEvent::CaughtUpTo(now));
         }
         self.caught_up_to = Some(now);
@@ -39,15 +41,25 @@ impl Poller {
     }
 }
 
-/// Returns a number that changes with each commit of another process. `data_version` ignores commits of the connection
-/// that reads it, so the writer reads it: it makes all commits of this process.
-async fn external_data_version(store: &Store) -> Result<i64, StoreError> {
-    store.on_connection(Workload::Change, data_version).await
+/// Changes with each commit of another process. SQLite's number says nothing across connections, so those are counted, too.
+#[derive(PartialEq, Eq)]
+struct DataVersion {
+    number: i64,
+    connections_opened: u64,
 }
 
-async fn data_version(connection: &DatabaseConnection) -> Result<i64, StoreError> {
+/// `data_version` ignores commits of the connection that reads it, so the writer reads it: it makes all commits of this
+/// process.
+async fn external_data_version(store: &Store) -> Result<DataVersion, StoreError> {
     let pragma = Statement::from_string(DbBackend::Sqlite, "PRAGMA data_version");
-    let row = connection.query_one_raw(pragma).await?;
-    let row = row.ok_or_else(|| StoreError::Unavailable("SQLite did not return its data version".into()))?;
-    Ok(row.try_get("", "data_version")?)
+    let number = store.run(Workload::Change, async |writer| {
+        let row = writer.query_one_raw(pragma).await?;
+        row.ok_or_else(|| DbErr::RecordNotFound("the data version".into()))?.try_get("", "data_version")
+    });
+    let number = number.await?;
+    let connections_opened = match &store.engine {
+        Engine::Sqlite(pools) => pools.writing.connections_opened(),
+        Engine::Postgres(_) => 0,
+    };
+    Ok(DataVersion { number, connections_opened })
 }

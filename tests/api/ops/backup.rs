@@ -1,5 +1,7 @@
 //! Backup: a restored database equals the original, and keys revoked after the backup stay revoked.
 
+mod sqlite;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -108,6 +110,58 @@ async fn backup_restored_with_revocation_log_revives_nothing() {
     restored.assert_integrity().await;
 }
 
+/// The commands of a section of docs/backup.md for the database of this run.
+fn documented(section: &str) -> String {
+    let page = include_str!("../../../docs/backup.md");
+    let (_, section) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let other = ["# PostgreSQL", "# SQLite"][database::kind() as usize];
+    let commands = section.lines().filter_map(|line| line.strip_prefix("$ ")).filter(|line| !line.contains(other));
+    commands.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn documented_commands_restore_without_reviving_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let [data, lost] = ["data", "lost"].map(|name| directory.path().join(name));
+    let mut server = Server::start_in(&data, &[]);
+    let (gateway, alice) = (server.token_with("gateway", &["--scopes", "api-keys:verify"]), server.token("alice"));
+    let (stays, revoked) = (server.create_key(&alice, &[]).await, server.create_key(&alice, &[]).await);
+    let run_documented = |section: &str, data_of_database: &Path| {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-euc", &documented(section)])
+            .current_dir(directory.path())
+            .env("MINTKEY_MASTER_SECRET_FILE", "data/master.secret");
+        let mintkey = Path::new(mintkey_at(&data).get_program()).parent().unwrap().to_owned();
+        let mut path = format!("{}:{}", mintkey.display(), std::env::var("PATH").unwrap());
+        if database::kind() == Kind::Postgres {
+            path = format!("{}:{path}", program("pg_dump").parent().unwrap().display());
+            shell.env("MINTKEY_DATABASE_URL", database::url(data_of_database));
+        }
+        succeed(shell.env("PATH", path))
+    };
+    run_documented("Back up", &data);
+    server.revoke(id(&revoked), &alice, Value::Null).await;
+    run_documented("Export revocations", &data);
+
+    assert!(server.terminate().success());
+    fs::rename(&data, &lost).unwrap();
+    fs::create_dir(&data).unwrap();
+    for name in ["master.secret", "signing.key"] {
+        fs::copy(lost.join(name), data.join(name)).unwrap();
+    }
+    let restored = directory.path().join("restored");
+    run_documented("Restore", &restored);
+    if database::kind() == Kind::Postgres {
+        fs::rename(&data, &restored).unwrap();
+    }
+    let data = if database::kind() == Kind::Postgres { &restored } else { &data };
+    let server = Server::start_in(data, &[]);
+    assert_eq!(server.verify_code(&gateway, secret(&stays)).await, "VALID");
+    assert_eq!(server.verify_code(&gateway, secret(&revoked)).await, "REVOKED");
+}
+
 /// One clock is right, goes back by an hour before the second revocation, and is right again.
 #[tokio::test]
 async fn export_contains_revocations_of_a_clock_that_goes_back() {
@@ -214,84 +268,4 @@ fn apply_revocations_names_the_line_it_cannot_read() {
     let output = run(&mut apply);
     let output_text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && output_text.contains("line 1: unknown action \"moved\""), "{output_text}");
-}
-
-mod sqlite {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use sea_orm::Database;
-
-    use super::*;
-
-    fn backup_command(data: &Path, to: &Path) -> Command {
-        let mut command = mintkey_at(data);
-        command.args(["backup", "--to"]).arg(to);
-        command
-    }
-
-    fn backup_error(data: &Path, to: &Path) -> String {
-        let output = run(&mut backup_command(data, to));
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && output.stdout.is_empty(), "{error}");
-        error
-    }
-
-    fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = entries.collect();
-        names.sort();
-        names
-    }
-
-    async fn create_key(data: &Path) {
-        succeed(mintkey_at(data).args(["keys", "create", "--owner", "alice", "--name", "k"]));
-    }
-
-    #[tokio::test]
-    async fn backup_file_is_private_and_never_overwrites() {
-        let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
-        create_key(data.path()).await;
-        let copy = elsewhere.path().join("copy");
-        succeed(&mut backup_command(data.path(), &copy));
-        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
-        let before = fs::read(&copy).unwrap();
-        assert!(backup_error(data.path(), &copy).contains("--to"));
-        assert_eq!(fs::read(&copy).unwrap(), before);
-        let link = elsewhere.path().join("link");
-        symlink(elsewhere.path().join("nowhere"), &link).unwrap();
-        assert!(backup_error(data.path(), &link).contains("--to"));
-        assert_eq!(names(elsewhere.path()), ["copy", "link"]);
-        assert_eq!(names(data.path()), ["master.secret", "mintkey.db"]);
-    }
-
-    #[tokio::test]
-    async fn backup_without_keys_or_with_full_disk_leaves_no_file() {
-        let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
-        let copy = elsewhere.path().join("copy");
-        assert!(backup_error(data.path(), &copy).contains("no keys"));
-        create_key(data.path()).await;
-        // A limit on the size of files, as a full disk.
-        let script = format!(
-            "trap '' XFSZ; ulimit -f 8; exec {} backup --to {}",
-            mintkey_at(data.path()).get_program().to_str().unwrap(),
-            copy.display()
-        );
-        let output = run(Command::new("sh").args(["-c", &script]).env("MINTKEY_DATA_DIR", data.path()));
-        assert!(!output.status.success(), "{output:?}");
-        assert!(names(elsewhere.path()).is_empty(), "{:?}", names(elsewhere.path()));
-    }
-
-    #[tokio::test]
-    async fn backup_with_pending_migrations_copies_without_migrating() {
-        let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
-        create_key(data.path()).await;
-        let url = database::url(data.path());
-        let database = Database::connect(&url).await.unwrap();
-        database.execute_unprepared("UPDATE schema_version SET version = version - 1").await.unwrap();
-        database.close().await.unwrap();
-        let before = fs::read(data.path().join("mintkey.db")).unwrap();
-        succeed(&mut backup_command(data.path(), &elsewhere.path().join("copy")));
-        assert_eq!(fs::read(data.path().join("mintkey.db")).unwrap(), before);
-        assert_eq!(names(elsewhere.path()), ["copy"]);
-    }
 }

@@ -157,7 +157,7 @@ mod sqlite {
     fn commands_on_file_that_is_no_database_change_nothing() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("mintkey.db"), "this is no database".repeat(100)).unwrap();
-        let words = ["mintkey.db", "cannot be read", "not a database", "a database of mintkey"];
+        let words = ["mintkey.db", "file is not a database", "check that this is a database of mintkey", "mode 644"];
         assert_all_refused(directory.path(), &["--data-dir", "."], &words);
     }
 

@@ -176,7 +176,11 @@ async fn doctor_fails_on_schema_of_other_version() {
 async fn doctor_fails_on_file_that_is_no_database() {
     let data = create_deployment().await;
     fs::write(data.path().join("mintkey.db"), "this is no database, canary".repeat(100)).unwrap();
-    assert_fails(&doctor(data.path(), &[]), "database", &["not a database", "check that the file is mintkey's"]);
+    assert_fails(
+        &doctor(data.path(), &[]),
+        "database",
+        &["not a database", "check that this is a database of mintkey"],
+    );
     let elsewhere = ["--database-url", "mysql://mint:canary@db/mint"];
     assert_fails(&doctor(data.path(), &elsewhere), "database", &["--database-url"]);
 }

@@ -1,15 +1,23 @@
 //! SQLite: how the embedded database is opened, and what is checked before it is used.
 
-use std::fs::{Metadata, OpenOptions, Permissions};
+mod database_file;
+mod pool_state;
+mod write_lock;
+
+use std::fs::{OpenOptions, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
-use sea_orm::sqlx::{self, Connection, SqliteConnection};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Executor, SqliteConnection};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement};
 
+use crate::store::errors::SqliteFault;
+use crate::store::sqlite::database_file::{DatabaseFile, explain_unusable, write_ahead_log};
+use crate::store::sqlite::pool_state::PoolState;
 use crate::store::workload::Workload;
 use crate::store::{STATEMENT_TIMEOUT, StoreError};
 
@@ -23,29 +31,27 @@ const READER_CACHE: &str = "-16384";
 /// Smaller, because a commit that split a page visits every cached page.
 const WRITER_CACHE: &str = "-4096";
 
-/// Creates the database file with mode 0600 if it does not exist, whatever the umask. SQLite gives its other files the
-/// mode of this one.
-pub fn create_private_file(path: &Path) -> Result<(), StoreError> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        // The umask may have removed permissions of the owner.
-        Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
-    .map_err(|error| {
-        let path = path.display();
-        StoreError::Incompatible(format!("{path}: {error}; give a file in a directory that exists and can be written"))
-    })
-}
+/// How long SQLite itself waits for the write lock. Short, because it blocks the writer's thread: the store waits longer by
+/// repeating it, and gives up in time.
+const LOCK_POLL: Duration = Duration::from_millis(25);
+
+/// In pages of 4 KiB: a checkpoint begins at 16 MB of log. It copies a page once, however often the log has it; the default
+/// of 1000 pages checkpoints too often to profit from that.
+const CHECKPOINT_PAGES: &str = "4000";
+/// To what the log shrinks, in bytes, once it has been copied. While another process reads, the log can only grow.
+const LOG_LIMIT: &str = "33554432";
 
 /// The connections of each kind of work.
-#[derive(Clone)]
 pub struct Pools {
     pub reader: DatabaseConnection,
     /// One connection, so that reads of many rows take at most one core.
     pub scanner: DatabaseConnection,
     /// One connection, because SQLite has one writer at a time.
     pub writer: DatabaseConnection,
+    /// The state of the reader and the scanner.
+    reading: Arc<PoolState>,
+    /// The state of the writer.
+    pub writing: Arc<PoolState>,
     pub file: DatabaseFile,
 }
 
@@ -57,38 +63,66 @@ impl Pools {
             Workload::Change => &self.writer,
         }
     }
+
+    /// Converts an error, after recording what it says of the connections.
+    pub fn error(&self, workload: Workload, error: DbErr) -> StoreError {
+        if let Some((SqliteFault::File, _)) = SqliteFault::of(&error) {
+            match workload {
+                Workload::Change => self.writing.failed(),
+                Workload::Probe | Workload::Lookup | Workload::Scan => self.reading.failed(),
+            }
+        }
+        self.file.store_error(error)
+    }
+}
+
+/// Creates the database file with mode 0600 if it does not exist, whatever the umask. SQLite gives its other files the
+/// mode of this one.
+pub fn create_private_file(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        // The umask may have removed permissions of the owner.
+        Ok(file) => file.set_permissions(Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| {
+        let directory_is_missing = error.kind() == ErrorKind::NotFound;
+        StoreError::Incompatible(match directory_is_missing {
+            true => format!("{}: {error}; give a file in a directory that exists", path.display()),
+            false => explain_unusable(path, &error.to_string()),
+        })
+    })
 }
 
 /// Opens the database. The file must exist.
-pub async fn open_sqlite(url: &str) -> Result<Pools, StoreError> {
-    let mut writing = sqlite_options(url, 1, WRITER_CACHE);
-    writing.map_sqlx_sqlite_pool_opts(|pool| {
-        pool.after_release(|connection, _| Box::pin(reset_sqlite_connection(connection)))
-    });
-    let writer = Database::connect(writing).await?;
+pub async fn open_sqlite(url: &str) -> Result<Arc<Pools>, StoreError> {
+    let file = DatabaseFile::find(path(url), false)?;
+    let (reading, writing) = (Arc::<PoolState>::default(), Arc::<PoolState>::default());
+    let connect = async |connections, cache, lock_timeout, state: &Arc<PoolState>| {
+        let options = pool_options(url, connections, cache, lock_timeout, state);
+        Database::connect(options).await.map_err(|error| file.store_error(error))
+    };
+    let writer = connect(1, WRITER_CACHE, LOCK_POLL, &writing).await?;
     reject_unsafe_version(&version(&writer).await?)?;
-    let reader = Database::connect(sqlite_options(url, 4, READER_CACHE)).await?;
-    let scanner = Database::connect(sqlite_options(url, 1, READER_CACHE)).await?;
-    let file = DatabaseFile(path(url).map(OpenedFile::find).transpose()?.map(Arc::new));
-    Ok(Pools { reader, scanner, writer, file })
+    let reader = connect(4, READER_CACHE, STATEMENT_TIMEOUT, &reading).await?;
+    let scanner = connect(1, READER_CACHE, STATEMENT_TIMEOUT, &reading).await?;
+    Ok(Arc::new(Pools { reader, scanner, writer, reading, writing, file }))
 }
 
 /// Opens the database without writing to its directory. SQLite needs its shared-memory file to read a database that is
 /// in use. If there is no write-ahead log, it is not in use, and `immutable` makes SQLite read it without that file, and
 /// without locks: [`DatabaseFile::check_unchanged`] notices a process that began to use it meanwhile.
-pub async fn open_read_only(url: &str) -> Result<Pools, StoreError> {
-    let mut file = path(url).map(OpenedFile::find).transpose()?;
-    let immutable = file.as_ref().is_some_and(|file| !file.write_ahead_log().exists());
-    if let Some(file) = &mut file {
-        file.immutable = immutable;
-    }
+pub async fn open_read_only(url: &str) -> Result<Arc<Pools>, StoreError> {
+    let path = path(url);
+    let immutable = path.as_ref().is_some_and(|file| !write_ahead_log(file).exists());
+    let file = DatabaseFile::find(path, immutable)?;
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).acquire_timeout(STATEMENT_TIMEOUT).sqlx_logging(false).map_sqlx_sqlite_opts(
         move |sqlite| sqlite.read_only(true).immutable(immutable).busy_timeout(STATEMENT_TIMEOUT),
     );
-    let reader = Database::connect(options).await?;
-    let file = DatabaseFile(file.map(Arc::new));
-    Ok(Pools { scanner: reader.clone(), writer: reader.clone(), reader, file })
+    let reader = Database::connect(options).await.map_err(|error| file.store_error(error))?;
+    let (reading, writing) = (Arc::default(), Arc::default());
+    Ok(Arc::new(Pools { scanner: reader.clone(), writer: reader.clone(), reader, reading, writing, file }))
 }
 
 /// The file that the URL names. `None` for a database in memory, and for URLs of other databases.
@@ -98,8 +132,16 @@ pub fn path(url: &str) -> Option<PathBuf> {
     (!in_memory).then(|| options.get_filename().to_owned())
 }
 
-fn sqlite_options(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
-    let in_memory = path(url).is_none();
+/// The settings of a pool. A statement waits for a lock for `lock_timeout`; while a connection is opened, it waits for
+/// [`STATEMENT_TIMEOUT`].
+fn pool_options(
+    url: &str,
+    connections: u32,
+    cache: &'static str,
+    lock_timeout: Duration,
+    state: &Arc<PoolState>,
+) -> ConnectOptions {
+    let (in_memory, state) = (path(url).is_none(), Arc::clone(state));
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -116,12 +158,26 @@ fn sqlite_options(url: &str, connections: u32, cache: &'static str) -> ConnectOp
                 .pragma("journal_mode", "WAL")
                 // FULL: a commit is on disk before it is acknowledged.
                 .pragma("synchronous", "FULL")
-                // In pages: 32 MB of log. A checkpoint copies a page once, however often the log has it; the default of
-                // 1000 pages checkpoints too often to profit from that.
-                .pragma("wal_autocheckpoint", "4000")
+                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+                .pragma("journal_size_limit", LOG_LIMIT)
                 // Keeps the statement journal of multi-row statements out of /var/tmp.
                 .pragma("temp_store", "MEMORY")
                 .pragma("cache_size", cache)
+        })
+        .map_sqlx_sqlite_pool_opts(move |pool| {
+            let (opened, used) = (Arc::clone(&state), Arc::clone(&state));
+            pool.after_connect(move |connection, _| {
+                opened.connection_opened();
+                Box::pin(async move {
+                    let pragma = format!("PRAGMA busy_timeout = {}", lock_timeout.as_millis());
+                    connection.execute(AssertSqlSafe(pragma)).await.map(drop)
+                })
+            })
+            .before_acquire(move |_, of| {
+                let may_be_used = used.may_be_used(&of);
+                Box::pin(async move { Ok(may_be_used) })
+            })
+            .after_release(|connection, _| Box::pin(reset_sqlite_connection(connection)))
         });
     options
 }
@@ -154,59 +210,10 @@ fn reject_unsafe_version(version: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The database file as it was when it was opened. `None` for a database in memory.
-#[derive(Clone)]
-pub struct DatabaseFile(Option<Arc<OpenedFile>>);
-
-struct OpenedFile {
-    path: PathBuf,
-    metadata: Metadata,
-    /// SQLite reads it without locks.
-    immutable: bool,
-}
-
-impl OpenedFile {
-    fn find(path: PathBuf) -> Result<Self, StoreError> {
-        let metadata = std::fs::metadata(&path).map_err(|error| {
-            let (shown, remedy) = (path.display(), "check the path, or create the database with `mintkey migrate`");
-            StoreError::Incompatible(format!("{shown}: {error}; {remedy}"))
-        })?;
-        Ok(Self { path, metadata, immutable: false })
-    }
-
-    fn write_ahead_log(&self) -> PathBuf {
-        PathBuf::from(format!("{}-wal", self.path.display()))
-    }
-}
-
-impl DatabaseFile {
-    /// SQLite keeps writing to a file that was moved or deleted, so keys that it acknowledges would be lost.
-    pub fn check_not_replaced(&self) -> Result<(), StoreError> {
-        let Some(opened) = &self.0 else { return Ok(()) };
-        match std::fs::metadata(&opened.path) {
-            Ok(file) if (file.dev(), file.ino()) == (opened.metadata.dev(), opened.metadata.ino()) => Ok(()),
-            Ok(_) => Err(StoreError::incompatible("the database file was replaced by another; restart to use it")),
-            Err(error) => Err(StoreError::Unavailable(format!("the database file is gone: {error}"))),
-        }
-    }
-
-    /// Returns an error if the file is read without locks and another process has begun to use it since it was opened:
-    /// what was read may mix two states.
-    pub fn check_unchanged(&self) -> Result<(), StoreError> {
-        let Some(opened) = self.0.as_ref().filter(|opened| opened.immutable) else { return Ok(()) };
-        let state = |file: &Metadata| (file.mtime(), file.mtime_nsec(), file.len());
-        let changed = |file: Metadata| state(&file) != state(&opened.metadata);
-        if std::fs::metadata(&opened.path).map_or(true, changed) || opened.write_ahead_log().exists() {
-            return Err(StoreError::Unavailable(
-                "another process began to use the database while it was read; repeat the command".into(),
-            ));
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use tokio::time::Instant;
+
     use super::*;
     use crate::domain::clock::Clock;
     use crate::store::{Access, Store};
@@ -226,10 +233,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
         create_private_file(&path).unwrap();
-        let Pools { writer, .. } = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
+        let pools = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
         for (pragma, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
             let statement = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {pragma}"));
-            let row = writer.query_one_raw(statement).await.unwrap().unwrap();
+            let row = pools.writer.query_one_raw(statement).await.unwrap().unwrap();
             let found =
                 row.try_get_by_index::<String>(0).or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()));
             assert_eq!(found.unwrap(), value, "{pragma}");
@@ -238,7 +245,7 @@ mod tests {
             DbBackend::Sqlite,
             "SELECT sqlite_compileoption_used('DEFAULT_MEMSTATUS=0') AS compiled_without_memstatus",
         );
-        let built = writer.query_one_raw(built).await.unwrap().unwrap();
+        let built = pools.writer.query_one_raw(built).await.unwrap().unwrap();
         assert!(built.try_get::<bool>("", "compiled_without_memstatus").unwrap(), ".cargo/config.toml was not applied");
     }
 
@@ -258,6 +265,55 @@ mod tests {
         let rolled_back = "INSERT OR ROLLBACK INTO schema_version SELECT * FROM schema_version";
         assert!(store.write(async |change| change.execute_unprepared(rolled_back).await).await.is_err());
         assert_eq!(limit("").await, default);
+    }
+
+    /// Another process: it has its own locks.
+    pub async fn open_elsewhere(directory: &Path) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(format!("sqlite://{}", directory.join("mintkey.db").display()));
+        options.max_connections(1);
+        Database::connect(options).await.unwrap()
+    }
+
+    pub const NO_CHANGE: &str = "UPDATE schema_version SET version = version";
+
+    #[tokio::test]
+    async fn writer_that_is_read_only_is_replaced() {
+        let (store, _directory) = Store::temporary().await;
+        let change = async || store.write(async |change| change.execute_unprepared(NO_CHANGE).await).await;
+        change().await.unwrap();
+        let opened = store.sqlite().writing.connections_opened();
+        // Its changes fail as those of a connection that was opened while the file could not be written.
+        store.sqlite().writer.execute_unprepared("PRAGMA query_only = on").await.unwrap();
+        let error = change().await.unwrap_err().to_string();
+        assert!(error.contains("readonly database (code 8)") && error.contains("mode 600"), "{error}");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while change().await.is_err() {
+            assert!(Instant::now() < deadline, "it stays read-only");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(store.sqlite().writing.connections_opened(), opened + 1);
+    }
+
+    #[tokio::test]
+    async fn log_that_grew_beside_a_reader_shrinks_when_the_reader_ends() {
+        let (store, directory) = Store::temporary().await;
+        let size = || std::fs::metadata(directory.path().join("mintkey.db-wal")).unwrap().len();
+        let write = async |sql: &'static str| {
+            store.write(async |change| change.execute_unprepared(sql).await).await.unwrap();
+        };
+        let reader = open_elsewhere(directory.path()).await;
+        reader.execute_unprepared("BEGIN; SELECT * FROM schema_version").await.unwrap();
+        write("CREATE TABLE large (content BLOB)").await;
+        for _ in 0..40 {
+            write("INSERT INTO large VALUES (randomblob(1000000))").await;
+        }
+        let limit: u64 = LOG_LIMIT.parse().unwrap();
+        assert!(size() > limit, "{}", size());
+        reader.execute_unprepared("ROLLBACK").await.unwrap();
+        // The first copies the log, and the second begins a new one.
+        write("INSERT INTO large VALUES (1)").await;
+        write("INSERT INTO large VALUES (2)").await;
+        assert!(size() <= limit, "{}", size());
     }
 
     #[tokio::test]
@@ -286,11 +342,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mintkey.db");
         create_private_file(&path).unwrap();
-        let Pools { file, .. } = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
-        assert!(file.check_not_replaced().is_ok());
+        let pools = open_sqlite(&format!("sqlite://{}", path.display())).await.unwrap();
+        assert!(pools.file.check_not_replaced().is_ok());
         std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
-        assert!(matches!(file.check_not_replaced(), Err(StoreError::Unavailable(_))));
+        assert!(matches!(pools.file.check_not_replaced(), Err(StoreError::Unavailable(_))));
         std::fs::rename(directory.path().join("elsewhere.db"), &path).unwrap();
-        assert!(file.check_not_replaced().is_ok());
+        assert!(pools.file.check_not_replaced().is_ok());
     }
 }
