@@ -7,6 +7,7 @@ pub mod key_change_event;
 pub mod key_usage;
 pub mod owner_key_count;
 pub mod pepper;
+pub mod revocation_job;
 pub mod rotated_secret;
 pub mod schema_version;
 pub mod secret;

@@ -11,6 +11,7 @@
 //! | `audit_events` (view) | all audit events: creations, changes and refusals |
 //! | `owner_key_counts` | the number of keys of each owner that are neither revoked nor deleted |
 //! | `idempotency_records` | responses to requests with an `Idempotency-Key`, encrypted |
+//! | `revocation_jobs` | bulk revocations and how far they are |
 //! | `key_usage` | the number of verifications by key, day and verdict |
 //! | `schema_version` | the version of this schema |
 //!
@@ -20,6 +21,7 @@
 //! changes of the key take.
 
 mod audit_events;
+mod revocation_jobs;
 
 use sea_orm_migration::{prelude::*, schema::*};
 
@@ -39,6 +41,7 @@ impl MigrationTrait for Migration {
         audit_events::create_key_change_events(manager).await?;
         manager.get_connection().execute_unprepared(audit_events::AUDIT_EVENTS_VIEW).await?;
         create_owner_key_counts(manager).await?;
+        revocation_jobs::create_revocation_jobs(manager).await?;
         create_idempotency_records(manager).await?;
         create_key_usage(manager).await?;
         create_schema_version(manager).await

@@ -34,8 +34,8 @@ pub const LIST_EVENTS_ROUTE: RouteSpec = RouteSpec::new("list_my_audit_events");
 error_set!(ListMyAuditEventsErrors: 400, 401, 403, 500, 503);
 
 api_enum! {
-    /// Change of a key, or its refusal.
-    #[oai(rename_all = "lowercase")]
+    /// Change of a key, or its refusal, or the start or end of a bulk revocation.
+    #[oai(rename_all = "snake_case")]
     pub enum Action = audit::Action {
         Created,
         Updated,
@@ -45,6 +45,8 @@ api_enum! {
         Revoked,
         Deleted,
         Refused,
+        BulkRevocationStarted,
+        BulkRevocationEnded,
     }
 }
 
@@ -62,7 +64,7 @@ pub struct AuditActor {
     key_id: Option<Uuid>,
 }
 
-/// One change of one key, or its refusal.
+/// One change of one key, or its refusal, or the start or end of a bulk revocation.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditEvent {
@@ -71,13 +73,14 @@ pub struct AuditEvent {
     /// Time of the request.
     at: Time,
     /// Kind of change: `created`, `updated`, `enabled`, `disabled`, `rotated`, `revoked` or `deleted`. `refused`
-    /// if the caller lacked a scope or the lifetime for it, so that nothing changed.
+    /// if the caller lacked a scope or the lifetime for it, so that nothing changed. `bulk_revocation_started` and
+    /// `bulk_revocation_ended` for a bulk revocation as a whole.
     action: String,
     /// Actor.
     actor: AuditActor,
-    /// Changed key. Omitted if its creation was refused.
+    /// Changed key. Omitted if its creation was refused, and for a bulk revocation.
     key_id: Option<Uuid>,
-    /// Owner of the key.
+    /// Owner of the key; of a bulk revocation, who requested it.
     owner: Owner,
     /// Id of the request.
     request_id: String,
@@ -86,7 +89,8 @@ pub struct AuditEvent {
     /// `User-Agent` of the client, if sent.
     user_agent: Option<String>,
     /// Changed fields with their new values. If refused, the `operation` with `missing_scope`, or with `key_expires_at`
-    /// and the earlier `caller_expires_at`. Never contains secrets.
+    /// and the earlier `caller_expires_at`. Of a bulk revocation, its `job_id`, which the events of the keys that it
+    /// revoked have, too. Never contains secrets.
     changes: Any<Value>,
 }
 
@@ -97,14 +101,20 @@ impl SchemaRules for AuditEvent {
     }
 }
 
+impl From<audit::Actor> for AuditActor {
+    fn from(actor: audit::Actor) -> Self {
+        let audit::Actor { kind, issuer, subject, key_id } = actor;
+        Self { kind, issuer, subject, key_id }
+    }
+}
+
 impl From<audit::AuditEvent> for AuditEvent {
     fn from(event: audit::AuditEvent) -> Self {
-        let audit::Actor { kind, issuer, subject, key_id } = event.actor;
         Self {
             id: event.id,
             at: Time(event.at),
             action: event.action,
-            actor: AuditActor { kind, issuer, subject, key_id },
+            actor: event.actor.into(),
             key_id: event.key_id,
             owner: event.owner.into(),
             request_id: event.request_id,

@@ -14,7 +14,7 @@ use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use thiserror::Error;
 
-use crate::domain::access::AccessFilter;
+use crate::domain::access::{AccessFilter, AdminAccess};
 use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::reserved;
@@ -149,12 +149,22 @@ impl Authorized<Admin> {
     pub fn administered_keys(&self) -> AccessFilter<'_> {
         AccessFilter::of_administrator(&self.0)
     }
+
+    /// Whose keys the administrator reaches.
+    pub fn reach(&self) -> AdminAccess<'_> {
+        AdminAccess::of_administrator(&self.0)
+    }
 }
 
 impl Audited<Admin> {
     /// The keys that the administrator reaches.
     pub fn administered_keys(&self) -> AccessFilter<'_> {
         AccessFilter::of_administrator(&self.caller)
+    }
+
+    /// Whose keys the administrator reaches.
+    pub fn reach(&self) -> AdminAccess<'_> {
+        AdminAccess::of_administrator(&self.caller)
     }
 }
 

@@ -66,6 +66,7 @@ operations![
     admin::audit::ListAllAuditEvents,
     admin::keys::AdminKeyOperations,
     admin::bulk_revoke::BulkRevokeKeys,
+    admin::revocation_jobs::RevocationJobOperations,
 ];
 
 /// Merges the operations on one path. poem-openapi writes a path once per implementation, and of equal names in a JSON

@@ -5,7 +5,7 @@ use crate::api::{admin, audit, keys, self_key, usage};
 use crate::http::route_spec::RouteSpec;
 
 /// One spec for each operation of [`Operations`](crate::api::Operations).
-pub const ROUTES: [RouteSpec; 19] = [
+pub const ROUTES: [RouteSpec; 22] = [
     keys::create::CREATE_KEY_ROUTE,
     keys::list::LIST_KEYS_ROUTE,
     keys::get::GET_KEY_ROUTE,
@@ -25,6 +25,9 @@ pub const ROUTES: [RouteSpec; 19] = [
     admin::keys::GET_ANY_KEY_ROUTE,
     admin::keys::REVOKE_ANY_KEY_ROUTE,
     admin::bulk_revoke::BULK_REVOKE_ROUTE,
+    admin::revocation_jobs::LIST_JOBS_ROUTE,
+    admin::revocation_jobs::GET_JOB_ROUTE,
+    admin::revocation_jobs::CANCEL_JOB_ROUTE,
 ];
 
 #[cfg(test)]

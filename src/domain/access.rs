@@ -17,6 +17,24 @@ pub enum AccessFilter<'a> {
 }
 
 impl<'a> AccessFilter<'a> {
+    /// The keys that an administrator reaches.
+    pub fn of_administrator(caller: &'a Caller) -> Self {
+        AdminAccess::of_administrator(caller).into()
+    }
+}
+
+/// Whose keys an administrator may read and revoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAccess<'a> {
+    /// Those of the owners in one organization of one issuer.
+    Organization { issuer: &'a str, organization: &'a str },
+    /// Those of the owners of one issuer.
+    Issuer(&'a str),
+    /// Those of every owner.
+    Any,
+}
+
+impl<'a> AdminAccess<'a> {
     /// What an administrator reaches: its own organization if it has one, else its own issuer. Every owner if the
     /// operator has marked that issuer as one of operators.
     pub fn of_administrator(caller: &'a Caller) -> Self {
@@ -25,6 +43,16 @@ impl<'a> AccessFilter<'a> {
             _ if caller.policy.operators => Self::Any,
             Some(organization) => Self::Organization { issuer, organization },
             None => Self::Issuer(issuer),
+        }
+    }
+}
+
+impl<'a> From<AdminAccess<'a>> for AccessFilter<'a> {
+    fn from(reach: AdminAccess<'a>) -> Self {
+        match reach {
+            AdminAccess::Organization { issuer, organization } => Self::Organization { issuer, organization },
+            AdminAccess::Issuer(issuer) => Self::Issuer(issuer),
+            AdminAccess::Any => Self::Any,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::owner::Owner;
 use crate::domain::text_enum::text_enum;
 
 text_enum! {
-    /// What was done to a key, or was refused.
+    /// What was done to a key, or was refused, or the start or end of a bulk revocation.
     pub enum Action {
         Created = "created",
         Updated = "updated",
@@ -25,11 +25,14 @@ text_enum! {
         Deleted = "deleted",
         /// The caller lacked a right over the key; nothing was changed.
         Refused = "refused",
+        BulkRevocationStarted = "bulk_revocation_started",
+        /// It was completed or canceled, or it failed.
+        BulkRevocationEnded = "bulk_revocation_ended",
     }
 }
 
 /// Where a request came from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestSource {
     pub request_id: String,
     pub client_address: Option<IpAddr>,
@@ -59,7 +62,7 @@ impl From<&Caller> for Actor {
     }
 }
 
-/// One change of one key, or its refusal.
+/// One change of one key, or its refusal, or the start or end of a bulk revocation.
 #[derive(Debug, Clone)]
 pub struct AuditEvent {
     pub id: Uuid,
@@ -70,9 +73,9 @@ pub struct AuditEvent {
     pub request_id: String,
     pub client_address: Option<String>,
     pub user_agent: Option<String>,
-    /// The changed key; `None` if its creation was refused.
+    /// The changed key; `None` if its creation was refused, and for a bulk revocation.
     pub key_id: Option<Uuid>,
-    /// The owner of the key.
+    /// The owner of the key; of a bulk revocation, who requested it.
     pub owner: Owner,
     /// The changed fields with their new values, or what was refused and why; never a secret.
     pub changes: Value,
@@ -108,16 +111,46 @@ impl AuditContext<'_> {
     }
 
     fn event_of(&self, id: Uuid, action: Action, key_id: Option<Uuid>, owner: &Owner, changes: Value) -> AuditEvent {
+        let owner = owner.clone();
+        EventContent { id, at: self.at, action, key_id, owner, changes }.by(self.origin())
+    }
+
+    /// Who makes the change and from where, in a form that outlives the request.
+    pub fn origin(&self) -> AuditOrigin {
+        AuditOrigin { actor: Actor::from(self.caller), source: self.source.clone() }
+    }
+}
+
+/// Who made a request, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditOrigin {
+    pub actor: Actor,
+    pub source: RequestSource,
+}
+
+/// What an event says beside its origin.
+pub struct EventContent {
+    pub id: Uuid,
+    pub at: DateTime<Utc>,
+    pub action: Action,
+    pub key_id: Option<Uuid>,
+    pub owner: Owner,
+    pub changes: Value,
+}
+
+impl EventContent {
+    pub fn by(self, AuditOrigin { actor, source }: AuditOrigin) -> AuditEvent {
+        let Self { id, at, action, key_id, owner, changes } = self;
         AuditEvent {
             id,
-            at: self.at,
+            at,
             action: action.as_str().to_owned(),
-            actor: Actor::from(self.caller),
-            request_id: self.source.request_id.clone(),
-            client_address: self.source.client_address.map(|address| address.to_string()),
-            user_agent: self.source.user_agent.clone(),
+            actor,
+            request_id: source.request_id,
+            client_address: source.client_address.map(|address| address.to_string()),
+            user_agent: source.user_agent,
             key_id,
-            owner: owner.clone(),
+            owner,
             changes,
         }
     }

@@ -15,6 +15,7 @@ pub mod list_page;
 pub mod metadata;
 pub mod owner;
 pub mod precondition;
+pub mod revocation_job;
 pub mod scope;
 pub mod secret;
 pub mod secret_hash;

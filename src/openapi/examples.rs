@@ -24,10 +24,24 @@ pub fn add_examples(document: &mut Value) {
         "user_agent": "curl/8.5.0",
         "changes": { "name": "example", "scopes": ["projects:read"] },
     });
+    let job = json!({
+        "id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f22",
+        "status": "completed",
+        "filter": { "subject": owner["subject"] },
+        "reason": "leaked in a build log",
+        "descendants": false,
+        "requested_by": { "kind": "user", "issuer": owner["issuer"], "subject": "carol" },
+        "examined": 1200,
+        "revoked": 3,
+        "revoked_descendants": 0,
+        "created_at": "2026-04-15T12:00:00Z",
+        "updated_at": "2026-04-15T12:00:01Z",
+        "completed_at": "2026-04-15T12:00:01Z",
+    });
     let denied = json!({ "revoked": 0, "disabled": 0, "expired": 0, "insufficient_scope": 2 });
     let examples = json!({
         "ApiKeyBulkRevokeRequest": { "subject": "alice", "reason": "leaked in a build log", "dry_run": true },
-        "ApiKeyBulkRevokeResponse": { "matched": 3, "descendants": 0, "revoked": 0, "dry_run": true },
+        "ApiKeyBulkRevokeCount": { "matched": 3, "descendants": 0, "complete": true },
         "ApiKeyList": { "items": [key], "next_cursor": CURSOR },
         "ApiKeyRevokeRequest": { "reason": "leaked in a build log" },
         "ApiKeyRotateRequest": { "grace_seconds": 3600 },
@@ -38,6 +52,8 @@ pub fn add_examples(document: &mut Value) {
         },
         "ApiKeyVerifyResponse": verified(&key),
         "AuditEventList": { "items": [event], "next_cursor": CURSOR },
+        "BulkRevocation": job,
+        "BulkRevocationList": { "items": [job], "next_cursor": CURSOR },
         "IntrospectionForm": { "token": presented },
         "IntrospectionResponse": {
             "active": true,

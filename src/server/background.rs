@@ -32,7 +32,10 @@ pub struct BackgroundTasks {
     abortable: JoinSet<()>,
     /// Stops between two writes: counts that were drained to be written must not be lost.
     usage_writer: JoinHandle<()>,
-    stop: Arc<Notify>,
+    stop_usage_writer: Arc<Notify>,
+    /// Stops between two batches.
+    revocations: JoinHandle<()>,
+    stop_revocations: Arc<Notify>,
 }
 
 /// Starts the tasks.
@@ -48,18 +51,22 @@ pub fn start_background_tasks(services: &Arc<Services>) -> BackgroundTasks {
     for issuer in services.auth.issuers() {
         abortable.spawn(issuer.keys.clone().refresh_loop());
     }
-    let stop = Arc::new(Notify::new());
-    let usage_writer = tokio::spawn(write_usage(services.clone(), stop.clone()));
-    BackgroundTasks { abortable, usage_writer, stop }
+    let stop_usage_writer = Arc::new(Notify::new());
+    let usage_writer = tokio::spawn(write_usage(services.clone(), stop_usage_writer.clone()));
+    let stop_revocations = Arc::new(Notify::new());
+    let revocations = tokio::spawn(run_revocation_jobs(services.clone(), stop_revocations.clone()));
+    BackgroundTasks { abortable, usage_writer, stop_usage_writer, revocations, stop_revocations }
 }
 
 impl BackgroundTasks {
     /// Stops the tasks.
     pub async fn end(mut self) {
         self.abortable.abort_all();
-        self.stop.notify_one();
+        self.stop_usage_writer.notify_one();
+        self.stop_revocations.notify_one();
         // The panic hook has logged a panic.
         let _ = self.usage_writer.await;
+        let _ = self.revocations.await;
     }
 }
 
@@ -75,6 +82,10 @@ async fn write_usage(services: Arc<Services>, stop: Arc<Notify>) {
             warn!(%error, "usage flush failed; will retry");
         }
     }
+}
+
+async fn run_revocation_jobs(services: Arc<Services>, stop: Arc<Notify>) {
+    services.revocation_jobs.run_all(&stop).await;
 }
 
 async fn delete_expired_responses(services: Arc<Services>) {

@@ -14,6 +14,7 @@ pub mod issuer;
 pub mod keys;
 pub mod peppers;
 pub mod readiness;
+pub mod revocation_jobs;
 pub mod usage;
 pub mod verify;
 
@@ -36,6 +37,7 @@ use crate::service::keys::KeyService;
 use crate::service::keys::refusal_log::RefusalLog;
 use crate::service::peppers::StoredSecrets;
 use crate::service::readiness::Readiness;
+use crate::service::revocation_jobs::RevocationJobs;
 use crate::service::usage::UsageService;
 use crate::service::usage::recorder::UsageRecorder;
 use crate::service::verify::Verifier;
@@ -48,6 +50,8 @@ pub use crate::service::errors::{ConflictReason, ServiceError};
 pub struct Services {
     /// Creates, reads, changes and revokes keys.
     pub keys: KeyService,
+    /// Revokes many keys at once.
+    pub revocation_jobs: RevocationJobs,
     /// Decides whether a presented secret is valid.
     pub verifier: Arc<Verifier>,
     /// Turns a bearer credential into a caller.
@@ -132,6 +136,7 @@ impl Services {
             usage: UsageService::new(recorder, store.clone(), clock.clone(), budget.pending_usage()),
             audit: AuditLog::new(store.clone()),
             health: Readiness::new(store.clone(), issuers, Arc::clone(&cache)),
+            revocation_jobs: RevocationJobs::new(store.clone(), clock.clone(), Arc::clone(&cache), revoke_descendants),
             stored_secrets: StoredSecrets::new(store.clone(), clock.clone(), &peppers),
             keys: KeyService {
                 store: store.clone(),

@@ -17,6 +17,7 @@ mod owner;
 mod owner_key_counts;
 mod peppers;
 mod postgres;
+mod revocation_jobs;
 mod scan;
 mod schema;
 mod sql;
@@ -49,6 +50,7 @@ pub use crate::store::idempotency::SavedResponse;
 pub use crate::store::inspect::DatabaseReport;
 pub use crate::store::peppers::PepperUse;
 pub use crate::store::postgres::{Encryption, PostgresFacts};
+pub use crate::store::revocation_jobs::{BatchLimits, JobBatch, KeyPage};
 pub use crate::store::schema::SchemaState;
 pub use crate::store::usage::UsageDelta;
 

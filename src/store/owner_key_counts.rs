@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use entity::owner_key_count::{ActiveModel, Column, Entity};
+use entity::owner_key_count::ActiveModel;
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use crate::domain::api_key::{ApiKey, KeyRecord};
 use crate::domain::key_limit::KeyLimit;
@@ -40,6 +39,20 @@ impl<'a> KeysByOwner<'a> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    fn negated(mut self) -> Self {
+        self.0.values_mut().for_each(|keys| *keys = -*keys);
+        self
+    }
+
+    fn into_rows(self) -> impl Iterator<Item = ActiveModel> {
+        self.0.into_iter().map(|((issuer, subject, organization), keys)| ActiveModel {
+            issuer: Set(issuer.to_owned()),
+            subject: Set(subject.to_owned()),
+            organization: Set(organization.to_owned()),
+            keys: Set(keys),
+        })
+    }
 }
 
 /// Adds to a count if it then stays within the limit, which follows. Not `keys + excluded.keys <= `, because the largest
@@ -53,13 +66,7 @@ impl SqlBuilder {
     /// Appends a statement that adds these keys to the counts of those owners that stay within the limit, and returns
     /// those owners.
     pub fn push_count(self, keys: KeysByOwner<'_>, limit: KeyLimit) -> Self {
-        let rows = keys.0.into_iter().map(|((issuer, subject, organization), keys)| ActiveModel {
-            issuer: Set(issuer.to_owned()),
-            subject: Set(subject.to_owned()),
-            organization: Set(organization.to_owned()),
-            keys: Set(keys),
-        });
-        self.push_insert(rows).push(ADD).push_values([limit.largest().into()]).push(RETURNING)
+        self.push_insert(keys.into_rows()).push(ADD).push_values([limit.largest().into()]).push(RETURNING)
     }
 
     /// Appends the same statement for the rows of the query `new`, which are rows of `api_keys`. The collation gives the
@@ -79,19 +86,18 @@ impl SqlBuilder {
     }
 }
 
-/// Subtracts the keys that a transaction has revoked. The last statement of the transaction, because all that create or
-/// revoke keys of the owner wait for its end.
+/// Subtracts the keys that a transaction has revoked. The last statement of the transaction that locks anything, because
+/// all that create or revoke keys of the owner wait for its end. The rows exist, so it inserts none: the form gives the
+/// order of the locks.
 pub async fn subtract(transaction: &DatabaseTransaction, keys: KeysByOwner<'_>) -> Result<(), DbErr> {
-    for ((issuer, subject, organization), keys) in keys.0 {
-        Entity::update_many()
-            .col_expr(Column::Keys, Expr::col(Column::Keys).sub(keys))
-            .filter(Column::Issuer.eq(issuer))
-            .filter(Column::Subject.eq(subject))
-            .filter(Column::Organization.eq(organization))
-            .exec(transaction)
-            .await?;
+    if keys.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let subtract = SqlBuilder::new(transaction.get_database_backend()).push_insert(keys.negated().into_rows());
+    let subtract = subtract.push(
+        " ON CONFLICT (issuer, subject, organization) DO UPDATE SET keys = owner_key_counts.keys + excluded.keys",
+    );
+    transaction.execute_raw(subtract.build()).await.map(drop)
 }
 
 /// True if the change from `before` makes the key no longer count.

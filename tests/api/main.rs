@@ -1,6 +1,8 @@
 //! API tests: a real server, from the outside. The tree mirrors the URLs; `http` has what holds for all of them, `ops`
 //! what concerns operators.
 
+#[path = "../support/revocation_jobs.rs"]
+mod revocation_jobs;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/tokens.rs"]

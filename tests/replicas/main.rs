@@ -1,5 +1,8 @@
 //! Several replicas on one PostgreSQL: consistency between them, and faults of the database and the network.
 
+#[expect(dead_code, reason = "the support is shared with the other test binaries")]
+#[path = "../support/revocation_jobs.rs"]
+mod bulk_revocations;
 mod change_feed;
 #[path = "../support/cluster.rs"]
 mod cluster;
@@ -17,6 +20,7 @@ mod poolers;
 mod privileges;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod revocation_jobs;
 mod schema;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]

@@ -17,7 +17,7 @@ pub enum Kind {
 /// Blocks all other writers; by [`Kind`].
 pub const LOCK: [&str; 2] = [
     "BEGIN IMMEDIATE",
-    "BEGIN; LOCK TABLE api_keys, rotated_secrets, secret_last_used, peppers, key_change_events, idempotency_records, key_usage, owner_key_counts IN EXCLUSIVE MODE",
+    "BEGIN; LOCK TABLE api_keys, rotated_secrets, secret_last_used, peppers, key_change_events, idempotency_records, key_usage, owner_key_counts, revocation_jobs IN EXCLUSIVE MODE",
 ];
 
 pub fn kind() -> Kind {

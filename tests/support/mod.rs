@@ -211,7 +211,9 @@ impl Server {
     /// Every row of the tables that a request can change, as text, without `last_used_at` and the events of refusals.
     pub async fn dump(&self) -> String {
         let mut dump = String::new();
-        for table in ["api_keys", "secrets", "audit_events", "idempotency_records", "owner_key_counts"] {
+        for table in
+            ["api_keys", "secrets", "audit_events", "idempotency_records", "owner_key_counts", "revocation_jobs"]
+        {
             let line = match database::kind() {
                 Kind::Sqlite => self.columns_of(table).await,
                 Kind::Postgres => "(to_jsonb(t) - 'last_used_at')::text".to_owned(),

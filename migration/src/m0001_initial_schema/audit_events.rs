@@ -10,7 +10,8 @@ enum KeyChangeEvents {
     /// A UUIDv7, so that events sort by time. Lists are paged by it.
     Id,
     OccurredAt,
-    /// `updated`, `enabled`, `disabled`, `rotated`, `revoked`, `deleted` or `refused`.
+    /// `updated`, `enabled`, `disabled`, `rotated`, `revoked`, `deleted`, `refused`, `bulk_revocation_started` or
+    /// `bulk_revocation_ended`.
     Action,
     /// `user`, `key` or `operator`.
     ActorKind,
@@ -18,16 +19,16 @@ enum KeyChangeEvents {
     ActorSubject,
     /// The key that the actor authenticated with, if any.
     ActorKeyId,
-    /// Null if the creation of a key was refused.
+    /// Null if the creation of a key was refused, and for a bulk revocation.
     KeyId,
-    /// The owner of the key at that time, so that a list by owner needs no join.
+    /// The owner of the key at that time, so that a list by owner needs no join. Of a bulk revocation, who requested it.
     OwnerIssuer,
     OwnerSubject,
     OwnerOrganization,
     RequestId,
     ClientAddress,
     UserAgent,
-    /// A JSON object: the changed fields with their new values, or what was refused and why.
+    /// A JSON object: the changed fields with their new values, what was refused and why, or the bulk revocation.
     Changes,
 }
 

@@ -1,16 +1,19 @@
 //! Revokes every key that matches a filter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::api::admin::revocation_jobs::BulkRevocation;
 use crate::api::auth::{Admin, Audited};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::schema_rules::SchemaRules;
-use crate::api::tag::Tag;
+use crate::api::tag::{BASE, Tag};
+use crate::domain::revocation_job::RevocationFilter;
 use crate::domain::validation::ValidationError;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::body::{JsonRequest, JsonResponse};
@@ -18,7 +21,8 @@ use crate::http::route_spec::RouteSpec;
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
 use crate::service::Services;
-use crate::service::keys::{BulkRevocation, KeyFilter, RevocationRequest};
+use crate::service::keys::RevocationRequest;
+use crate::service::revocation_jobs::KeyCount;
 
 pub struct BulkRevokeKeys;
 
@@ -93,32 +97,51 @@ impl FromObject for ApiKeyBulkRevokeRequest {
     }
 }
 
-/// Result of a bulk revocation.
+/// Number of keys that a bulk revocation would revoke now.
 #[derive(Object)]
-struct ApiKeyBulkRevokeResponse {
-    /// Number of keys that match the filter and were not revoked before.
+pub struct ApiKeyBulkRevokeCount {
+    /// Number of keys that match the filter and are not revoked.
     matched: u64,
-    /// Number of other keys that were not revoked before and descend from a key that matches. 0 unless `descendants`.
+    /// Number of other keys that are not revoked and descend from a key that matches. 0 unless `descendants`.
     descendants: u64,
-    /// Number of keys revoked by this request: all that matched and their descendants, or 0 in a dry run.
-    revoked: u64,
-    /// True if this was a dry run.
-    dry_run: bool,
+    /// False if the count ended early, after 5 seconds or, with `descendants`, 100,000 keys: there are at least so many.
+    complete: bool,
+}
+
+impl From<&KeyCount> for ApiKeyBulkRevokeCount {
+    fn from(&KeyCount { matched, descendants, complete }: &KeyCount) -> Self {
+        Self { matched, descendants, complete }
+    }
 }
 
 #[derive(ApiResponse)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once")]
 enum BulkRevokeResponse {
-    /// The keys are revoked, or counted in a dry run.
+    /// The keys are counted, in a dry run. None is revoked.
     #[oai(status = 200)]
-    Revoked(JsonResponse<ApiKeyBulkRevokeResponse>),
+    Counted(JsonResponse<ApiKeyBulkRevokeCount>),
+    /// The revocation is recorded as a job. A small one is already completed.
+    #[oai(status = 202)]
+    Accepted(
+        JsonResponse<BulkRevocation>,
+        /// URL of the job.
+        #[oai(header = "Location")]
+        String,
+    ),
 }
+
+/// How long a response waits for the job, so that a client need not ask for the result of a small one.
+const JOB_WAIT: Duration = Duration::from_secs(1);
 
 #[OpenApi(tag = "Tag::Administration")]
 impl BulkRevokeKeys {
     /// Revoke all keys that match
     ///
-    /// Revokes every key that the administrator reaches and that matches all given filters (at least one is required). Use
-    /// `dry_run` to count first. Requires `api-keys:admin`.
+    /// Records a job that revokes every key that the administrator reaches and that matches all given filters (at least one
+    /// is required), among the keys that exist now. Use `dry_run` to count first. The response comes when the job is
+    /// completed, after one second at the latest. A job continues in the background, also after a restart of the server;
+    /// its state is at `Location`. Each key is revoked as soon as the job reaches it, and other replicas learn of it as of
+    /// any other revocation. Requires `api-keys:admin`.
     #[oai(path = "/admin/api-keys/revoke", method = "post", operation_id = "revoke_api_keys")]
     async fn revoke_matching(
         &self,
@@ -137,21 +160,22 @@ impl BulkRevokeKeys {
             dry_run,
         } = body.value;
         let name = |identifier: Option<Identifier>| identifier.map(|Identifier(text)| text);
-        let filter = KeyFilter {
+        let filter = RevocationFilter {
             issuer: name(issuer),
             subject: name(subject),
             organization: name(organization),
             created_by_key,
             created_before: created_before.map(|Time(time)| time),
-            ..KeyFilter::default()
         };
+        let (jobs, reach) = (&services.revocation_jobs, audited.reach());
+        if dry_run {
+            let count = jobs.count(&audited.caller, reach, &filter, descendants).await?;
+            return Ok(BulkRevokeResponse::Counted(JsonResponse((&count).into())));
+        }
         let request = RevocationRequest { reason: reason.map(|Reason(text)| text), descendants };
-        let done = services
-            .keys
-            .bulk_revoke(&audited.context(), audited.administered_keys(), &filter, request, dry_run)
-            .await?;
-        let BulkRevocation { matched, descendants, revoked } = done;
-        let body = ApiKeyBulkRevokeResponse { matched, descendants, revoked, dry_run };
-        Ok(BulkRevokeResponse::Revoked(JsonResponse(body)))
+        let job = jobs.record(&audited.context(), reach, filter, request).await?;
+        let job = jobs.wait_for_end(job, JOB_WAIT).await;
+        let location = format!("{BASE}/admin/revocation-jobs/{}", job.id);
+        Ok(BulkRevokeResponse::Accepted(JsonResponse(job.into()), location))
     }
 }

@@ -3,3 +3,4 @@
 pub mod audit;
 pub mod bulk_revoke;
 pub mod keys;
+pub mod revocation_jobs;

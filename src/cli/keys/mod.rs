@@ -2,6 +2,7 @@
 
 mod output;
 mod revocation_log;
+mod revoke_matching;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::service::keys::{KeyFilter, NewKey, RequestedExpiry, RevocationRequest
 use crate::service::peppers::{check_peppers, register_peppers};
 use crate::store::{Access, Store};
 use output::{print_issued, print_list, print_record, print_revoked};
+use revoke_matching::{RevokeMatchingArgs, revoke_matching};
 
 #[derive(Args)]
 pub struct KeysCommand {
@@ -81,6 +83,8 @@ enum KeysAction {
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         descendants: Option<bool>,
     },
+    /// Revoke all keys that match every given filter. `mintkey serve` continues a revocation that is interrupted.
+    RevokeMatching(RevokeMatchingArgs),
     /// Issue a new secret for a key and print it.
     Rotate {
         /// Id of the key.
@@ -109,9 +113,12 @@ impl KeysAction {
     fn access(&self) -> Access {
         match self {
             Self::List(_) | Self::Show { .. } | Self::BackupPosition | Self::ExportRevocations { .. } => Access::Read,
-            Self::Create(_) | Self::Revoke { .. } | Self::Rotate { .. } | Self::ApplyRevocations { .. } => {
-                Access::ReadWrite
-            }
+            Self::RevokeMatching(args) if args.dry_run => Access::Read,
+            Self::Create(_)
+            | Self::Revoke { .. }
+            | Self::RevokeMatching(_)
+            | Self::Rotate { .. }
+            | Self::ApplyRevocations { .. } => Access::ReadWrite,
         }
     }
 }
@@ -221,6 +228,7 @@ async fn execute(
             let revoked = services.keys.revoke(&audit, AccessFilter::Any, id, request, &Precondition::None).await?;
             print_revoked(revoked, audit.at, json)?;
         }
+        KeysAction::RevokeMatching(args) => revoke_matching(services, &audit, args, json).await?,
         KeysAction::Rotate { id, grace } => {
             let grace = TimeDelta::from_std(grace.unwrap_or_default())?;
             print_issued(

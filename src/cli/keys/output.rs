@@ -5,14 +5,18 @@ use std::io::Write;
 use chrono::{DateTime, Utc};
 use poem_openapi::types::ToJSON;
 
+use crate::api::admin::bulk_revoke::ApiKeyBulkRevokeCount;
+use crate::api::admin::revocation_jobs::BulkRevocation;
 use crate::api::keys::responses::ApiKeyCreateResponse;
 use crate::api::keys::schemas::ApiKey as ApiKeyJson;
 use crate::cli::{CommandError, print_output};
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::{ApiKey, KeyRecord, Revocation};
+use crate::domain::revocation_job::RevocationJob;
 use crate::domain::scope::Scope;
 use crate::service::Services;
 use crate::service::keys::{IssuedKey, KeyFilter, KeyQuery, RevokedKey};
+use crate::service::revocation_jobs::KeyCount;
 
 pub fn print_issued(issued: IssuedKey, json: bool) -> Result<(), CommandError> {
     let text = if json { to_json(&ApiKeyCreateResponse::from(issued)) } else { format_issued(&issued) };
@@ -53,6 +57,30 @@ pub async fn print_list(services: &Services, filter: KeyFilter, json: bool) -> R
             None => return Ok(()),
         }
     }
+}
+
+pub fn print_key_count(count: &KeyCount, json: bool) -> Result<(), CommandError> {
+    if json {
+        return print_output(to_json(&ApiKeyBulkRevokeCount::from(count)));
+    }
+    let at_least = if count.complete { "" } else { "at least " };
+    print_output(format_args!(
+        "{:<10} {at_least}{}\n{:<10} {at_least}{}",
+        "matched", count.matched, "descendants", count.descendants
+    ))
+}
+
+pub fn print_job(job: RevocationJob, json: bool) -> Result<(), CommandError> {
+    if json {
+        return print_output(to_json(&BulkRevocation::from(job)));
+    }
+    let lines = [
+        ("id", job.id.to_string()),
+        ("status", job.status.as_str().to_owned()),
+        ("examined", job.examined.to_string()),
+        ("revoked", job.revoked.to_string()),
+    ];
+    print_output(lines.map(|(name, value)| format!("{name:<10} {value}")).join("\n"))
 }
 
 fn to_json(value: &impl ToJSON) -> String {

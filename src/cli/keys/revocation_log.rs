@@ -45,6 +45,8 @@ enum Effect {
 const fn effect_of(action: Action) -> Effect {
     match action {
         Action::Created | Action::Enabled | Action::Refused => Effect::None,
+        // Each key that it revokes has an event of its own.
+        Action::BulkRevocationStarted | Action::BulkRevocationEnded => Effect::None,
         Action::Updated | Action::Disabled => Effect::Disable,
         Action::Revoked | Action::Rotated => Effect::Revoke,
         Action::Deleted => Effect::Delete,

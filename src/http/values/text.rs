@@ -71,6 +71,7 @@ json_value!(
     MetaSchema {
         min_length: Some(1),
         max_length: Some(255),
+        pattern: Some("^[^\\u0000-\\u001f\\u007f-\\u009f]+$".to_owned()),
         example: Some(json!("alice")),
         ..MetaSchema::new("string")
     },
@@ -79,8 +80,9 @@ json_value!(
 
 impl FromJson for Identifier {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
-        let rule = ValidationError::new("must be a string of 1 to 255 characters");
-        let text = value.as_str().filter(|text| (1..=255).contains(&text.chars().count()));
+        let rule = ValidationError::new("must be a string of 1 to 255 characters, none of them a control character");
+        let is_valid = |text: &&str| (1..=255).contains(&text.chars().count()) && !text.contains(char::is_control);
+        let text = value.as_str().filter(is_valid);
         text.map(|text| Self(text.to_owned())).ok_or_else(|| value_error(rule))
     }
 }

@@ -3,7 +3,6 @@
 //! An operation that changes a key is a pure function from the stored key to the changed one with its audit event. The
 //! store runs it inside a transaction, with the key locked, so that it decides on the newest state.
 
-mod bulk_revoke;
 mod create;
 mod delete;
 mod get;
@@ -41,7 +40,6 @@ use crate::service::keys::refusal_log::RefusalLog;
 use crate::service::verify::cached_key::CachedKey;
 use crate::store::{KeyChange, LockedKey, Store};
 
-pub use crate::service::keys::bulk_revoke::BulkRevocation;
 pub use crate::service::keys::create::NewKey;
 pub use crate::service::keys::issued_key::IssuedKey;
 pub use crate::service::keys::list::KeyQuery;

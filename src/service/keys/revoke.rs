@@ -73,7 +73,7 @@ impl KeyService {
         Ok(RevokedKey { record: root, revoked_descendants: Some(revoked.len() as u64) })
     }
 
-    pub(super) fn revokes_descendants(&self, request: &RevocationRequest) -> bool {
+    fn revokes_descendants(&self, request: &RevocationRequest) -> bool {
         request.descendants.unwrap_or(self.revoke_descendants)
     }
 }

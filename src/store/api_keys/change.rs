@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use entity::{api_key, rotated_secret};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use crate::domain::access::AccessFilter;
 use crate::domain::api_key::KeyRecord;
 use crate::domain::audit::AuditEvent;
-use crate::store::api_keys::find::{find_all, find_record};
+use crate::store::api_keys::find::find_record;
 use crate::store::api_keys::rows;
 use crate::store::idempotency::{self, SavedResponse};
 use crate::store::owner_key_counts::{self, KeysByOwner, is_subtracted};
@@ -108,36 +108,6 @@ impl Store {
             let record = write_and_publish(transaction, before.as_ref(), change).await?;
             idempotency::save_responses(transaction, vec![responses], now).await?;
             Ok(ChangeOutcome::Applied { record, value })
-        })
-        .await
-    }
-
-    /// Changes many keys in one transaction. Skips ids without a key that `access` admits. Returns the changed keys.
-    pub async fn change_keys(
-        &self,
-        access: AccessFilter<'_>,
-        ids: &[Uuid],
-        apply: impl Fn(KeyRecord) -> KeyChange,
-    ) -> Result<Vec<KeyRecord>, StoreError> {
-        self.write(async |transaction| {
-            let keys = access.api_keys_query().filter(api_key::Column::Id.is_in(ids.iter().copied()));
-            // Ordered, so that concurrent transactions lock keys in the same order and cannot deadlock: a key before
-            // those that it created, as a revocation of a tree does.
-            let keys = keys.order_by_asc(api_key::Column::Id).lock_exclusive();
-            let (mut changed, mut subtracted) = (Vec::new(), Vec::new());
-            for before in find_all(transaction, keys).await? {
-                let change = apply(before.clone());
-                if !change.events.is_empty() {
-                    let record = write_change(transaction, Some(&before), change).await?;
-                    if is_subtracted(Some(&before), &record.key) {
-                        subtracted.push(record.key.owner.clone());
-                    }
-                    changed.push(record);
-                }
-            }
-            change_feed::publish(transaction, &changed).await?;
-            owner_key_counts::subtract(transaction, KeysByOwner::of(&subtracted)).await?;
-            Ok(changed)
         })
         .await
     }
@@ -252,7 +222,6 @@ mod tests {
         };
         let apply = |locked: LockedKey| Ok::<_, ()>((disable(locked.record.unwrap()), ()));
         assert!(store.change_key(AccessFilter::Any, id, None, apply).await.unwrap().is_ok());
-        assert!(store.change_keys(AccessFilter::Any, &[id], disable).await.unwrap().is_empty());
 
         assert_eq!(store.find_key(AccessFilter::Any, id).await.unwrap(), before);
         let events = store.list_events(AccessFilter::Any, &EventFilter::default(), None, 10).await.unwrap().items;

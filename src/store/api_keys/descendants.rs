@@ -54,14 +54,7 @@ impl Store {
                 Err(error) => return Ok(Err(error)),
             };
             let root = change::write_change(transaction, before.as_ref(), change).await?;
-            let mut revoked = Vec::new();
-            loop {
-                let ids = lock_live_descendants(transaction, id).await?;
-                if ids.is_empty() {
-                    break;
-                }
-                revoked.extend(revoke_all(transaction, ids, revocation, &event).await?);
-            }
+            let revoked = revoke_descendants(transaction, id, revocation, &event).await?;
             // Counts are locked after keys, as creates do.
             let subtracted = revoked.iter().filter(|record| record.key.deleted_at.is_none());
             let subtracted = subtracted
@@ -140,9 +133,27 @@ async fn find_ids<C: ConnectionTrait>(connection: &C, query: Statement) -> Resul
     connection.query_all_raw(query).await?.iter().map(|row| row.try_get("", "id")).collect()
 }
 
+/// Revokes the descendants of a key, which is locked, and returns them. Leaves the counts of the owners' keys and the
+/// change feed to the caller, as [`revoke_all`] does.
+pub async fn revoke_descendants(
+    transaction: &DatabaseTransaction,
+    root: Uuid,
+    revocation: &Revocation,
+    event: impl Fn(&ApiKey) -> AuditEvent,
+) -> Result<Vec<KeyRecord>, DbErr> {
+    let mut revoked = Vec::new();
+    loop {
+        let ids = lock_live_descendants(transaction, root).await?;
+        if ids.is_empty() {
+            return Ok(revoked);
+        }
+        revoked.extend(revoke_all(transaction, ids, revocation, &event).await?);
+    }
+}
+
 /// Revokes those of these keys, which are locked, that are not revoked yet. Writes one statement for all keys and one for
 /// all events.
-async fn revoke_all(
+pub async fn revoke_all(
     transaction: &DatabaseTransaction,
     ids: Vec<Uuid>,
     revocation: &Revocation,

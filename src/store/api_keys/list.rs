@@ -73,7 +73,7 @@ fn key_scan(access: AccessFilter<'_>, filter: &KeyFilter, after: Option<Uuid>) -
 }
 
 /// The rows of an issuer are no range: nearly always it is the only one, and an index would make each create slower.
-fn key_range(access: AccessFilter<'_>, filter: &KeyFilter) -> Condition {
+pub fn key_range(access: AccessFilter<'_>, filter: &KeyFilter) -> Condition {
     if let Some(creator) = filter.created_by_key {
         return Condition::all().add(Column::CreationActorKeyId.eq(creator));
     }
@@ -101,7 +101,7 @@ fn key_range(access: AccessFilter<'_>, filter: &KeyFilter) -> Condition {
 }
 
 /// The condition for a key to be listed.
-fn key_condition(access: AccessFilter<'_>, filter: &KeyFilter, now: DateTime<Utc>) -> Condition {
+pub fn key_condition(access: AccessFilter<'_>, filter: &KeyFilter, now: DateTime<Utc>) -> Condition {
     let equals = |column: Column, value: &Option<String>| value.as_ref().map(|value| column.eq(value));
     let words = filter.q.iter().flat_map(|q| words(q)).map(|word| Column::NameWords.contains(format!(" {word}")));
     let condition = access

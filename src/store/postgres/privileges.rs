@@ -21,7 +21,7 @@ const PRIVILEGES: &str = "
             FROM (
                 SELECT name, string_agg(privilege, ', ' ORDER BY privilege) AS privileges
                 FROM unnest('{api_keys,idempotency_records,key_change_events,key_usage,owner_key_counts,peppers,
-                        rotated_secrets,schema_version,secret_last_used}'::text[]) AS name,
+                        revocation_jobs,rotated_secrets,schema_version,secret_last_used}'::text[]) AS name,
                     unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS privilege
                 WHERE NOT has_table_privilege(to_regclass(name), privilege)
                 GROUP BY name

@@ -49,6 +49,7 @@ impl Collector for ServiceCollector {
         self.write_store(&mut writer)?;
         self.write_stored_secrets(&mut writer)?;
         self.write_refusals(&mut writer)?;
+        self.write_revocation_jobs(&mut writer)?;
         self.write_usage(&mut writer)
     }
 }
@@ -80,6 +81,14 @@ impl ServiceCollector {
         let outcomes = outcomes.map(|(outcome, number)| ("audit", outcome, count(number)));
         let help = "Number of operations refused for a missing right over a key, by the outcome of recording them";
         writer.write_labeled("mintkey_refusals", help, outcomes)
+    }
+
+    fn write_revocation_jobs(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {
+        let stats = self.services.revocation_jobs.stats();
+        let help = "Number of keys that this process revoked in bulk revocations";
+        writer.write("mintkey_bulk_revoked_keys", help, count(stats.revoked))?;
+        let unfinished = ConstGauge::new(stats.unfinished);
+        writer.write("mintkey_bulk_revocations_unfinished", "Unfinished bulk revocations of all processes", unfinished)
     }
 
     fn write_issuers(&self, writer: &mut MetricWriter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ mod boundaries;
 mod bulk_revoke;
 mod get;
 mod list;
-
+mod revocation_jobs;
 mod revoke;
 
 use reqwest::Method;
