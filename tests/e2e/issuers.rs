@@ -225,6 +225,7 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
 /// A data directory with a migrated database.
 fn migrated() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     succeed(mintkey().args(["migrate", "--data-dir"]).arg(data.path()));
     data
 }
