@@ -30,6 +30,7 @@ impl Clock {
 
     /// The current time, truncated to microseconds: the precision of both databases, so that a time that is read equals
     /// the one that was written.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     pub fn now(&self) -> DateTime<Utc> {
         match self {
             // `Utc::now` panics before 1970.
