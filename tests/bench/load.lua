@@ -1,5 +1,5 @@
--- The load of one scenario. `load.rs` prepends METHOD, HEADERS, REQUESTS (a file with one request per line: path, tab,
--- body), and STATUS and CONTAINS in the pass that checks every response.
+-- The load of one scenario. `load.rs` prepends METHOD, HEADERS, CREDENTIALS (sent in turn), REQUESTS (a file with one
+-- request per line: path, tab, body), and STATUS and CONTAINS in the pass that checks every response.
 
 local requests = {}
 for line in io.lines(REQUESTS) do
@@ -10,21 +10,27 @@ end
 wrk.method = METHOD
 wrk.headers = HEADERS
 
-if #requests == 1 then
+if #requests == 1 and #CREDENTIALS <= 1 then
     -- Sent unchanged, without calling the script again.
+    wrk.headers["Authorization"] = CREDENTIALS[1] and "Bearer " .. CREDENTIALS[1]
     wrk.path = requests[1].path
     wrk.body = requests[1].body
 else
+    local formatted = {}
     function init()
-        for i, request in ipairs(requests) do
-            requests[i] = wrk.format(nil, request.path, nil, request.body)
+        for i = 0, math.max(#requests, #CREDENTIALS) - 1 do
+            local request = requests[i % #requests + 1]
+            if #CREDENTIALS > 0 then
+                wrk.headers["Authorization"] = "Bearer " .. CREDENTIALS[i % #CREDENTIALS + 1]
+            end
+            formatted[i + 1] = wrk.format(nil, request.path, nil, request.body)
         end
     end
 
     local last = 0
     function request()
-        last = last % #requests + 1
-        return requests[last]
+        last = last % #formatted + 1
+        return formatted[last]
     end
 end
 

@@ -13,7 +13,8 @@ use super::run;
 pub struct Load {
     pub url: String,
     pub method: &'static str,
-    pub credential: String,
+    /// Sent in turn. Empty: none is sent.
+    pub credentials: Vec<String>,
     pub content_type: &'static str,
     /// Path and body of each request, sent in turn.
     pub requests: Vec<(String, String)>,
@@ -37,9 +38,9 @@ pub struct Round {
 impl Load {
     pub fn of(url: &str, method: &'static str, credential: &str, requests: Vec<(String, String)>) -> Self {
         let content_type = if method == "GET" { "" } else { "application/json" };
-        let credential = credential.to_owned();
+        let credentials = if credential.is_empty() { Vec::new() } else { vec![credential.to_owned()] };
         let url = url.to_owned();
-        Self { url, method, credential, content_type, requests, status: 200, contains: "", connections: 64 }
+        Self { url, method, credentials, content_type, requests, status: 200, contains: "", connections: 64 }
     }
 
     pub fn expects(self, status: u16, contains: &'static str) -> Self {
@@ -78,16 +79,15 @@ impl Load {
         }
         requests.flush().unwrap();
         let mut script = NamedTempFile::with_suffix(".lua").unwrap();
+        let credentials: Vec<_> = self.credentials.iter().map(|credential| format!("'{credential}'")).collect();
         writeln!(
             script,
-            "METHOD = '{}'\nHEADERS = {{}}\nREQUESTS = '{}'\n{looking}",
+            "METHOD = '{}'\nHEADERS = {{}}\nCREDENTIALS = {{ {} }}\nREQUESTS = '{}'\n{looking}",
             self.method,
+            credentials.join(", "),
             requests.path().display()
         )
         .unwrap();
-        if !self.credential.is_empty() {
-            writeln!(script, "HEADERS['Authorization'] = 'Bearer {}'", self.credential).unwrap();
-        }
         if !self.content_type.is_empty() {
             writeln!(script, "HEADERS['Content-Type'] = '{}'", self.content_type).unwrap();
         }

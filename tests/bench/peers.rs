@@ -29,7 +29,7 @@ pub async fn measured(pace: Pace) -> Vec<Peer> {
     let server = place.serve(&[]);
     let peers = [fastapi(), better_auth(), django()];
     let mut verifies = vec![verify_one(&server.url, &place.gateway, &place.secret)];
-    let mut creates = vec![create(&server.url, &place.owner_token, 64)];
+    let mut creates = vec![create(&server.url, &place.user_tokens, 64)];
     for peer in &peers {
         let url = &peer.process.url;
         let new = one("/keys", r#"{"name":"bench"}"#.to_owned());

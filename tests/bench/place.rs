@@ -36,6 +36,8 @@ pub struct Place {
     pub gateway_token: String,
     /// The token of [`OWNER`].
     pub owner_token: String,
+    /// Tokens of as many users as connect at once.
+    pub user_tokens: Vec<String>,
     pub secret: String,
 }
 
@@ -60,13 +62,14 @@ impl Place {
     fn with(data: TempDir, database: String) -> Self {
         let empty = String::new;
         let (gateway, gateway_token, owner_token, secret) = (empty(), empty(), empty(), empty());
-        let place = Self { data, database, gateway, gateway_token, owner_token, secret };
+        let place = Self { data, database, gateway, gateway_token, owner_token, user_tokens: Vec::new(), secret };
         // The first start creates the database and the secrets that the commands below need.
         drop(place.serve(&[]));
         let gateway = place.create_key("gateway", "api-keys:verify");
         let gateway_token = place.token("gateway", "api-keys:verify");
         let (secret, owner_token) = (place.create_key(OWNER, "projects:read"), place.token(OWNER, ""));
-        Self { gateway, gateway_token, owner_token, secret, ..place }
+        let user_tokens = (0..64).map(|user| place.token(&format!("user {user}"), "")).collect();
+        Self { gateway, gateway_token, owner_token, user_tokens, secret, ..place }
     }
 
     fn create_key(&self, owner: &str, scopes: &str) -> String {

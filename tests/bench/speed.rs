@@ -43,9 +43,10 @@ pub fn get(url: &str, token: &str, known: &[Known]) -> Load {
     Load::of(url, "GET", token, paths.collect()).expects(200, r#""status":"active""#)
 }
 
-pub fn create(url: &str, token: &str, connections: usize) -> Load {
-    let load = Load::of(url, "POST", token, one(KEYS, r#"{"name":"bench"}"#.to_owned()));
-    load.expects(201, r#""key":"mk_"#).over(connections)
+/// Creates by as many users as there are tokens. The creates of one user take turns at the count of the user's keys.
+pub fn create(url: &str, tokens: &[String], connections: usize) -> Load {
+    let load = Load::of(url, "POST", "", one(KEYS, r#"{"name":"bench"}"#.to_owned()));
+    Load { credentials: tokens.to_owned(), ..load }.expects(201, r#""key":"mk_"#).over(connections)
 }
 
 /// Operations served from the cache, relative to a handler that parses and echoes.
@@ -113,7 +114,7 @@ pub async fn creates(pace: Pace, store: Store<'_>) -> Vec<Speed> {
             let load = Load::of(&bare.url, "POST", &place.owner_token, body);
             load.expects(201, r#""name":"bench""#).over(connections)
         };
-        let create = create(&server.url, &place.owner_token, connections);
+        let create = create(&server.url, &place.user_tokens, connections);
         let measured = measure(pace, &[insert("/insert"), insert("/insert-key"), create]);
         let (created, acknowledged) = (place.count("api_keys").await - before, measured[2].requests());
         assert!(created >= acknowledged, "{acknowledged} creates were acknowledged, but {created} keys are stored");
