@@ -150,14 +150,6 @@ async fn create_api_key_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr
         .col(ApiKeys::Id)
         .to_owned();
     manager.create_index(by_owner).await?;
-    // The keys of an issuer, for its administrators.
-    let by_issuer = Index::create()
-        .name("api_keys_by_issuer")
-        .table(ApiKeys::Table)
-        .col(ApiKeys::OwnerIssuer)
-        .col(ApiKeys::Id)
-        .to_owned();
-    manager.create_index(by_issuer).await?;
     // The keys of an organization, for its administrators. Partial, because most deployments have no organizations.
     let by_issuer_and_organization = Index::create()
         .name("api_keys_by_issuer_and_organization")

@@ -108,14 +108,7 @@ pub async fn create_key_change_events(manager: &SchemaManager<'_>) -> Result<(),
         .and_where(Expr::col(KeyChangeEvents::ActorKeyId).is_not_null())
         .to_owned();
     manager.create_index(by_acting_key).await?;
-    // The events of an issuer and of an organization, for administrators.
-    let by_issuer = Index::create()
-        .name("key_change_events_by_issuer")
-        .table(KeyChangeEvents::Table)
-        .col(KeyChangeEvents::OwnerIssuer)
-        .col(KeyChangeEvents::Id)
-        .to_owned();
-    manager.create_index(by_issuer).await?;
+    // The events of an organization, for its administrators.
     let by_issuer_and_organization = Index::create()
         .name("key_change_events_by_issuer_and_organization")
         .table(KeyChangeEvents::Table)
