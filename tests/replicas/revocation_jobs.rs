@@ -30,7 +30,7 @@ async fn revocation_job_of_a_killed_replica_is_continued_by_another() {
     let response = here.call(Method::POST, path, &admin, json!({ "subject": "alice" })).await;
     assert_eq!(response.status, 202, "{}", response.text);
     here.kill();
-    let id = response.body["id"].as_str().unwrap();
+    let id = response.body["job"]["id"].as_str().unwrap();
     let state = there.get(&format!("{JOBS}{id}"), &admin).await;
     assert_eq!(state.body["status"], "running", "{}", state.text);
     let job = finished(&there, &admin, id).await;
@@ -54,7 +54,7 @@ async fn revocation_jobs_of_two_replicas_revoke_each_key_once() {
     );
     let mut revoked = 0;
     for response in [first, second] {
-        let job = finished(&there, &admin, response.body["id"].as_str().unwrap()).await;
+        let job = finished(&there, &admin, response.body["job"]["id"].as_str().unwrap()).await;
         assert_eq!((&job["status"], &job["examined"]), (&json!("completed"), &json!(MANY)));
         revoked += job["revoked"].as_i64().unwrap();
     }

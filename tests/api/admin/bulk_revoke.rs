@@ -22,7 +22,7 @@ async fn admin_bulk_revoke_dry_run_counts_matching_keys() {
     for _ in 0..2 {
         let response = bulk_revoke(&server, &carol, filter.clone()).await;
         assert_eq!(response.status, 200, "{}", response.text);
-        assert_eq!(response.body, json!({ "matched": 2, "descendants": 0, "complete": true }));
+        assert_eq!(response.body, json!({ "count": { "matched": 2, "descendants": 0, "complete": true } }));
     }
     assert_eq!(server.dump().await, before);
 
@@ -67,7 +67,7 @@ async fn admin_bulk_revoke_matches_all_filter_fields() {
     ] {
         let mut body = filter.clone();
         body["dry_run"] = true.into();
-        assert_eq!(bulk_revoke(&server, &carol, body).await.body["matched"], matched, "{filter}");
+        assert_eq!(bulk_revoke(&server, &carol, body).await.body["count"]["matched"], matched, "{filter}");
     }
     let response = bulk_revoke(&server, &carol, json!({ "created_before": made(&keys[1]) })).await;
     assert_eq!(end_of_job(&server, &carol, &response).await["revoked"], 1);

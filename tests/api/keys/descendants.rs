@@ -177,7 +177,7 @@ async fn every_operation_that_ends_a_key_can_include_descendants() {
                 let filter = |dry_run| json!({ "created_by_key": root, "descendants": true, "dry_run": dry_run });
                 let path = || "/api/admin/api-keys/revoke".to_owned();
                 let counted = send(Method::POST, path(), &alice, filter(true)).await.body;
-                assert_eq!(counted, json!({ "matched": 2, "descendants": 4, "complete": true }));
+                assert_eq!(counted, json!({ "count": { "matched": 2, "descendants": 4, "complete": true } }));
                 let job = end_of_job(&server, &alice, &send(Method::POST, path(), &alice, filter(false)).await).await;
                 assert_eq!((&job["revoked"], &job["revoked_descendants"]), (&json!(6), &json!(4)), "{job}");
             }
