@@ -166,8 +166,9 @@ impl Connections {
     /// Gives free slots to requests that wait, and has connections opened if there are too few.
     fn dispatch(self: &Arc<Self>) {
         let (mut granted, mut assignments) = (Vec::new(), self.assignments());
+        let capacity = assignments.capacity;
         for workload in Workload::ALL {
-            while assignments.may_start(workload)
+            while assignments.may_start(workload, capacity)
                 && let Some(slot) = assignments.free_slot(&self.slots)
             {
                 let Some(request) = assignments.waiting[workload as usize].pop_front() else { break };
@@ -284,14 +285,14 @@ impl Connections {
 }
 
 impl Assignments {
-    /// True if a request waits that its share admits. Forgets the first ones if they have ended.
-    fn may_start(&mut self, workload: Workload) -> bool {
+    /// True if a request waits that its share of `capacity` admits. Forgets the first ones if they have ended.
+    fn may_start(&mut self, workload: Workload, capacity: usize) -> bool {
         let in_use = self.uses.iter().filter(|of| **of == Use::By(workload)).count();
         let waiting = &mut self.waiting[workload as usize];
         while waiting.front().is_some_and(oneshot::Sender::is_closed) {
             waiting.pop_front();
         }
-        !waiting.is_empty() && in_use < workload.share(self.capacity)
+        !waiting.is_empty() && in_use < workload.share(capacity)
     }
 
     /// A slot with a connection that nothing uses: if possible, one whose connection has been returned.
@@ -304,10 +305,12 @@ impl Assignments {
         (0..slots.len()).find(|slot| self.uses[*slot] == Use::None && !slots[*slot].is_open())
     }
 
+    /// After a refusal, requests wait for the shares of fewer connections while one of these may be free. The server may
+    /// admit more by now, so what counts is the shares of all.
     fn needs_connection(&mut self, slots: &[ConnectionSlot]) -> bool {
-        Workload::ALL.into_iter().any(|workload| self.may_start(workload))
-            && self.free_slot(slots).is_none()
-            && self.closed_slot(slots).is_some()
+        let all = slots.len();
+        let waits = Workload::ALL.into_iter().any(|workload| self.may_start(workload, all));
+        waits && (self.capacity < all || self.free_slot(slots).is_none()) && self.closed_slot(slots).is_some()
     }
 }
 
