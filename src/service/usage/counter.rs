@@ -142,8 +142,9 @@ impl DayCount {
         }
     }
 
+    /// Keeps the day: a verification may have read it and be about to add one.
     fn drain(&self) -> (DayParity, u32) {
-        split(self.0.swap(0, Ordering::AcqRel))
+        split(self.0.fetch_and(DayParity::BIT, Ordering::AcqRel))
     }
 }
 
@@ -179,6 +180,19 @@ mod tests {
         assert_eq!((drained.used_at, drained.written_at), (Some(at(100)), LastWrite(50)));
         assert!(counter.drain(Verdict::Revoked, at(100)).is_none());
         assert_eq!(counter.written_at(), LastWrite(100));
+    }
+
+    #[test]
+    fn add_that_read_the_day_before_a_drain_is_counted_on_it() {
+        for number in [1, 2] {
+            let count = DayCount::default();
+            count.add(at(number * 86_400));
+            assert_eq!(count.drain().1, 1);
+            // What `add` does once it has read the day.
+            count.0.fetch_add(1, Ordering::AcqRel);
+            let (parity, added) = count.drain();
+            assert_eq!((parity.day_near(at(number * 86_400)), added), (day(number), 1));
+        }
     }
 
     #[test]
