@@ -115,7 +115,8 @@ impl Http2Frame {
         let continues = matches!(kind, Self::HEADERS | Self::CONTINUATION) && flags & Self::END_HEADERS == 0;
         self.block = if continues { self.block + self.received } else { 0 };
         self.received = 0;
-        let stream = u32::from_be_bytes(id);
+        // The highest bit is reserved and ignored (RFC 9113, section 4.1).
+        let stream = u32::from_be_bytes(id) & (u32::MAX >> 1);
         if kind == Self::HEADERS && stream > self.last_stream {
             self.last_stream = stream;
             self.streams += 1;
