@@ -28,6 +28,8 @@ pub struct Activity {
     unread_body: AtomicBool,
     /// True once there was no memory for the rest of a head.
     refused_head: AtomicBool,
+    /// True while the client has not received what was written to it.
+    sending: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -58,6 +60,7 @@ impl Activity {
             reads: 0.into(),
             unread_body: false.into(),
             refused_head: false.into(),
+            sending: false.into(),
         }
     }
 
@@ -88,6 +91,15 @@ impl Activity {
     /// True if no request is in flight.
     pub fn is_idle(&self) -> bool {
         self.in_flight.load(Relaxed) == 0
+    }
+
+    /// True if closing the connection loses no request and no response.
+    pub fn may_be_closed(&self) -> bool {
+        self.is_idle() && !self.sending.load(Relaxed)
+    }
+
+    pub fn set_sending(&self, sending: bool) {
+        self.sending.store(sending, Relaxed);
     }
 
     pub fn reads(&self) -> usize {

@@ -39,12 +39,12 @@ pub struct ConnectionTable {
 
 #[derive(Default)]
 struct OpenConnections {
-    peers: HashMap<IpAddr, PeerConnections>,
+    peers: HashMap<IpAddr, ConnectionsByAge>,
     /// The peers by their number of connections.
     by_number: BTreeSet<(usize, IpAddr)>,
     total: usize,
-    /// PeerConnections without a place in the table.
-    probes: PeerConnections,
+    /// Connections without a place in the table.
+    probes: ConnectionsByAge,
     last_id: u64,
 }
 
@@ -63,9 +63,9 @@ pub struct Place {
     pub served: Served,
 }
 
-/// PeerConnections in the order of their age.
+/// Connections in the order of their age.
 #[derive(Default)]
-struct PeerConnections {
+struct ConnectionsByAge {
     by_id: BTreeMap<u64, TableEntry>,
     last_looked_at: u64,
     /// The memory that the heads of this peer take.
@@ -142,7 +142,7 @@ impl Drop for Place {
 
 impl OpenConnections {
     /// Changes the connections of a peer, or those that are served probes only, and counts them again.
-    fn change<T>(&mut self, peer: IpAddr, served: Served, change: impl FnOnce(&mut PeerConnections) -> T) -> T {
+    fn change<T>(&mut self, peer: IpAddr, served: Served, change: impl FnOnce(&mut ConnectionsByAge) -> T) -> T {
         if served == Served::Probes {
             return change(&mut self.probes);
         }
@@ -161,7 +161,7 @@ impl OpenConnections {
     }
 
     fn close_idle_of(&mut self, peer: IpAddr) -> bool {
-        self.change(peer, Served::Everything, PeerConnections::close_idle)
+        self.change(peer, Served::Everything, ConnectionsByAge::close_idle)
     }
 
     fn close_idle_of_largest(&mut self) -> bool {
@@ -174,7 +174,7 @@ impl OpenConnections {
     }
 }
 
-impl PeerConnections {
+impl ConnectionsByAge {
     /// Closes an idle connection, preferably one that has made no request since it was last looked at. This is the page
     /// replacement algorithm "second chance", which needs neither a clock nor a list in the order of use.
     fn close_idle(&mut self) -> bool {
@@ -193,11 +193,11 @@ impl PeerConnections {
 }
 
 impl TableEntry {
-    /// True without a request in flight, and without one since the last call.
+    /// True without a request or a response in flight, and without one since the last call.
     fn is_idle_again(&mut self) -> bool {
         let begun = self.activity.begun();
         let before = std::mem::replace(&mut self.begun, begun);
-        self.activity.is_idle() && begun == before
+        self.activity.may_be_closed() && begun == before
     }
 }
 

@@ -46,8 +46,11 @@ impl<S> ConnectionStream<S> {
         if written.is_ready() {
             return written;
         }
-        let limit = self.limit;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let Self { limit, activity, .. } = self;
+        let timer = self.write_timer.get_or_insert_with(|| {
+            activity.set_sending(true);
+            Box::pin(sleep(*limit))
+        });
         timer
             .as_mut()
             .poll(cx)
@@ -116,8 +119,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ConnectionStream<S> {
     /// byte now and then gains no time.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() {
-            self.write_timer = None;
+        if flushed.is_ready() && self.write_timer.take().is_some() {
+            self.activity.set_sending(false);
         }
         self.or_timeout(cx, flushed)
     }
