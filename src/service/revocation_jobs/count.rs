@@ -32,7 +32,7 @@ pub struct KeyCount {
 }
 
 impl RevocationJobs {
-    /// Counts in statements of bounded size. `descendants` as in a revocation.
+    /// Counts until the time limit, which one statement may exceed. `descendants` as in a revocation.
     pub async fn count(
         &self,
         caller: &Caller,
@@ -49,18 +49,22 @@ impl RevocationJobs {
             let KeyPage { live, creators, next } =
                 self.store.find_matching_keys(reach, filter, with_descendants, below, PAGE).await?;
             count.matched += live.len() as u64;
+            let mut ends_early = false;
             if with_descendants {
+                matching.extend(live);
                 for creators in creators.chunks(CREATORS) {
+                    ends_early = matching.len() + descendants.len() > MAX_TREE_KEYS || Instant::now() >= deadline;
+                    if ends_early {
+                        break;
+                    }
                     descendants.extend(self.store.find_live_descendants(creators).await?);
                 }
-                matching.extend(live);
             }
             match next {
-                None => count.complete = true,
+                None => count.complete = !ends_early,
                 Some(next) => below = next,
             }
-            let is_full = matching.len() + descendants.len() > MAX_TREE_KEYS;
-            if count.complete || is_full || Instant::now() >= deadline {
+            if next.is_none() || ends_early || Instant::now() >= deadline {
                 count.descendants = descendants.difference(&matching).count() as u64;
                 return Ok(count);
             }
