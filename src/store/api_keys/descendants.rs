@@ -122,11 +122,7 @@ async fn lock_live_descendants(transaction: &DatabaseTransaction, root: Uuid) ->
     if backend == DbBackend::Sqlite {
         return find_ids(transaction, query.build()).await;
     }
-    // PostgreSQL cannot know how deep the tree is, and would read the whole table at each level of a deep one.
-    transaction.execute_unprepared("SET LOCAL enable_seqscan = off").await?;
-    let ids = find_ids(transaction, query.push(" FOR UPDATE OF k").build()).await?;
-    transaction.execute_unprepared("SET LOCAL enable_seqscan = on").await?;
-    Ok(ids)
+    find_ids(transaction, query.push(" FOR UPDATE OF k").build()).await
 }
 
 async fn find_ids<C: ConnectionTrait>(connection: &C, query: Statement) -> Result<Vec<Uuid>, DbErr> {
