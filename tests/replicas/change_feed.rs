@@ -26,7 +26,7 @@ async fn cached_keys(servers: &[&Server], gateway: &str, alice: &str, count: usi
 
 /// Half of them, because the others wait for a busy machine. Without notifications it takes three seconds.
 #[tokio::test]
-async fn half_of_revocations_reach_other_replica_in_100_ms() {
+async fn half_of_revocations_reach_other_replica_within_a_second() {
     let cluster = Cluster::new();
     let (here, there) = (cluster.replica(&[]), cluster.replica(&[]));
     let (gateway, alice) = tokens(&here);
@@ -38,7 +38,7 @@ async fn half_of_revocations_reach_other_replica_in_100_ms() {
     lags.sort_unstable();
     println!("lags: median {:?}, 54th of 60 {:?}, longest {:?}", lags[29], lags[53], lags[59]);
     // Each lag includes a whole verification over a new connection.
-    assert!(lags[29] < Duration::from_millis(100), "{lags:?}");
+    assert!(lags[29] < Duration::from_secs(1), "{lags:?}");
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! Bulk revocations of several replicas: a replica continues what another began, and each key is revoked once.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
 use crate::bulk_revocations::{JOBS, MANY, finished};
 use crate::cluster::Cluster;
+use crate::support::eventually;
 
 /// A copy of the only key, with an id that is older than those of keys that are created now.
 const COPIES: &str = "
@@ -29,10 +32,12 @@ async fn revocation_job_of_a_killed_replica_is_continued_by_another() {
     let path = "/api/admin/api-keys/revoke";
     let response = here.call(Method::POST, path, &admin, json!({ "subject": "alice" })).await;
     assert_eq!(response.status, 202, "{}", response.text);
-    here.kill();
     let id = response.body["job"]["id"].as_str().unwrap();
-    let state = there.get(&format!("{JOBS}{id}"), &admin).await;
-    assert_eq!(state.body["status"], "running", "{}", state.text);
+    let state = async || there.get(&format!("{JOBS}{id}"), &admin).await.body;
+    let has_revoked = async || (state().await["revoked"] != 0).then_some(());
+    eventually(Duration::from_secs(60), "a revoked key", has_revoked).await;
+    here.kill();
+    assert_eq!(state().await["status"], "running");
     let job = finished(&there, &admin, id).await;
     assert_eq!((&job["status"], &job["examined"], &job["revoked"]), (&json!("completed"), &json!(MANY), &json!(MANY)));
     assert_revoked_once(&cluster);

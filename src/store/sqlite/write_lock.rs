@@ -58,7 +58,7 @@ mod tests {
             let change = async |change: &DatabaseTransaction| change.execute_unprepared(NO_CHANGE).await;
             store.write_before(Instant::now() + wait, change).await
         };
-        let error = write(Duration::from_millis(60)).await.unwrap_err().to_string();
+        let error = write(Duration::from_secs(2)).await.unwrap_err().to_string();
         assert!(error.contains("another process holds the write lock of") && error.contains("mintkey.db"), "{error}");
 
         let mut waiting = std::pin::pin!(write(Duration::from_secs(60)));

@@ -22,7 +22,7 @@ async fn wait_until_memory_is(server: &Server, part: &str, expected: impl Fn(f64
 
 #[tokio::test]
 async fn partial_bodies_beyond_request_memory_are_503() {
-    let server = Server::start_with(&["--request-memory", "1MiB"]);
+    let server = Server::start_with(&["--request-memory", "1MiB", "--head-timeout", "10m", "--request-timeout", "10m"]);
     let token = server.token("alice");
     let partial = |server: &Server| {
         let mut stream = wire::connect(server);
@@ -49,7 +49,7 @@ async fn partial_bodies_beyond_request_memory_are_503() {
 
 #[tokio::test]
 async fn partial_heads_beyond_request_memory_are_refused() {
-    let server = Server::start_with(&["--request-memory", "1MiB"]);
+    let server = Server::start_with(&["--request-memory", "1MiB", "--head-timeout", "10m", "--request-timeout", "10m"]);
     let token = server.token("alice");
     let partial = async |address: &str| -> TcpStream {
         let mut stream = connect_from(&server, address).await;

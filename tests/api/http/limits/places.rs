@@ -74,7 +74,8 @@ async fn idle_connections_of_one_client_do_not_keep_others_out() {
 
 #[tokio::test]
 async fn busy_connections_of_one_client_leave_places_to_others() {
-    let server = Server::start_with(&["--max-connections", "6", "--max-connections-per-peer", "4"]);
+    let server =
+        Server::start_with(&["--max-connections", "6", "--max-connections-per-peer", "4", "--head-timeout", "10m"]);
     let token = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let mut busy_ones = Vec::new();
     for _ in 0..4 {
