@@ -1,4 +1,4 @@
-//! Workload: what a statement is for. Each kind has connections of its own, so that none waits behind another kind.
+//! Workload: what a statement is for. Each kind has its share of the connections, so that none waits behind another kind.
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
