@@ -2,14 +2,14 @@
 # On a read-only connection, BEGIN IMMEDIATE and even BEGIN EXCLUSIVE of SQLite succeed and take no lock.
 #
 # Both are documented to start a write transaction at once (sqlite.org/lang_transaction.html, section 2.2). A program that
-# begins one to find out whether it may write, or to keep writers away while it reads, is not told that it got neither.
+# begins one to find out whether it may write, or to keep writers away while it reads, gets no error.
 #
 # Guess: BEGIN fails with SQLITE_READONLY. Seen on 2026-11-30, SQLite 3.54.1 in apsw 3.54.1.0, Python 3.11:
 #
 #   BEGIN IMMEDIATE: succeeds as a read transaction, another connection commits meanwhile, INSERT fails
 #   BEGIN EXCLUSIVE: succeeds as a read transaction, another connection commits meanwhile, INSERT fails
 #
-# The read-only connection is told at its first write. mintkey writes when it starts (src/store/sqlite.rs).
+# The error comes at the first write. mintkey writes when it starts (src/store/sqlite.rs).
 set -eu
 
 work=$(mktemp -d)

@@ -41,7 +41,7 @@ pub fn add_examples(document: &mut Value) {
     let denied = json!({ "revoked": 0, "disabled": 0, "expired": 0, "insufficient_scope": 2 });
     let examples = json!({
         "ApiKeyBulkRevokeRequest": { "subject": "alice", "reason": "leaked in a build log", "dry_run": true },
-        "ApiKeyBulkRevokeCount": { "matched": 3, "descendants": 0, "complete": true },
+        "ApiKeyBulkRevokeResponse": { "job": job },
         "ApiKeyList": { "items": [key], "next_cursor": CURSOR },
         "ApiKeyRevokeRequest": { "reason": "leaked in a build log" },
         "ApiKeyRotateRequest": { "grace_seconds": 3600 },
