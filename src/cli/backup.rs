@@ -32,7 +32,8 @@ pub async fn backup(BackupCommand { to, data }: BackupCommand) -> Result<(), Com
     let [interrupt, terminate] = &mut signals;
     let store = open_existing_store(&data, Access::Backup).await?;
     // Readable by the owner only, like the database.
-    let draft = Draft::beside(&to).map_err(unusable)?;
+    // Absolute, because SQLite takes a name that begins with `file:` for a URI.
+    let draft = Draft::beside(&std::path::absolute(&to)?).map_err(unusable)?;
     let copied = tokio::select! {
         copied = store.backup_to(draft.path()) => Some(copied),
         _ = interrupt.recv() => None,

@@ -12,8 +12,9 @@ use crate::store::Store;
 const ROTATE_SECRET: &str = "someone else may have read this secret: consider replacing it";
 const ROTATE_KEYS: &str = "someone else may have read names and hashes, or changed keys: check the audit events";
 
-/// The suffixes of the files that SQLite keeps beside a database in use: the write-ahead log and its shared memory.
-const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
+/// The suffixes of the files that SQLite keeps beside a database in use: the write-ahead log and its shared memory, and the
+/// rollback journal, which it looks for when it opens a database.
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The secrets that `serve` generates and the files of a SQLite database, whether or not they exist, each with what to
 /// consider if others could access it.

@@ -114,6 +114,7 @@ async fn backup_to_an_unusable_place_says_what_to_give() {
         (data.path().join("mintkey.db"), "give a file that does not exist"),
         (data.path().join("mintkey.db-wal"), "SQLite uses this name beside its database"),
         (data.path().join("mintkey.db-shm"), "SQLite uses this name beside its database"),
+        (data.path().join("mintkey.db-journal"), "SQLite uses this name beside its database"),
         (elsewhere.path().to_owned(), "give a file that does not exist"),
     ] {
         let error = backup_error(data.path(), &to);
@@ -121,6 +122,21 @@ async fn backup_to_an_unusable_place_says_what_to_give() {
         assert_eq!(names(data.path()), before);
     }
     assert!(names(elsewhere.path()).is_empty());
+}
+
+#[tokio::test]
+async fn backup_to_a_name_like_a_uri_is_complete_and_private() {
+    let (data, elsewhere) = (prepared(), tempfile::tempdir().unwrap());
+    create_key(data.path()).await;
+    for name in ["file:a.db", "file:a%2edb", "file:a.db?mode=memory"] {
+        let target = elsewhere.path().join(name);
+        succeed(backup_command(data.path(), Path::new(name)).current_dir(elsewhere.path()));
+        let metadata = fs::metadata(&target).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+        assert!(metadata.len() > 0 && fs::read(&target).unwrap().starts_with(b"SQLite format 3\0"), "{name}");
+        fs::remove_file(target).unwrap();
+        assert!(names(elsewhere.path()).is_empty(), "{name}");
+    }
 }
 
 #[tokio::test]
