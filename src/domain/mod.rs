@@ -20,5 +20,6 @@ pub mod scope;
 pub mod secret;
 pub mod secret_hash;
 mod text_enum;
+pub mod timestamp;
 pub mod validation;
 pub mod verdict;

@@ -16,6 +16,7 @@ use crate::domain::access::AdminAccess;
 use crate::domain::audit::AuditContext;
 use crate::domain::key_name::KeyName;
 use crate::domain::revocation_job::{RevocationFilter, RevocationJob};
+use crate::domain::timestamp::parse_timestamp;
 use crate::service::Services;
 use crate::service::keys::RevocationRequest;
 
@@ -50,7 +51,7 @@ struct FilterArgs {
     #[arg(long, value_name = "ID")]
     created_by_key: Option<Uuid>,
     /// Only keys created before this time, such as 2026-11-23T04:00:00Z.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
     created_before: Option<DateTime<Utc>>,
 }
 
