@@ -187,6 +187,8 @@ impl RevocationJobs {
             info!(job = %id, descendants = batch.job.descendants, "bulk revocation started");
         }
         if batch.job.completed_at.is_some() {
+            let count_down = |unfinished: u64| unfinished.checked_sub(1);
+            let _ = self.unfinished.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_down);
             info!(job = %id, examined, revoked, "bulk revocation completed");
         } else {
             pace.adapt(started.elapsed(), batch.examined < limits.examined);
