@@ -128,9 +128,10 @@ impl Readiness {
         match schema {
             Ok(Ok(_)) => Check::new("store", true, "is reachable"),
             Ok(Err(error)) => {
-                let detail = match self.store.is_standby() {
-                    true => "is a standby in recovery; give the primary",
-                    false => "is unreachable; see the log lines with this request id",
+                let detail = match error {
+                    _ if self.store.is_standby() => "is a standby in recovery; give the primary",
+                    StoreError::Incompatible(_) => "cannot be used; see the log lines with this request id",
+                    _ => "is unreachable; see the log lines with this request id",
                 };
                 Check::new("store", false, detail).caused_by(error.to_string())
             }
@@ -154,7 +155,7 @@ fn check_verifications(schema: Option<&SchemaState>, cache_left: Duration) -> Ch
 
 fn check_schema(schema: Option<&SchemaState>) -> Check {
     let (ok, detail) = match schema {
-        None => (false, "are unknown while the store is unreachable".to_owned()),
+        None => (false, "are unknown while the store cannot be read".to_owned()),
         Some(SchemaState::Newer { .. }) => (false, "are newer than this program; run the newer version".to_owned()),
         Some(SchemaState::Missing) => (false, "are missing; run `mintkey migrate`".to_owned()),
         Some(SchemaState::Outdated(pending)) => (false, format!("{pending} pending; run `mintkey migrate`")),

@@ -36,6 +36,7 @@ use crate::domain::api_key::KeyForSecret;
 use crate::domain::secret_hash::SecretHash;
 use crate::store::api_keys::QueuedInsert;
 use crate::store::batch::Batcher;
+use crate::store::postgres::Privileges;
 use crate::store::workload::Workload;
 use crate::store::write_probe::RecentRejection;
 
@@ -155,7 +156,18 @@ impl Store {
 
     /// The state of the schema. Readiness uses this query as a probe of the database, too.
     pub async fn schema(&self) -> Result<SchemaState, StoreError> {
-        self.run(Workload::Probe, async |database| schema::state(&SchemaManager::new(database)).await).await
+        let state =
+            self.run(Workload::Probe, async |database| schema::state(&SchemaManager::new(database)).await).await;
+        if let Engine::Postgres(_) = self.engine
+            && let Ok(SchemaState::Missing) | Err(StoreError::Rejected(..)) = state
+        {
+            // Tables that the user may not see at all look missing.
+            let privileges = self.run(Workload::Probe, async |database| Privileges::query(database).await).await?;
+            if let Some(missing) = privileges.missing().filter(|_| privileges.has_tables()) {
+                return Err(StoreError::Incompatible(missing));
+            }
+        }
+        state
     }
 
     /// True if the last connection was refused because its server is a standby.
