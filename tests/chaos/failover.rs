@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::cluster::{Cluster, tokens};
-use crate::haproxy::HaProxy;
+use crate::haproxy::start_haproxy;
 use crate::history::{Load, random};
 use crate::setting;
 use crate::support::eventually;
@@ -44,7 +44,7 @@ async fn failover_to_synchronous_standby_loses_nothing() {
     for _ in 0..setting("CHAOS_FAILOVERS", 3) {
         let cluster = Cluster::with_own_postgres();
         let standby = synchronous_standby(&cluster.postgres).await;
-        let proxy = HaProxy::to(&[cluster.postgres.port, standby.port]);
+        let proxy = start_haproxy(&[cluster.postgres.port, standby.port]);
         let url = proxy.url(&cluster.database);
         let servers: Vec<_> = (0..3).map(|_| cluster.replica_with_url(&url, &STALENESS)).collect();
         let (gateway, alice) = tokens(&servers[0]);

@@ -18,6 +18,8 @@ mod matrix;
 mod pgbouncer;
 #[path = "../support/pgpool.rs"]
 mod pgpool;
+#[path = "../support/postgres_proxy.rs"]
+mod postgres_proxy;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod replicas;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::cluster::{Cluster, FIRST_CHECK, assert_revocations_arrive};
-use crate::haproxy::HaProxy;
-use crate::pgbouncer::PgBouncer;
-use crate::pgpool::Pgpool;
+use crate::haproxy::start_haproxy;
+use crate::pgbouncer::start_pgbouncer;
+use crate::pgpool::start_pgpool;
+use crate::postgres_proxy::PostgresProxy;
 use crate::proxy::Proxy;
 use crate::support::doctor::{assert_fails, assert_passes};
 use crate::support::postgres::Postgres;
@@ -27,9 +28,9 @@ fn installed(version: &str) -> Postgres {
 /// What is between a replica and PostgreSQL.
 enum Between {
     Nothing,
-    HaProxy(HaProxy),
-    PgBouncer(PgBouncer),
-    Pgpool(Pgpool),
+    HaProxy(PostgresProxy),
+    PgBouncer(PostgresProxy),
+    Pgpool(PostgresProxy),
 }
 
 impl Between {
@@ -51,9 +52,7 @@ impl Between {
     fn url(&self, cluster: &Cluster) -> String {
         match self {
             Self::Nothing => cluster.postgres.url(&cluster.database),
-            Self::HaProxy(proxy) => proxy.url(&cluster.database),
-            Self::PgBouncer(pooler) => pooler.url(&cluster.database),
-            Self::Pgpool(pooler) => pooler.url(&cluster.database),
+            Self::HaProxy(proxy) | Self::PgBouncer(proxy) | Self::Pgpool(proxy) => proxy.url(&cluster.database),
         }
     }
 }
@@ -88,16 +87,16 @@ async fn assert_connections(postgres: Postgres) {
     let postgres = Arc::new(postgres);
     let supported = [
         Between::Nothing,
-        Between::HaProxy(HaProxy::to(&[postgres.port])),
-        Between::PgBouncer(PgBouncer::to(&postgres, "session")),
-        Between::Pgpool(Pgpool::to(&[postgres.port], "off")),
+        Between::HaProxy(start_haproxy(&[postgres.port])),
+        Between::PgBouncer(start_pgbouncer(&postgres, "session")),
+        Between::Pgpool(start_pgpool(&[postgres.port], "off")),
     ];
     let supported = supported.into_iter().map(async |between| {
         assert_supported(&Cluster::with_shared_postgres(postgres.clone()), between).await;
     });
     join_all(supported).await;
     let cluster = Cluster::with_shared_postgres(postgres.clone());
-    let pooler = PgBouncer::to(&postgres, "transaction");
+    let pooler = start_pgbouncer(&postgres, "transaction");
     let by_doctor = ["does not reach another", "pool_mode = session"];
     let url = pooler.url(&cluster.database);
     assert_refused(&cluster, &url, "PgBouncer, transaction", "gives each transaction another session", &by_doctor);
@@ -150,7 +149,7 @@ async fn standby_is_refused_until_promoted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pgpool_with_standby_and_without_balancing_is_supported() {
     let (cluster, standby) = replicated().await;
-    let pooler = Pgpool::to(&[cluster.postgres.port, standby.port], "off");
+    let pooler = start_pgpool(&[cluster.postgres.port, standby.port], "off");
     let between = Between::Pgpool(pooler);
     // A read there would be noticed.
     standby.query("postgres", "SELECT pg_wal_replay_pause()");
@@ -164,7 +163,7 @@ async fn pgpool_with_standby_and_without_balancing_is_supported() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pgpool_with_balancing_is_refused_and_reads_no_standby() {
     let (cluster, standby) = replicated().await;
-    let pooler = Pgpool::to(&[cluster.postgres.port, standby.port], "on");
+    let pooler = start_pgpool(&[cluster.postgres.port, standby.port], "on");
     let by_doctor = ["Pgpool-II", "load_balance_mode = off"];
     assert_fails(&cluster.doctor(&pooler.url(&cluster.database)), "database", &by_doctor);
     standby.query("postgres", "SELECT pg_wal_replay_pause()");

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
-use crate::pgbouncer::PgBouncer;
+use crate::pgbouncer::start_pgbouncer_with;
 use crate::support::doctor::{advice, assert_fails, assert_passes, run_doctor};
 use crate::support::postgres::{Postgres, free_port};
 use crate::support::{run, succeed};
@@ -242,7 +242,7 @@ fn doctor_fails_on_clock_that_differs_from_the_databases() {
 fn doctor_says_how_to_configure_pooler_that_refuses_settings() {
     let cluster = migrated(Cluster::new());
     let through = |settings: &[&str]| {
-        let pooler = PgBouncer::with_settings(&cluster.postgres, settings);
+        let pooler = start_pgbouncer_with(&cluster.postgres, settings);
         doctor(&cluster, &pooler.url(&cluster.database), &[])
     };
     let report = through(&[]);

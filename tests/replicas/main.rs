@@ -17,6 +17,8 @@ mod notification_queue;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 mod poolers;
+#[path = "../support/postgres_proxy.rs"]
+mod postgres_proxy;
 mod privileges;
 #[path = "../support/proxy.rs"]
 mod proxy;

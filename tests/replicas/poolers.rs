@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::{Cluster, LISTENING, assert_revocations_arrive};
-use crate::pgbouncer::PgBouncer;
+use crate::pgbouncer::start_pgbouncer;
 use crate::proxy::Proxy;
 use crate::support::doctor::{assert_fails, assert_passes};
 use crate::support::eventually;
@@ -11,7 +11,7 @@ use crate::support::eventually;
 #[tokio::test]
 async fn session_pooler_delivers_revocations() {
     let cluster = Cluster::new();
-    let pooler = PgBouncer::to(&cluster.postgres, "session");
+    let pooler = start_pgbouncer(&cluster.postgres, "session");
     let here = cluster.replica(&[]);
     let there = cluster.replica_with_url(&pooler.url(&cluster.database), &[]);
     assert_revocations_arrive(&here, &there).await;
@@ -24,7 +24,7 @@ async fn session_pooler_delivers_revocations() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transaction_pooler_makes_cache_untrusted() {
     let cluster = Cluster::new();
-    let pooler = PgBouncer::to(&cluster.postgres, "transaction");
+    let pooler = start_pgbouncer(&cluster.postgres, "transaction");
     let proxy = Proxy::to(cluster.postgres.port).await;
     let here = cluster.replica(&[]);
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, cluster.database);
@@ -50,7 +50,7 @@ async fn transaction_pooler_makes_cache_untrusted() {
 #[test]
 fn serve_and_doctor_fail_behind_transaction_pooler() {
     let cluster = Cluster::new();
-    let pooler = PgBouncer::to(&cluster.postgres, "transaction");
+    let pooler = start_pgbouncer(&cluster.postgres, "transaction");
     let url = pooler.url(&cluster.database);
     let log = cluster.refused_replica(&url);
     assert!(log.contains("gives each transaction another session") && log.contains("pool_mode = session"), "{log}");
