@@ -161,9 +161,8 @@ impl Store {
         if let Engine::Postgres(_) = self.engine
             && let Ok(SchemaState::Missing) | Err(StoreError::Rejected(..)) = state
         {
-            // Tables that the user may not see at all look missing.
             let privileges = self.run(Workload::Probe, async |database| Privileges::query(database).await).await?;
-            if let Some(missing) = privileges.missing().filter(|_| privileges.has_tables()) {
+            if let Some(missing) = privileges.missing_on_hidden_tables() {
                 return Err(StoreError::Incompatible(missing));
             }
         }

@@ -44,9 +44,7 @@ pub async fn state(schema: &SchemaManager<'_>) -> Result<SchemaState, DbErr> {
 pub fn obstacle(privileges: &Privileges, state: SchemaState) -> Option<String> {
     match state {
         SchemaState::Current => privileges.missing(),
-        // Tables that the user may not see at all look missing.
-        SchemaState::Missing if privileges.has_tables() => privileges.missing().or(privileges.migration_obstacle()),
-        SchemaState::Missing => privileges.migration_obstacle(),
+        SchemaState::Missing => privileges.missing_on_hidden_tables().or_else(|| privileges.migration_obstacle()),
         SchemaState::Outdated(pending) => {
             let obstacle = privileges.migration_obstacle()?;
             Some(format!("{pending} migrations are pending, and {obstacle}"))

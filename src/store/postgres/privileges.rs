@@ -56,11 +56,6 @@ impl Privileges {
         serde_json::from_str(&json).map_err(|error| DbErr::Type(error.to_string()))
     }
 
-    /// Whether the tables exist, also if the user may not see them.
-    pub fn has_tables(&self) -> bool {
-        self.owner.is_some()
-    }
-
     /// Returns the privileges on tables that the user lacks, and what to run.
     pub fn missing(&self) -> Option<String> {
         let (missing, user) = (self.missing.as_ref()?, &self.user);
@@ -70,6 +65,11 @@ impl Privileges {
              TABLES IN SCHEMA {schema} TO {user}; and for the tables of later releases: ALTER DEFAULT PRIVILEGES FOR ROLE \
              {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {user}"
         ))
+    }
+
+    /// Returns the same if there are tables, and the user may not see them at all. To that user they look missing.
+    pub fn missing_on_hidden_tables(&self) -> Option<String> {
+        self.owner.as_ref().and_then(|_| self.missing())
     }
 
     /// Returns why the user cannot apply migrations, and what to do.
