@@ -19,23 +19,6 @@ const INTERVAL: Duration = Duration::from_millis(15);
 
 const FILTERS: [&str; 4] = ["status=revoked", "q=nothing", "status=disabled&limit=100", "status=expired&q=nothing"];
 
-/// Inserts copies of the key that differ in id and secret.
-async fn copy_key(server: &Server, key: &str, count: u64) {
-    let copied = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, enabled, \
-                  secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, revoked_by, \
-                  revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, creation_actor_kind, \
-                  creation_request_id, creation_changes";
-    let kind = database::kind() as usize;
-    let (uuid, hash) = (database::NEW_UUID[kind], database::NEW_HASH[kind]);
-    let sql = format!(
-        "INSERT INTO api_keys (id, secret_id, secret_hash, {copied}) \
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
-         SELECT {uuid}, {uuid}, {hash}, {copied} FROM n, api_keys WHERE id = {}",
-        database::uuid(key)
-    );
-    server.execute(&sql).await;
-}
-
 /// Sends a request and returns its response and its time. `None` if the server is busy with others of its kind.
 async fn try_send(
     client: &Client,
@@ -95,7 +78,8 @@ async fn lists_of_one_owner_do_not_slow_down_the_others() {
     let gateway = server.token_with("gateway", &["--scopes", "api-keys:verify"]);
     let (many, bob) = (server.token("many"), server.token("bob"));
     let key = server.create_key(&many, &[]).await;
-    copy_key(&server, id(&key), setting("CHAOS_KEYS", 400_000)).await;
+    let (key, new_id) = (format!("id = {}", database::uuid(id(&key))), database::NEW_UUID[database::kind() as usize]);
+    database::copy_key(&server, &key, new_id, setting("CHAOS_KEYS", 400_000)).await;
     let bobs = client();
     let create = || send(&bobs, &server, Method::POST, KEYS, &bob, json!({ "name": "cold" }));
     let keys: Vec<_> = iter(0..2 * COLD).map(|_| create()).buffer_unordered(16).map(|(key, _)| key).collect().await;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
 use super::postgres::Postgres;
-use super::{mintkey, run};
+use super::{Server, mintkey, run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -80,3 +80,18 @@ pub const NEW_UUID: [&str; 2] = ["randomblob(16)", "gen_random_uuid()"];
 
 /// An SQL expression for a hash that belongs to no secret; by [`Kind`].
 pub const NEW_HASH: [&str; 2] = ["randomblob(32)", "sha256(gen_random_uuid()::text::bytea)"];
+
+/// Inserts copies of the key that meets an SQL condition. They differ in secret, and in id, an SQL expression.
+pub async fn copy_key(server: &Server, condition: &str, new_id: &str, copies: u64) {
+    let copied = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, enabled, \
+                  secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, revoked_by, \
+                  revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, creation_actor_kind, \
+                  creation_request_id, creation_changes";
+    let (secret_id, hash) = (NEW_UUID[kind() as usize], NEW_HASH[kind() as usize]);
+    let sql = format!(
+        "INSERT INTO api_keys (id, secret_id, secret_hash, {copied}) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {copies}) \
+         SELECT {new_id}, {secret_id}, {hash}, {copied} FROM n, api_keys WHERE {condition}"
+    );
+    server.execute(&sql).await;
+}

@@ -59,7 +59,7 @@ impl Postgres {
         Self::start_with_files(&[], settings)
     }
 
-    /// Starts the version that is installed in this directory. It is copied, so that `nobody` can read it.
+    /// Copies the installation in this directory, because the user `nobody` may not read it there, and starts the copy.
     pub fn start_version(installation: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
         assert!(run(Command::new("cp").arg("-r").arg(installation).arg(directory.join("version"))).status.success());

@@ -22,24 +22,9 @@ const OLD_ID: [&str; 2] = [
 
 /// Copies the only key of this subject until there are `count`, with older ids.
 pub async fn multiply_key(server: &Server, subject: &str, count: i64) {
-    let columns = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, \
-                   enabled, secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, \
-                   revoked_by, revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, \
-                   creation_actor_kind, creation_request_id, creation_changes";
-    let (kind, copies) = (database::kind() as usize, count - 1);
-    let numbers = format!(
-        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {copies}) SELECT n FROM numbers"
-    );
-    server
-        .execute(&format!(
-            "INSERT INTO api_keys (id, secret_id, secret_hash, {columns}) \
-             SELECT {}, {}, {}, {columns} FROM api_keys CROSS JOIN ({numbers}) AS numbers WHERE owner_subject = '{subject}'; \
-             UPDATE owner_key_counts SET keys = keys + {copies} WHERE subject = '{subject}'",
-            OLD_ID[kind],
-            database::NEW_UUID[kind],
-            database::NEW_HASH[kind]
-        ))
-        .await;
+    let (of_subject, copies) = (format!("owner_subject = '{subject}'"), count - 1);
+    database::copy_key(server, &of_subject, OLD_ID[database::kind() as usize], copies.unsigned_abs()).await;
+    server.execute(&format!("UPDATE owner_key_counts SET keys = keys + {copies} WHERE subject = '{subject}'")).await;
     assert_eq!(server.count(&format!("api_keys WHERE owner_subject = '{subject}'")).await, count);
 }
 

@@ -5,7 +5,6 @@ mod sqlite;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::support::{KEYS, Response, Server, database, id, secret};
@@ -192,25 +191,6 @@ async fn list_filters_by_current_status() {
     assert!(expired.body.get("next_cursor").is_none(), "no page follows that would be empty: {}", expired.text);
 }
 
-/// Inserts copies of the key that differ in id and secret.
-async fn copy_key(server: &Server, key: &str, count: usize) {
-    let copied = "owner_issuer, owner_subject, owner_organization, name, name_words, scopes, metadata, enabled, \
-                  secret_start, secret_last4, created_at, updated_at, expires_at, revoked_at, revoked_by, \
-                  revoke_reason, deleted_at, revision, secret_created_at, secret_pepper_id, creation_actor_kind, \
-                  creation_request_id, creation_changes";
-    let kind = database::kind() as usize;
-    let (uuid, hash) = (database::NEW_UUID[kind], database::NEW_HASH[kind]);
-    let sql = format!(
-        "INSERT INTO api_keys (id, secret_id, secret_hash, {copied}) \
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
-         SELECT {uuid}, {uuid}, {hash}, {copied} FROM n, api_keys WHERE id = {}",
-        database::uuid(key)
-    );
-    let database = server.database().await;
-    database.execute_unprepared(&sql).await.unwrap();
-    database.close().await.unwrap();
-}
-
 #[tokio::test]
 async fn list_page_with_filter_may_be_empty_until_the_last() {
     let server = Server::start();
@@ -218,7 +198,8 @@ async fn list_page_with_filter_may_be_empty_until_the_last() {
     let common = server.create_key_from(&token, json!({ "name": "common" })).await;
     let needle = server.create_key_from(&token, json!({ "name": "needle" })).await;
     assert_eq!(server.revoke(id(&needle), &token, Value::Null).await.status, 200);
-    copy_key(&server, id(&common), 4100).await;
+    let common = format!("id = {}", database::uuid(id(&common)));
+    database::copy_key(&server, &common, database::NEW_UUID[database::kind() as usize], 4100).await;
     for (path, credential, filter, found) in [
         (KEYS, &token, "q=needle", 1),
         (KEYS, &token, "status=revoked", 1),
