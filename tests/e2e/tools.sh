@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the tools that the tests run: PostgreSQL, PgBouncer, Chromium, Prometheus, proxies, Java, Go and small tools
-# from Debian, the npm tools and the Python tools. `tools.sh chaos` also installs what only `make chaos` runs: Pgpool-II
+# Installs the tools that the tests run: PostgreSQL, PgBouncer, Chromium, Prometheus, proxies, identity providers, Java,
+# Go, PHP and small tools from Debian, the npm tools and the Python tools. `tools.sh chaos` also installs what only `make chaos` runs: Pgpool-II
 # and further versions of PostgreSQL.
 set -eu
 cd "$(dirname "$0")"
@@ -34,14 +34,19 @@ for tool in curl faketime openssl shellcheck slowhttptest wrk; do
     command -v "$tool" >/dev/null || missing="$missing $tool"
 done
 command -v ip >/dev/null || missing="$missing iproute2"
-command -v java >/dev/null || missing="$missing default-jre-headless"
+command -v javac >/dev/null || missing="$missing default-jdk-headless"
+php -r 'exit(extension_loaded("curl") && extension_loaded("mbstring") ? 0 : 1);' 2>/dev/null ||
+    missing="$missing php-cli php-curl php-mbstring"
 command -v go >/dev/null || missing="$missing golang-go"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 services=
-for service in nginx caddy haproxy pgbouncer prometheus; do
+for service in nginx caddy haproxy pgbouncer prometheus glewlwyd apache2; do
     PATH=$PATH:/usr/sbin command -v "$service" >/dev/null || services="$services $service"
 done
+[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$missing libapache2-mod-auth-openidc"
+PATH=$PATH:/usr/sbin command -v llng-fastcgi-server >/dev/null || services="$services lemonldap-ng-fastcgi-server"
+perl -e 'use Lemonldap::NG::Portal' 2>/dev/null || missing="$missing liblemonldap-ng-portal-perl"
 if [ "${1-}" = chaos ]; then
     PATH=$PATH:/usr/sbin command -v pgpool >/dev/null || services="$services pgpool2"
 fi
