@@ -231,6 +231,24 @@ fn openapi_create_declares_every_status_and_header() {
     }
 }
 
+/// A client that is generated can send only what is declared.
+#[test]
+fn openapi_declares_headers_that_operations_read() {
+    let document = document();
+    let mut conditional = 0;
+    for (name, operation) in operations(&document) {
+        let parameters: Vec<_> = operation["parameters"].as_array().into_iter().flatten().collect();
+        let has = |header: &str| {
+            parameters.iter().any(|p| p["name"] == header && p["in"] == "header" && p["required"] == json!(false))
+        };
+        let saves_its_response = operation.to_string().contains("Idempotency-Replayed");
+        assert_eq!(has("Idempotency-Key"), saves_its_response, "{name}");
+        assert_eq!(has("If-Match"), operation["responses"].get("412").is_some(), "{name}");
+        conditional += usize::from(has("If-Match"));
+    }
+    assert!(conditional > 6, "{conditional}");
+}
+
 /// Validates against the schema as JSON Schema draft 4, on which OpenAPI 3.0 is based.
 fn schema_errors(document: &Value, schema: &Value, instance: &Value) -> Vec<String> {
     let schema = json!({ "allOf": [schema], "components": document["components"] });

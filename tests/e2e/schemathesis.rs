@@ -27,6 +27,7 @@ async fn service_conforms_to_its_document() {
             .args(["--request-timeout", "10", "--continue-on-failure", "--no-color"])
             .args(["--report", "junit", "--report-junit-path"])
             .arg(artifacts().join("schemathesis.xml"))
+            .env("SCHEMATHESIS_HOOKS", project().join("tests/e2e/schemathesis_hooks.py"))
             .current_dir(directory.path()),
     );
     assert!(server.count("api_keys").await > 0, "no request got past its credentials");

@@ -124,6 +124,9 @@ impl CreateKey {
         &self,
         audited: Audited<Write>,
         Data(services): Data<&Arc<Services>>,
+        /// Makes a retry safe: for 24 hours, the same value with the same body returns the original response. A value that
+        /// cannot be guessed, such as a random UUID.
+        #[oai(name = "Idempotency-Key")]
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyCreateRequest>,
     ) -> Result<CreatedKeyResponse, ApiError<CreateKeyErrors>> {

@@ -69,6 +69,9 @@ impl RotateKey {
         /// The key's `ETag`, from a `GET` of the key: returns 412 and changes nothing if the key has changed since.
         #[oai(name = "If-Match")]
         if_match: IfMatch,
+        /// Makes a retry safe: for 24 hours, the same value with the same body returns the original response. A value that
+        /// cannot be guessed, such as a random UUID.
+        #[oai(name = "Idempotency-Key")]
         idempotency_key: IdempotencyKeyHeader,
         body: JsonRequest<ApiKeyRotateRequest>,
     ) -> Result<CreatedKeyResponse, ApiError<RotateKeyErrors>> {

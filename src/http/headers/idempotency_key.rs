@@ -1,15 +1,42 @@
 //! `Idempotency-Key`.
 
-use poem::{FromRequest, Request, RequestBody};
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::json;
 
 use crate::domain::idempotency_key::IdempotencyKey;
 use crate::http::problem::Problem;
 
-/// `Idempotency-Key`, bare or as the quoted string of the IETF draft.
+/// `Idempotency-Key`, bare or as the quoted string of the IETF draft. Not poem-openapi's `Header`, for the reason at
+/// [`IfMatch`](crate::http::headers::if_match::IfMatch).
 pub struct IdempotencyKeyHeader(pub Option<IdempotencyKey>);
 
-impl<'a> FromRequest<'a> for IdempotencyKeyHeader {
-    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
+impl<'a> ApiExtractor<'a> for IdempotencyKeyHeader {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        let schema = MetaSchema {
+            min_length: Some(IdempotencyKey::MIN),
+            max_length: Some(IdempotencyKey::MAX),
+            pattern: Some("^[!-~]+$".to_owned()),
+            example: Some(json!("6f1d3c1e-2a52-4b0e-9d2c-8a1f5e7b9c04")),
+            ..MetaSchema::new("string")
+        };
+        Some(MetaSchemaRef::Inline(Box::new(schema)))
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
         let mut values = request.headers().get_all("idempotency-key").iter();
         let text = match (values.next(), values.next()) {
             (None, _) => return Ok(Self(None)),

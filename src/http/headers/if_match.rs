@@ -23,7 +23,7 @@ impl<'a> ApiExtractor<'a> for IfMatch {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        let pattern = r#"^(\*|"[!#-~]*"(, *"[!#-~]*")*)$"#.to_owned();
+        let pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#.to_owned();
         let schema = MetaSchema { pattern: Some(pattern), example: Some(json!("\"1\"")), ..MetaSchema::new("string") };
         Some(MetaSchemaRef::Inline(Box::new(schema)))
     }
