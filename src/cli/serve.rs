@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::domain::clock::Clock;
 use crate::domain::secret_hash::Peppers;
+use crate::http::cors::CorsPolicy;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::built_in_issuer::{SigningKey, TokenSubject};
 use crate::service::cache::{CacheBudget, CacheConfig};
@@ -77,7 +78,7 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    let served = server.run(services, &limits, traces.is_some()).await;
+    let served = server.run(services, &limits, CorsPolicy::new(&serve.cors_origins), traces.is_some()).await;
     if let Some(traces) = traces {
         tokio::task::spawn_blocking(|| traces.end()).await?;
     }

@@ -3,6 +3,7 @@
 //! One file holds the settings of one concern, as a `clap` argument group with its own help heading. To add a setting, add
 //! a field to the group; commands that flatten the group get it. A value parser returns the text to show the user.
 
+mod cors_origin;
 mod data;
 mod issuers;
 mod keys;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::cors_origin::parse_cors_origin;
 use crate::config::{parse_duration, parse_size};
 
 #[derive(Args, Debug)]
@@ -18,6 +19,17 @@ pub struct ServeSettings {
     /// Separate address for /metrics, /livez and /readyz. When set, /metrics is served only there.
     #[arg(long, env = "MINTKEY_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<SocketAddr>,
+
+    /// Origin whose pages may call the API from a browser, such as https://app.example.com. Repeat for several; in the
+    /// variable, separate them with `;`. There is no wildcard [default: none]
+    #[arg(
+        long = "cors-origin",
+        env = "MINTKEY_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ';',
+        value_parser = parse_cors_origin
+    )]
+    pub cors_origins: Vec<String>,
 
     /// Maximum concurrent connections. Beyond it an idle connection is closed for a new one, first of the address with the
     /// most. If none is idle, new ones get 503, except for /livez, /readyz and /metrics.

@@ -3,6 +3,8 @@
 
 pub mod access_log;
 pub mod body;
+pub mod cors;
+pub mod error_response;
 pub mod headers;
 pub mod memory_budget;
 pub mod negotiation;

@@ -7,22 +7,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, header};
 use poem::{Endpoint, Request, Response};
-use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, Span};
 
 use crate::domain::clock::Clock;
 use crate::http::access_log::RequestRecord;
 use crate::http::body::reader::{BodyLimits, BodyReader};
+use crate::http::cors::{CheckedOrigin, CorsPolicy};
+use crate::http::error_response::{check_declared, error_to_problem, render};
 use crate::http::negotiation::ErrorFormat;
 use crate::http::panic::catch_panic;
 use crate::http::problem::Problem;
 use crate::http::query_check::check_query;
 use crate::http::request_context::{REQUEST_ID, RequestContext};
 use crate::http::route_spec::Cancellation;
-use crate::http::router::{Handler, Matched, Operation, Route, RouteTable, method_label};
+use crate::http::router::{Handler, Matched, RouteTable, method_label};
 use crate::http::run_to_completion::RunToCompletion;
 
 /// The operation that the pipeline calls for [`Dispatch::Inline`](crate::http::route_spec::Dispatch::Inline), without the
@@ -54,6 +54,8 @@ pub struct RequestPipeline<E, I, S> {
     pub routes: Arc<RouteTable>,
     pub clock: Clock,
     pub body_limits: BodyLimits,
+    /// Absent if no page of another origin may read responses.
+    pub cors: Option<Arc<CorsPolicy>>,
     /// Present if only probes are served: the detail of the 503 that other requests get.
     pub overload: Option<Arc<str>>,
 }
@@ -72,14 +74,18 @@ where
         let matched = self.routes.resolve(&mut request);
         let method = method_label(request.method());
         let format = ErrorFormat::from_accept(request.headers());
+        let origin = match &self.cors {
+            Some(policy) if matched.allows_cors() => Some(policy.check(request.headers())),
+            _ => None,
+        };
 
         let record = RequestRecord::new(started, method, matched, &self.routes, &context);
 
         // Both branches call and await in one expression. A future that is kept in a variable first is copied once more,
         // and it is large.
         let result = match record.span.is_none() {
-            true => self.dispatch(request, matched, &context).await,
-            false => self.dispatch(request, matched, &context).instrument(record.span.clone()).await,
+            true => self.dispatch(request, matched, origin, &context).await,
+            false => self.dispatch(request, matched, origin, &context).instrument(record.span.clone()).await,
         };
 
         if let (Err(problem), Some(operation)) = (&result, matched.operation) {
@@ -87,6 +93,9 @@ where
         }
         let (mut response, cause) = render(result, format, &context);
         set_common_headers(&mut response, &context);
+        if let Some(origin) = origin {
+            origin.set_headers(response.headers_mut());
+        }
         record.complete(response.status().as_u16(), cause);
         Ok(response)
     }
@@ -98,6 +107,10 @@ where
     I: InlineOperation,
     S: Clone + Send + Sync + 'static,
 {
+    pub fn with_cors(self, policy: Option<CorsPolicy>) -> Self {
+        Self { cors: policy.map(Arc::new), ..self }
+    }
+
     /// Returns a pipeline that serves probes only. Other requests get 503 with this detail.
     pub fn probes_only(&self, detail: &str) -> Self {
         Self {
@@ -107,6 +120,7 @@ where
             routes: self.routes.clone(),
             clock: self.clock.clone(),
             body_limits: self.body_limits.clone(),
+            cors: self.cors.clone(),
             overload: Some(detail.into()),
         }
     }
@@ -116,8 +130,14 @@ where
         &self,
         mut request: Request,
         matched: Matched<'_>,
+        origin: Option<CheckedOrigin<'_>>,
         context: &RequestContext,
     ) -> Result<Response, Problem> {
+        if matched.operation.is_none()
+            && let Some(response) = origin.and_then(|origin| origin.respond_to_preflight(&request, matched.route))
+        {
+            return response;
+        }
         if let Some(detail) = &self.overload
             && !matched.operation.is_some_and(|operation| operation.spec.is_probe)
         {
@@ -169,52 +189,6 @@ fn run_to_completion<E: Endpoint<Output = Response> + 'static>(
     RunToCompletion::of(catch_panic(async move { endpoint.call(request).await }), traced)
 }
 
-/// Maps an error of the framework to a problem. An unknown one is a bug, and its text may hold internals.
-fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
-    let error = match error.downcast::<Problem>() {
-        Ok(problem) => return problem,
-        Err(error) => error,
-    };
-    if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
-        Problem::bad_request(format!(
-            "The parameter {} has an invalid value; see the API documentation.",
-            parameter.name
-        ))
-    } else if error.is::<ParsePathError>() || error.is::<poem::error::ParsePathError>() || error.is::<NotFoundError>() {
-        // A malformed id gets the same response as an unknown one.
-        Problem::not_found()
-    } else if error.is::<MethodNotAllowedError>() {
-        Problem::method_not_allowed(&route.allow())
-    } else {
-        Problem::internal(error.to_string())
-    }
-}
-
-/// Checks that the document lists the status of an error. If not, that is a bug: it panics in a debug build, as in tests,
-/// and is logged in a release build, where the client still gets the error.
-fn check_declared(problem: &Problem, operation: &Operation) {
-    if !operation.declares(problem.status) {
-        let operation_id = operation.spec.operation_id;
-        debug_assert!(false, "{operation_id} does not declare {problem}");
-        tracing::error!(operation_id, %problem, "undeclared error status");
-    }
-}
-
-/// Returns the response, and the reason of an error for the log.
-fn render(
-    result: Result<Response, Problem>,
-    format: ErrorFormat,
-    context: &RequestContext,
-) -> (Response, Option<String>) {
-    match result {
-        Ok(response) => (response, None),
-        Err(mut problem) => {
-            let cause = problem.log_context.take();
-            (problem.into_response(format.media_type(), context.request_id()), cause)
-        }
-    }
-}
-
 /// Sets the headers that every response has. An operation may choose its own caching.
 fn set_common_headers(response: &mut Response, context: &RequestContext) {
     let headers = response.headers_mut();
@@ -230,7 +204,7 @@ mod tests {
 
     use futures_util::poll;
     use poem::endpoint::{make, make_sync};
-    use poem::http::StatusCode;
+    use poem::http::{Method, StatusCode};
     use tokio::sync::Notify;
 
     use super::*;
@@ -257,6 +231,7 @@ mod tests {
             routes: routes.into(),
             clock: Clock::System,
             body_limits: body_limits(),
+            cors: None,
             overload: None,
         }
     }
@@ -355,6 +330,24 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn cors_headers_are_on_panics_and_on_refusals_of_overload() {
+        let panics = make_sync(|_| -> Response { panic!("the inside") });
+        let pipeline = pipeline(panics, routes()).with_cors(CorsPolicy::new(&["https://a.example".to_owned()]));
+        let request = |method| Request::builder().method(method).uri_str("/page").header("origin", "https://a.example");
+        let overloaded = pipeline.probes_only("No place is free.");
+        for (pipeline, status) in [(&pipeline, 500), (&overloaded, 503)] {
+            let preflight = request(Method::OPTIONS).header("access-control-request-method", "GET").finish();
+            let preflight = pipeline.call(preflight).await.unwrap();
+            let refused = pipeline.call(request(Method::GET).finish()).await.unwrap();
+            assert_eq!((preflight.status().as_u16(), refused.status().as_u16()), (204, status));
+            for response in [preflight, refused] {
+                assert_eq!(response.header("access-control-allow-origin"), Some("https://a.example"));
+                assert_eq!(response.header("vary"), Some("Origin"));
+            }
+        }
+    }
+
     #[test]
     fn span_is_absent_where_success_is_logged_at_debug() {
         let endpoint = poem::EndpointExt::boxed(make_sync(|_| Response::default()));
@@ -362,28 +355,6 @@ mod tests {
         let matched = routes.resolve(&mut Request::builder().uri_str("/livez").finish());
         let context = context();
         assert!(RequestRecord::new(Instant::now(), "GET", matched, &routes, &context).span.is_none());
-    }
-
-    #[test]
-    fn framework_errors_become_problems() {
-        let routes = routes();
-        let route = routes.find("/page").unwrap();
-        let status = |error: poem::Error| error_to_problem(error, route).status;
-        assert_eq!(status(NotFoundError.into()), 404);
-        assert_eq!(status(MethodNotAllowedError.into()), 405);
-        assert_eq!(status(ParsePathError { name: "id", reason: "x".into() }.into()), 404);
-        assert_eq!(status(ParseParamError { name: "limit", reason: "x".into() }.into()), 400);
-        assert_eq!(status(Problem::body_too_large().into()), 413);
-    }
-
-    #[test]
-    fn render_keeps_the_cause_for_the_log() {
-        let problem = Problem::internal("the inside");
-        let (response, cause) = render(Err(problem), ErrorFormat::from_accept(&Default::default()), &context());
-        assert_eq!((response.status(), cause.as_deref()), (StatusCode::INTERNAL_SERVER_ERROR, Some("the inside")));
-        let (response, cause) =
-            render(Ok(Response::default()), ErrorFormat::from_accept(&Default::default()), &context());
-        assert_eq!((response.status(), cause), (StatusCode::OK, None));
     }
 
     #[test]

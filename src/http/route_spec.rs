@@ -12,6 +12,8 @@ pub struct RouteSpec {
     pub target: TargetPolicy,
     /// True if it is served also to clients for which the server has no place: the probes of an orchestrator, and metrics.
     pub is_probe: bool,
+    /// True if pages of the origins in `--cors-origin` may read its responses. False for what machines call.
+    pub allows_cors: bool,
 }
 
 /// How a request reaches the handler. poem's nested routers cost a tenth of a verification, and as much as the rules of a
@@ -71,6 +73,7 @@ impl RouteSpec {
             query: QueryPolicy::Declared,
             target: TargetPolicy::Exact,
             is_probe: false,
+            allows_cors: true,
         }
     }
 }

@@ -68,6 +68,11 @@ impl Matched<'_> {
     pub fn log_policy(&self) -> LogPolicy {
         self.operation.map_or(LogPolicy::Info, |operation| operation.spec.log)
     }
+
+    /// True if the route's responses may have CORS headers, or if there is no route.
+    pub fn allows_cors(&self) -> bool {
+        self.route.is_none_or(|route| route.operations.iter().all(|operation| operation.spec.allows_cors))
+    }
 }
 
 impl RouteTable {
@@ -80,6 +85,7 @@ impl RouteTable {
                 cancellation: Cancellation::Allowed,
                 log: LogPolicy::DebugOn200,
                 is_probe: true,
+                allows_cors: false,
                 ..RouteSpec::new(path)
             };
             let mut route = Route::plain_get(path, Handler::Endpoint(endpoint.into()), spec, metrics);

@@ -21,6 +21,7 @@ use crate::api::health::{self, Draining};
 use crate::api::verification::verify::InlineVerify;
 use crate::config::ConfigError;
 use crate::http::body::reader::BodyLimits;
+use crate::http::cors::CorsPolicy;
 use crate::http::otel::OtelMiddleware;
 use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline};
 use crate::http::router::RouteTable;
@@ -85,7 +86,13 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT. Then finishes the requests in flight, writes the last usage counts, stops the admin
     /// listener, which reports the shutdown until then, and closes the store.
-    pub async fn run(self, services: Services, limits: &Limits, traced: bool) -> io::Result<()> {
+    pub async fn run(
+        self,
+        services: Services,
+        limits: &Limits,
+        cors: Option<CorsPolicy>,
+        traced: bool,
+    ) -> io::Result<()> {
         let draining = Draining::default();
         let stop = StopSignals::new()?.drain(draining.clone());
         let services = Arc::new(services);
@@ -119,7 +126,8 @@ impl Server {
         let routes = probes
             .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
             .with_pages(&swagger_ui::PAGES, &metrics);
-        let api = pipeline(router, InlineVerify { services: services.clone() }, routes, &services, &body_limits);
+        let inline = InlineVerify { services: services.clone() };
+        let api = pipeline(router, inline, routes, &services, &body_limits).with_cors(cors);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
         let probes = api.probes_only(&overload);
         if traced {
@@ -180,6 +188,7 @@ fn pipeline<I: InlineOperation>(
         routes: Arc::new(routes),
         clock: services.clock().clone(),
         body_limits: body_limits.clone(),
+        cors: None,
         overload: None,
     }
 }

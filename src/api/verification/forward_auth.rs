@@ -29,6 +29,8 @@ pub const FORWARD_AUTH_ROUTE: RouteSpec = RouteSpec {
     log: LogPolicy::DebugOn200,
     query: QueryPolicy::Any,
     target: TargetPolicy::AnyMethodAndSubpath,
+    // A proxy may forward a preflight of its client, and would take a response to it for a valid key.
+    allows_cors: false,
     ..RouteSpec::new("check_forwarded_request")
 };
 

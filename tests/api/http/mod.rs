@@ -1,6 +1,7 @@
 //! HTTP: what holds for every operation.
 
 mod bodies;
+mod cors;
 mod credentials;
 mod declared_errors;
 mod errors;

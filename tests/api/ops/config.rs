@@ -7,6 +7,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{Server, mintkey, mintkey_at, run};
@@ -106,6 +107,13 @@ fn config_invalid_value_is_refused_with_its_name() {
         ("allowed-scopes", "Projects", &["a-z"]),
         ("max-lifetime", "0s", &["30d"]),
         ("default-lifetime", "forever", &["30d"]),
+        ("cors-origin", "https://app.example.com/", &["https://app.example.com; give that"]),
+        ("cors-origin", "https://App.example.com:443", &["https://app.example.com; give that"]),
+        ("cors-origin", "app.example.com", &["https://app.example.com"]),
+        ("cors-origin", "*", &["no wildcard", "each origin"]),
+        ("cors-origin", "null", &["sandboxed frame", "web server"]),
+        ("cors-origin", "https://a.example https://b.example", &["repeat --cors-origin", "`;`"]),
+        ("cors-origin", "https://a.example,https://b.example", &["repeat --cors-origin", "`;`"]),
         ("max-connections", "0", &["1"]),
         ("max-connections-per-peer", "0", &["1"]),
         ("request-memory", "64MB", &["MiB", "such as"]),
@@ -194,6 +202,7 @@ async fn config_of_serve_can_all_be_variables() {
         ("MINTKEY_LISTEN", "127.0.0.1:0"),
         ("MINTKEY_KEY_PREFIX", "acme_live"),
         ("MINTKEY_ALLOWED_SCOPES", "projects:read"),
+        ("MINTKEY_CORS_ORIGIN", "https://a.example;https://b.example"),
         ("MINTKEY_MAX_CONNECTIONS", "10"),
         ("MINTKEY_MAX_CONNECTIONS_PER_PEER", "9"),
         ("MINTKEY_REQUEST_MEMORY", "1MiB"),
@@ -213,6 +222,10 @@ async fn config_of_serve_can_all_be_variables() {
     assert!(key["key"].as_str().unwrap().starts_with("acme_live_"), "{key}");
     server.create(&token, json!({ "name": "x", "scopes": ["other"] })).await.assert_problem(422);
     server.wait_for_log(&["\"status\":201"]);
+    for origin in ["https://a.example", "https://b.example"] {
+        let response = server.request(Method::GET, "/openapi.json", "").header("origin", origin).send().await.unwrap();
+        assert_eq!(response.headers()["access-control-allow-origin"], origin);
+    }
 }
 
 #[tokio::test]

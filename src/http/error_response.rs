@@ -1,0 +1,90 @@
+//! Error responses: an error of the framework becomes a problem, and a problem a response.
+
+use poem::Response;
+use poem::error::{MethodNotAllowedError, NotFoundError};
+use poem_openapi::error::{ParseParamError, ParsePathError};
+
+use crate::http::negotiation::ErrorFormat;
+use crate::http::problem::Problem;
+use crate::http::request_context::RequestContext;
+use crate::http::router::{Operation, Route};
+
+/// Maps an error of the framework to a problem. An unknown one is a bug, and its text may hold internals.
+pub fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
+    let error = match error.downcast::<Problem>() {
+        Ok(problem) => return problem,
+        Err(error) => error,
+    };
+    if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
+        Problem::bad_request(format!(
+            "The parameter {} has an invalid value; see the API documentation.",
+            parameter.name
+        ))
+    } else if error.is::<ParsePathError>() || error.is::<poem::error::ParsePathError>() || error.is::<NotFoundError>() {
+        // A malformed id gets the same response as an unknown one.
+        Problem::not_found()
+    } else if error.is::<MethodNotAllowedError>() {
+        Problem::method_not_allowed(&route.allow())
+    } else {
+        Problem::internal(error.to_string())
+    }
+}
+
+/// Checks that the document lists the status of an error. If not, that is a bug: it panics in a debug build, as in tests,
+/// and is logged in a release build, where the client still gets the error.
+pub fn check_declared(problem: &Problem, operation: &Operation) {
+    if !operation.declares(problem.status) {
+        let operation_id = operation.spec.operation_id;
+        debug_assert!(false, "{operation_id} does not declare {problem}");
+        tracing::error!(operation_id, %problem, "undeclared error status");
+    }
+}
+
+/// Returns the response, and the reason of an error for the log.
+pub fn render(
+    result: Result<Response, Problem>,
+    format: ErrorFormat,
+    context: &RequestContext,
+) -> (Response, Option<String>) {
+    match result {
+        Ok(response) => (response, None),
+        Err(mut problem) => {
+            let cause = problem.log_context.take();
+            (problem.into_response(format.media_type(), context.request_id()), cause)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::StatusCode;
+
+    use super::*;
+    use crate::http::route_spec::QueryPolicy;
+    use crate::http::router::{Page, RouteTable};
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn framework_errors_become_problems() {
+        let page = Page { path: "/page", query: QueryPolicy::Declared };
+        let routes = RouteTable::for_health([], &Metrics::default()).with_pages(&[page], &Metrics::default());
+        let route = routes.find("/page").unwrap();
+        let status = |error: poem::Error| error_to_problem(error, route).status;
+        assert_eq!(status(NotFoundError.into()), 404);
+        assert_eq!(status(MethodNotAllowedError.into()), 405);
+        assert_eq!(status(ParsePathError { name: "id", reason: "x".into() }.into()), 404);
+        assert_eq!(status(ParseParamError { name: "limit", reason: "x".into() }.into()), 400);
+        assert_eq!(status(Problem::body_too_large().into()), 413);
+    }
+
+    #[test]
+    fn render_keeps_the_cause_for_the_log() {
+        let problem = Problem::internal("the inside");
+        let (response, cause) =
+            render(Err(problem), ErrorFormat::from_accept(&Default::default()), &RequestContext::default());
+        assert_eq!((response.status(), cause.as_deref()), (StatusCode::INTERNAL_SERVER_ERROR, Some("the inside")));
+        let (response, cause) =
+            render(Ok(Response::default()), ErrorFormat::from_accept(&Default::default()), &RequestContext::default());
+        assert_eq!((response.status(), cause), (StatusCode::OK, None));
+    }
+}
