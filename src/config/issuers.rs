@@ -9,16 +9,19 @@ use crate::config::{ConfigError, parse_lifetime, setting_name};
 use crate::domain::issuer_policy::{Grants, IssuerPolicy};
 use crate::domain::scope::Scopes;
 use crate::service::built_in_issuer::SigningKey;
+use crate::service::issuer::algorithm::{Algorithm, names};
 use crate::service::issuer::discovery::Provider;
-use crate::service::issuer::jwks_cache::{JwksCache, Source};
-use crate::service::issuer::{self, Client, TokenType, TrustedIssuer, is_valid_identifier, jwks};
+use crate::service::issuer::jwks::KeySet;
+use crate::service::issuer::jwks_cache::JwksCache;
+use crate::service::issuer::jwks_source::JwksSource;
+use crate::service::issuer::{Client, TokenType, TrustedIssuer, is_valid_identifier};
 
 /// One algorithm of each kind that is in use. A key can restrict itself further with its own `alg`.
 const DEFAULT_ALGORITHMS: &str = "RS256 PS256 ES256 EdDSA";
 /// How far the clocks of issuers, replicas and the database may differ.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 /// For the error on a misspelled option.
-const OPTION_NAMES: [&str; 15] = [
+const OPTION_NAMES: [&str; 16] = [
     "audience",
     "algorithms",
     "scopes",
@@ -29,6 +32,7 @@ const OPTION_NAMES: [&str; 15] = [
     "require-write",
     "max-lifetime",
     "operators",
+    "jwks-uri",
     "jwks-file",
     "allow-http",
     "client-id",
@@ -44,13 +48,15 @@ pub struct IssuerSettings {
     /// The URL, exactly as in the `iss` claim, then options, separated by commas. Unless `grants` says otherwise, a token
     /// can put on keys the scopes that it has itself; if --allowed-scopes is set, the scopes of that list instead.
     ///
-    /// audience=NAME: value that the `aud` claim must contain; required
-    /// algorithms=A B: allowed signature algorithms [RS256 PS256 ES256 EdDSA]
+    /// audience=NAME: value that the `aud` claim must contain; required; repeat it to accept any of several
+    /// algorithms=A B: allowed signature algorithms: RS, PS and ES with 256, 384 or 512, EdDSA [RS256 PS256 ES256 EdDSA]
     /// scopes=CLAIM: claim with scopes, such as realm_access.roles [scope, else scp]
     /// organization=CLAIM: claim with the organization, a part of the owner [none]
     /// typ=compatible: accept tokens whose `typ` is JWT or missing, unless they look like ID tokens [strict: only at+jwt]
+    /// jwks-uri=URL: where the provider's keys are, if it is reached by another name than the issuer's; nothing else is
+    /// fetched [from the metadata]
     /// jwks-file=PATH: file with the keys of a provider that cannot be reached
-    /// allow-http: allow an http:// URL on other machines
+    /// allow-http: allow http:// URLs on other machines
     /// require=CLAIM: claim that a token must have, such as one that only access tokens have [none]
     /// grants=any|token|allowed-scopes: scopes that a token may put on keys: any, its own, or those of --allowed-scopes
     /// [allowed-scopes if --allowed-scopes is set, else token]
@@ -147,11 +153,12 @@ fn parse_grants(text: &str) -> Result<Grants, String> {
 
 #[derive(Default)]
 struct IssuerOptions<'t> {
-    audience: Option<&'t str>,
+    audiences: Vec<&'t str>,
     algorithms: Option<&'t str>,
     scopes: Option<&'t str>,
     organization: Option<&'t str>,
     typ: Option<&'t str>,
+    jwks_uri: Option<&'t str>,
     jwks_file: Option<&'t str>,
     allow_http: bool,
     require: Option<&'t str>,
@@ -186,11 +193,12 @@ impl<'t> IssuerOptions<'t> {
         }
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let field = match name.trim() {
-            "audience" => &mut self.audience,
+            "audience" => return self.add_audience(value),
             "algorithms" => &mut self.algorithms,
             "scopes" => &mut self.scopes,
             "organization" => &mut self.organization,
             "typ" => &mut self.typ,
+            "jwks-uri" => &mut self.jwks_uri,
             "jwks-file" => &mut self.jwks_file,
             "require" => &mut self.require,
             "grants" => &mut self.grants,
@@ -207,6 +215,15 @@ impl<'t> IssuerOptions<'t> {
         Ok(())
     }
 
+    /// The one option that may be repeated: a provider names each of several applications in `aud`.
+    fn add_audience(&mut self, audience: &'t str) -> Result<(), String> {
+        if audience.is_empty() || self.audiences.contains(&audience) {
+            return Err("give audience with a value, and each value once".into());
+        }
+        self.audiences.push(audience);
+        Ok(())
+    }
+
     /// The option of this name, if it has no value.
     fn flag(&mut self, name: &str) -> Option<&mut bool> {
         match name.trim() {
@@ -219,19 +236,26 @@ impl<'t> IssuerOptions<'t> {
 }
 
 fn build_issuer(issuer: &str, options: &IssuerOptions<'_>) -> Result<TrustedIssuer, String> {
+    if options.audiences.is_empty() {
+        return Err("add audience=NAME, the value that the aud claim must contain".into());
+    }
+    let algorithms = parse_algorithms(options.algorithms.unwrap_or(DEFAULT_ALGORITHMS))?;
     let client = login_client(options)?;
-    let source = match options.jwks_file {
-        Some(_) if options.allow_http => return Err("jwks-file fetches nothing; remove allow-http".into()),
-        Some(_) if client.is_some() => {
-            return Err("signing in requires the provider's metadata; remove jwks-file or client-id".into());
+    let source = match (options.jwks_uri, options.jwks_file) {
+        (Some(_), Some(_)) => return Err("give jwks-uri or jwks-file, not both".into()),
+        (None, Some(_)) if options.allow_http => return Err("jwks-file fetches nothing; remove allow-http".into()),
+        (Some(_), _) | (_, Some(_)) if client.is_some() => {
+            return Err(
+                "signing in requires the provider's metadata; remove jwks-uri and jwks-file, or client-id".into()
+            );
         }
-        Some(path) => Source::File(checked_jwks_file(Path::new(path))?.to_owned()),
-        None => Source::Provider(Provider::new(issuer, options.allow_http)?),
+        (Some(url), None) => JwksSource::Provider(Provider::with_jwks_uri(url, options.allow_http)?),
+        (None, Some(path)) => JwksSource::File(checked_jwks_file(Path::new(path), &algorithms)?.to_owned()),
+        (None, None) => JwksSource::Provider(Provider::new(issuer, options.allow_http)?),
     };
     Ok(TrustedIssuer {
         issuer: issuer.to_owned(),
-        audience: options.audience.ok_or("add audience=NAME, the value that the aud claim must contain")?.to_owned(),
-        algorithms: parse_algorithms(options.algorithms.unwrap_or(DEFAULT_ALGORITHMS))?,
+        audiences: options.audiences.iter().map(|audience| (*audience).to_owned()).collect(),
         token_type: match options.typ {
             None | Some("strict") => TokenType::Strict,
             Some("compatible") => TokenType::Compatible,
@@ -241,7 +265,7 @@ fn build_issuer(issuer: &str, options: &IssuerOptions<'_>) -> Result<TrustedIssu
         organization: options.organization.map(str::to_owned),
         required_claim: options.require.map(str::to_owned),
         leeway: CLOCK_TOLERANCE,
-        keys: JwksCache::new(issuer, source),
+        keys: JwksCache::new(issuer, source, algorithms),
         client,
         policy: IssuerPolicy {
             // Of the two, the stricter: `resolve` chooses.
@@ -271,21 +295,19 @@ fn login_client(options: &IssuerOptions<'_>) -> Result<Option<Client>, String> {
 }
 
 /// Checks that the file has a usable key, so that a mistake shows at startup.
-fn checked_jwks_file(path: &Path) -> Result<&Path, String> {
-    let unusable =
-        |reason: String| format!("{}: {reason}; give a file with the issuer's JWKS (RFC 7517)", path.display());
-    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    match jwks::parse(&text) {
-        Ok(keys) if keys.is_empty() => Err(unusable("no public key for signatures".to_owned())),
-        Ok(_) => Ok(path),
-        Err(reason) => Err(unusable(reason.to_string())),
+fn checked_jwks_file<'p>(path: &'p Path, algorithms: &[Algorithm]) -> Result<&'p Path, String> {
+    let read = std::fs::read(path).map_err(|error| error.to_string());
+    let set = read.and_then(|text| KeySet::parse(&text, algorithms).map_err(str::to_owned));
+    match set.and_then(|set| set.check()) {
+        Ok(()) => Ok(path),
+        Err(reason) => Err(format!("{}: {reason}; give a file with the issuer's JWKS (RFC 7517)", path.display())),
     }
 }
 
-fn parse_algorithms(names: &str) -> Result<Vec<jsonwebtoken::Algorithm>, String> {
-    let algorithms: Option<Vec<_>> = names.split_whitespace().map(issuer::algorithm).collect();
+fn parse_algorithms(text: &str) -> Result<Vec<Algorithm>, String> {
+    let algorithms: Option<Vec<_>> = text.split_whitespace().map(Algorithm::from_name).collect();
     algorithms.filter(|algorithms| !algorithms.is_empty()).ok_or_else(|| {
-        "algorithms must be asymmetric: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA".to_owned()
+        format!("algorithms={text}: give asymmetric ones, separated by spaces: {}", names(&Algorithm::ALL))
     })
 }
 
@@ -324,6 +346,38 @@ mod tests {
         let month = Some(TimeDelta::days(30));
         assert_eq!(policy(",max-lifetime=30d", false), IssuerPolicy { max_lifetime: month, ..default });
         assert_eq!(resolve(",require=scp", false).unwrap().required_claim.as_deref(), Some("scp"));
+    }
+
+    #[test]
+    fn audience_alone_may_be_repeated() {
+        let issuer = resolve(",audience=b,audience=c", false).unwrap();
+        assert_eq!(issuer.audiences, ["a", "b", "c"]);
+        for (options, expected) in [
+            (",audience=a", "each value once"),
+            (",audience=", "with a value"),
+            (",scopes=a,scopes=b", "give scopes once"),
+            (",jwks-uri=https://a/,jwks-uri=https://b/", "give jwks-uri once"),
+        ] {
+            let error = resolve(options, false).unwrap_err();
+            assert!(error.contains(expected), "{options}: {error}");
+        }
+    }
+
+    #[test]
+    fn jwks_uri_replaces_the_issuers_own_address() {
+        for options in [",jwks-uri=https://keys.example.com/a?b=c", ",jwks-uri=http://keycloak:8080/certs,allow-http"] {
+            assert!(resolve(options, false).is_ok(), "{options}");
+        }
+        assert!(parse_issuer("http://id.example.com,audience=a,jwks-uri=https://id.internal/jwks").is_ok());
+        for (options, expected) in [
+            (",jwks-uri=http://keycloak:8080/certs", "allow-http"),
+            (",jwks-uri=keys", "give jwks-uri as a URL"),
+            (",jwks-uri=https://a/,jwks-file=/a", "not both"),
+            (",jwks-uri=https://a/,client-id=b", "remove jwks-uri"),
+        ] {
+            let error = resolve(options, false).unwrap_err();
+            assert!(error.contains(expected), "{options}: {error}");
+        }
     }
 
     #[test]

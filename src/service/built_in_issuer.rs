@@ -4,16 +4,19 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use pem::Pem;
 use serde_json::json;
 
 use crate::domain::id::new_id;
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::validation::ValidationError;
-use crate::service::issuer::jwks::Key;
-use crate::service::issuer::jwks_cache::{JwksCache, Source};
+use crate::service::issuer::algorithm::{Algorithm, PublicKey};
+use crate::service::issuer::jwk::Key;
+use crate::service::issuer::jwks_cache::JwksCache;
+use crate::service::issuer::jwks_source::JwksSource;
 use crate::service::issuer::{TokenType, TrustedIssuer, is_valid_identifier};
 
 /// The `iss` of its tokens.
@@ -22,10 +25,7 @@ pub const ISSUER: &str = "urn:mintkey:standalone";
 pub const AUDIENCE: &str = "mintkey";
 
 /// The issuer's private key.
-pub struct SigningKey {
-    pair: Ed25519KeyPair,
-    private: EncodingKey,
-}
+pub struct SigningKey(Ed25519KeyPair);
 
 /// The user that a token authenticates.
 pub struct TokenSubject<'a> {
@@ -49,25 +49,22 @@ impl SigningKey {
             "a signing key is an Ed25519 private key in PEM: make one with `openssl genpkey -algorithm ed25519`",
         );
         let pem = pem::parse(text).map_err(|_| rule.clone())?;
-        let pair = Ed25519KeyPair::from_pkcs8(pem.contents()).map_err(|_| rule)?;
-        Ok(Self { private: EncodingKey::from_ed_der(pem.contents()), pair })
+        Ed25519KeyPair::from_pkcs8(pem.contents()).map(Self).map_err(|_| rule)
     }
 
     /// The issuer as one whose tokens are accepted.
     pub fn as_trusted_issuer(&self) -> TrustedIssuer {
-        let public = DecodingKey::from_ed_der(self.pair.public_key().as_ref());
-        let key = Key::fixed(public, Algorithm::EdDSA).into();
+        let public = PublicKey::ed25519(self.0.public_key().as_ref()).expect("the key is one of Ed25519");
         TrustedIssuer {
             issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
-            algorithms: vec![Algorithm::EdDSA],
+            audiences: vec![AUDIENCE.to_owned()],
             token_type: TokenType::Strict,
             scopes: None,
             organization: Some("org".to_owned()),
             required_claim: None,
             // It signs by this machine's clock.
             leeway: TimeDelta::zero(),
-            keys: JwksCache::new(ISSUER, Source::Fixed(key)),
+            keys: JwksCache::new(ISSUER, JwksSource::Fixed(Key::fixed(public).into()), vec![Algorithm::EdDsa]),
             client: None,
             policy: IssuerPolicy::BUILT_IN,
         }
@@ -75,7 +72,6 @@ impl SigningKey {
 
     /// Signs a token.
     pub fn token(&self, of: &TokenSubject<'_>, ttl: Duration, now: DateTime<Utc>) -> Result<String, ValidationError> {
-        let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
         if !is_valid_identifier(of.subject) || !of.organization.is_none_or(is_valid_identifier) {
             return Err(ValidationError::new(
                 "--subject and --organization must be 1 to 255 bytes long, without control characters",
@@ -98,7 +94,11 @@ impl SigningKey {
         if let Some(organization) = of.organization {
             claims["org"] = organization.into();
         }
-        encode(&header, &claims, &self.private).map_err(|_| ValidationError::new("the token could not be signed"))
+        let header = json!({ "typ": "at+jwt", "alg": Algorithm::EdDsa.name() });
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let signing_input = format!("{header}.{claims}");
+        let signature = URL_SAFE_NO_PAD.encode(self.0.sign(signing_input.as_bytes()));
+        Ok(format!("{signing_input}.{signature}"))
     }
 }
 

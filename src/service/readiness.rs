@@ -182,7 +182,8 @@ fn check_issuer(issuer: &TrustedIssuer) -> Check {
     match issuer.keys.ready() {
         Ok(()) => Check::new(name, true, "has provided keys"),
         Err(reason) => {
-            let detail = "has provided no keys yet, so its tokens get 503; the log has the reason (JWKS fetch failed)";
+            let detail =
+                "has provided no usable keys, so its tokens get 503; the log has the reason (JWKS fetch failed)";
             Check::new(name, false, detail).caused_by(reason)
         }
     }

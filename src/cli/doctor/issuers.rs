@@ -10,11 +10,14 @@ use crate::service::built_in_issuer;
 
 pub async fn check_issuers(settings: &IssuerSettings, keys: &KeySettings, serve: &ServeSettings) -> CheckResult {
     let issuers = settings.trusted(None, keys.allowed_scopes.as_ref()).map_err(|error| error.to_string())?;
-    let probes = issuers.iter().map(async |issuer| match issuer.probe().await {
-        Ok(()) => None,
-        Err(reason) => Some(format!("{}: {reason}", issuer.issuer)),
-    });
-    let failed: Vec<_> = join_all(probes).await.into_iter().flatten().collect();
+    let probes = issuers.iter().map(async |issuer| (&issuer.issuer, issuer.probe().await));
+    let (mut failed, mut unusable) = (Vec::new(), Vec::new());
+    for (issuer, probe) in join_all(probes).await {
+        match probe {
+            Ok(keys) => unusable.extend(keys.into_iter().map(|key| format!("; {issuer} also publishes {key}"))),
+            Err(reason) => failed.push(format!("{issuer}: {reason}")),
+        }
+    }
     if !failed.is_empty() {
         return Err(format!(
             "{}; fix --issuer (MINTKEY_ISSUER), the issuer, or the network between (for a private CA: SSL_CERT_FILE); \
@@ -24,7 +27,7 @@ pub async fn check_issuers(settings: &IssuerSettings, keys: &KeySettings, serve:
     }
     let configured = match issuers.len() {
         0 => "none configured".to_owned(),
-        number => format!("configured, with keys: {number}"),
+        number => format!("configured, with keys: {number}{}", unusable.concat()),
     };
     Ok(match (settings.accepts_built_in(), serve.listen.ip().is_loopback()) {
         (false, _) => configured,

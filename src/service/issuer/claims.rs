@@ -30,7 +30,7 @@ impl Claims {
         if text(claims, "iss")? != Some(&issuer.issuer) {
             return Err(TokenRejection::UntrustedIssuer(Excerpt::of(claims.get("iss"))));
         }
-        if !is_for(claims, &issuer.audience) {
+        if !is_for(claims, &issuer.audiences) {
             return Err(TokenRejection::WrongAudience(Excerpt::of(claims.get("aud"))));
         }
         if issuer.token_type == TokenType::Compatible && is_other_token(claims) {
@@ -98,14 +98,12 @@ fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<Option
     }
 }
 
-/// True if `aud` contains the audience. It is one string or an array of them (RFC 7519, section 4.1.3).
-fn is_for(claims: &Map<String, Value>, ours: &str) -> bool {
+/// True if `aud` contains one of the audiences. It is one string or an array of them (RFC 7519, section 4.1.3).
+fn is_for(claims: &Map<String, Value>, ours: &[String]) -> bool {
+    let is_ours = |audience: &Value| ours.iter().any(|ours| audience == ours);
     match claims.get("aud") {
-        Some(Value::String(audience)) => audience == ours,
-        Some(Value::Array(audiences)) => {
-            audiences.iter().all(Value::is_string) && audiences.iter().any(|audience| audience == ours)
-        }
-        _ => false,
+        Some(Value::Array(audiences)) => audiences.iter().all(Value::is_string) && audiences.iter().any(is_ours),
+        audience => audience.is_some_and(is_ours),
     }
 }
 

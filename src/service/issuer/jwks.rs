@@ -1,27 +1,21 @@
-//! JWKS: the public keys of an issuer (RFC 7517), each with what it may be used for.
+//! JWKS: the public keys of an issuer as it publishes them (RFC 7517).
 
-use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::Deserialize;
 
-use crate::service::issuer::algorithm;
+use crate::service::issuer::algorithm::Algorithm;
+use crate::service::issuer::jwk::{Key, UnusableKey};
 
 /// Above what issuers publish; bounds the search for every token.
 const MAX_KEYS: usize = 100;
-/// NIST SP 800-131A; the upper bound is that of the library.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// A public key that verifies tokens.
-pub struct Key {
-    /// `None` for a key that was not published as a JWK.
-    jwk: Option<Jwk>,
-    /// The algorithms of its type, narrowed by its `alg` if it has one.
-    algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+/// The keys of a JWKS. An issuer may publish keys for encryption, or of later types, besides those that sign (RFC 7517,
+/// section 5): they are not used.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    pub keys: Vec<Arc<Key>>,
+    pub unusable: Vec<UnusableKey>,
 }
 
 #[derive(Deserialize)]
@@ -29,182 +23,85 @@ struct Jwks {
     keys: Vec<serde_json::Value>,
 }
 
-#[derive(Deserialize, PartialEq, Eq)]
-struct Jwk {
-    kty: String,
-    kid: Option<String>,
-    alg: Option<String>,
-    r#use: Option<String>,
-    key_ops: Option<Vec<String>>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-}
-
-/// Parses a JWKS and returns its usable keys. Others are skipped (RFC 7517, section 5): an issuer may publish keys for
-/// encryption, or of later types, besides those that sign.
-pub fn parse(text: &[u8]) -> Result<Vec<Arc<Key>>, &'static str> {
-    let Jwks { keys } = serde_json::from_slice(text).map_err(|_| "no JSON object with an array `keys`")?;
-    if keys.len() > MAX_KEYS {
-        return Err("more than 100 keys");
-    }
-    let usable = keys.into_iter().filter_map(|jwk| serde_json::from_value(jwk).ok().and_then(Key::from_jwk));
-    Ok(usable.map(Arc::new).collect())
-}
-
-impl Key {
-    /// A key without a `kid`.
-    pub fn fixed(key: DecodingKey, algorithm: Algorithm) -> Self {
-        Self { jwk: None, algorithms: vec![algorithm], key }
-    }
-
-    fn from_jwk(jwk: Jwk) -> Option<Self> {
-        let signs = jwk.r#use.as_deref().is_none_or(|r#use| r#use == "sig");
-        let verifies = jwk.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|o| o == "verify"));
-        if !signs || !verifies {
-            return None;
+impl KeySet {
+    /// Parses a JWKS whose keys may sign by the allowed algorithms.
+    pub fn parse(text: &[u8], allowed: &[Algorithm]) -> Result<Self, &'static str> {
+        let Jwks { keys } =
+            serde_json::from_slice(without_byte_order_mark(text)).map_err(|_| "no JSON object with an array `keys`")?;
+        if keys.len() > MAX_KEYS {
+            return Err("more than 100 keys");
         }
-        let (mut algorithms, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => {
-                let (n, e) = (jwk.n.as_deref()?, jwk.e.as_deref()?);
-                RSA_BITS.contains(&bits(n)?).then_some(())?;
-                use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
-                let key = DecodingKey::from_rsa_components(n, e).ok()?;
-                (vec![RS256, RS384, RS512, PS256, PS384, PS512], key)
+        let mut set = Self::default();
+        for jwk in keys {
+            match Key::from_jwk(jwk, allowed) {
+                Ok(key) => set.keys.push(key.into()),
+                Err(unusable) => set.unusable.push(unusable),
             }
-            ("EC", Some("P-256")) => (vec![Algorithm::ES256], ec(&jwk, 32)?),
-            ("EC", Some("P-384")) => (vec![Algorithm::ES384], ec(&jwk, 48)?),
-            ("OKP", Some("Ed25519")) => {
-                let x = jwk.x.as_deref().filter(|x| is_of_length(x, 32))?;
-                (vec![Algorithm::EdDSA], DecodingKey::from_ed_components(x).ok()?)
-            }
-            _ => return None,
-        };
-        if let Some(name) = &jwk.alg {
-            let only = algorithm(name)?;
-            algorithms.retain(|algorithm| *algorithm == only);
         }
-        (!algorithms.is_empty()).then_some(Self { jwk: Some(jwk), algorithms, key })
+        Ok(set)
     }
 
-    /// The `kid` by which tokens select the key.
-    pub fn id(&self) -> Option<&str> {
-        self.jwk.as_ref().and_then(|jwk| jwk.kid.as_deref())
-    }
-
-    /// True if tokens with this `alg` may be signed by the key.
-    pub fn may_sign_with(&self, algorithm: Algorithm) -> bool {
-        self.algorithms.contains(&algorithm)
-    }
-
-    /// True if the key may sign with the algorithm and the signature (base64url) of the signing input is its own.
-    pub fn verify_signature(&self, signing_input: &[u8], signature: &str, algorithm: Algorithm) -> bool {
-        self.may_sign_with(algorithm)
-            && crypto::verify(signature, signing_input, &self.key, algorithm).is_ok_and(|is_valid| is_valid)
+    /// The error is the reason why there is no key to verify tokens with.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.keys.is_empty() {
+            return Ok(());
+        }
+        let published = self.unusable.iter().map(UnusableKey::to_string).collect::<Vec<_>>();
+        match published.len() {
+            0 => Err("it publishes no keys".to_owned()),
+            number => Err(format!("none of its {number} keys can be used: {}", shortened(&published, 3))),
+        }
     }
 }
 
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.jwk.is_some() && self.jwk == other.jwk
+/// The first items, and how many there are more.
+fn shortened(items: &[String], shown: usize) -> String {
+    let list = items[..items.len().min(shown)].join("; ");
+    match items.len().saturating_sub(shown) {
+        0 => list,
+        more => format!("{list}; and {more} more"),
     }
 }
 
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.id()).field("algorithms", &self.algorithms).finish_non_exhaustive()
-    }
-}
-
-fn bits(number: &str) -> Option<usize> {
-    let bytes = URL_SAFE_NO_PAD.decode(number).ok()?;
-    let first = bytes.iter().position(|byte| *byte != 0)?;
-    Some((bytes.len() - first) * 8 - bytes[first].leading_zeros() as usize)
-}
-
-fn is_of_length(text: &str, length: usize) -> bool {
-    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == length)
-}
-
-/// RFC 7518, section 6.2.1.2: coordinates have the full length of the curve.
-fn ec(jwk: &Jwk, length: usize) -> Option<DecodingKey> {
-    let (x, y) = (jwk.x.as_deref()?, jwk.y.as_deref()?);
-    let full_length = is_of_length(x, length) && is_of_length(y, length);
-    full_length.then(|| DecodingKey::from_ec_components(x, y).ok())?
+/// A reader may ignore the mark (RFC 8259, section 8.1), which some editors and file servers add.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
-    fn rsa(bits: usize) -> Value {
-        let n = URL_SAFE_NO_PAD.encode(vec![0xff; bits / 8]);
-        json!({ "kty": "RSA", "n": n, "e": "AQAB" })
-    }
-
-    fn okp() -> Value {
-        json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([1; 32]) })
-    }
-
-    fn ec(curve: &str, length: usize) -> Value {
-        let coordinate = URL_SAFE_NO_PAD.encode(vec![1; length]);
-        json!({ "kty": "EC", "crv": curve, "x": coordinate, "y": coordinate })
-    }
-
-    fn with(mut key: Value, name: &str, value: Value) -> Value {
-        key[name] = value;
-        key
-    }
-
-    fn usable(keys: Vec<Value>) -> Vec<Arc<Key>> {
-        parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    fn okp(kid: &str) -> serde_json::Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": "A".repeat(43) })
     }
 
     #[test]
-    fn parse_allows_the_algorithms_of_each_key_type() {
-        use Algorithm::{ES256, ES384, EdDSA, HS256, PS256, RS256};
-        for (key, expected) in [
-            (rsa(2048), vec![RS256, PS256]),
-            (with(rsa(2048), "alg", json!("RS256")), vec![RS256]),
-            (with(rsa(2048), "use", json!("sig")), vec![RS256, PS256]),
-            (with(rsa(2048), "key_ops", json!(["verify"])), vec![RS256, PS256]),
-            (ec("P-256", 32), vec![ES256]),
-            (ec("P-384", 48), vec![ES384]),
-            (okp(), vec![EdDSA]),
-            (with(okp(), "alg", json!("Ed25519")), vec![EdDSA]),
-        ] {
-            let keys = usable(vec![key.clone()]);
-            let may = |algorithm: &Algorithm| keys[0].may_sign_with(*algorithm);
-            let allowed: Vec<_> = [RS256, PS256, ES256, ES384, EdDSA, HS256].into_iter().filter(may).collect();
-            assert_eq!(allowed, expected, "{key}");
+    fn parse_keeps_usable_keys_and_names_the_others() {
+        let text = json!({ "keys": [okp("a"), { "kty": "RSA", "kid": "b" }, okp("a"), "c"] }).to_string();
+        for text in [text.clone(), format!("\u{feff}{text}"), format!("\r\n {text}\n")] {
+            let set = KeySet::parse(text.as_bytes(), &Algorithm::ALL).unwrap();
+            assert_eq!(set.keys.iter().map(|key| key.id()).collect::<Vec<_>>(), [Some("a"), Some("a")]);
+            assert_eq!(set.unusable.iter().map(UnusableKey::id).collect::<Vec<_>>(), [Some("b"), None]);
+            assert!(set.check().is_ok());
         }
-    }
-
-    #[test]
-    fn parse_skips_unusable_keys() {
-        let unusable = vec![
-            rsa(1024),
-            rsa(8200),
-            with(rsa(2048), "alg", json!("ES256")),
-            with(rsa(2048), "alg", json!("HS256")),
-            with(rsa(2048), "alg", json!("RSA-OAEP")),
-            with(rsa(2048), "use", json!("enc")),
-            with(rsa(2048), "key_ops", json!(["sign"])),
-            with(rsa(2048), "n", json!("?")),
-            ec("P-256", 31),
-            ec("P-521", 66),
-            with(okp(), "crv", json!("X25519")),
-            json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256" }),
-            json!({ "kty": "RSA" }),
-            json!("a key"),
-        ];
-        assert!(usable(unusable).is_empty());
         for bad in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(KeySet::parse(bad.as_bytes(), &Algorithm::ALL).is_err(), "{bad}");
         }
+        let many = json!({ "keys": vec![json!({}); MAX_KEYS + 1] }).to_string();
+        assert_eq!(KeySet::parse(many.as_bytes(), &Algorithm::ALL).err(), Some("more than 100 keys"));
+    }
+
+    #[test]
+    fn check_of_a_set_without_usable_keys_says_why() {
+        let check = |keys: serde_json::Value, allowed: &[Algorithm]| {
+            KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), allowed).unwrap().check().unwrap_err()
+        };
+        assert_eq!(check(json!([]), &Algorithm::ALL), "it publishes no keys");
+        let reason = check(json!([okp("a"), okp("b"), {}, {}, {}]), &[Algorithm::Rs256]);
+        assert!(reason.starts_with("none of its 5 keys can be used: the key with kid \"a\""), "{reason}");
+        assert!(reason.contains("`algorithms` allows RS256") && reason.ends_with("; and 2 more"), "{reason}");
     }
 }

@@ -5,29 +5,25 @@
 //! up yet is not rejected.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::Algorithm;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::service::issuer::TokenError;
-use crate::service::issuer::discovery::{Provider, ProviderMetadata};
-use crate::service::issuer::jwks::{self, Key};
+use crate::service::issuer::algorithm::Algorithm;
+use crate::service::issuer::discovery::ProviderMetadata;
+use crate::service::issuer::jwk::{Key, UnusableKey};
+use crate::service::issuer::jwks_source::{Fetched, JwksSource, MAX_TTL, MIN_TTL};
 use crate::service::issuer::jwks_state::JwksState;
 use crate::service::issuer::rejection::{Excerpt, TokenRejection};
 
 /// Minimum time between two fetches caused by tokens with an unknown `kid`: anyone can send such a token, and a flood of
 /// them must not become a flood of requests to the provider.
 const MIN_REFRESH_INTERVAL: TimeDelta = TimeDelta::seconds(30);
-/// Time for which keys are fresh if the provider does not say (`Cache-Control`), and the bounds within which it may.
-const DEFAULT_TTL: Duration = Duration::from_secs(300);
-const MIN_TTL: Duration = Duration::from_secs(60);
-const MAX_TTL: Duration = Duration::from_secs(3600);
 /// Time to the next fetch after one that failed.
 const RETRY_DELAY: Duration = Duration::from_secs(30);
 /// The same while there are no keys yet; doubles up to [`RETRY_DELAY`].
@@ -36,7 +32,9 @@ const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The keys of one issuer.
 pub struct JwksCache {
     issuer: String,
-    source: Source,
+    source: JwksSource,
+    /// The algorithms that the issuer may sign by.
+    algorithms: Vec<Algorithm>,
     state: watch::Sender<Arc<JwksState>>,
     /// Locked during a fetch, so that there is one at a time; holds the time of the last fetch for an unknown `kid`.
     fetch_lock: Arc<Mutex<Option<DateTime<Utc>>>>,
@@ -44,38 +42,26 @@ pub struct JwksCache {
     fetches: AtomicU64,
 }
 
-/// Where keys come from.
-pub enum Source {
-    /// One key that does not change while the process runs.
-    Fixed(Arc<Key>),
-    /// A file with a JWKS (RFC 7517).
-    File(PathBuf),
-    /// The issuer's `jwks_uri`.
-    Provider(Provider),
-}
-
-struct Fetched {
-    keys: Vec<Arc<Key>>,
-    metadata: Option<Arc<ProviderMetadata>>,
-    ttl: Duration,
-}
-
 impl JwksCache {
     /// A cache of the source's keys; empty until the first fetch unless the source is fixed.
-    pub fn new(issuer: &str, source: Source) -> Arc<Self> {
+    pub fn new(issuer: &str, source: JwksSource, algorithms: Vec<Algorithm>) -> Arc<Self> {
         let state = match &source {
-            Source::Fixed(key) => JwksState::fixed(key.clone()),
-            Source::File(_) | Source::Provider(_) => JwksState::default(),
+            JwksSource::Fixed(key) => JwksState::fixed(key.clone()),
+            JwksSource::File(_) | JwksSource::Provider(_) => JwksState::default(),
         };
         let state = watch::Sender::new(Arc::new(state));
         let (fetch_lock, fetches) = Default::default();
-        Arc::new(Self { issuer: issuer.to_owned(), source, state, fetch_lock, fetches })
+        Arc::new(Self { issuer: issuer.to_owned(), source, algorithms, state, fetch_lock, fetches })
     }
 
     /// Ok once there are keys to verify tokens with; otherwise the reason why there are none.
     pub fn ready(&self) -> Result<(), String> {
-        let state = self.state();
-        if state.ready { Ok(()) } else { state.outcome.clone() }
+        self.state().ready().map_err(str::to_owned)
+    }
+
+    /// The algorithms that the issuer may sign by.
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
     }
 
     /// The provider's metadata, once it was fetched.
@@ -116,6 +102,10 @@ impl JwksCache {
         }
         let kid = Excerpt::of_text(id);
         let retry_after = wait.unwrap_or(MIN_REFRESH_INTERVAL);
+        if let Some(unusable) = state.unusable_key(id) {
+            let reason = format!("{} publishes {unusable}", self.issuer);
+            return Err(TokenError::KeysUnavailable { reason, retry_after });
+        }
         match (&state.outcome, wait) {
             (Err(reason), _) => Err(TokenError::KeysUnavailable {
                 reason: format!("no keys of {}: {reason}", self.issuer),
@@ -129,14 +119,16 @@ impl JwksCache {
         }
     }
 
-    /// Fetches the keys without keeping them: for a check of the deployment.
-    pub async fn probe(&self) -> Result<Vec<Arc<Key>>, String> {
-        Ok(self.source.fetch(None).await?.keys)
+    /// Fetches the keys without keeping them: for a check of the deployment. Returns those that cannot be used.
+    pub async fn probe(&self) -> Result<Vec<UnusableKey>, String> {
+        let Fetched { set, .. } = self.source.fetch(None, &self.algorithms).await?;
+        set.check()?;
+        Ok(set.unusable)
     }
 
     /// Refreshes the keys forever, each time before they age out.
     pub async fn refresh_loop(self: Arc<Self>) {
-        if matches!(self.source, Source::Fixed(_)) {
+        if matches!(self.source, JwksSource::Fixed(_)) {
             return;
         }
         let mut retry_delay = FIRST_RETRY_DELAY;
@@ -147,7 +139,7 @@ impl JwksCache {
             let wait = match ttl {
                 // The last fifth is left for fetches that fail.
                 Ok(ttl) => ttl.clamp(MIN_TTL, MAX_TTL) * 4 / 5,
-                Err(()) if self.state().ready => RETRY_DELAY,
+                Err(()) if self.state().fetched.is_some() => RETRY_DELAY,
                 Err(()) => {
                     let doubled = (retry_delay * 2).min(RETRY_DELAY);
                     std::mem::replace(&mut retry_delay, doubled)
@@ -166,7 +158,7 @@ impl JwksCache {
         seen: u64,
         now: DateTime<Utc>,
     ) -> (Arc<JwksState>, Option<TimeDelta>) {
-        if matches!(self.source, Source::Fixed(_)) {
+        if matches!(self.source, JwksSource::Fixed(_)) {
             return (self.state(), None);
         }
         let mut last = self.fetch_lock.clone().lock_owned().await;
@@ -200,24 +192,30 @@ impl JwksCache {
     /// `wanted` is the `kid` for which they are fetched.
     async fn fetch(&self, metadata: Option<Arc<ProviderMetadata>>, wanted: Option<String>) -> Result<Duration, ()> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
-        let fetched = self.source.fetch(metadata).await;
+        let fetched = self.source.fetch(metadata, &self.algorithms).await;
         let before = self.state();
         let (state, ttl) = match fetched {
-            Ok(Fetched { keys, metadata, ttl }) => (before.replaced(keys, metadata, wanted), Ok(ttl)),
+            Ok(Fetched { set, metadata, ttl }) => (before.replaced(set, metadata, wanted), Ok(ttl)),
             Err(reason) => (before.failed(reason), Err(())),
         };
-        match &state.outcome {
-            Ok(()) if before.ready && state.keys == before.keys => {}
-            Ok(()) => info!(issuer = self.issuer, keys = state.keys.len(), "JWKS refreshed"),
-            Err(reason) if before.ready => {
-                warn!(issuer = self.issuer, reason, "JWKS refresh failed; using cached keys");
-            }
-            Err(reason) => {
-                warn!(issuer = self.issuer, reason, "JWKS fetch failed; tokens from this issuer get 503");
-            }
-        }
+        self.log_change(&before, &state);
+        let ttl = ttl.and_then(|ttl| state.ready().map(|()| ttl).map_err(drop));
         self.state.send_replace(Arc::new(state));
         ttl
+    }
+
+    /// Logs what a fetch changed.
+    fn log_change(&self, before: &JwksState, state: &JwksState) {
+        let issuer = &self.issuer;
+        if state.unusable != before.unusable {
+            state.unusable.iter().for_each(|key| log_unusable(issuer, key));
+        }
+        match (&state.outcome, state.ready()) {
+            (Ok(()), _) if before.outcome.is_ok() && state.keys == before.keys => {}
+            (Ok(()), _) => info!(issuer, keys = state.keys.len(), "JWKS refreshed"),
+            (Err(reason), Ok(())) => warn!(issuer, reason, "JWKS refresh failed; using cached keys"),
+            (Err(reason), Err(_)) => warn!(issuer, reason, "JWKS fetch failed; tokens from this issuer get 503"),
+        }
     }
 
     fn state(&self) -> Arc<JwksState> {
@@ -225,27 +223,17 @@ impl JwksCache {
     }
 }
 
-impl fmt::Debug for JwksCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwksCache").field("issuer", &self.issuer).finish_non_exhaustive()
+/// A key for encryption is no fault: many issuers publish one.
+fn log_unusable(issuer: &str, key: &UnusableKey) {
+    match key.is_for_encryption {
+        true => info!(issuer, "the issuer publishes {key}"),
+        false => warn!(issuer, "the issuer publishes a key that cannot be used: {key}"),
     }
 }
 
-impl Source {
-    async fn fetch(&self, metadata: Option<Arc<ProviderMetadata>>) -> Result<Fetched, String> {
-        match self {
-            Self::Fixed(key) => Ok(Fetched { keys: vec![key.clone()], metadata: None, ttl: MAX_TTL }),
-            Self::File(path) => {
-                let text = tokio::fs::read(path).await.map_err(|error| format!("{}: {error}", path.display()))?;
-                let keys = jwks::parse(&text).map_err(|reason| format!("{}: {reason}", path.display()))?;
-                Ok(Fetched { keys, metadata: None, ttl: MIN_TTL })
-            }
-            Self::Provider(provider) => {
-                let (metadata, jwks, ttl) = provider.fetch(metadata).await?;
-                let keys = jwks::parse(&jwks).map_err(|reason| format!("{}: {reason}", metadata.jwks_uri))?;
-                Ok(Fetched { keys, metadata: Some(metadata), ttl: ttl.unwrap_or(DEFAULT_TTL) })
-            }
-        }
+impl fmt::Debug for JwksCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwksCache").field("issuer", &self.issuer).finish_non_exhaustive()
     }
 }
 
@@ -262,7 +250,7 @@ mod tests {
     }
 
     async fn find(keys: &Arc<JwksCache>, kid: &str, seconds: i64) -> Result<usize, TokenError> {
-        keys.find(Some(kid), Algorithm::EdDSA, at(seconds)).await.map(|keys| keys.len())
+        keys.find(Some(kid), Algorithm::EdDsa, at(seconds)).await.map(|keys| keys.len())
     }
 
     fn fetches(keys: &JwksCache) -> u64 {
@@ -289,7 +277,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = JwksCache::new("issuer", Source::File(file.clone()));
+        let keys = JwksCache::new("issuer", JwksSource::File(file.clone()), vec![Algorithm::EdDsa]);
         assert!(keys.ready().is_err());
         assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
         assert!(keys.ready().is_ok());
@@ -309,7 +297,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = JwksCache::new("issuer", Source::File(file.clone()));
+        let keys = JwksCache::new("issuer", JwksSource::File(file.clone()), vec![Algorithm::EdDsa]);
         for seconds in [0, 1, 29] {
             assert!(is_unknown(find(&keys, "made-up", seconds).await), "looked up at 0");
         }
@@ -330,7 +318,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = JwksCache::new("issuer", Source::File(file.clone()));
+        let keys = JwksCache::new("issuer", JwksSource::File(file.clone()), vec![Algorithm::EdDsa]);
         assert_eq!(find(&keys, "first", 0).await.unwrap(), 1);
         std::fs::remove_file(&file).unwrap();
         for seconds in [30, 31, 59] {
@@ -343,11 +331,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn find_of_unusable_keys_rejects_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        let unusable = r#"{"kty":"EC","crv":"P-256","kid":"short","x":"AQ","y":"AQ"}"#;
+        let encryption = r#"{"kty":"RSA","use":"enc","kid":"enc"}"#;
+        std::fs::write(&file, format!(r#"{{"keys":[{unusable},{encryption}]}}"#)).unwrap();
+        let keys = JwksCache::new("issuer", JwksSource::File(file.clone()), vec![Algorithm::EdDsa]);
+        let unavailable = |found: Result<usize, TokenError>| match found {
+            Err(TokenError::KeysUnavailable { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        for kid in ["short", "enc", "another"] {
+            let reason = unavailable(find(&keys, kid, 0).await);
+            assert!(reason.contains("kid \"short\", kty \"EC\", crv \"P-256\": its point"), "{reason}");
+        }
+        assert!(keys.ready().unwrap_err().contains("none of its 2 keys can be used"));
+
+        let usable = jwks("first").replace("[", &format!("[{unusable},{encryption},"));
+        std::fs::write(&file, usable).unwrap();
+        assert_eq!(find(&keys, "first", 30).await.unwrap(), 1);
+        assert!(keys.ready().is_ok());
+        assert!(unavailable(find(&keys, "short", 31).await).contains("issuer publishes the key with kid"));
+        assert!(is_unknown(find(&keys, "enc", 60).await), "it signs nothing");
+
+        std::fs::write(&file, r#"{"keys":[]}"#).unwrap();
+        assert!(unavailable(find(&keys, "another", 90).await).contains("it publishes no keys"));
+        assert!(keys.ready().is_err() && keys.count() == 0, "withdrawn keys end");
+    }
+
+    #[tokio::test]
     async fn find_of_concurrent_tokens_shares_one_fetch() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = JwksCache::new("issuer", Source::File(file));
+        let keys = JwksCache::new("issuer", JwksSource::File(file), vec![Algorithm::EdDsa]);
         let found = futures_util::future::join_all((0..1000).map(|_| find(&keys, "first", 0))).await;
         assert!(found.into_iter().all(|found| found.is_ok_and(|keys| keys == 1)));
         assert_eq!(fetches(&keys), 1);
@@ -358,8 +376,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
-        let keys = JwksCache::new("issuer", Source::File(file.clone()));
-        let key = keys.find(Some("first"), Algorithm::EdDSA, at(0)).await.unwrap().pop().unwrap();
+        let keys = JwksCache::new("issuer", JwksSource::File(file.clone()), vec![Algorithm::EdDsa]);
+        let key = keys.find(Some("first"), Algorithm::EdDsa, at(0)).await.unwrap().pop().unwrap();
         let weak = Arc::downgrade(&key);
         drop(key);
         keys.fetch(None, None).await.unwrap();

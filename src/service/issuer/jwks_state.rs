@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::service::issuer::discovery::ProviderMetadata;
-use crate::service::issuer::jwks::Key;
+use crate::service::issuer::jwk::{Key, UnusableKey};
+use crate::service::issuer::jwks::KeySet;
 
 /// Number and length (in bytes) of the values of `kid` that are remembered as absent.
 const MAX_ABSENT: usize = 100;
@@ -14,14 +15,14 @@ const MAX_ABSENT_LEN: usize = 255;
 /// The keys of an issuer after a fetch.
 pub struct JwksState {
     pub keys: Vec<Arc<Key>>,
+    /// The other published keys.
+    pub unusable: Vec<UnusableKey>,
     pub metadata: Option<Arc<ProviderMetadata>>,
     /// The last successful fetch.
     pub fetched: Option<Instant>,
-    /// True once there was a successful fetch.
-    pub ready: bool,
     /// The `kid` of keys that were withdrawn, or that tokens had and the last successful fetch did not find; newest last.
     absent: VecDeque<String>,
-    /// The outcome of the last fetch.
+    /// The outcome of the last fetch. A successful one of no usable key is an error, too.
     pub outcome: Result<(), String>,
 }
 
@@ -30,9 +31,9 @@ impl Default for JwksState {
     fn default() -> Self {
         Self {
             keys: Vec::new(),
+            unusable: Vec::new(),
             metadata: None,
             fetched: None,
-            ready: false,
             absent: VecDeque::new(),
             outcome: Err("not fetched yet".to_owned()),
         }
@@ -42,7 +43,7 @@ impl Default for JwksState {
 impl JwksState {
     /// The state of a source with one key that is never fetched.
     pub fn fixed(key: Arc<Key>) -> Self {
-        Self { keys: vec![key], ready: true, outcome: Ok(()), ..Self::default() }
+        Self { keys: vec![key], outcome: Ok(()), ..Self::default() }
     }
 
     /// True if a token with this `kid` can be checked. One without a `kid` may be signed by any key; a fetch for it
@@ -60,14 +61,24 @@ impl JwksState {
         id.is_none_or(|id| self.absent.iter().any(|absent| absent == id))
     }
 
+    /// Ok if there are keys to verify tokens with; otherwise the reason why there are none.
+    pub fn ready(&self) -> Result<(), &str> {
+        match &self.outcome {
+            Err(reason) if self.keys.is_empty() => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    /// The published key of this `kid` that would verify tokens if it could be used.
+    pub fn unusable_key(&self, id: Option<&str>) -> Option<&UnusableKey> {
+        self.unusable.iter().find(|key| id.is_some() && key.id() == id && !key.is_for_encryption)
+    }
+
     /// The state after a successful fetch. A key that is published again keeps its `Arc`: cached tokens that it signed
     /// stay valid, those of removed keys do not.
-    pub fn replaced(
-        &self,
-        keys: Vec<Arc<Key>>,
-        metadata: Option<Arc<ProviderMetadata>>,
-        wanted: Option<String>,
-    ) -> Self {
+    pub fn replaced(&self, fetched: KeySet, metadata: Option<Arc<ProviderMetadata>>, wanted: Option<String>) -> Self {
+        let outcome = fetched.check();
+        let KeySet { keys, unusable } = fetched;
         let same = |key: Arc<Key>| self.keys.iter().find(|old| **old == key).cloned().unwrap_or(key);
         let known = self.keys.iter().filter_map(|key| key.id().map(str::to_owned)).chain(wanted);
         let known = known.filter(|id| id.len() <= MAX_ABSENT_LEN && !self.is_absent(Some(id)));
@@ -76,11 +87,11 @@ impl JwksState {
         absent.drain(..absent.len().saturating_sub(MAX_ABSENT));
         Self {
             keys: keys.into_iter().map(same).collect(),
+            unusable,
             metadata,
             fetched: Some(Instant::now()),
-            ready: true,
             absent,
-            outcome: Ok(()),
+            outcome,
         }
     }
 
@@ -88,9 +99,9 @@ impl JwksState {
     pub fn failed(&self, reason: String) -> Self {
         Self {
             keys: self.keys.clone(),
+            unusable: self.unusable.clone(),
             metadata: self.metadata.clone(),
             fetched: self.fetched,
-            ready: self.ready,
             absent: self.absent.clone(),
             outcome: Err(reason),
         }
@@ -105,9 +116,9 @@ mod tests {
     fn replaced_remembers_a_bounded_number_of_kids() {
         let mut state = JwksState::default();
         for number in 0..=MAX_ABSENT {
-            state = state.replaced(Vec::new(), None, Some(number.to_string()));
+            state = state.replaced(KeySet::default(), None, Some(number.to_string()));
         }
-        state = state.replaced(Vec::new(), None, Some("x".repeat(MAX_ABSENT_LEN + 1)));
+        state = state.replaced(KeySet::default(), None, Some("x".repeat(MAX_ABSENT_LEN + 1)));
         assert_eq!(state.absent.len(), MAX_ABSENT);
         assert!(!state.is_absent(Some("0")) && state.is_absent(Some("1")));
     }

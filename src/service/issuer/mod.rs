@@ -1,9 +1,12 @@
 //! Issuer: a provider whose access tokens are accepted, and the checks that a token must pass (RFC 8725, RFC 9068).
 
+pub mod algorithm;
 mod claims;
 pub mod discovery;
+pub mod jwk;
 pub mod jwks;
 pub mod jwks_cache;
+pub mod jwks_source;
 mod jwks_state;
 pub mod rejection;
 mod token;
@@ -11,13 +14,12 @@ mod token;
 use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::Algorithm;
 
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::service::issuer::claims::Claims;
 use crate::service::issuer::discovery::Endpoints;
-use crate::service::issuer::jwks::Key;
+use crate::service::issuer::jwk::{Key, UnusableKey};
 use crate::service::issuer::jwks_cache::JwksCache;
 use crate::service::issuer::rejection::TokenRejection;
 
@@ -31,10 +33,8 @@ const MAX_IDENTIFIER: usize = 255;
 pub struct TrustedIssuer {
     /// The required `iss`, compared byte by byte (RFC 7519, section 2: no URL normalization).
     pub issuer: String,
-    /// The required `aud`: this service's name at the issuer.
-    pub audience: String,
-    /// The allowed signature algorithms; asymmetric ones only.
-    pub algorithms: Vec<Algorithm>,
+    /// The accepted values of `aud`: this service's names at the issuer, of which a token needs one.
+    pub audiences: Vec<String>,
     /// How access tokens are recognized.
     pub token_type: TokenType,
     /// The claim with the scopes, or the path to it; `scope`, else `scp`, if `None`.
@@ -111,23 +111,6 @@ pub fn is_valid_identifier(name: &str) -> bool {
     (1..=MAX_IDENTIFIER).contains(&name.len()) && !name.contains(char::is_control)
 }
 
-/// Returns the asymmetric algorithm of this name: with a symmetric one, this service could forge tokens. Ed25519 has two
-/// names (RFC 9864).
-pub fn algorithm(name: &str) -> Option<Algorithm> {
-    Some(match name {
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        "PS256" => Algorithm::PS256,
-        "PS384" => Algorithm::PS384,
-        "PS512" => Algorithm::PS512,
-        "ES256" => Algorithm::ES256,
-        "ES384" => Algorithm::ES384,
-        "EdDSA" | "Ed25519" => Algorithm::EdDSA,
-        _ => return None,
-    })
-}
-
 impl TrustedIssuer {
     /// How users sign in, if a client is configured and the issuer's metadata was fetched.
     pub fn login(&self) -> Option<Login<'_>> {
@@ -135,20 +118,15 @@ impl TrustedIssuer {
         Some(Login { client, endpoints: self.keys.metadata()?.endpoints()? })
     }
 
-    /// Fetches the issuer's keys once and checks that one of them can sign; keeps nothing.
-    pub async fn probe(&self) -> Result<(), String> {
-        let keys = self.keys.probe().await?;
-        let fits = |key: &Key| self.algorithms.iter().any(|algorithm| key.may_sign_with(*algorithm));
-        match keys.iter().any(|key| fits(key)) {
-            true => Ok(()),
-            false => Err("it has no public key that signs by one of its `algorithms`".into()),
-        }
+    /// Fetches the issuer's keys once and checks that one of them can be used; keeps nothing. Returns those that cannot.
+    pub async fn probe(&self) -> Result<Vec<UnusableKey>, String> {
+        self.keys.probe().await
     }
 
     /// Checks a token. Its own contents come first: a token that no key could make valid causes no fetch of keys.
     pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, TokenError> {
         let header = token.header();
-        let algorithm = header.algorithm().filter(|algorithm| self.algorithms.contains(algorithm));
+        let algorithm = header.algorithm().filter(|algorithm| self.keys.algorithms().contains(algorithm));
         let algorithm = algorithm.ok_or_else(|| TokenRejection::AlgNotAllowed(header.excerpt("alg")))?;
         let key_id = header.check(self.token_type)?;
         let Claims { owner, scopes, expires_at } = Claims::check(token.claims(), self, now)?;

@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use crate::json::strict::{OnDuplicate, parse_object};
+use crate::service::issuer::TokenType;
+use crate::service::issuer::algorithm::Algorithm;
 use crate::service::issuer::rejection::{Excerpt, TokenRejection};
-use crate::service::issuer::{TokenType, algorithm};
 
 /// The parts of a token. Nothing in it is trusted.
 pub struct UnverifiedToken<'t> {
@@ -59,7 +59,7 @@ impl<'t> UnverifiedToken<'t> {
 impl Header {
     /// The algorithm, if it is asymmetric and supported.
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.0.get("alg").and_then(Value::as_str).and_then(algorithm)
+        self.0.get("alg").and_then(Value::as_str).and_then(Algorithm::from_name)
     }
 
     /// A field's value for a log line.

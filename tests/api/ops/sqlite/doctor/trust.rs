@@ -134,14 +134,18 @@ async fn doctor_fails_on_unusable_jwks_file() {
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "A".repeat(43) });
     fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
     assert_passes(&doctor_with_issuer(""), "issuers", &["configured, with keys: 1"]);
-    assert_fails(
-        &doctor_with_issuer(",algorithms=RS256"),
-        "issuers",
-        &["https://id.example.com", "no public key", "`algorithms`"],
-    );
-    for (text, words) in [("<html>", "no JSON object"), (r#"{"keys":[]}"#, "no public key for signatures")] {
+    let short = json!({ "kty": "RSA", "kid": "short", "n": "AQAB", "e": "AQAB" });
+    fs::write(&file, json!({ "keys": [jwk, short] }).to_string()).unwrap();
+    let words = ["with keys: 1; https://id.example.com also publishes the key with kid \"short\"", "17 bits"];
+    assert_passes(&doctor_with_issuer(""), "issuers", &words);
+    for (text, options, words) in [
+        (json!({ "keys": [jwk] }).to_string(), ",algorithms=RS256", "`algorithms` allows RS256; add one"),
+        (json!({ "keys": [short] }).to_string(), "", "none of its 1 keys can be used"),
+        ("<html>".to_owned(), "", "no JSON object"),
+        (json!({ "keys": [] }).to_string(), "", "publishes no keys"),
+    ] {
         fs::write(&file, text).unwrap();
-        let (report, passed) = doctor_with_issuer("");
+        let (report, passed) = doctor_with_issuer(options);
         assert!(
             !passed && report.contains("--issuer") && report.contains("jwks.json") && report.contains(words),
             "{report}"
