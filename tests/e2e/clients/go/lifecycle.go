@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,16 +47,28 @@ func check(holds bool, otherwise ...any) {
 	}
 }
 
+func random() string {
+	bytes := make([]byte, 16)
+	_, err := rand.Read(bytes)
+	check(err == nil, err)
+	return hex.EncodeToString(bytes)
+}
+
 func main() {
 	client := connect(os.Args[2])
 	keys := client.APIKeysAPI
 
-	// Create: only this response and that of a rotation contain the secret.
+	// Create: only this response and that of a rotation contain the secret. The same request twice
+	// creates one key.
 	request := mintkey.NewApiKeyCreateRequest("ci")
 	request.SetScopes([]string{"projects:read"})
 	request.SetMetadata(map[string]any{"team": "billing"})
 	request.SetExpiresInSeconds(3600)
-	created := ok(keys.CreateMyApiKey(ctx).ApiKeyCreateRequest(*request).Execute())
+	create := keys.CreateMyApiKey(ctx).IdempotencyKey(random()).ApiKeyCreateRequest(*request)
+	created := ok(create.Execute())
+	replayed, response, err := create.Execute()
+	check(err == nil && replayed.Key == created.Key, err, replayed)
+	check(response.Header.Get("Idempotency-Replayed") == "true", response.Header)
 	second := ok(keys.CreateMyApiKey(ctx).ApiKeyCreateRequest(*mintkey.NewApiKeyCreateRequest("second")).Execute())
 
 	// List, a key a page.

@@ -3,6 +3,7 @@
 import sys
 from http import HTTPStatus
 from typing import TypeVar
+from uuid import uuid4
 
 from mintkey_client import AuthenticatedClient
 from mintkey_client.api.api_keys import (
@@ -51,10 +52,13 @@ def problem(response: Response[T | ProblemDetail], status: int) -> ProblemDetail
     return problem
 
 
-# Create: only this response and that of a rotation contain the secret.
+# Create: only this response and that of a rotation contain the secret. The same request twice creates one key.
 metadata = ApiKeyCreateRequestMetadata.from_dict({"team": "billing"})
 request = ApiKeyCreateRequest(name="ci", scopes=["projects:read"], metadata=metadata, expires_in_seconds=3600)
-created = ok(create_my_api_key.sync(client=mintkey, body=request))
+idempotency_key = str(uuid4())
+created = ok(create_my_api_key.sync(client=mintkey, body=request, idempotency_key=idempotency_key))
+replayed = create_my_api_key.sync_detailed(client=mintkey, body=request, idempotency_key=idempotency_key)
+assert ok(replayed.parsed).key == created.key and replayed.headers["idempotency-replayed"] == "true", replayed
 second = ok(create_my_api_key.sync(client=mintkey, body=ApiKeyCreateRequest(name="second")))
 
 # List, a key a page.
@@ -81,8 +85,9 @@ problem(stale, HTTPStatus.PRECONDITION_FAILED)
 
 # Rotate: both secrets are good for a while, and a second rotation waits until then.
 rotated = ok(rotate_my_api_key.sync(created.id, client=mintkey, body=ApiKeyRotateRequest(grace_seconds=3600)))
-again = rotate_my_api_key.sync_detailed(created.id, client=mintkey, body=ApiKeyRotateRequest())
+again = rotate_my_api_key.sync_detailed(created.id, client=mintkey)
 assert problem(again, HTTPStatus.CONFLICT).type_ == "urn:mintkey:problem:rotation-in-progress"
+assert ok(rotate_my_api_key.sync(second.id, client=mintkey)).key != second.key
 
 
 # Verify, as a gateway does.

@@ -26,13 +26,17 @@ function problem(result: { data?: unknown; error?: Problem; response: Response }
   return result.error;
 }
 
-// Create: only this response and that of a rotation contain the secret.
-const created = ok(
-  await mintkey.POST("/auth/api-keys/", {
+// Create: only this response and that of a rotation contain the secret. The same request twice creates one key.
+const params = { header: { "Idempotency-Key": crypto.randomUUID() } };
+const create = () =>
+  mintkey.POST("/auth/api-keys/", {
+    params,
     body: { name: "ci", scopes: ["projects:read"], metadata: { team: "billing" }, expires_in_seconds: 3600 },
-    headers: { "Idempotency-Key": crypto.randomUUID() },
-  }),
-);
+  });
+const created = ok(await create());
+const replayed = await create();
+assert.equal(ok(replayed).key, created.key);
+assert.equal(replayed.response.headers.get("idempotency-replayed"), "true");
 const path = { id: created.id };
 const second = ok(await mintkey.POST("/auth/api-keys/", { body: { name: "second" } }));
 
@@ -63,8 +67,10 @@ problem(stale, 412);
 const rotated = ok(
   await mintkey.POST("/auth/api-keys/{id}/rotate", { params: { path }, body: { grace_seconds: 3600 } }),
 );
-const again = await mintkey.POST("/auth/api-keys/{id}/rotate", { params: { path }, body: {} });
+const again = await mintkey.POST("/auth/api-keys/{id}/rotate", { params: { path } });
 assert.equal(problem(again, 409).type, "urn:mintkey:problem:rotation-in-progress");
+const other = { params: { path: { id: second.id } } };
+assert.notEqual(ok(await mintkey.POST("/auth/api-keys/{id}/rotate", other)).key, second.key);
 
 // Verify, as a gateway does.
 const verify = async (key: string, scopes: string[] = []) =>
@@ -85,9 +91,8 @@ assert.equal(revoked.revoke_reason, "leaked");
 assert.equal((await verify(rotated.key)).code, "REVOKED");
 
 // Delete.
-const gone = { params: { path: { id: second.id } } };
-ok(await mintkey.DELETE("/auth/api-keys/{id}", gone));
-problem(await mintkey.GET("/auth/api-keys/{id}", gone), 404);
+ok(await mintkey.DELETE("/auth/api-keys/{id}", other));
+problem(await mintkey.GET("/auth/api-keys/{id}", other), 404);
 
 // Audit.
 const events = ok(await mintkey.GET("/auth/audit-events", { params: { query: { key_id: created.id } } }));

@@ -42,13 +42,21 @@ async fn main() -> Result<(), Failure> {
     let [base_url, token] = &arguments[..] else { return Err("base URL and token, please".into()) };
     let mintkey = connect(base_url, token)?;
 
-    // Create: only this response and that of a rotation contain the secret.
+    // Create: only this response and that of a rotation contain the secret. The same request twice
+    // creates one key.
     let metadata = serde_json::json!({ "team": "billing" }).as_object().cloned().unwrap_or_default();
-    let created = mintkey
-        .create_my_api_key()
-        .body_map(|body| body.name("ci").scopes(vec!["projects:read".parse().unwrap()]).metadata(metadata))
-        .send()
-        .await?;
+    let idempotency_key = uuid::Uuid::new_v4().to_string();
+    let create = || {
+        let metadata = metadata.clone();
+        mintkey
+            .create_my_api_key()
+            .idempotency_key(&*idempotency_key)
+            .body_map(|body| body.name("ci").scopes(vec!["projects:read".parse().unwrap()]).metadata(metadata))
+    };
+    let created = create().send().await?;
+    let replayed = create().send().await?;
+    assert_eq!(replayed.key, created.key);
+    assert_eq!(replayed.headers()["idempotency-replayed"], "true");
     let second = mintkey.create_my_api_key().body_map(|body| body.name("second")).send().await?;
 
     // List, a key a page.
@@ -75,6 +83,7 @@ async fn main() -> Result<(), Failure> {
     let rotated = rotation.send().await?;
     let again = problem(mintkey.rotate_my_api_key().id(created.id).send().await, 409);
     assert_eq!(again.type_.as_deref(), Some("urn:mintkey:problem:rotation-in-progress"));
+    assert_ne!(mintkey.rotate_my_api_key().id(second.id).send().await?.key, second.key);
 
     // Verify, as a gateway does.
     let verdict = verify(&mintkey, &rotated.key, &["projects:read"]).await?;
