@@ -17,7 +17,7 @@ pub struct KeySettings {
     #[arg(long, global = true, env = "MINTKEY_KEY_PREFIX", default_value = "mk", value_name = "PREFIX")]
     pub key_prefix: SecretPrefix,
 
-    /// Scopes that keys may carry, separated by spaces [default: any]
+    /// Scopes that keys may carry, separated by spaces, not by commas [default: any]
     #[arg(long, global = true, env = "MINTKEY_ALLOWED_SCOPES", value_name = "SCOPES", value_parser = parse_scopes_setting)]
     pub allowed_scopes: Option<Scopes>,
 

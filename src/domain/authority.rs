@@ -199,6 +199,7 @@ fn ends_later(first: Option<DateTime<Utc>>, second: Option<DateTime<Utc>>) -> bo
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
@@ -208,6 +209,11 @@ mod tests {
     use crate::domain::owner::Owner;
 
     const ADMIN: &str = "api-keys:admin";
+    /// Any of these, of which no two are the same scope.
+    fn similar_scopes() -> impl Strategy<Value = Vec<&'static str>> {
+        let all = [ADMIN, "API-KEYS:ADMIN", "api-keys:*", "*", "a", "A", "a/", "a+", "%61", "a,b", "a%20b", "a;b"];
+        prop::sample::subsequence(all.to_vec(), 0..=12)
+    }
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -355,6 +361,15 @@ mod tests {
         let old_secret = key_caller(&["a"], Some(60));
         assert!(authorize(&old_secret, KeyAction::Replay(&own)).is_ok());
         assert!(authorize(&old_secret, KeyAction::Rotate(&own)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn authorize_creates_with_exactly_the_scopes_that_are_held(held in similar_scopes(), asked in similar_scopes()) {
+            let caller = key_caller(&held, None);
+            let are_held = asked.iter().all(|scope| held.contains(scope));
+            prop_assert_eq!(authorize(&caller, KeyAction::Create(&key(&asked, 100))).is_ok(), are_held);
+        }
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl<'a> Secret<'a> {
 
     /// True if the text contains a secret.
     pub fn is_in(text: &str) -> bool {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| Secret::parse(word).is_ok())
+        text.len() > BODY + CHECKSUM
+            && text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| Secret::parse(word).is_ok())
     }
 
     /// The secret itself.

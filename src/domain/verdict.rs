@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::api_key::KeyStatus;
-use crate::domain::scope::Scopes;
+use crate::domain::scope::{RequiredScopes, Scopes};
 use crate::domain::text_enum::text_enum;
 
 text_enum! {
@@ -28,7 +28,7 @@ impl Verdict {
         stored_status: KeyStatus,
         expires_at: Option<DateTime<Utc>>,
         held: &Scopes,
-        required: &Scopes,
+        required: &RequiredScopes,
         now: DateTime<Utc>,
     ) -> Self {
         match stored_status {
@@ -36,7 +36,7 @@ impl Verdict {
             KeyStatus::Disabled => Self::Disabled,
             KeyStatus::Expired => Self::Expired,
             KeyStatus::Active if expires_at.is_some_and(|expiry| expiry <= now) => Self::Expired,
-            KeyStatus::Active if !required.iter().all(|scope| held.contains(scope.as_str())) => Self::InsufficientScope,
+            KeyStatus::Active if !required.are_in(held) => Self::InsufficientScope,
             KeyStatus::Active => Self::Valid,
         }
     }

@@ -94,10 +94,23 @@ impl Problem {
             .with_log_context(reason)
     }
 
-    /// RFC 6750, section 3.1. Scopes need no quoting: their alphabet has neither quotes nor backslashes.
+    /// RFC 6750, section 3.1. Scopes need no quoting: they have neither quotes nor backslashes.
     pub fn insufficient_scope(scope: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, format!("The credential lacks the scope {scope}; use one that has it."))
             .with_header(header::WWW_AUTHENTICATE, &format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
+    }
+
+    /// The credential lacks all of `all_of`, which may be empty, and has none of `any_of`. The challenge can only list
+    /// scopes, so it lists all: a credential with these is sufficient.
+    pub fn insufficient_scope_any_of(all_of: &[&str], any_of: &[&str]) -> Self {
+        let others = any_of.iter().filter(|scope| !all_of.contains(scope));
+        let all: Vec<_> = all_of.iter().chain(others).copied().collect();
+        let lacks =
+            if all_of.is_empty() { String::new() } else { format!("lacks the scope {} and ", all_of.join(" ")) };
+        let any_of = any_of.join(" ");
+        let detail =
+            format!("The credential {lacks}has none of the scopes {any_of}; use one that has at least one of them.");
+        Self { detail: detail.into(), ..Self::insufficient_scope(&all.join(" ")) }
     }
 
     /// The token lacks a scope that tokens of other issuers, by the settings, need not have.

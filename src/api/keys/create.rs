@@ -39,7 +39,8 @@ error_set!(CreateKeyErrors: 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 50
 pub struct ApiKeyCreateRequest {
     /// Human-readable label for the API key
     name: KeyName,
-    /// Permissions of the key: at most 100 scopes, each 1 to 100 characters of `a-z 0-9 : . _ - *`, compared exactly.
+    /// Permissions of the key: at most 100 scopes of 10,000 characters in all, compared exactly. Each has 1 to 255
+    /// visible ASCII characters, without `"` and `\`.
     /// Scopes that begin with `api-keys:` are reserved for this service; only a caller that holds one can grant it.
     scopes: Option<Scopes>,
     /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification.

@@ -12,7 +12,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use crate::api::auth::{HeaderRejection, bearer_credential, bearer_scheme};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
-use crate::domain::scope::{Scope, Scopes};
+use crate::domain::scope::{RequiredScopes, Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::params::scope_list::ScopeList;
 use crate::http::problem::Problem;
@@ -92,11 +92,11 @@ impl<'a> ApiExtractor<'a> for ForwardedKey {
     }
 }
 
-/// The query parameter `required_scope`. It is read from the raw query, because this operation is called without the
-/// router that parses queries. Ignores other parameters: they belong to the proxied request.
-struct RequiredScope(Scopes);
+/// A query parameter with scopes. It is read from the raw query, because this operation is called without the router that
+/// parses queries. Ignores other parameters: they belong to the proxied request.
+struct ScopesInQuery(Option<Scopes>);
 
-impl<'a> ApiExtractor<'a> for RequiredScope {
+impl<'a> ApiExtractor<'a> for ScopesInQuery {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
     type ParamType = ScopeList;
     type ParamRawType = ScopeList;
@@ -115,16 +115,21 @@ impl<'a> ApiExtractor<'a> for RequiredScope {
         options: ExtractParamOptions<ScopeList>,
     ) -> poem::Result<Self> {
         let query = request.uri().query().unwrap_or_default();
-        let mut required = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == options.name);
-        match (required.next(), required.next()) {
-            (None, _) => Ok(Self(Scopes::default())),
+        let mut given = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == options.name);
+        match (given.next(), given.next()) {
+            (None, _) => Ok(Self(None)),
             (Some((_, text)), None) => match ScopeList::parse_from_parameter(&text) {
-                Ok(ScopeList(scopes)) => Ok(Self(scopes)),
-                Err(_) => {
-                    Err(Problem::bad_request("Send `required_scope` as scopes separated by single spaces.").into())
+                Ok(ScopeList(scopes)) => Ok(Self(Some(scopes))),
+                Err(error) => {
+                    let (name, rule) = (options.name, error.into_message());
+                    let detail = format!(
+                        "Send `{name}` as scopes separated by single spaces; a scope {rule}. Percent-encode spaces, `%`, \
+                         `&`, `+` and `#`."
+                    );
+                    Err(Problem::bad_request(detail).into())
                 }
             },
-            (Some(_), Some(_)) => Err(Problem::bad_request("Send `required_scope` once.").into()),
+            (Some(_), Some(_)) => Err(Problem::bad_request(format!("Send `{}` once.", options.name)).into()),
         }
     }
 }
@@ -192,21 +197,29 @@ impl CheckForwarded {
         key: ForwardedKey,
         Data(services): Data<&Arc<Services>>,
         /// Required scopes, separated by spaces. Set them in the proxy's configuration.
-        required_scope: RequiredScope,
+        required_scope: ScopesInQuery,
+        /// Alternatives, separated by spaces: the key must have at least one of them, besides all of `required_scope`.
+        any_of: ScopesInQuery,
     ) -> Result<ForwardAllowed, ApiError<CheckForwardedErrors>> {
-        let RequiredScope(required) = required_scope;
+        let required = RequiredScopes { all_of: required_scope.0.unwrap_or_default(), any_of: any_of.0 };
         let decision = services.verifier.verify(&key.0, &required, &mut WaitLimit::default()).await?;
         match (decision.verdict, decision.key) {
             (Verdict::Valid, Some(key)) => Ok(ForwardAllowed::from(&*key)),
-            (Verdict::InsufficientScope, Some(known)) => {
-                Err(Problem::insufficient_scope(&missing_scopes(&required, &known)).into())
-            }
+            (Verdict::InsufficientScope, Some(known)) => Err(missing_scopes(&required, &known.scopes).into()),
             (verdict, _) => Err(Problem::invalid_credential(verdict.as_str()).into()),
         }
     }
 }
 
-fn missing_scopes(required: &Scopes, known: &CachedKey) -> String {
-    let missing: Vec<_> = required.iter().map(Scope::as_str).filter(|scope| !known.scopes.contains(scope)).collect();
-    missing.join(" ")
+/// Names every scope that the key lacks, and all alternatives if it has none of them.
+fn missing_scopes(required: &RequiredScopes, held: &Scopes) -> Problem {
+    let lacks = |scope: &&Scope| !held.contains(scope.as_str());
+    let all_of: Vec<_> = required.all_of.iter().filter(lacks).map(Scope::as_str).collect();
+    match &required.any_of {
+        Some(any_of) if any_of.iter().all(|scope| lacks(&scope)) => {
+            let any_of: Vec<_> = any_of.iter().map(Scope::as_str).collect();
+            Problem::insufficient_scope_any_of(&all_of, &any_of)
+        }
+        _ => Problem::insufficient_scope(&all_of.join(" ")),
+    }
 }

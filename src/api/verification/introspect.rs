@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::api::auth::{Authorized, Verify};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
-use crate::domain::scope::{Scope, Scopes};
+use crate::domain::scope::{RequiredScopes, Scope};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
 use crate::http::body::media_type::{FORM, check_media_type};
@@ -146,7 +146,7 @@ impl IntrospectToken {
         token: IntrospectedToken,
     ) -> Result<IntrospectionResult, ApiError<IntrospectTokenErrors>> {
         let mut limit = caller.1;
-        let decision = services.verifier.verify(&token.0, &Scopes::default(), &mut limit).await?;
+        let decision = services.verifier.verify(&token.0, &RequiredScopes::default(), &mut limit).await?;
         let body = match decision.key {
             Some(key) if decision.verdict == Verdict::Valid => IntrospectionResponse::from(&*key),
             _ => INACTIVE,

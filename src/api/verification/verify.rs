@@ -20,7 +20,7 @@ use crate::api::keys::schemas::Owner;
 use crate::api::tag::Tag;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner as DomainOwner;
-use crate::domain::scope::{Scope, Scopes};
+use crate::domain::scope::{RequiredScopes, Scope, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonRequest;
 use crate::http::body::object_reader::{FromObject, ObjectReader, deserialize_object};
@@ -29,6 +29,7 @@ use crate::http::pipeline::InlineOperation;
 use crate::http::problem::JSON;
 use crate::http::request_context::RequestContext;
 use crate::http::route_spec::{Cancellation, Dispatch, LogPolicy, RouteSpec};
+use crate::http::values::scopes::ScopeChoice;
 use crate::http::values::text::PresentedKey;
 use crate::http::values::time::Time;
 use crate::service::Services;
@@ -55,12 +56,14 @@ struct ApiKeyVerifyRequest {
     key: PresentedKey,
     /// Required scopes: the key must have all of them.
     scopes: Option<Scopes>,
+    /// Alternatives: the key must have at least one of them, besides all of `scopes`.
+    any_of: Option<ScopeChoice>,
 }
 
 impl FromObject for ApiKeyVerifyRequest {
     fn from_object(fields: &mut ObjectReader) -> Option<Self> {
-        let (key, scopes) = (fields.required("key"), fields.optional("scopes"));
-        Some(Self { key: key?, scopes: scopes? })
+        let (key, scopes, any_of) = (fields.required("key"), fields.optional("scopes"), fields.optional("any_of"));
+        Some(Self { key: key?, scopes: scopes?, any_of: any_of? })
     }
 
     fn parse_fast(bytes: &[u8]) -> Option<Self> {
@@ -71,22 +74,31 @@ impl FromObject for ApiKeyVerifyRequest {
             key: Cow<'a, str>,
             #[serde(default)]
             scopes: Vec<Cow<'a, str>>,
+            any_of: Option<Vec<Cow<'a, str>>>,
         }
-        let Fields { key, scopes } = deserialize_object(bytes)?;
-        let scopes: Result<Vec<_>, _> = scopes.iter().map(|scope| Scope::new(scope)).collect();
-        Some(Self { key: PresentedKey(key.into_owned()), scopes: Some(Scopes::new(scopes.ok()?).ok()?) })
+        fn checked(texts: &[Cow<'_, str>]) -> Option<Scopes> {
+            let scopes: Result<Vec<_>, _> = texts.iter().map(|text| Scope::new(text)).collect();
+            Scopes::new(scopes.ok()?).ok()
+        }
+        let Fields { key, scopes, any_of } = deserialize_object(bytes)?;
+        let any_of = match any_of {
+            Some(texts) => Some(ScopeChoice::new(checked(&texts)?).ok()?),
+            None => None,
+        };
+        Some(Self { key: PresentedKey(key.into_owned()), scopes: Some(checked(&scopes)?), any_of })
     }
 }
 
 impl Example for ApiKeyVerifyRequest {
     fn example() -> Self {
-        Self { key: PresentedKey::example(), scopes: Some(Scopes::from_untrusted_lossy(["projects:read"])) }
+        let scopes = Some(Scopes::from_untrusted_lossy(["projects:read"]));
+        Self { key: PresentedKey::example(), scopes, any_of: None }
     }
 }
 
 api_enum! {
     /// Result of a verification: the first that applies of `NOT_FOUND` (unknown or malformed), `REVOKED`, `DISABLED`
-    /// (by its owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope); otherwise
+    /// (by its owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope, or has none of `any_of`); otherwise
     /// `VALID`.
     #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
     enum VerificationCode = Verdict {
@@ -100,7 +112,7 @@ api_enum! {
         Disabled,
         /// The key or this secret has expired.
         Expired,
-        /// Lacks a required scope.
+        /// Lacks a required scope, or has none of `any_of`.
         InsufficientScope,
     }
 }
@@ -215,9 +227,11 @@ impl VerifyKey {
         Data(services): Data<&Arc<Services>>,
         body: JsonRequest<ApiKeyVerifyRequest>,
     ) -> Result<VerifyResponse, ApiError<VerifyKeyErrors>> {
-        let ApiKeyVerifyRequest { key: PresentedKey(key), scopes } = body.value;
+        let ApiKeyVerifyRequest { key: PresentedKey(key), scopes, any_of } = body.value;
+        let any_of = any_of.map(|ScopeChoice(scopes)| scopes);
+        let required = RequiredScopes { all_of: scopes.unwrap_or_default(), any_of };
         let mut limit = caller.1;
-        let decision = services.verifier.verify(&key, &scopes.unwrap_or_default(), &mut limit).await?;
+        let decision = services.verifier.verify(&key, &required, &mut limit).await?;
         Ok(VerifyResponse::new(decision, services.verifier.responses()))
     }
 }
@@ -253,7 +267,12 @@ mod tests {
             r#"{"key":"k","key":"l"}"#,
             r#"{"key":"k","more":1}"#,
             r#"{"key":"k","scopes":null}"#,
-            r#"{"key":"k","scopes":["A"]}"#,
+            r#"{"key":"k","scopes":["a b"]}"#,
+            r#"{"key":"k","any_of":[]}"#,
+            r#"{"key":"k","any_of":["a","a"]}"#,
+            r#"{"key":"k","any_of":["a\\b"]}"#,
+            r#"{"key":"k","any_of":"a"}"#,
+            r#"{"key":"k","any_of":["a"],"any_of":["b"]}"#,
             r#"{"key":"k","scopes":["a","a"]}"#,
             r#"{"scopes":[]}"#,
             r#"{"key":"k"} x"#,
@@ -266,13 +285,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn verify_request_has_the_values_that_were_sent(key in ".{1,60}", scopes in prop::collection::btree_set("[a-z:]{1,9}", 0..4)) {
-            let json = serde_json::json!({ "key": key, "scopes": scopes }).to_string();
+        fn verify_request_has_the_values_that_were_sent(
+            key in ".{1,60}",
+            scopes in prop::collection::btree_set("[!#-\\[\\]-~]{1,9}", 0..4),
+            any_of in prop::option::of(prop::collection::btree_set("[!#-\\[\\]-~]{1,9}", 1..4)),
+        ) {
+            let mut json = serde_json::json!({ "key": key, "scopes": scopes });
+            if let Some(any_of) = &any_of {
+                json["any_of"] = serde_json::json!(any_of);
+            }
+            let json = json.to_string();
             // Leading white space is valid and takes the other path.
             for json in [json.clone(), format!(" {json}")] {
                 let request: ApiKeyVerifyRequest = parse_body(json.as_bytes()).unwrap();
                 prop_assert_eq!(&request.key.0, &key);
-                prop_assert_eq!(request.scopes.unwrap().iter().count(), scopes.len());
+                let sent = |scopes: &Scopes| scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
+                prop_assert_eq!(sent(&request.scopes.unwrap()), scopes.clone());
+                prop_assert_eq!(request.any_of.map(|ScopeChoice(any_of)| sent(&any_of)), any_of.clone());
             }
             prop_assert!(ApiKeyVerifyRequest::parse_fast(json.as_bytes()).is_some());
         }

@@ -137,7 +137,7 @@ struct CreateArgs {
     /// Label of the key.
     #[arg(long, value_parser = KeyName::new)]
     name: KeyName,
-    /// Scopes of the key, separated by spaces, such as "api-keys:verify".
+    /// Scopes of the key, separated by spaces, not by commas, such as "api-keys:verify orders:read".
     #[arg(long, default_value = "", value_parser = parse_scopes_setting)]
     scopes: Scopes,
     /// Lifetime of the key, such as 90d [default: --default-lifetime]

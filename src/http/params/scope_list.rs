@@ -5,6 +5,7 @@ use poem_openapi::types::{ParseFromParameter, ParseResult};
 
 use crate::domain::scope::{Scope, Scopes};
 use crate::http::values::schema_type;
+use crate::http::values::scopes::SCOPE_CHARACTER;
 
 /// Scopes, separated by spaces.
 #[derive(Debug, Clone)]
@@ -14,7 +15,9 @@ schema_type!(
     ScopeList,
     "ScopeList",
     MetaSchema {
-        pattern: Some("^[a-z0-9:._*-]{1,100}( [a-z0-9:._*-]{1,100}){0,99}$".to_owned()),
+        // Without numbers of repetitions: RE2 takes at most 1000 in all.
+        pattern: Some(format!("^{SCOPE_CHARACTER}+( {SCOPE_CHARACTER}+)*$")),
+        max_length: Some(Scopes::MAX_CHARACTERS + Scopes::MAX - 1),
         ..MetaSchema::new("string")
     }
 );

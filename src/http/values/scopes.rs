@@ -7,23 +7,50 @@ use crate::domain::scope::{Scope, Scopes};
 use crate::domain::validation::ValidationError;
 use crate::http::values::{FromJson, ValueError, json_value, value_error};
 
-json_value!(
-    Scopes,
-    "Scopes",
+/// One character of a scope, as a regular expression that every dialect reads alike.
+pub const SCOPE_CHARACTER: &str = r"[!#-\[\]-~]";
+
+/// At least one scope.
+pub struct ScopeChoice(pub Scopes);
+
+fn scopes_schema() -> MetaSchema {
     MetaSchema {
         items: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema {
             min_length: Some(1),
             max_length: Some(Scope::MAX),
-            pattern: Some("^[a-z0-9:._*-]+$".to_owned()),
+            pattern: Some(format!("^{SCOPE_CHARACTER}+$")),
             ..MetaSchema::new("string")
         })))),
         max_items: Some(Scopes::MAX),
         unique_items: Some(true),
         example: Some(json!(["projects:read"])),
         ..MetaSchema::new("array")
-    },
-    |scopes| scopes.iter().map(Scope::as_str).collect()
+    }
+}
+
+json_value!(Scopes, "Scopes", scopes_schema(), |scopes| scopes.iter().map(Scope::as_str).collect());
+json_value!(
+    ScopeChoice,
+    "ScopeChoice",
+    MetaSchema { min_items: Some(1), example: Some(json!(["projects:write", "projects:admin"])), ..scopes_schema() },
+    |scopes| scopes.0.iter().map(Scope::as_str).collect()
 );
+
+impl ScopeChoice {
+    /// Checks that there is one.
+    pub fn new(scopes: Scopes) -> Result<Self, ValidationError> {
+        if scopes.iter().next().is_none() {
+            return Err(ValidationError::new("must contain at least one scope; omit it to require none of several"));
+        }
+        Ok(Self(scopes))
+    }
+}
+
+impl FromJson for ScopeChoice {
+    fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {
+        Self::new(Scopes::from_json(value)?).map_err(value_error)
+    }
+}
 
 impl FromJson for Scopes {
     fn from_json(value: Value) -> Result<Self, Vec<ValueError>> {

@@ -2,16 +2,19 @@
 
 use serde_json::{Value, json};
 
-/// Makes the items of every `scopes` array one named schema.
+/// Makes the items of every array of scopes one named schema.
 pub fn extract_scope_schema(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
     let mut scope = Value::Null;
     for (_, schema) in schemas.as_object_mut().into_iter().flatten() {
-        if let Some(items) = schema.pointer_mut("/properties/scopes/items") {
-            scope = std::mem::replace(items, json!({ "$ref": "#/components/schemas/Scope" }));
+        for array in ["/properties/scopes/items", "/properties/any_of/items"] {
+            if let Some(items) = schema.pointer_mut(array) {
+                scope = std::mem::replace(items, json!({ "$ref": "#/components/schemas/Scope" }));
+            }
         }
     }
     assert!(scope.is_object(), "the document has no array of scopes");
-    scope["description"] = json!("A permission of a key, compared exactly.");
+    scope["description"] =
+        json!("A permission of a key (`scope-token` of RFC 6749, section 3.3), compared exactly, including case.");
     schemas["Scope"] = scope;
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
 use crate::domain::issuer_policy::IssuerPolicy;
-use crate::domain::scope::Scopes;
+use crate::domain::scope::RequiredScopes;
 use crate::domain::verdict::Verdict;
 use crate::service::auth::token_cache::TokenCache;
 use crate::service::errors::ServiceError;
@@ -81,7 +81,7 @@ impl Authenticator {
         if credential.as_bytes().contains(&b'.') {
             return Ok(self.authenticate_token(credential).await?);
         }
-        let decision = self.verifier.verify(credential, &Scopes::default(), limit).await;
+        let decision = self.verifier.verify(credential, &RequiredScopes::default(), limit).await;
         let decision = decision.map_err(AuthError::Unavailable)?;
         match (decision.verdict, decision.key) {
             (Verdict::Valid, Some(key)) => Ok(key.caller(self.policy(&key.owner.issuer))),

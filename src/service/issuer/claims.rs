@@ -241,10 +241,44 @@ mod tests {
 
     #[test]
     fn check_reads_owner_scopes_and_expiry() {
-        let claims = check(TokenType::Strict, json!({ "org": "acme", "scp": ["a", "B", "c"], "aud": ["x", AUDIENCE] }));
+        let claims = check(
+            TokenType::Strict,
+            json!({ "org": "acme", "scp": ["a", "b\"", "c d", "User.Read"], "aud": ["x", AUDIENCE] }),
+        );
         let claims = claims.unwrap_or_else(|rejection| panic!("{rejection}"));
         assert_eq!((claims.owner.subject.as_str(), claims.owner.organization.as_deref()), ("alice", Some("acme")));
-        assert_eq!(claims.scopes, Scopes::from_untrusted_lossy(["a", "c"]));
+        assert_eq!(claims.scopes, Scopes::from_untrusted_lossy(["a", "User.Read"]));
         assert_eq!(claims.expires_at, at(1_060));
+    }
+
+    #[test]
+    fn check_reads_scopes_as_each_provider_writes_them() {
+        for (provider, path, changes, expected) in [
+            ("Entra ID", None, json!({ "scp": "User.Read Projects.Read.All" }), ["User.Read", "Projects.Read.All"]),
+            (
+                "Google",
+                None,
+                json!({ "scope": "openid https://a.example/auth/b" }),
+                ["openid", "https://a.example/auth/b"],
+            ),
+            ("Cognito", None, json!({ "scope": "server/read server/write" }), ["server/read", "server/write"]),
+            ("Okta", None, json!({ "scp": ["openid", "orders+read"] }), ["openid", "orders+read"]),
+            (
+                "Auth0",
+                Some("permissions"),
+                json!({ "scope": "openid", "permissions": ["read:a", "W"] }),
+                ["read:a", "W"],
+            ),
+            (
+                "Keycloak",
+                Some("realm_access.roles"),
+                json!({ "realm_access": { "roles": ["Admin", "a b", "x"] } }),
+                ["Admin", "x"],
+            ),
+        ] {
+            let issuer = TrustedIssuer { scopes: path.map(str::to_owned), ..issuer() };
+            let claims = check_for(&issuer, changes).unwrap_or_else(|rejection| panic!("{provider}: {rejection}"));
+            assert_eq!(claims.scopes, Scopes::from_untrusted_lossy(expected), "{provider}");
+        }
     }
 }

@@ -26,12 +26,12 @@ use crate::service::keys::update::update;
 use crate::service::keys::{KeyPatch, NewKey, NewSecret, RequestedExpiry};
 use crate::store::KeyChange;
 
-const SCOPES: [&str; 3] = ["a", "api-keys:write", "api-keys:admin"];
+const SCOPES: [&str; 3] = ["https://A.example/x,y;z+*", "api-keys:write", "api-keys:admin"];
 
 /// The scopes of each user's token, the scopes that its issuer lets it grant, and the longest life of a key in seconds.
 const USERS: [(&[&str], Grants, Option<i64>); 5] = [
     (&[], Grants::Any, None),
-    (&["a", "api-keys:write"], Grants::AllowedScopes, None),
+    (&["https://A.example/x,y;z+*", "api-keys:write"], Grants::AllowedScopes, None),
     (&["api-keys:write", "api-keys:admin"], Grants::Any, None),
     (&["api-keys:admin"], Grants::Token, Some(40)),
     (&[], Grants::Token, Some(20)),

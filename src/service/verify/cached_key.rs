@@ -12,7 +12,7 @@ use crate::domain::caller::{Caller, Credential};
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::metadata::Metadata;
 use crate::domain::owner::Owner;
-use crate::domain::scope::Scopes;
+use crate::domain::scope::{RequiredScopes, Scopes};
 use crate::domain::verdict::Verdict;
 use crate::service::cache::heap_size::{HeapSize, allocated};
 use crate::service::usage::counter::UsageCounter;
@@ -108,7 +108,7 @@ impl CachedKey {
     }
 
     /// Decides whether the key is valid for these scopes at this time.
-    pub fn verdict(&self, required: &Scopes, now: DateTime<Utc>) -> Verdict {
+    pub fn verdict(&self, required: &RequiredScopes, now: DateTime<Utc>) -> Verdict {
         Verdict::of(self.stored_status, self.expires_at(), &self.scopes, required, now)
     }
 
@@ -214,6 +214,9 @@ pub mod tests {
         assert_eq!(expiry(Some(4), Some(5)), Some(at(4)));
         let old = cached_key(Metadata::default(), None, Some(4)).caller(IssuerPolicy::BUILT_IN);
         assert!(matches!(old.credential, Credential::Key { expires_at, .. } if expires_at == Some(at(4))));
-        assert_eq!(cached_key(Metadata::default(), Some(5), None).verdict(&Scopes::default(), at(5)), Verdict::Expired);
+        assert_eq!(
+            cached_key(Metadata::default(), Some(5), None).verdict(&RequiredScopes::default(), at(5)),
+            Verdict::Expired
+        );
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::domain::api_key::KeyForSecret;
 use crate::domain::clock::Clock;
 use crate::domain::owner::Owner;
-use crate::domain::scope::Scopes;
+use crate::domain::scope::{RequiredScopes, Scopes};
 use crate::domain::secret::Secret;
 use crate::domain::secret_hash::{Peppers, SecretHash};
 use crate::domain::verdict::Verdict;
@@ -106,7 +106,7 @@ impl Verifier {
     pub async fn verify(
         &self,
         presented: &str,
-        required: &Scopes,
+        required: &RequiredScopes,
         limit: &mut WaitLimit,
     ) -> Result<Decision, ServiceError> {
         // A string of the wrong shape or checksum was never a secret of this service, and costs no lookup.
@@ -301,7 +301,7 @@ mod tests {
         assert!(WaitLimit::default().0 < Duration::from_secs(2));
         let mut limit = WaitLimit(Duration::from_millis(20));
         for secret in &secrets {
-            let decision = verifier.verify(secret.expose(), &Scopes::default(), &mut limit).await;
+            let decision = verifier.verify(secret.expose(), &RequiredScopes::default(), &mut limit).await;
             assert!(matches!(decision, Err(ServiceError::Unavailable(_))));
             assert_eq!(limit.0, Duration::ZERO, "the second has no time left");
         }
@@ -313,7 +313,7 @@ mod tests {
         let key = async { Ok::<_, ()>(Some(verifier.cached_key(loaded_key("n", Metadata::default(), None, None)))) };
         verifier.cache.get_or_load(&verifier.peppers.newest().hash(&secret), key).await.unwrap();
         let mut limit = WaitLimit(Duration::from_nanos(1));
-        let decision = verifier.verify(secret.expose(), &Scopes::default(), &mut limit).await.unwrap();
+        let decision = verifier.verify(secret.expose(), &RequiredScopes::default(), &mut limit).await.unwrap();
         assert_eq!((decision.verdict, limit.0), (Verdict::Valid, Duration::from_nanos(1)));
     }
 

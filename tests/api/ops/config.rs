@@ -106,7 +106,7 @@ fn config_invalid_value_is_refused_with_its_name() {
         ("key-prefix", "_a", &["underscores"]),
         ("key-prefix", "", &[]),
         ("key-prefix", "abcdefghijklmnopqrstu", &["20"]),
-        ("allowed-scopes", "Projects", &["a-z"]),
+        ("allowed-scopes", "projects:read \"quoted\"", &["visible ASCII"]),
         ("max-lifetime", "0s", &["30d"]),
         ("default-lifetime", "forever", &["30d"]),
         ("cors-origin", "https://app.example.com/", &["https://app.example.com; give that"]),

@@ -191,13 +191,9 @@ async fn forward_auth_without_required_scope_is_forbidden() {
         assert_allowed(&forward(held).await, &key);
     }
     for (required, missing) in [("d", "d"), ("a%20d", "d"), ("d+a+e", "d e"), ("b", "b"), ("b:*", "b:*")] {
-        let response = forward(required).await;
-        response.assert_problem(403);
-        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{missing}""#);
-        assert_eq!(response.header("www-authenticate"), Some(&*challenge), "{required}");
-        assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
+        assert_missing(&forward(required).await, missing);
     }
-    for bad in ["a&required_scope=a", "A", "a,b", "a%0Ad", "a%FF"] {
+    for bad in ["a&required_scope=a", "a%22", "a%5C", "a++x", "a%0Ad", "a%FF"] {
         let response = forward(bad).await;
         response.assert_problem(400);
         assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
@@ -205,6 +201,68 @@ async fn forward_auth_without_required_scope_is_forbidden() {
     // The key is checked first: without a valid key, the response does not mention scopes.
     let unknown = forward_request(&server, &format!("{FORWARD}?required_scope=d")).bearer_auth("garbage");
     assert_unauthorized(&Response::to(unknown).await, INVALID_TOKEN);
+}
+
+#[tokio::test]
+async fn forward_auth_reads_percent_encoded_scopes_with_any_character() {
+    let server = Server::start();
+    let held = ["User.Read", "https://api.example.com/orders", "a+b", "50%", "a&b=c#d", "a", "b", "x,y;z"];
+    let key = server.create_key(&server.token("alice"), &held).await;
+    let forward =
+        |query: &str| Response::to(forward_request(&server, &format!("{FORWARD}?{query}")).bearer_auth(secret(&key)));
+    let percent_encoded = |scope: &str| scope.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    for parameter in ["required_scope", "any_of"] {
+        for scope in held {
+            let response = forward(&format!("{parameter}={}", percent_encoded(scope))).await;
+            assert_eq!(response.status, 200, "{parameter} {scope}");
+            assert_eq!(response.header("x-auth-scopes"), Some(&*held.join(" ")));
+        }
+        for as_it_is in ["User.Read", "https://api.example.com/orders", "x,y;z"] {
+            assert_eq!(forward(&format!("{parameter}={as_it_is}")).await.status, 200, "{parameter} {as_it_is}");
+        }
+        for other in ["user.read", "USER.READ", "https://api.example.com/Orders", "*"] {
+            assert_missing(&forward(&format!("{parameter}={other}")).await, other);
+        }
+    }
+    // In a query, a plus sign is a space.
+    assert_eq!(forward("required_scope=a+b").await.status, 200, "the scopes a and b");
+    assert_missing(&forward("required_scope=x%2By").await, "x+y");
+    assert_missing(&forward("required_scope=x+y").await, "x y");
+}
+
+#[tokio::test]
+async fn forward_auth_without_any_of_the_alternatives_is_forbidden() {
+    let server = Server::start();
+    let key = server.create_key(&server.token("alice"), &["a", "b"]).await;
+    let forward =
+        |query: &str| Response::to(forward_request(&server, &format!("{FORWARD}?{query}")).bearer_auth(secret(&key)));
+    for met in ["any_of=a", "any_of=x%20b", "required_scope=a&any_of=b+x", "any_of=a&required_scope=a%20b"] {
+        assert_allowed(&forward(met).await, &key);
+    }
+    for (query, missing) in [
+        ("any_of=x", "x"),
+        ("any_of=x%20y", "x y"),
+        ("required_scope=a&any_of=y+x", "x y"),
+        ("required_scope=c&any_of=x", "c x"),
+        ("required_scope=x+c&any_of=y+x", "c x y"),
+        ("required_scope=c&any_of=a+x", "c"),
+    ] {
+        assert_missing(&forward(query).await, missing);
+    }
+    for bad in ["any_of=", "any_of", "any_of=a&any_of=a", "any_of=a%20", "required_scope=a&any_of=%22"] {
+        let response = forward(bad).await;
+        response.assert_problem(400);
+        assert!(response.body["detail"].as_str().unwrap().contains("`any_of`"), "{}", response.text);
+        assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
+    }
+}
+
+/// Checks that the response denies access and names these scopes.
+fn assert_missing(response: &Response, missing: &str) {
+    response.assert_problem(403);
+    let challenge = format!(r#"Bearer error="insufficient_scope", scope="{missing}""#);
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge));
+    assert!(IDENTITY.iter().all(|name| response.header(name).is_none()));
 }
 
 #[tokio::test]

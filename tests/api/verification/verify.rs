@@ -150,6 +150,54 @@ async fn verify_requires_all_scopes_exactly() {
 }
 
 #[tokio::test]
+async fn verify_takes_scopes_of_other_services_exactly() {
+    let (server, gateway, alice) = gateway();
+    let held = ["User.Read", "https://api.example.com/orders", "server/scope", "a+b", "x,y;z", "{'%|~}"];
+    let key = server.create_key(&alice, &held).await;
+    for scope in held {
+        for body in [json!({ "scopes": [scope] }), json!({ "any_of": ["other", scope] })] {
+            let mut body = body;
+            body["key"] = secret(&key).into();
+            let response = server.verify(&gateway, body).await;
+            assert_eq!((response.status.as_u16(), &response.body["code"]), (200, &json!("VALID")), "{scope}");
+            assert_eq!(response.body["scopes"], json!(held));
+        }
+    }
+    for other in ["user.read", "User.read", "https://api.example.com/order", "server", "a", "x", "User.*", "*"] {
+        for body in [json!({ "scopes": [other] }), json!({ "any_of": [other] })] {
+            let mut body = body;
+            body["key"] = secret(&key).into();
+            assert_denied(&server, &gateway, body, "INSUFFICIENT_SCOPE").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn verify_with_any_of_requires_one_of_them_and_all_scopes() {
+    let (server, gateway, alice) = gateway();
+    let key = server.create_key(&alice, &["a", "b"]).await;
+    for (scopes, any_of) in [
+        (json!([]), json!(["a"])),
+        (json!([]), json!(["x", "b"])),
+        (json!(["a"]), json!(["b", "x"])),
+        (json!(["a"]), json!(["a"])),
+    ] {
+        let body = json!({ "key": secret(&key), "scopes": scopes, "any_of": any_of });
+        let response = server.verify(&gateway, body).await;
+        assert_eq!((response.status.as_u16(), &response.body["code"]), (200, &json!("VALID")), "{scopes} {any_of}");
+    }
+    for (scopes, any_of) in [
+        (json!([]), json!(["x"])),
+        (json!([]), json!(["x", "y"])),
+        (json!(["a", "b"]), json!(["x"])),
+        (json!(["x"]), json!(["a"])),
+    ] {
+        let body = json!({ "key": secret(&key), "scopes": scopes, "any_of": any_of });
+        assert_denied(&server, &gateway, body, "INSUFFICIENT_SCOPE").await;
+    }
+}
+
+#[tokio::test]
 async fn verify_returns_first_reason_in_order() {
     let (server, gateway, alice) = gateway();
     let body = json!({ "name": "k", "scopes": ["a"], "expires_in_seconds": 3600 });
