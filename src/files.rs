@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::domain::text_encoding::check_text_encoding;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -19,7 +20,7 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
 /// Reads the file. Creates it with mode 0600 if it does not exist. When two processes create it at the same time, both
 /// return the content of the first: a complete draft is hard-linked to the name, which fails if the name exists.
 pub fn read_or_create_private(path: &Path, generate: impl FnOnce() -> Result<String, String>) -> io::Result<String> {
-    match fs::read_to_string(path) {
+    match read_text(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         read => return read,
     }
@@ -32,7 +33,15 @@ pub fn read_or_create_private(path: &Path, generate: impl FnOnce() -> Result<Str
     }
     drop(draft);
     sync_directory_of(path)?;
-    fs::read_to_string(path)
+    read_text(path)
+}
+
+/// Reads a text file. A wrong encoding is [`ErrorKind::InvalidData`], with what to do.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = fs::read(path)?;
+    check_text_encoding(&bytes).map_err(|rule| io::Error::new(ErrorKind::InvalidData, rule))?;
+    String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("is not in UTF-8; save it as UTF-8: {error}")))
 }
 
 /// A private file that gets its final name when its content is complete. Drop removes it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{ConfigError, secret_setting, setting_name, unusable};
+use crate::config::{ConfigError, secret_setting, setting_name, unusable, wrong_encoding};
 use crate::files;
 
 /// What happens if a secret file of the data directory is missing. Only `serve` generates one.
@@ -78,9 +78,12 @@ impl DataSettings {
         let path = self.data_dir.join(name);
         let text = match if_missing {
             IfMissing::Generate => files::read_or_create_private(&path, generate),
-            IfMissing::Reject => std::fs::read_to_string(&path),
+            IfMissing::Reject => files::read_text(&path),
         };
         text.map_err(|error| {
+            if error.kind() == ErrorKind::InvalidData {
+                return wrong_encoding(&setting_name("data-dir"), &path, &error);
+            }
             let remedy = match (if_missing, error.kind()) {
                 (IfMissing::Reject, ErrorKind::NotFound) => format!(
                     "give a directory in which `mintkey serve` has started, which generates this file, or give {}",

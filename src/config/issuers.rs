@@ -8,6 +8,7 @@ use clap::Args;
 use crate::config::{ConfigError, parse_lifetime, setting_name};
 use crate::domain::issuer_policy::{Grants, IssuerPolicy};
 use crate::domain::scope::Scopes;
+use crate::domain::text_encoding::check_text_encoding;
 use crate::service::built_in_issuer::SigningKey;
 use crate::service::issuer::algorithm::{Algorithm, names};
 use crate::service::issuer::discovery::Provider;
@@ -297,7 +298,10 @@ fn login_client(options: &IssuerOptions<'_>) -> Result<Option<Client>, String> {
 /// Checks that the file has a usable key, so that a mistake shows at startup.
 fn checked_jwks_file<'p>(path: &'p Path, algorithms: &[Algorithm]) -> Result<&'p Path, String> {
     let read = std::fs::read(path).map_err(|error| error.to_string());
-    let set = read.and_then(|text| KeySet::parse(&text, algorithms).map_err(str::to_owned));
+    let set = read.and_then(|text| {
+        check_text_encoding(&text).map_err(|rule| format!("it {rule}"))?;
+        KeySet::parse(&text, algorithms).map_err(str::to_owned)
+    });
     match set.and_then(|set| set.check()) {
         Ok(()) => Ok(path),
         Err(reason) => Err(format!("{}: {reason}; give a file with the issuer's JWKS (RFC 7517)", path.display())),

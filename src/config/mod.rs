@@ -10,6 +10,7 @@ mod keys;
 mod secrets;
 mod serve;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use chrono::TimeDelta;
 use crate::domain::api_key::MAX_LIFETIME;
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::secret::MAX_GRACE;
+use crate::domain::text_encoding::check_text_encoding;
+use crate::files;
 
 pub use data::{DataSettings, IfMissing};
 pub use issuers::{CLOCK_TOLERANCE, IssuerSettings};
@@ -35,6 +38,11 @@ pub fn setting_name(flag: &str) -> String {
     format!("--{flag} (MINTKEY_{})", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
+/// The error on a file whose text cannot be used because of its encoding. It says what to do.
+pub fn wrong_encoding(setting: &str, path: &Path, error: &impl std::fmt::Display) -> ConfigError {
+    ConfigError(format!("{setting}: {} {error}", path.display()))
+}
+
 pub fn unusable(setting: &str, path: &Path, error: &impl std::fmt::Display, remedy: &str) -> ConfigError {
     ConfigError(format!("{setting}: {}: {error}; {remedy}", path.display()))
 }
@@ -48,11 +56,15 @@ fn secret_setting(
     default: impl FnOnce() -> Result<(String, String), ConfigError>,
 ) -> Result<(String, String), ConfigError> {
     match (inline, file) {
-        (Some(text), _) => Ok((setting_name(name), text.clone())),
+        (Some(text), _) => match check_text_encoding(text.as_bytes()) {
+            Ok(()) => Ok((setting_name(name), text.clone())),
+            Err(rule) => Err(ConfigError(format!("{}: {rule}", setting_name(name)))),
+        },
         (None, Some(path)) => {
             let setting = setting_name(&format!("{name}-file"));
-            match std::fs::read_to_string(path) {
+            match files::read_text(path) {
                 Ok(text) => Ok((setting, text)),
+                Err(error) if error.kind() == ErrorKind::InvalidData => Err(wrong_encoding(&setting, path, &error)),
                 Err(error) => Err(unusable(&setting, path, &error, "give a file that exists and can be read")),
             }
         }

@@ -19,6 +19,7 @@ pub mod revocation_job;
 pub mod scope;
 pub mod secret;
 pub mod secret_hash;
+pub mod text_encoding;
 mod text_enum;
 pub mod timestamp;
 pub mod validation;

@@ -117,7 +117,7 @@ impl CreateKey {
     ///
     /// An owner has a limited number of keys that are neither revoked nor deleted. Beyond it, the response is 409.
     ///
-    /// Send `Idempotency-Key` (22 to 255 printable ASCII characters, such as a random UUID) to retry safely: within 24
+    /// Send `Idempotency-Key` (20 to 255 printable ASCII characters, such as a random UUID) to retry safely: within 24
     /// hours the same request returns the original response, including the secret, with `Idempotency-Replayed: true`. A
     /// different body returns 422.
     #[oai(path = "/", method = "post", operation_id = "create_my_api_key")]

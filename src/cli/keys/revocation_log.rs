@@ -16,6 +16,7 @@ use crate::cli::{CommandError, print_output};
 use crate::domain::access::AccessFilter;
 use crate::domain::audit::{Action, AuditContext};
 use crate::domain::precondition::Precondition;
+use crate::domain::text_encoding::check_text_encoding;
 use crate::service::audit::CommittedChange;
 use crate::service::keys::{KeyPatch, RevocationRequest};
 use crate::service::{ServiceError, Services};
@@ -103,9 +104,11 @@ pub async fn apply_revocations(
     log: impl BufRead,
 ) -> Result<String, CommandError> {
     let [mut revoked, mut disabled, mut unknown, mut contained] = [0, 0, 0, 0];
-    for (number, line) in log.lines().enumerate() {
+    for (number, line) in log.split(b'\n').enumerate() {
         let failed = |error: &dyn std::fmt::Display| format!("line {}: {error}", number + 1);
-        let entry: RevocationLogEntry = serde_json::from_str(&line?).map_err(|error| failed(&error))?;
+        let line = line?;
+        check_text_encoding(&line).map_err(|rule| failed(&format!("it {rule}")))?;
+        let entry: RevocationLogEntry = serde_json::from_slice(&line).map_err(|error| failed(&error))?;
         let action = Action::parse(&entry.action).ok_or_else(|| {
             failed(&format!("unknown action {:?}; apply the log with the version that exported it", entry.action))
         })?;

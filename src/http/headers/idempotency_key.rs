@@ -47,9 +47,11 @@ impl<'a> ApiExtractor<'a> for IdempotencyKeyHeader {
         };
         let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let key = IdempotencyKey::new(key).map_err(|_| {
-            Problem::bad_request(
-                "Send an Idempotency-Key of 22 to 255 printable ASCII characters that cannot be guessed, such as a random UUID.",
-            )
+            Problem::bad_request(format!(
+                "Send an Idempotency-Key of 20 to 255 printable ASCII characters that cannot be guessed, such as a random \
+                 UUID; this one has {} characters.",
+                key.chars().count()
+            ))
         })?;
         Ok(Self(Some(key)))
     }

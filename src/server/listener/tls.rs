@@ -13,7 +13,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{Error, ServerConfig};
 use tracing::{info, warn};
 
-use crate::config::{ConfigError, setting_name, unusable};
+use crate::config::{ConfigError, setting_name, unusable, wrong_encoding};
+use crate::domain::text_encoding::check_text_encoding;
 
 /// Time between two checks of the files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -94,6 +95,9 @@ impl TlsFiles {
         let key = tokio::fs::read(&self.key)
             .await
             .map_err(|error| unusable(&setting_name(KEY), &self.key, &error, remedy))?;
+        for (setting, path, pem) in [(CERT, &self.cert, &cert), (KEY, &self.key, &key)] {
+            check_text_encoding(pem).map_err(|rule| wrong_encoding(&setting_name(setting), path, &rule))?;
+        }
         Ok(Pems { cert, key })
     }
 

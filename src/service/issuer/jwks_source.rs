@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::text_encoding::check_text_encoding;
 use crate::service::issuer::algorithm::Algorithm;
 use crate::service::issuer::discovery::{FetchedJwks, Provider, ProviderMetadata};
 use crate::service::issuer::jwk::Key;
@@ -50,6 +51,7 @@ impl JwksSource {
             }
             Self::File(path) => {
                 let text = tokio::fs::read(path).await.map_err(|error| format!("{}: {error}", path.display()))?;
+                check_text_encoding(&text).map_err(|rule| format!("{} {rule}", path.display()))?;
                 Ok(Fetched { set: parse(&text, &path.display())?, metadata: None, ttl: MIN_TTL })
             }
             Self::Provider(provider) => {

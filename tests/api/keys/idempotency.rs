@@ -64,7 +64,7 @@ async fn rotate_repeated_with_idempotency_key_returns_same_secret() {
     let token = server.token("alice");
     let key = server.create_key(&token, &[]).await;
     for (name, body, secrets) in
-        [(IDEMPOTENCY_KEY, Value::Null, 2), ("another-name-of-22-chars", json!({ "grace_seconds": 60 }), 3)]
+        [(IDEMPOTENCY_KEY, Value::Null, 2), ("another-name-of-24-chars", json!({ "grace_seconds": 60 }), 3)]
     {
         let first = rotate(&server, &token, &key, name, &body).await;
         assert_created(&first);
@@ -75,7 +75,7 @@ async fn rotate_repeated_with_idempotency_key_returns_same_secret() {
         assert_eq!(server.dump().await, before);
         assert_eq!(server.count("secrets").await, secrets);
     }
-    let refused = rotate(&server, &token, &key, "a-third-name-of-22-chars", &Value::Null).await;
+    let refused = rotate(&server, &token, &key, "a-third-name-of-24-chars", &Value::Null).await;
     refused.assert_problem_type(409, "rotation-in-progress");
 }
 
@@ -87,9 +87,9 @@ async fn create_replays_response_that_would_now_be_rejected() {
     let body = json!({ "name": "k", "expires_at": soon.to_rfc3339() });
     let (first, revoked) = (create(&server, &token, IDEMPOTENCY_KEY, &body).await, json!({ "name": "revoked" }));
     assert_created(&first);
-    let ended = create(&server, &token, "another-name-of-22-chars", &revoked).await;
+    let ended = create(&server, &token, "another-name-of-24-chars", &revoked).await;
     assert_eq!(server.delete(id(&ended.body), &token).await.status, 204);
-    assert_replayed(&create(&server, &token, "another-name-of-22-chars", &revoked).await, &ended);
+    assert_replayed(&create(&server, &token, "another-name-of-24-chars", &revoked).await, &ended);
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
     assert_replayed(&create(&server, &token, IDEMPOTENCY_KEY, &body).await, &first);
     assert_eq!(server.counts().await[..2], [2, 2]);
@@ -132,7 +132,7 @@ async fn idempotency_key_that_is_malformed_is_rejected() {
     let body = json!({ "name": "x" });
     let key = server.create_key_from(&token, body.clone()).await;
     let before = server.dump().await;
-    let bad = ["", "\"\"", "short", &"x".repeat(21), &format!("\"{}\"", "x".repeat(21)), &"x".repeat(256)];
+    let bad = ["", "\"\"", "short", &"x".repeat(19), &format!("\"{}\"", "x".repeat(19)), &"x".repeat(256)];
     for name in bad.into_iter().chain(["a name with spaces in it that is long", "tab\tin-a-name-that-is-long-enough"]) {
         create(&server, &token, name, &body).await.assert_problem(400);
         rotate(&server, &token, &key, name, &Value::Null).await.assert_problem(400);
@@ -145,7 +145,9 @@ async fn idempotency_key_that_is_malformed_is_rejected() {
     Response::to(twice).await.assert_problem(400);
     assert_eq!(server.dump().await, before);
 
-    for name in ["x".repeat(22), "~!\"#$%&'()*+,-./:;<=>?@".to_owned(), "x".repeat(255)] {
+    for name in
+        ["x".repeat(20), "V1StGXR8_Z5jdHi6B-myT".to_owned(), "~!\"#$%&'()*+,-./:;<=>?@".to_owned(), "x".repeat(255)]
+    {
         assert_created(&create(&server, &token, &name, &body).await);
     }
 }

@@ -262,6 +262,10 @@ fn apply_revocations_names_the_line_it_cannot_read() {
     let output_text = String::from_utf8(run(&mut apply).stderr).unwrap();
     assert!(output_text.contains("line 1"), "{output_text}");
 
+    fs::write(&revocation_log, "\u{feff}{}\n").unwrap();
+    let output_text = String::from_utf8(run(&mut apply).stderr).unwrap();
+    assert!(output_text.contains("line 1: it contains a byte-order mark"), "{output_text}");
+
     let unknown = unknown_key();
     let entry = json!({ "at": Clock::System.now(), "event_id": unknown, "key_id": unknown, "action": "moved" });
     fs::write(&revocation_log, entry.to_string()).unwrap();

@@ -1,5 +1,6 @@
 //! Configuration: every setting is a flag and an environment variable, and is validated at startup.
 
+mod encoding;
 mod secrets;
 
 use std::collections::BTreeSet;
