@@ -365,10 +365,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn authorize_creates_with_exactly_the_scopes_that_are_held(held in similar_scopes(), asked in similar_scopes()) {
+        fn authorize_creates_with_exactly_the_scopes_that_are_held(held in similar_scopes(), requested in similar_scopes()) {
             let caller = key_caller(&held, None);
-            let are_held = asked.iter().all(|scope| held.contains(scope));
-            prop_assert_eq!(authorize(&caller, KeyAction::Create(&key(&asked, 100))).is_ok(), are_held);
+            let are_held = requested.iter().all(|scope| held.contains(scope));
+            prop_assert_eq!(authorize(&caller, KeyAction::Create(&key(&requested, 100))).is_ok(), are_held);
         }
     }
 
