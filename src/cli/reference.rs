@@ -30,6 +30,20 @@ fn the_reference_pages_equal_the_help() {
 }
 
 #[test]
+fn issuers_in_the_documentation_are_accepted() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for issuer in text.split('`').filter(|code| code.starts_with("http") && code.contains(",audience=")) {
+            let parsed = command().try_get_matches_from(["mintkey", "serve", "--issuer", issuer]);
+            assert!(parsed.is_ok(), "{}: {issuer}\n{}", page.display(), parsed.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "saw {seen} issuers only");
+}
+
+#[test]
 fn commands_in_the_documentation_are_accepted() {
     let mut seen = 0;
     for page in pages() {

@@ -12,6 +12,7 @@ mod manifests;
 mod packaging;
 mod prometheus;
 mod provider;
+mod providers;
 mod proxies;
 mod schemathesis;
 mod sdk;

@@ -1,4 +1,4 @@
-//! A real OpenID provider (npm's oidc-provider) that tests can control.
+//! A real OpenID provider that tests can control: npm's oidc-provider, or one of `providers/`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -32,13 +32,15 @@ impl Provider {
         Self::of(script("provider.mjs").arg(pem))
     }
 
-    fn of(command: &mut Command) -> Self {
+    /// Starts the provider that this command runs.
+    pub fn of(command: &mut Command) -> Self {
         let log = File::options().create(true).append(true).open(artifacts().join("provider.log")).unwrap();
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the provider did not start: {line}"));
+        let ready: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("the provider did not start, see target/e2e/provider.log: {line}"));
         let of = |name: &str| ready[name].as_str().unwrap().to_owned();
         Self { process, _output: output, issuer: of("issuer"), control: of("control") }
     }

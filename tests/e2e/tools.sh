@@ -47,6 +47,9 @@ done
 [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$missing libapache2-mod-auth-openidc"
 PATH=$PATH:/usr/sbin command -v llng-fastcgi-server >/dev/null || services="$services lemonldap-ng-fastcgi-server"
 perl -e 'use Lemonldap::NG::Portal' 2>/dev/null || missing="$missing liblemonldap-ng-portal-perl"
+perl -e 'use Lemonldap::NG::Portal::Issuer::OpenIDConnect' 2>/dev/null ||
+    missing="$missing libio-string-perl libstring-random-perl libcrypt-openssl-bignum-perl"
+command -v plackup >/dev/null || missing="$missing libplack-perl"
 if [ "${1-}" = chaos ]; then
     PATH=$PATH:/usr/sbin command -v pgpool >/dev/null || services="$services pgpool2"
 fi
