@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use poem::http::header;
+use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -132,10 +132,19 @@ impl<'a, P: Permission> ApiExtractor<'a> for Authorized<P> {
 impl<P: Permission> Authorized<P> {
     pub async fn check(request: &Request, services: &Services, context: &RequestContext) -> Result<Self, Problem> {
         let mut limit = WaitLimit::default();
-        let caller = authenticate(request, services, &mut limit).await?;
-        context.set_owner(&caller.owner);
+        Self::check_credential(credential(request)?, services, context, &mut limit).await
+    }
+
+    /// Checks a credential that was taken from elsewhere in the request.
+    pub async fn check_credential(
+        credential: &str,
+        services: &Services,
+        context: &RequestContext,
+        limit: &mut WaitLimit,
+    ) -> Result<Self, Problem> {
+        let caller = authenticate(credential, services, context, limit).await?;
         P::check(&caller)?;
-        Ok(Self(caller, limit, PhantomData))
+        Ok(Self(caller, *limit, PhantomData))
     }
 
     /// The keys of the caller's own user.
@@ -204,7 +213,7 @@ impl<P: Permission> Audited<P> {
     }
 }
 
-fn services(request: &Request) -> Result<&Arc<Services>, Problem> {
+pub fn services(request: &Request) -> Result<&Arc<Services>, Problem> {
     request.data().ok_or_else(|| Problem::internal("no service is attached to the routes"))
 }
 
@@ -221,34 +230,55 @@ pub fn bearer_scheme() -> MetaSecurityScheme {
     }
 }
 
-async fn authenticate(request: &Request, services: &Services, limit: &mut WaitLimit) -> Result<Caller, Problem> {
-    match services.auth.authenticate(credential(request)?, limit).await {
-        Ok(caller) => Ok(caller),
+/// Returns the caller that a credential authenticates, whatever it may do.
+pub async fn authenticate(
+    credential: &str,
+    services: &Services,
+    context: &RequestContext,
+    limit: &mut WaitLimit,
+) -> Result<Caller, Problem> {
+    match services.auth.authenticate(credential, limit).await {
+        Ok(caller) => {
+            context.set_owner(&caller.owner);
+            Ok(caller)
+        }
         Err(AuthError::InvalidCredential(reason)) => Err(Problem::invalid_credential(reason.to_string())),
         Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }
 
-/// Returns the bearer credential of the request. Rejects two `Authorization` headers, because a proxy in front may have
-/// checked the other one.
+/// Returns the bearer credential of the request.
 fn credential(request: &Request) -> Result<&str, Problem> {
-    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
-    let value = match (headers.next(), headers.next()) {
-        (None, _) => return Err(Problem::missing_credential()),
-        (Some(value), None) => value,
-        (Some(_), Some(_)) => return Err(Problem::bad_request("Send one Authorization header, not several.")),
-    };
-    let text = value.to_str().map_err(|_| HeaderRejection::MalformedHeader)?;
-    match bearer_credential(text) {
+    let authorization = authorization(request.headers())?.ok_or_else(Problem::missing_credential)?;
+    match bearer_credential(authorization) {
         None | Some("") => Err(Problem::missing_credential()),
-        Some(credential) if credential.len() > MAX_CREDENTIAL => Err(HeaderRejection::CredentialTooLong.into()),
-        Some(credential) => Ok(credential),
+        Some(credential) => Ok(within_limit(credential)?),
     }
+}
+
+/// Returns the `Authorization` header. Rejects two of them, because a proxy in front may have checked the other one.
+pub fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut headers = headers.get_all(header::AUTHORIZATION).iter();
+    match (headers.next(), headers.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => Ok(Some(value.to_str().map_err(|_| HeaderRejection::MalformedHeader)?)),
+        (Some(_), Some(_)) => Err(Problem::bad_request("Send one Authorization header, not several.")),
+    }
+}
+
+/// Rejects a credential that is longer than any in use.
+pub fn within_limit<T: AsRef<str>>(credential: T) -> Result<T, HeaderRejection> {
+    if credential.as_ref().len() > MAX_CREDENTIAL { Err(HeaderRejection::CredentialTooLong) } else { Ok(credential) }
 }
 
 /// Returns what follows the scheme `Bearer` in an `Authorization` header (RFC 6750, section 2.1). The case of the scheme
 /// does not matter. `None` for any other scheme.
 pub fn bearer_credential(header: &str) -> Option<&str> {
-    let (scheme, credential) = header.split_once(' ').unwrap_or((header, ""));
-    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim_matches(' '))
+    credential_of_scheme("bearer", header)
+}
+
+/// Returns what follows this scheme, in any case, in an `Authorization` header.
+pub fn credential_of_scheme<'a>(scheme: &str, header: &'a str) -> Option<&'a str> {
+    let (given, credential) = header.split_once(' ').unwrap_or((header, ""));
+    given.eq_ignore_ascii_case(scheme).then(|| credential.trim_matches(' '))
 }

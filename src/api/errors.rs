@@ -12,6 +12,7 @@ use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaRespon
 use poem_openapi::types::Type;
 use serde_json::Value;
 
+use crate::api::oauth::problem::{UNSUPPORTED_TOKEN_TYPE, signed_response_only};
 use crate::domain::authority::MissingRight;
 use crate::domain::precondition::PreconditionFailure;
 use crate::http::headers::if_match::entity_tag;
@@ -25,6 +26,7 @@ pub enum ErrorStatus {
     Unauthorized,
     Forbidden,
     NotFound,
+    NotAcceptable,
     RequestTimeout,
     Conflict,
     PreconditionFailed,
@@ -36,11 +38,12 @@ pub enum ErrorStatus {
 }
 
 impl ErrorStatus {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
+        Self::NotAcceptable,
         Self::RequestTimeout,
         Self::Conflict,
         Self::PreconditionFailed,
@@ -61,6 +64,7 @@ impl ErrorStatus {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -78,6 +82,7 @@ impl ErrorStatus {
             Self::Unauthorized => "The credential is missing, malformed, expired or unknown.",
             Self::Forbidden => "The caller lacks a required scope, or expires before the key; see `type`.",
             Self::NotFound => "Not found, or owned by someone else.",
+            Self::NotAcceptable => "`Accept` admits only a signed response (RFC 9701).",
             Self::RequestTimeout => "The body did not arrive in time.",
             Self::Conflict => {
                 "Conflicts with the state of the key, or with the number of the owner's keys; see `type`."
@@ -110,6 +115,7 @@ impl ErrorStatus {
             Self::Unauthorized => Problem::invalid_credential(""),
             Self::Forbidden => Problem::insufficient_scope("api-keys:write"),
             Self::NotFound => Problem::not_found(),
+            Self::NotAcceptable => signed_response_only(),
             Self::RequestTimeout => Problem::body_timeout(),
             Self::Conflict => ServiceError::Conflict(ConflictReason::RotationInProgress).into(),
             Self::PreconditionFailed => PreconditionFailure::OtherRevision(2).into(),
@@ -128,6 +134,7 @@ impl ErrorStatus {
     pub fn problem_types(self) -> Vec<(&'static str, String)> {
         let fixed = |(slug, meaning): (&'static str, &str)| vec![(slug, meaning.to_owned())];
         match self {
+            Self::BadRequest => fixed(UNSUPPORTED_TOKEN_TYPE),
             Self::Conflict => ConflictReason::ALL.map(|reason| (reason.code(), reason.message())).into(),
             Self::Forbidden => fixed(KEY_OUTLIVES_CALLER),
             Self::PreconditionFailed => fixed(ETAG_ALTERED),
@@ -198,6 +205,9 @@ macro_rules! error_status {
     };
     (404) => {
         $crate::api::errors::ErrorStatus::NotFound
+    };
+    (406) => {
+        $crate::api::errors::ErrorStatus::NotAcceptable
     };
     (408) => {
         $crate::api::errors::ErrorStatus::RequestTimeout

@@ -8,6 +8,7 @@ mod enums;
 pub mod errors;
 pub mod health;
 pub mod keys;
+pub mod oauth;
 pub mod page;
 pub mod routes;
 pub mod schema_rules;
@@ -61,7 +62,8 @@ operations![
     usage::GetKeyUsage,
     verification::verify::VerifyKey,
     verification::forward_auth::CheckForwarded,
-    verification::introspect::IntrospectToken,
+    oauth::introspect::IntrospectToken,
+    oauth::revoke::RevokeToken,
     audit::ListMyAuditEvents,
     admin::audit::ListAllAuditEvents,
     admin::keys::AdminKeyOperations,

@@ -1,11 +1,12 @@
 //! Routes: how each operation is dispatched, cancelled and logged. The facts are declared beside the operations.
 
-use crate::api::verification::{forward_auth, introspect, verify};
+use crate::api::oauth::{introspect, revoke};
+use crate::api::verification::{forward_auth, verify};
 use crate::api::{admin, audit, keys, self_key, usage};
 use crate::http::route_spec::RouteSpec;
 
 /// One spec for each operation of [`Operations`](crate::api::Operations).
-pub const ROUTES: [RouteSpec; 22] = [
+pub const ROUTES: [RouteSpec; 23] = [
     keys::create::CREATE_KEY_ROUTE,
     keys::list::LIST_KEYS_ROUTE,
     keys::get::GET_KEY_ROUTE,
@@ -19,6 +20,7 @@ pub const ROUTES: [RouteSpec; 22] = [
     verify::VERIFY_ROUTE,
     forward_auth::FORWARD_AUTH_ROUTE,
     introspect::INTROSPECT_ROUTE,
+    revoke::REVOKE_TOKEN_ROUTE,
     audit::LIST_EVENTS_ROUTE,
     admin::audit::LIST_ALL_EVENTS_ROUTE,
     admin::keys::LIST_ALL_KEYS_ROUTE,

@@ -54,6 +54,7 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
     let issuers = issuers.trusted(signing.as_ref(), keys.allowed_scopes.as_ref())?;
     let server = bind(&serve).await?;
     let budget = CacheBudget(cache.cache_size);
+    let introspection_omits_exp = cache.introspection_omit_exp;
     let cache = CacheConfig { budget, ttl: cache.cache_ttl, max_staleness: cache.max_staleness };
     let is_given = !secrets.is_master_secret_missing(&data);
     let given = is_given.then(|| secrets.peppers(&data, IfMissing::Reject)).transpose()?;
@@ -63,7 +64,8 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
         None => generate_master_secret(&store, &secrets, &data).await?,
     };
     let peppers = register_peppers(&store, peppers, secrets.missing_pepper(), Clock::System.now()).await?;
-    let services = new_services(store, peppers, &keys, cache, issuers);
+    let mut services = new_services(store, peppers, &keys, cache, issuers);
+    services.introspection_omits_exp = introspection_omits_exp;
     if serve.welcome {
         print_welcome(&server, signing.as_ref(), services.clock())?;
     }

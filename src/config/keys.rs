@@ -69,4 +69,8 @@ pub struct CacheSettings {
     /// for this long. Below 3s, also how long cached keys are verified while changes of other replicas are not received.
     #[arg(long, env = "MINTKEY_MAX_STALENESS", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub max_staleness: Duration,
+
+    /// Leave `exp` out of introspection responses, for gateways that would cache a response until then.
+    #[arg(long, env = "MINTKEY_INTROSPECTION_OMIT_EXP")]
+    pub introspection_omit_exp: bool,
 }

@@ -63,8 +63,8 @@ pub struct ServeSettings {
     #[arg(long, env = "MINTKEY_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub request_timeout: Duration,
 
-    /// Memory for requests that have arrived in part: one half for heads, one for bodies of authenticated callers. Beyond it
-    /// requests get 503. At least 1MiB.
+    /// Memory for requests that have arrived in part: one half for heads, one for bodies of authenticated callers. A
+    /// sixteenth more is for OAuth forms that hold the credential of their client. Beyond it requests get 503. At least 1MiB.
     #[arg(long, env = "MINTKEY_REQUEST_MEMORY", default_value = "64MiB", value_name = "SIZE", value_parser = parse_request_memory)]
     pub request_memory: usize,
 

@@ -80,11 +80,9 @@ mod tests {
     #[test]
     fn render_keeps_the_cause_for_the_log() {
         let problem = Problem::internal("the inside");
-        let (response, cause) =
-            render(Err(problem), ErrorFormat::from_accept(&Default::default()), &RequestContext::default());
+        let (response, cause) = render(Err(problem), ErrorFormat::ProblemJson, &RequestContext::default());
         assert_eq!((response.status(), cause.as_deref()), (StatusCode::INTERNAL_SERVER_ERROR, Some("the inside")));
-        let (response, cause) =
-            render(Ok(Response::default()), ErrorFormat::from_accept(&Default::default()), &RequestContext::default());
+        let (response, cause) = render(Ok(Response::default()), ErrorFormat::ProblemJson, &RequestContext::default());
         assert_eq!((response.status(), cause), (StatusCode::OK, None));
     }
 }

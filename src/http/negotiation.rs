@@ -11,16 +11,13 @@ pub enum ErrorFormat {
 }
 
 impl ErrorFormat {
-    /// `application/problem+json`, unless `Accept` admits `application/json` and not that (RFC 9110, section 12.5.1).
-    pub fn from_accept(headers: &HeaderMap) -> Self {
-        let mut ranges: Vec<&str> = Vec::new();
-        for accept in headers.get_all(header::ACCEPT) {
-            ranges.extend(accept.to_str().unwrap_or_default().split(','));
-        }
-        match !ranges.is_empty() && !admits(&ranges, PROBLEM_JSON) && admits(&ranges, JSON) {
-            true => Self::Json,
-            false => Self::ProblemJson,
-        }
+    /// The default of the operation, unless `Accept` admits the other one and not that (RFC 9110, section 12.5.1).
+    pub fn from_accept(headers: &HeaderMap, default: Self) -> Self {
+        let other = match default {
+            Self::ProblemJson => Self::Json,
+            Self::Json => Self::ProblemJson,
+        };
+        if prefers(headers, other.media_type(), default.media_type()) { other } else { default }
     }
 
     pub fn media_type(self) -> &'static str {
@@ -29,6 +26,15 @@ impl ErrorFormat {
             Self::Json => JSON,
         }
     }
+}
+
+/// True if `Accept` admits the first media type and not the second.
+pub fn prefers(headers: &HeaderMap, first: &str, second: &str) -> bool {
+    let mut ranges: Vec<&str> = Vec::new();
+    for accept in headers.get_all(header::ACCEPT) {
+        ranges.extend(accept.to_str().unwrap_or_default().split(','));
+    }
+    !ranges.is_empty() && !admits(&ranges, second) && admits(&ranges, first)
 }
 
 /// True if the most specific range that matches has a weight above zero.
@@ -59,25 +65,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_format_is_problem_json_unless_only_json_is_accepted() {
+    fn error_format_is_the_default_unless_only_the_other_is_accepted() {
+        use ErrorFormat::{Json, ProblemJson};
+        // With `application/problem+json` as the default, and with `application/json`.
         for (accept, expected) in [
-            (None, ErrorFormat::ProblemJson),
-            (Some("*/*"), ErrorFormat::ProblemJson),
-            (Some("application/*"), ErrorFormat::ProblemJson),
-            (Some("application/json"), ErrorFormat::Json),
-            (Some("Application/JSON; q=0.5"), ErrorFormat::Json),
-            (Some("text/html, application/json"), ErrorFormat::Json),
-            (Some("application/json, application/problem+json"), ErrorFormat::ProblemJson),
-            (Some("application/json, */*;q=0.1"), ErrorFormat::ProblemJson),
-            (Some("application/problem+json;q=0, */*"), ErrorFormat::Json),
-            (Some("text/html"), ErrorFormat::ProblemJson),
-            (Some("application/json;q=0"), ErrorFormat::ProblemJson),
+            (None, [ProblemJson, Json]),
+            (Some("*/*"), [ProblemJson, Json]),
+            (Some("application/*"), [ProblemJson, Json]),
+            (Some("application/json"), [Json, Json]),
+            (Some("application/problem+json"), [ProblemJson, ProblemJson]),
+            (Some("Application/JSON; q=0.5"), [Json, Json]),
+            (Some("text/html, application/json"), [Json, Json]),
+            (Some("application/json, application/problem+json"), [ProblemJson, Json]),
+            (Some("application/json, */*;q=0.1"), [ProblemJson, Json]),
+            (Some("application/problem+json;q=0, */*"), [Json, Json]),
+            (Some("text/html"), [ProblemJson, Json]),
+            (Some("application/json;q=0"), [ProblemJson, Json]),
         ] {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {
                 headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             }
-            assert_eq!(ErrorFormat::from_accept(&headers), expected, "{accept:?}");
+            let formats = [ProblemJson, Json].map(|default| ErrorFormat::from_accept(&headers, default));
+            assert_eq!(formats, expected, "{accept:?}");
         }
     }
 }

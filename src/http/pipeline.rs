@@ -73,7 +73,8 @@ where
         let context = RequestContext::new(&request, &self.clock);
         let matched = self.routes.resolve(&mut request);
         let method = method_label(request.method());
-        let format = ErrorFormat::from_accept(request.headers());
+        let default = matched.operation.map_or(ErrorFormat::ProblemJson, |operation| operation.spec.error_format);
+        let format = ErrorFormat::from_accept(request.headers(), default);
         let origin = match &self.cors {
             Some(policy) if matched.allows_cors() => Some(policy.check(request.headers())),
             _ => None,
@@ -88,9 +89,13 @@ where
             false => self.dispatch(request, matched, origin, &context).instrument(record.span.clone()).await,
         };
 
-        if let (Err(problem), Some(operation)) = (&result, matched.operation) {
-            check_declared(problem, operation);
-        }
+        let result = match (result, matched.operation) {
+            (Err(problem), Some(operation)) => {
+                check_declared(&problem, operation);
+                Err((operation.spec.problem_members)(problem))
+            }
+            (result, _) => result,
+        };
         let (mut response, cause) = render(result, format, &context);
         set_common_headers(&mut response, &context);
         if let Some(origin) = origin {
@@ -220,7 +225,8 @@ mod tests {
     }
 
     fn body_limits() -> BodyLimits {
-        BodyLimits { timeout: Duration::from_secs(5), memory: MemoryBudget::of(0).into() }
+        let (timeout, budget) = (Duration::from_secs(5), || MemoryBudget::of(0).into());
+        BodyLimits { timeout, memory: budget(), unauthenticated_memory: budget() }
     }
 
     fn pipeline<E>(router: E, routes: RouteTable) -> RequestPipeline<E, NoInlineOperation, ()> {

@@ -32,6 +32,12 @@ pub struct ProblemDetail {
     errors: Option<Vec<Violation>>,
     /// Id of the request in the server's log.
     request_id: Option<String>,
+    /// On OAuth operations: the error code of RFC 6749, section 5.2.
+    error: Option<String>,
+    /// On OAuth operations: the same as `detail`.
+    error_description: Option<String>,
+    /// On introspection: always false, for clients that do not look at the status.
+    active: Option<bool>,
 }
 
 /// A validation error.
@@ -65,6 +71,9 @@ pub struct Problem {
     detail: Box<str>,
     errors: Vec<Violation>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The member `error` of the operations that OAuth clients call.
+    pub oauth_error: Option<&'static str>,
+    active: Option<bool>,
     /// Members of the body beside the standard ones (RFC 9457, section 3.2).
     extensions: Option<Box<Map<String, Value>>>,
     pub log_context: Option<String>,
@@ -72,8 +81,9 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let (errors, headers, extensions, log_context) = Default::default();
-        Self { status, type_slug: None, detail: detail.into().into(), errors, headers, extensions, log_context }
+        let (errors, headers, oauth_error, active, extensions, log_context) = Default::default();
+        let detail = detail.into().into();
+        Self { status, type_slug: None, detail, errors, headers, oauth_error, active, extensions, log_context }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -119,7 +129,7 @@ impl Problem {
             "The token lacks the scope {scope}, and the setting `grants` of its issuer allows tokens to put only scopes on \
              keys that they have. Use a token that has it, or have the setting changed."
         );
-        Self { detail: detail.into(), ..Self::insufficient_scope(scope) }
+        Self::insufficient_scope(scope).with_detail(detail)
     }
 
     pub fn api_key_required() -> Self {
@@ -176,6 +186,25 @@ impl Problem {
             .with_header(header::RETRY_AFTER, &retry_after_seconds.to_string())
     }
 
+    pub fn with_detail(self, detail: impl Into<Box<str>>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    /// Adds `error`, which OAuth clients read, and `error_description`.
+    pub fn with_oauth_error(self, code: &'static str) -> Self {
+        Self { oauth_error: Some(code), ..self }
+    }
+
+    /// Adds `active: false`: the token that was introspected must not be accepted.
+    pub fn with_inactive(self) -> Self {
+        Self { active: Some(false), ..self }
+    }
+
+    /// Offers Basic (RFC 7617) beside the schemes that the problem names already.
+    pub fn with_basic_challenge(self) -> Self {
+        self.with_header(header::WWW_AUTHENTICATE, r#"Basic realm="mintkey", charset="UTF-8""#)
+    }
+
     pub fn with_type(self, type_slug: &'static str) -> Self {
         Self { type_slug: Some(type_slug), ..self }
     }
@@ -202,6 +231,9 @@ impl Problem {
             kind: Some(kind),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
+            error: self.oauth_error.map(str::to_owned),
+            error_description: self.oauth_error.map(|_| self.detail.to_string()),
+            active: self.active,
             detail: self.detail.into(),
             errors: (!self.errors.is_empty()).then_some(self.errors),
             request_id: Some(request_id.to_owned()),

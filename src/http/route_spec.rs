@@ -1,5 +1,8 @@
 //! RouteSpec: the facts about an operation that its schema cannot express. They are declared beside the operation.
 
+use crate::http::negotiation::ErrorFormat;
+use crate::http::problem::Problem;
+
 /// How the pipeline treats an operation. [`RouteSpec::new`] has the safe choice for each fact.
 #[derive(Debug, Clone, Copy)]
 pub struct RouteSpec {
@@ -10,6 +13,10 @@ pub struct RouteSpec {
     pub log: LogPolicy,
     pub query: QueryPolicy,
     pub target: TargetPolicy,
+    /// The media type of errors for clients that accept any.
+    pub error_format: ErrorFormat,
+    /// Adds to a problem what the operation's own protocol requires of an error response.
+    pub problem_members: fn(Problem) -> Problem,
     /// True if it is served also to clients for which the server has no place: the probes of an orchestrator, and metrics.
     pub is_probe: bool,
     /// True if pages of the origins in `--cors-origin` may read its responses. False for what machines call.
@@ -72,6 +79,8 @@ impl RouteSpec {
             log: LogPolicy::Info,
             query: QueryPolicy::Declared,
             target: TargetPolicy::Exact,
+            error_format: ErrorFormat::ProblemJson,
+            problem_members: std::convert::identity,
             is_probe: false,
             allows_cors: true,
         }

@@ -65,6 +65,8 @@ pub fn add_examples(document: &mut Value) {
             "exp": 1_893_456_000,
             "token_type": "Bearer",
         },
+        "TokenRevocationForm": { "token": presented },
+        "TokenRevocationResponse": {},
     });
     let Value::Object(examples) = examples else { unreachable!("it is an object") };
     for (name, example) in examples {

@@ -32,17 +32,23 @@ impl Limits {
     }
 }
 
-/// The two halves of `--request-memory`. Anyone can send a head: a client that fills that half takes nothing from the bodies of
-/// authenticated callers.
+/// The two halves of `--request-memory`, and a sixteenth of it for forms. Anyone can send a head or a form: a client that
+/// fills their budgets takes nothing from the bodies of authenticated callers.
 pub struct RequestMemory {
     pub heads: Arc<MemoryBudget>,
     pub bodies: Arc<MemoryBudget>,
+    /// Forms that are read before their client is authenticated.
+    pub forms: Arc<MemoryBudget>,
 }
 
 impl RequestMemory {
     pub fn new(limit: usize, metrics: &Metrics) -> Self {
-        let half = |part| Arc::new(MemoryBudget::new(limit / 2, metrics.request_memory(part, limit / 2)));
-        Self { heads: half("heads"), bodies: half("bodies") }
+        let budget = |part, limit| Arc::new(MemoryBudget::new(limit, metrics.request_memory(part, limit)));
+        Self {
+            heads: budget("heads", limit / 2),
+            bodies: budget("bodies", limit / 2),
+            forms: budget("forms", limit / 16),
+        }
     }
 }
 

@@ -98,8 +98,8 @@ impl Server {
         let services = Arc::new(services);
         let background = background::start_background_tasks(&services);
         let metrics = Metrics::default();
-        let RequestMemory { heads: memory, bodies } = RequestMemory::new(limits.request_memory, &metrics);
-        let body_limits = BodyLimits { timeout: limits.request_timeout, memory: bodies };
+        let RequestMemory { heads: memory, bodies, forms } = RequestMemory::new(limits.request_memory, &metrics);
+        let body_limits = BodyLimits { timeout: limits.request_timeout, memory: bodies, unauthenticated_memory: forms };
         let overload = limits.overload();
 
         let health = || {

@@ -64,6 +64,8 @@ pub struct Services {
     pub health: Readiness,
     /// Counts the secrets that depend on each pepper.
     pub stored_secrets: StoredSecrets,
+    /// Whether introspection does not tell when a key expires.
+    pub introspection_omits_exp: bool,
     cache: Arc<KeyCache<CachedKey>>,
     budget: CacheBudget,
     clock: Clock,
@@ -137,6 +139,7 @@ impl Services {
             audit: AuditLog::new(store.clone()),
             health: Readiness::new(store.clone(), issuers, Arc::clone(&cache)),
             revocation_jobs: RevocationJobs::new(store.clone(), clock.clone(), Arc::clone(&cache), revoke_descendants),
+            introspection_omits_exp: false,
             stored_secrets: StoredSecrets::new(store.clone(), clock.clone(), &peppers),
             keys: KeyService {
                 store: store.clone(),

@@ -16,6 +16,7 @@ mod documentation;
 mod http;
 mod issuer_policy;
 mod keys;
+mod oauth;
 mod openapi;
 mod ops;
 mod self_key;

@@ -153,6 +153,9 @@ async fn usage_counts_all_ways_of_verification() {
     assert_eq!(forward("/api/auth/api-keys/self").await.status, 200);
     assert_eq!(server.verify_code(&gateway, secret(&key)).await, "VALID");
     assert_eq!(server.verify_code(&gateway, "garbage").await, "NOT_FOUND");
+    let revoke = server.request(Method::POST, "/api/oauth/revoke", "");
+    let revoke = revoke.header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(Response::to(revoke.body(format!("token={}", secret(&key)))).await.status, 200, "it counts as no use");
     assert!(server.terminate().success());
     let server = Server::start_in(directory.path(), &[]);
     assert_eq!(counts(&server, &alice, id(&key)).await, [4, 0, 0, 0, 1]);

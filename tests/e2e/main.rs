@@ -7,6 +7,7 @@ mod document_lint;
 mod forged_tokens;
 mod forgery;
 mod image;
+mod introspection;
 mod issuers;
 mod manifests;
 mod packaging;

@@ -87,7 +87,9 @@ impl Response {
     #[track_caller]
     pub fn assert_problem(&self, status: u16) -> &str {
         assert_eq!(self.status, status, "{}", self.text);
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        // OAuth clients read `error`, and only in JSON of the plain type (RFC 6749, section 5.2).
+        let media_type = if self.body["error"].is_null() { "application/problem+json" } else { "application/json" };
+        assert_eq!(self.header("content-type"), Some(media_type));
         assert_eq!(self.body["status"], json!(status));
         assert_eq!(self.body["request_id"].as_str(), self.header("x-request-id"));
         assert!(self.body["title"].as_str().is_some_and(|title| !title.is_empty()));

@@ -22,16 +22,19 @@ pub fn check_media_type(headers: &HeaderMap, accepted: &[&str], advice: &str) ->
     }
 }
 
-/// True without parameters other than a charset of UTF-8, the only encoding of JSON (RFC 8259, section 8.1).
+/// True without parameters other than a charset of UTF-8, the only encoding of JSON (RFC 8259, section 8.1). Forms are
+/// ASCII and have no parameters, but clients add the charset of the text that they encoded.
 fn is_one_of(content_type: &str, accepted: &[&str]) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    parts.next().is_some_and(|media_type| accepted.iter().any(|accepted| media_type.eq_ignore_ascii_case(accepted)))
-        && parts.all(|parameter| {
-            parameter.is_empty()
-                || parameter.split_once('=').is_some_and(|(name, value)| {
-                    name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-                })
-        })
+    let media_type = parts.next().unwrap_or_default();
+    accepted.iter().any(|accepted| media_type.eq_ignore_ascii_case(accepted))
+        && (media_type.eq_ignore_ascii_case(FORM)
+            || parts.all(|parameter| {
+                parameter.is_empty()
+                    || parameter.split_once('=').is_some_and(|(name, value)| {
+                        name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+                    })
+            }))
 }
 
 #[cfg(test)]
@@ -40,24 +43,31 @@ mod tests {
 
     use super::*;
 
+    const JSON: &str = "application/json";
+
     fn check(content_types: &[&'static str]) -> bool {
         let mut headers = HeaderMap::new();
         for content_type in content_types {
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        check_media_type(&headers, &[FORM], "advice").is_ok()
+        check_media_type(&headers, &[FORM, JSON], "advice").is_ok()
     }
 
     #[test]
     fn check_media_type_accepts_one_declaration_in_utf_8() {
-        for accepted in
-            [FORM, "Application/X-WWW-Form-Urlencoded", "application/x-www-form-urlencoded; charset=\"UTF-8\""]
-        {
+        for accepted in [
+            FORM,
+            "Application/X-WWW-Form-Urlencoded",
+            "application/x-www-form-urlencoded; charset=\"UTF-8\"",
+            "application/x-www-form-urlencoded; charset=ISO-8859-1",
+            JSON,
+            "Application/JSON;charset=utf-8",
+        ] {
             assert!(check(&[accepted]), "{accepted}");
         }
         assert!(!check(&[]));
         assert!(!check(&[FORM, FORM]));
-        for rejected in ["text/plain", "", "application/x-www-form-urlencoded; charset=latin1"] {
+        for rejected in ["text/plain", "", "application/json; charset=latin1", "application/x-www-form-urlencoded2"] {
             assert!(!check(&[rejected]), "{rejected}");
         }
     }

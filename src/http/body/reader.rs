@@ -1,5 +1,6 @@
 //! BodyReader: reads the body of a request. An operation reads it after it has authenticated the caller, so that no
-//! client without a credential makes the server hold a body.
+//! client without a credential makes the server hold a body. The exception are short forms that hold the credential
+//! themselves, as OAuth allows: they have a budget of their own, so that they take nothing from authenticated callers.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use futures_util::FutureExt;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
+use poem::http::StatusCode;
 use poem::{Body, Request, RequestBody};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,43 +20,107 @@ use crate::http::problem::Problem;
 
 pub const MAX_BYTES: usize = 64 * 1024;
 
+/// The maximum of a form that is read before its client is authenticated.
+pub const MAX_UNAUTHENTICATED_BYTES: usize = 16 * 1024;
+
 /// How long a body may take to arrive, and how much memory all those that have arrived in part may take together.
 #[derive(Clone)]
 pub struct BodyLimits {
     pub timeout: Duration,
     pub memory: Arc<MemoryBudget>,
+    /// For forms that are read before their client is authenticated.
+    pub unauthenticated_memory: Arc<MemoryBudget>,
 }
 
 pub struct BodyReader<'a> {
     body: Body,
-    limits: &'a BodyLimits,
+    timeout: Duration,
+    sender: Sender,
+    memory: &'a MemoryBudget,
+}
+
+/// Who sends a body.
+#[derive(Clone, Copy)]
+enum Sender {
+    Authenticated,
+    Unauthenticated,
+}
+
+impl Sender {
+    const fn max_bytes(self) -> usize {
+        match self {
+            Self::Authenticated => MAX_BYTES,
+            Self::Unauthenticated => MAX_UNAUTHENTICATED_BYTES,
+        }
+    }
+
+    fn too_large(self) -> Problem {
+        match self {
+            Self::Authenticated => Problem::body_too_large(),
+            Self::Unauthenticated => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "Send a form of at most {} KiB, or the credential in the Authorization header.",
+                    MAX_UNAUTHENTICATED_BYTES / 1024
+                ),
+            ),
+        }
+    }
+
+    fn memory_exhausted(self, limit: usize) -> Problem {
+        let detail = match self {
+            Self::Authenticated => format!(
+                "Bodies that have arrived in part fill the memory that they may take, {limit} bytes, half of \
+                 --request-memory (MINTKEY_REQUEST_MEMORY); send the body without pauses, or retry later."
+            ),
+            Self::Unauthenticated => format!(
+                "Forms of unauthenticated clients that have arrived in part fill the memory that they may take, {limit} \
+                 bytes, a sixteenth of --request-memory (MINTKEY_REQUEST_MEMORY); send the credential in the \
+                 Authorization header, or retry later."
+            ),
+        };
+        Problem::unavailable(detail, 1)
+    }
 }
 
 impl<'a> BodyReader<'a> {
     pub fn new(body: Body, limits: &'a BodyLimits) -> Self {
-        Self { body, limits }
+        Self { body, timeout: limits.timeout, sender: Sender::Authenticated, memory: &limits.memory }
     }
 
     /// For an extractor, to which poem passes the body beside the request.
     pub fn of(request: &'a Request, body: &mut RequestBody) -> Result<Self, Problem> {
-        let limits = request.extensions().get().ok_or_else(|| Problem::internal("the request has no body limits"))?;
-        let body = body.take().map_err(|error| Problem::internal(error.to_string()))?;
-        Ok(Self { body, limits })
+        let (body, limits) = take(request, body)?;
+        Ok(Self::new(body, limits))
+    }
+
+    /// The same for a form that is read before its client is authenticated.
+    pub fn of_unauthenticated(request: &'a Request, body: &mut RequestBody) -> Result<Self, Problem> {
+        let (body, limits) = take(request, body)?;
+        let (timeout, memory) = (limits.timeout, &*limits.unauthenticated_memory);
+        Ok(Self { body, timeout, sender: Sender::Unauthenticated, memory })
     }
 
     /// Reads the whole body. Counts the bytes themselves, because a chunked body declares no length.
     pub async fn read(self) -> Result<Bytes, Problem> {
-        let mut chunks = Chunks { body: self.body.into(), within: self.limits.timeout, deadline: None };
-        if chunks.body.size_hint().lower() > MAX_BYTES as u64 {
-            return Err(Problem::body_too_large());
+        let Self { body, timeout, sender, memory } = self;
+        let mut chunks = Chunks { body: body.into(), within: timeout, deadline: None };
+        if chunks.body.size_hint().lower() > sender.max_bytes() as u64 {
+            return Err(sender.too_large());
         }
         let first = chunks.next().await?.unwrap_or_default();
         match chunks.body.is_end_stream() {
             // Most bodies are one chunk, which needs no copy.
-            true if first.len() <= MAX_BYTES => Ok(first),
-            _ => chunks.append_to(&first, &self.limits.memory).await,
+            true if first.len() <= sender.max_bytes() => Ok(first),
+            _ => chunks.append_to(&first, sender, memory).await,
         }
     }
+}
+
+fn take<'a>(request: &'a Request, body: &mut RequestBody) -> Result<(Body, &'a BodyLimits), Problem> {
+    let limits = request.extensions().get().ok_or_else(|| Problem::internal("the request has no body limits"))?;
+    let body = body.take().map_err(|error| Problem::internal(error.to_string()))?;
+    Ok((body, limits))
 }
 
 /// The chunks of a body. The deadline starts with the first chunk that is not available at once: most bodies arrive with
@@ -66,12 +132,12 @@ struct Chunks {
 }
 
 impl Chunks {
-    async fn append_to(&mut self, first: &[u8], memory: &MemoryBudget) -> Result<Bytes, Problem> {
+    async fn append_to(&mut self, first: &[u8], sender: Sender, memory: &MemoryBudget) -> Result<Bytes, Problem> {
         let mut held = memory.reservation();
         let mut whole = BytesMut::new();
-        append(&mut whole, first, &mut held)?;
+        append(&mut whole, first, sender, &mut held)?;
         while let Some(chunk) = self.next().await? {
-            append(&mut whole, &chunk, &mut held)?;
+            append(&mut whole, &chunk, sender, &mut held)?;
         }
         Ok(whole.freeze())
     }
@@ -93,18 +159,11 @@ impl Chunks {
     }
 }
 
-fn append(whole: &mut BytesMut, chunk: &[u8], held: &mut Reservation<'_>) -> Result<(), Problem> {
-    if whole.len() + chunk.len() > MAX_BYTES {
-        return Err(Problem::body_too_large());
+fn append(whole: &mut BytesMut, chunk: &[u8], sender: Sender, held: &mut Reservation<'_>) -> Result<(), Problem> {
+    if whole.len() + chunk.len() > sender.max_bytes() {
+        return Err(sender.too_large());
     }
-    held.grow(chunk.len()).map_err(|exhausted| {
-        let detail = format!(
-            "Bodies that have arrived in part fill the memory that they may take, {} bytes, half of --request-memory \
-             (MINTKEY_REQUEST_MEMORY); send the body without pauses, or retry later.",
-            exhausted.limit
-        );
-        Problem::unavailable(detail, 1)
-    })?;
+    held.grow(chunk.len()).map_err(|exhausted| sender.memory_exhausted(exhausted.limit))?;
     whole.extend_from_slice(chunk);
     Ok(())
 }
@@ -121,7 +180,8 @@ mod tests {
     use super::*;
 
     fn limits(memory: usize) -> BodyLimits {
-        BodyLimits { timeout: Duration::from_millis(20), memory: MemoryBudget::of(memory).into() }
+        let (timeout, budget) = (Duration::from_millis(20), || MemoryBudget::of(memory).into());
+        BodyLimits { timeout, memory: budget(), unauthenticated_memory: budget() }
     }
 
     /// A body of these chunks, which ends only if it is complete.

@@ -18,6 +18,7 @@ use crate::service::auth::token_cache::TokenCache;
 use crate::service::errors::ServiceError;
 use crate::service::issuer::rejection::TokenRejection;
 use crate::service::issuer::{Login, TokenError, TrustedIssuer, UnverifiedToken};
+use crate::service::verify::cached_key::CachedKey;
 use crate::service::verify::{Verifier, WaitLimit};
 
 /// Why no caller was authenticated.
@@ -54,6 +55,11 @@ impl From<TokenError> for AuthError {
     }
 }
 
+/// True if a credential can only be a token: a JWT contains dots and a secret does not.
+pub fn has_form_of_token(credential: &str) -> bool {
+    credential.as_bytes().contains(&b'.')
+}
+
 /// Authenticates callers.
 pub struct Authenticator {
     verifier: Arc<Verifier>,
@@ -77,16 +83,20 @@ impl Authenticator {
 
     /// Returns the caller that a bearer credential authenticates. A key is looked up within the limit.
     pub async fn authenticate(&self, credential: &str, limit: &mut WaitLimit) -> Result<Caller, AuthError> {
-        // A JWT contains dots and a secret does not, so no credential can be taken for both.
-        if credential.as_bytes().contains(&b'.') {
+        if has_form_of_token(credential) {
             return Ok(self.authenticate_token(credential).await?);
         }
         let decision = self.verifier.verify(credential, &RequiredScopes::default(), limit).await;
         let decision = decision.map_err(AuthError::Unavailable)?;
         match (decision.verdict, decision.key) {
-            (Verdict::Valid, Some(key)) => Ok(key.caller(self.policy(&key.owner.issuer))),
+            (Verdict::Valid, Some(key)) => Ok(self.holder(&key)),
             (verdict, _) => Err(AuthError::InvalidCredential(CredentialRejection::Key(verdict))),
         }
+    }
+
+    /// Returns the caller that the secret of this key authenticates, whether or not it is valid.
+    pub fn holder(&self, key: &CachedKey) -> Caller {
+        key.caller(self.policy(&key.owner.issuer))
     }
 
     async fn authenticate_token(&self, token: &str) -> Result<Caller, TokenError> {

@@ -10,6 +10,7 @@ use crate::domain::authority::{KeyAction, authorize};
 use crate::domain::precondition::Precondition;
 use crate::service::errors::ServiceError;
 use crate::service::keys::{KeyService, or_not_found};
+use crate::service::verify::cached_key::CachedKey;
 use crate::store::{ChangedTree, KeyChange};
 
 /// A revocation as requested.
@@ -20,6 +21,9 @@ pub struct RevocationRequest {
     /// deployment decides if `None`.
     pub descendants: Option<bool>,
 }
+
+/// The reason of a revocation by OAuth 2.0.
+const PRESENTED: &str = "by token revocation (RFC 7009)";
 
 /// A key that was revoked or deleted.
 pub struct RevokedKey {
@@ -42,6 +46,21 @@ impl KeyService {
         let reason = request.reason.clone();
         let apply = |record| revoke_record(record, reason, audit);
         self.change_tree(audit, access, id, request, precondition, apply).await
+    }
+
+    /// Revokes the key of a secret that was presented as proof. Knowing the secret suffices, as it does for the key itself:
+    /// a further right would protect nothing. Disabled and expired keys are revoked, too, so that they cannot come back.
+    /// Without effect if the presented secret has ended and cannot come back.
+    pub async fn revoke_presented(&self, audit: &AuditContext<'_>, key: &CachedKey) -> Result<(), ServiceError> {
+        if key.has_ended(audit.at) {
+            return Ok(());
+        }
+        let request = RevocationRequest { reason: Some(PRESENTED.to_owned()), descendants: None };
+        match self.revoke(audit, AccessFilter::Owner(&key.owner), key.id, request, &Precondition::default()).await {
+            // Deleted, which ends a key, too.
+            Ok(_) | Err(ServiceError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Applies a revocation or deletion to a key, and revokes its descendants in the same transaction if the request or

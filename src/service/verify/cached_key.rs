@@ -112,6 +112,12 @@ impl CachedKey {
         Verdict::of(self.stored_status, self.expires_at(), &self.scopes, required, now)
     }
 
+    /// True if nothing makes the presented secret usable again: the key is revoked, or a rotation replaced the secret and
+    /// its grace period is over.
+    pub fn has_ended(&self, now: DateTime<Utc>) -> bool {
+        self.stored_status == KeyStatus::Revoked || self.secret_expires_at.time().is_some_and(|expiry| expiry <= now)
+    }
+
     /// Returns the verdict under which every failed verification of this key is counted, except a missing scope. There
     /// is only one: a cached key never changes its status, and an active one can only expire.
     pub fn denial_reason(&self) -> Verdict {

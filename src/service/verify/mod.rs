@@ -109,12 +109,7 @@ impl Verifier {
         required: &RequiredScopes,
         limit: &mut WaitLimit,
     ) -> Result<Decision, ServiceError> {
-        // A string of the wrong shape or checksum was never a secret of this service, and costs no lookup.
-        let Ok(secret) = Secret::parse(presented) else {
-            self.usage.count_not_found();
-            return Ok(Decision::NOT_FOUND);
-        };
-        let Some(key) = self.cached_or_loaded_key(&secret, limit).await? else {
+        let Some(key) = self.find(presented, limit).await? else {
             self.usage.count_not_found();
             return Ok(Decision::NOT_FOUND);
         };
@@ -122,6 +117,13 @@ impl Verifier {
         let verdict = key.verdict(required, now);
         self.usage.count(&key, verdict, now);
         Ok(Decision { verdict, key: Some(key) })
+    }
+
+    /// Returns the key of a presented string, valid or not, without counting a verification.
+    pub async fn find(&self, presented: &str, limit: &mut WaitLimit) -> Result<Option<Arc<CachedKey>>, ServiceError> {
+        // A string of the wrong shape or checksum was never a secret of this service, and costs no lookup.
+        let Ok(secret) = Secret::parse(presented) else { return Ok(None) };
+        self.cached_or_loaded_key(&secret, limit).await
     }
 
     /// The serialized responses to successful verifications.

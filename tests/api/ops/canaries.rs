@@ -213,6 +213,9 @@ async fn assert_no_canary_leaks(format: &str) {
         requests::to_forward_auth(&server, canary, &mut responses).await;
         requests::to_introspection(&server, gateway, canary, &mut responses).await;
     }
+    for canary in [alice, secret(revoked)] {
+        requests::to_revocation(&server, canary, &mut responses).await;
+    }
     with_outage(&server, async || {
         for canary in [alice, secret(key), secret(child), secret(cold)] {
             requests::during_outage(&server, gateway, canary, &mut responses).await;
@@ -229,6 +232,9 @@ async fn assert_no_canary_leaks(format: &str) {
     let mut searched = vec![&**alice, &**gateway, &idempotent.0, master.trim(), signing.lines().nth(1).unwrap()];
     searched.extend(jwts.iter().flat_map(|jwt| [jwt[1], jwt[2]]));
     searched.extend([key, child, revoked, cold, &idempotent.1].map(|key| &secret(key)[3..]));
+    let encoded: Vec<_> =
+        [alice, secret(key), secret(revoked)].into_iter().flat_map(|canary| requests::basic_with(canary)).collect();
+    searched.extend(encoded.iter().map(|basic| &basic["Basic ".len()..]));
     let assert_none_in = |places: &[(String, Vec<u8>)], server: &Server| {
         let leaks: Vec<_> = searched.iter().flat_map(|canary| places_with(canary, places)).collect();
         let lines: Vec<_> = searched.iter().map(|canary| lines_with(server, canary)).collect();
@@ -282,7 +288,7 @@ async fn secrets_sent_as_method_leak_nowhere() {
         let key = server.create_key(&token, &[]).await;
         let mut responses = Responses::default();
         for canary in [&*token, secret(&key)] {
-            for path in ["/", KEYS, VERIFY, "/api/auth/forward", "/api/oauth/introspect"] {
+            for path in ["/", KEYS, VERIFY, "/api/auth/forward", "/api/oauth/introspect", "/api/oauth/revoke"] {
                 let request = format!("{canary} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
                 responses.expect_raw_error(&server, &request);
             }

@@ -103,6 +103,10 @@ pub const CASES: &[Case] = &[
         let request = server.request(Method::POST, "/api/oauth/introspect", credential);
         request.header("content-type", "application/x-www-form-urlencoded").body(format!("token={UNKNOWN}"))
     }),
+    case("revoke_token", |server, credential, _| {
+        let request = server.request(Method::POST, "/api/oauth/revoke", credential);
+        request.header("content-type", "application/x-www-form-urlencoded").body("token=unknown")
+    }),
     case("check_forwarded_request", |server, credential, _| {
         server.request(Method::GET, "/api/auth/forward", credential)
     }),

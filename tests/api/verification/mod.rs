@@ -1,5 +1,4 @@
-//! Verification: three operations that check a key, for services, for proxies and for OAuth clients.
+//! Verification: operations that check a key, for services and for proxies.
 
 mod forward_auth;
-mod introspect;
 mod verify;

@@ -1,5 +1,7 @@
 //! Requests that present a canary wherever a client could put one: path, query, headers, body and credentials.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -10,6 +12,7 @@ use crate::wire;
 
 const FORWARD: &str = "/api/auth/forward";
 const INTROSPECT: &str = "/api/oauth/introspect";
+const REVOKE: &str = "/api/oauth/revoke";
 
 pub fn post(server: &Server, credential: &str) -> RequestBuilder {
     server.request(Method::POST, KEYS, credential).header("content-type", "application/json")
@@ -197,9 +200,50 @@ pub async fn to_introspection(server: &Server, gateway: &str, canary: &str, resp
         responses.expect_error(introspect(gateway, "application/json").body(form)).await;
     }
     responses.expect_error(introspect(canary, FORM).body(format!("token={canary}"))).await;
+    for path in [INTROSPECT, REVOKE] {
+        let oauth = || server.request(Method::POST, path, "").header("content-type", FORM);
+        for authorization in basic_with(canary) {
+            responses.expect_error(oauth().header("authorization", authorization).body("token=a&token=b")).await;
+        }
+        for form in [
+            format!("token=x&client_secret={canary}x"),
+            format!("token=x&client_secret={canary}&client_secret={canary}"),
+            format!("token=x&token={canary}&client_id={canary}&client_secret={canary}"),
+            format!("token=&client_id={canary}&client_secret={canary}x"),
+        ] {
+            responses.expect_error(oauth().body(form.clone())).await;
+            responses.expect_error(oauth().bearer_auth(gateway).body(form.clone())).await;
+            let twice = oauth().header("authorization", basic_with(gateway).swap_remove(0));
+            responses.expect_error(twice.body(form)).await;
+        }
+    }
     let query = server.request(Method::POST, &format!("{INTROSPECT}?token={canary}"), gateway);
     responses.expect_error(query.header("content-type", FORM).body(format!("token={canary}"))).await;
     responses.expect_error(server.request(Method::GET, &format!("{INTROSPECT}/{canary}"), gateway)).await;
+}
+
+/// `Authorization` headers whose Basic credentials hold the canary.
+pub fn basic_with(canary: &str) -> Vec<String> {
+    let encoded = |text: String| format!("Basic {}", STANDARD.encode(text));
+    vec![
+        encoded(format!("gateway:{canary}")),
+        encoded(format!("{canary}:")),
+        encoded(format!("{canary}:{canary}x")),
+        encoded(format!("gateway:{}", canary.replace('_', "%5F"))),
+        encoded(canary.to_owned()),
+        format!("Basic {canary}"),
+    ]
+}
+
+/// Presents the canary for revocation, which ends it, and then again.
+pub async fn to_revocation(server: &Server, canary: &str, responses: &mut Responses) {
+    for form in [format!("token={canary}"), format!("token={canary}&token_type_hint={canary}&client_id={canary}")] {
+        for credential in ["", canary] {
+            let request = server.request(Method::POST, REVOKE, credential);
+            let request = request.header("content-type", "application/x-www-form-urlencoded");
+            responses.record(request.body(form.clone())).await;
+        }
+    }
 }
 
 /// Presents the canary as a credential that fails at each stage of a create.
@@ -218,4 +262,6 @@ pub async fn during_outage(server: &Server, gateway: &str, canary: &str, respons
     let form =
         server.request(Method::POST, INTROSPECT, gateway).header("content-type", "application/x-www-form-urlencoded");
     responses.record(form.body(format!("token={canary}"))).await;
+    let revoke = server.request(Method::POST, REVOKE, "").header("content-type", "application/x-www-form-urlencoded");
+    responses.record(revoke.body(format!("token={canary}x&client_secret={canary}"))).await;
 }

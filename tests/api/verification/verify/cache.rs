@@ -267,7 +267,9 @@ mod sqlite {
             assert_unavailable(&server.get("/api/auth/api-keys/self", secret(key)).await);
             let introspect = server.request(Method::POST, "/api/oauth/introspect", &gateway);
             let introspect = introspect.header("content-type", "application/x-www-form-urlencoded");
-            assert_unavailable(&Response::to(introspect.body(format!("token={}", secret(key)))).await);
+            let introspected = Response::to(introspect.body(format!("token={}", secret(key)))).await;
+            assert_unavailable(&introspected);
+            assert_eq!(introspected.body["active"], false, "{}", introspected.text);
         }
         assert!(started.elapsed() < Duration::from_secs(4 * 4 * 2), "{:?}", started.elapsed());
         assert_eq!(server.verify_code(&gateway, "mk_garbage").await, "NOT_FOUND", "that needs no store");

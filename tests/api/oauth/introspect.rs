@@ -4,11 +4,8 @@ use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::{FORM, GATEWAY, INTROSPECT as PATH, assert_oauth_error, challenges, form};
 use crate::support::{KEYS, Response, Server, id, secret};
-
-const PATH: &str = "/api/oauth/introspect";
-const FORM: &str = "application/x-www-form-urlencoded";
-const GATEWAY: &[&str] = &["--scopes", "api-keys:verify"];
 
 async fn send(server: &Server, credential: &str, media_type: &str, form: impl Into<reqwest::Body>) -> Response {
     let request = server.request(Method::POST, PATH, credential).header("content-type", media_type);
@@ -58,13 +55,26 @@ async fn introspect_active_key_has_rfc_7662_fields() {
 }
 
 #[tokio::test]
-async fn introspect_omits_exp_and_sends_empty_scope() {
+async fn introspect_omits_exp_and_scope_of_a_key_without() {
     let server = Server::start();
     let gateway = server.token_with("gateway", GATEWAY);
     let key = server.create_key(&server.token("alice"), &[]).await;
     let response = introspect(&server, &gateway, secret(&key)).await;
-    assert_eq!((&response.body["active"], &response.body["scope"]), (&json!(true), &json!("")), "{}", response.text);
-    assert!(response.body.get("exp").is_none(), "{}", response.text);
+    assert_eq!(response.body["active"], true, "{}", response.text);
+    for absent in ["scope", "exp"] {
+        assert!(response.body.get(absent).is_none(), "{absent}: {}", response.text);
+    }
+}
+
+#[tokio::test]
+async fn introspect_omits_exp_if_set() {
+    let server = Server::start_with(&["--introspection-omit-exp"]);
+    let gateway = server.token_with("gateway", GATEWAY);
+    let key = server.create_key_from(&server.token("alice"), json!({ "name": "k", "expires_in_seconds": 1 })).await;
+    let response = introspect(&server, &gateway, secret(&key)).await;
+    assert_eq!((&response.body["active"], response.body.get("exp")), (&json!(true), None), "{}", response.text);
+    tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
+    assert_inactive(&server, &gateway, secret(&key)).await;
 }
 
 #[tokio::test]
@@ -107,7 +117,7 @@ async fn introspect_unusable_token_is_only_inactive() {
 
     // Tokens of the issuer too: this service introspects only its own keys.
     let unknown = "mk_00000000000000000000000000000000000000000004NvClr";
-    for token in [&*alice, &gateway, unknown, "garbage", "", "%FF", "a+b", &"x".repeat(60_000)] {
+    for token in [&*alice, &gateway, unknown, "garbage", "%FF", "a+b", &"x".repeat(60_000)] {
         assert_inactive(&server, &gateway, token).await;
     }
 }
@@ -121,7 +131,7 @@ async fn introspect_ignores_hint_and_unknown_fields() {
     for form in [
         format!("token={}&token_type_hint=access_token", secret(&key)),
         format!("token_type_hint=refresh_token&token={}", secret(&key)),
-        format!("token_type_hint=&token_type_hint=x&token={}", secret(&key)),
+        format!("token_type_hint=&token={}", secret(&key)),
         format!("token={}&resource=https%3A%2F%2Fexample.com&=&x", secret(&key)),
         format!("token={}", secret(&key).replace("mk_", "%6Dk%5F")),
         format!("to%6ben={}", secret(&key)),
@@ -129,9 +139,64 @@ async fn introspect_ignores_hint_and_unknown_fields() {
         let response = send(&server, &gateway, FORM, form.clone()).await;
         assert_eq!((response.status, &response.text), (plain.status, &plain.text), "{form}");
     }
-    let with_charset = "Application/X-WWW-Form-Urlencoded; charset=UTF-8";
-    let response = send(&server, &gateway, with_charset, format!("token={}", secret(&key))).await;
-    assert_eq!(response.text, plain.text);
+    // The charset that Apache HttpClient 4 adds by default is the second.
+    for charset in ["UTF-8", "ISO-8859-1"] {
+        let media_type = format!("Application/X-WWW-Form-Urlencoded; charset={charset}");
+        let response = send(&server, &gateway, &media_type, format!("token={}", secret(&key))).await;
+        assert_eq!(response.text, plain.text);
+    }
+}
+
+#[tokio::test]
+async fn introspect_for_signed_responses_alone_is_406() {
+    let server = Server::start();
+    let gateway = server.token_with("gateway", GATEWAY);
+    let key = server.create_key(&server.token("alice"), &[]).await;
+    let signed = "application/token-introspection+jwt";
+    for (accept, status) in [
+        (signed.to_owned(), 406),
+        (format!("{signed}, application/json;q=0"), 406),
+        (format!("{signed}, application/json;q=0.5"), 200),
+        (format!("{signed}, */*;q=0.1"), 200),
+        ("application/json".to_owned(), 200),
+        ("text/html".to_owned(), 200),
+    ] {
+        let request = form(&server, PATH, &gateway, format!("token={}", secret(&key))).header("accept", &accept);
+        let response = Response::to(request).await;
+        assert_eq!(response.status.as_u16(), status, "{accept}: {}", response.text);
+        assert_eq!(response.body["active"], status == 200, "{accept}");
+    }
+}
+
+/// A client that does not look at the status reads `active` alone.
+#[tokio::test]
+async fn introspect_error_says_that_the_token_is_not_active() {
+    let server = Server::start_with(&["--request-timeout", "300ms"]);
+    let gateway = server.token_with("gateway", GATEWAY);
+    let key = server.create_key(&server.token("alice"), &[]).await;
+    let body = format!("token={}", secret(&key));
+    let large = format!("token={}", "x".repeat(65 * 1024));
+    let request = |credential: &str, body: &str| form(&server, PATH, credential, body.to_owned());
+    for (status, error, request) in [
+        (400, "invalid_request", request(&gateway, "")),
+        (400, "invalid_request", form(&server, &format!("{PATH}?x=1"), &gateway, body.clone())),
+        (401, "invalid_client", request("", &body)),
+        (401, "invalid_client", request("garbage", &body)),
+        (403, "insufficient_scope", request(secret(&key), &body)),
+        (413, "invalid_request", request(&gateway, &large)),
+        (415, "invalid_request", server.request(Method::POST, PATH, &gateway).json(&json!({ "token": "x" }))),
+    ] {
+        let response = Response::to(request).await;
+        assert_oauth_error(&response, status, error);
+        assert_eq!(response.body["active"], false, "{}", response.text);
+        assert_eq!(challenges(&response).len(), if status == 401 { 2 } else { usize::from(status == 403) });
+    }
+    let slow = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway}\r\nContent-Type: {FORM}\r\n\
+         Content-Length: 9\r\n\r\nt"
+    );
+    let reply = crate::wire::exchange(&server, slow.as_bytes());
+    assert_eq!((reply.status, &reply.body["active"]), (408, &json!(false)), "{}", reply.head);
 }
 
 #[tokio::test]
@@ -143,6 +208,8 @@ async fn introspect_without_exactly_one_token_is_rejected() {
     for form in [
         String::new(),
         "token_type_hint=access_token".to_owned(),
+        "token=".to_owned(),
+        format!("token={k}&token_type_hint=a&token_type_hint=a"),
         format!("Token={k}"),
         format!("token[]={k}"),
         format!("token={k}&token={k}"),
