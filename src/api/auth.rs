@@ -12,16 +12,16 @@ use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use thiserror::Error;
 
 use crate::domain::access::{AccessFilter, AdminAccess};
 use crate::domain::audit::{AuditContext, RequestSource};
 use crate::domain::caller::{Caller, Credential};
 use crate::domain::scope::reserved;
+use crate::domain::text_enum::text_enum;
 use crate::http::problem::Problem;
 use crate::http::request_context::{RequestContext, request_source};
 use crate::service::Services;
-use crate::service::auth::AuthError;
+use crate::service::auth::{AuthError, CredentialRejection};
 use crate::service::verify::WaitLimit;
 
 /// A caller who has the permission `P`, and how long verifications of the same request may still wait.
@@ -83,24 +83,34 @@ impl Permission for ApiKeyOnly {
     }
 }
 
-/// Why a request with a credential is rejected before the credential is checked, as a stable code for log lines.
-/// docs/troubleshooting.md explains each code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum HeaderRejection {
-    /// The header has bytes outside of visible ASCII, or, where a header was sent that must hold a key, no key.
-    #[error("malformed_header")]
-    MalformedHeader,
-    /// The request has several credentials, of which a service behind the proxy may use another one.
-    #[error("several_credentials")]
-    SeveralCredentials,
-    /// The credential is longer than [`MAX_CREDENTIAL`].
-    #[error("credential_too_long")]
-    CredentialTooLong,
+text_enum! {
+    /// Why a request with a credential is rejected before the credential is checked. docs/troubleshooting.md has the cure
+    /// of each.
+    pub enum HeaderFault {
+        /// The header has bytes outside of visible ASCII, or, where a header was sent that must hold a key, no key.
+        Malformed = "malformed_header",
+        /// The request has several credentials, of which a service behind the proxy may use another one.
+        Several = "several_credentials",
+        /// The credential is longer than [`MAX_CREDENTIAL`].
+        TooLong = "credential_too_long",
+    }
 }
 
-impl From<HeaderRejection> for Problem {
-    fn from(rejection: HeaderRejection) -> Self {
-        Self::invalid_credential(rejection.to_string())
+impl From<HeaderFault> for Problem {
+    fn from(fault: HeaderFault) -> Self {
+        let detail = match fault {
+            HeaderFault::Malformed => {
+                "The header of the credential has characters outside of visible ASCII, or no credential, or is no base64 where it is `Basic`; send an access \
+                 token or an API key exactly as it was issued, as `Authorization: Bearer <credential>`."
+            }
+            HeaderFault::Several => {
+                "The request has several credentials; send one, in `Authorization: Bearer` or in `X-API-Key`."
+            }
+            HeaderFault::TooLong => {
+                "The credential has more than 16384 bytes; have the issuer write less into its access tokens."
+            }
+        };
+        Self::rejected_credential(detail, fault.as_str())
     }
 }
 
@@ -242,7 +252,13 @@ pub async fn authenticate(
             context.set_owner(&caller.owner);
             Ok(caller)
         }
-        Err(AuthError::InvalidCredential(reason)) => Err(Problem::invalid_credential(reason.to_string())),
+        Err(AuthError::InvalidCredential(CredentialRejection::Key(verdict))) => {
+            Err(Problem::invalid_credential(verdict.as_str()))
+        }
+        Err(AuthError::InvalidCredential(CredentialRejection::Token(rejection))) => {
+            let problem = Problem::rejected_credential(rejection.detail(), rejection.fault.as_str());
+            Err(problem.with_log_context(rejection.to_string()))
+        }
         Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }
@@ -261,14 +277,14 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut headers = headers.get_all(header::AUTHORIZATION).iter();
     match (headers.next(), headers.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => Ok(Some(value.to_str().map_err(|_| HeaderRejection::MalformedHeader)?)),
+        (Some(value), None) => Ok(Some(value.to_str().map_err(|_| HeaderFault::Malformed)?)),
         (Some(_), Some(_)) => Err(Problem::bad_request("Send one Authorization header, not several.")),
     }
 }
 
 /// Rejects a credential that is longer than any in use.
-pub fn within_limit<T: AsRef<str>>(credential: T) -> Result<T, HeaderRejection> {
-    if credential.as_ref().len() > MAX_CREDENTIAL { Err(HeaderRejection::CredentialTooLong) } else { Ok(credential) }
+pub fn within_limit<T: AsRef<str>>(credential: T) -> Result<T, HeaderFault> {
+    if credential.as_ref().len() > MAX_CREDENTIAL { Err(HeaderFault::TooLong) } else { Ok(credential) }
 }
 
 /// Returns what follows the scheme `Bearer` in an `Authorization` header (RFC 6750, section 2.1). The case of the scheme

@@ -17,7 +17,7 @@ use crate::domain::authority::MissingRight;
 use crate::domain::precondition::PreconditionFailure;
 use crate::http::headers::if_match::entity_tag;
 use crate::http::problem::{JSON, PROBLEM_JSON, Problem, ProblemDetail, Violation};
-use crate::service::{ConflictReason, ServiceError};
+use crate::service::{ConflictReason, Outage, ServiceError};
 
 /// A status that an operation may declare. Another one does not compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +162,9 @@ impl ErrorStatus {
     }
 }
 
+/// The reason, for the log, of a request whose key ended after it was authenticated.
+pub const CALLER_ENDED: &str = "ended";
+
 /// The problem type of a change that would let a key outlive the key that makes it, and what to do.
 const KEY_OUTLIVES_CALLER: (&str, &str) =
     ("key-outlives-caller", "Use a user's token, or a key that expires no earlier than the other one.");
@@ -269,7 +272,7 @@ impl From<ServiceError> for Problem {
                 errors.into_iter().map(|(pointer, rule)| Violation::new(pointer, rule.to_string())).collect(),
             ),
             ServiceError::NotFound => Self::not_found(),
-            ServiceError::CallerEnded => Self::invalid_credential("ended"),
+            ServiceError::CallerEnded => Self::invalid_credential(CALLER_ENDED),
             ServiceError::PreconditionFailed(failure) => failure.into(),
             ServiceError::Conflict(reason) => {
                 Self::new(StatusCode::CONFLICT, reason.message()).with_type(reason.code())
@@ -282,17 +285,19 @@ impl From<ServiceError> for Problem {
                 Self::forbidden(format!("The calling key is too short-lived: {right}. {}", KEY_OUTLIVES_CALLER.1))
                     .with_type(KEY_OUTLIVES_CALLER.0)
             }
-            ServiceError::Unavailable(reason) => {
-                Self::unavailable("The database is unavailable; retry later.", 1).with_log_context(reason)
-            }
+            ServiceError::Unavailable(reason) => Self::unavailable("The database is unavailable; retry later.", 1)
+                .with_reason(Outage::Database.as_str())
+                .with_log_context(reason),
             ServiceError::StoreRejected { rejection, reason } => {
                 Self::unavailable(format!("The database {}; retry later.", rejection.message()), 1)
+                    .with_reason(Outage::DatabaseChanges.as_str())
                     .with_log_context(reason)
             }
             ServiceError::IssuerUnavailable { reason, retry_after } => Self::unavailable(
                 "The keys of the token's issuer cannot be fetched, so the token could not be checked; retry later.",
                 whole_seconds(retry_after),
             )
+            .with_reason(Outage::IssuerKeys.as_str())
             .with_log_context(reason),
             ServiceError::IssuerKeyNotFetched { reason, retry_after } => {
                 let seconds = whole_seconds(retry_after);
@@ -300,7 +305,7 @@ impl From<ServiceError> for Problem {
                     "The token's `kid` is not among the keys of its issuer as last fetched. They can be fetched again in \
                      {seconds} s; retry then."
                 );
-                Self::unavailable(detail, seconds).with_log_context(reason)
+                Self::unavailable(detail, seconds).with_reason(Outage::IssuerKey.as_str()).with_log_context(reason)
             }
             ServiceError::Internal(reason) => Self::internal(reason),
         }
@@ -335,7 +340,14 @@ fn whole_seconds(time: TimeDelta) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::api::auth::HeaderFault;
+    use crate::domain::verdict::Verdict;
+    use crate::http::cors::ORIGIN_NOT_ALLOWED;
+    use crate::http::error_reason::ErrorReason;
+    use crate::service::issuer::rejection::TokenFault;
 
     error_set!(ReadErrors: 401, 404, 500);
 
@@ -350,5 +362,30 @@ mod tests {
     fn document_lists_the_declared_statuses() {
         let listed: Vec<_> = ApiError::<ReadErrors>::meta().responses.iter().map(|response| response.status).collect();
         assert_eq!(listed, [Some(401), Some(404), Some(500)]);
+    }
+
+    /// Every code that a log line can have as its reason.
+    fn reasons() -> BTreeSet<&'static str> {
+        let types = ErrorStatus::ALL.into_iter().flat_map(ErrorStatus::problem_types).map(|(slug, _)| slug);
+        let keys =
+            Verdict::ALL.into_iter().filter(|verdict| !matches!(verdict, Verdict::Valid | Verdict::InsufficientScope));
+        let mut reasons: BTreeSet<_> = types.chain(keys.map(Verdict::as_str)).collect();
+        reasons.extend(ErrorReason::ALL.map(ErrorReason::as_str));
+        reasons.extend(HeaderFault::ALL.map(HeaderFault::as_str));
+        reasons.extend(TokenFault::ALL.map(TokenFault::as_str));
+        reasons.extend(Outage::ALL.map(Outage::as_str));
+        reasons.extend([CALLER_ENDED, ORIGIN_NOT_ALLOWED]);
+        reasons
+    }
+
+    #[test]
+    fn troubleshooting_has_the_cure_of_every_reason_and_no_other() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let codes = cells.flat_map(|cell| cell.split(", ").map(|code| code.trim_matches('`')));
+        let is_code = |code: &&str| code.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_-".contains(&byte));
+        let codes = codes.map(|code| code.trim_start_matches("urn:mintkey:problem:"));
+        let listed: BTreeSet<_> = codes.filter(is_code).filter(|code| !code.starts_with('-')).collect();
+        assert_eq!(listed, reasons());
     }
 }

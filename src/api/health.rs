@@ -7,6 +7,7 @@ use poem::endpoint::{BoxEndpoint, make, make_sync};
 use poem::{EndpointExt, IntoResponse, Request, Response};
 use serde_json::{Value, json};
 
+use crate::http::error_reason::ErrorReason;
 use crate::http::problem::{JSON, Problem};
 use crate::http::query_check::reject_value;
 use crate::service::Services;
@@ -64,6 +65,7 @@ fn not_ready(purpose: &str, checks: &[Check]) -> Problem {
     Problem::unavailable(format!("Not ready for {purpose}: {}.", reasons.join("; ")), 1)
         .with_extension(PURPOSE_PARAM, purpose.into())
         .with_extension("checks", public_checks(checks))
+        .with_reason(ErrorReason::NotReady.as_str())
         .with_log_context(context)
 }
 

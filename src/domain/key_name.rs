@@ -44,7 +44,7 @@ impl KeyName {
 }
 
 /// True for the characters that the `pattern` of names in the OpenAPI document excludes.
-fn is_invisible(c: char) -> bool {
+pub(in crate::domain) fn is_invisible(c: char) -> bool {
     matches!(
         c.general_category(),
         GeneralCategory::Control

@@ -32,7 +32,7 @@ macro_rules! text_enum {
     };
 }
 
-pub(in crate::domain) use text_enum;
+pub(crate) use text_enum;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{Level, Span, debug, error, info, warn};
 
+use crate::http::error_reason::ErrorReason;
 use crate::http::request_context::RequestContext;
 use crate::http::route_spec::LogPolicy;
 use crate::http::router::{Matched, RouteTable};
@@ -16,9 +17,25 @@ const CONNECTION_CLOSED: u16 = 499;
 
 /// Records a request whose head could not be read. It has no id, and its beginning is unknown.
 pub fn record_unreadable(metrics: &RouteMetrics, status: u16, cause: String) {
-    let (duration, cause) = (Duration::ZERO, Some(cause));
+    let (duration, error) =
+        (Duration::ZERO, Some(LoggedError { cause: Some(cause), ..ErrorReason::UnreadableHead.into() }));
     metrics.record("-", status, duration);
-    AccessLogEntry { method: "-", route: "-", status, duration, subject: None, cause }.write_sampled(Level::INFO);
+    AccessLogEntry { method: "-", route: "-", status, duration, subject: None, error }.write_sampled(Level::INFO);
+}
+
+/// Why a request was refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LoggedError {
+    /// A stable code.
+    pub reason: &'static str,
+    /// What the response does not show.
+    pub cause: Option<String>,
+}
+
+impl From<ErrorReason> for LoggedError {
+    fn from(reason: ErrorReason) -> Self {
+        Self { reason: reason.as_str(), cause: None }
+    }
 }
 
 /// A request from its head to its response. Without a response it is recorded when it is dropped: the server drops a
@@ -53,12 +70,12 @@ impl<'a> RequestRecord<'a> {
         Self { started, method, route, policy, metrics: routes.metrics(matched.route), context, span, recorded: false }
     }
 
-    /// Records the status of the response, with the reason of an error that the response does not show.
-    pub fn complete(mut self, status: u16, cause: Option<String>) {
-        self.record(status, cause);
+    /// Records the status of the response, and why it is an error.
+    pub fn complete(mut self, status: u16, error: Option<LoggedError>) {
+        self.record(status, error);
     }
 
-    fn record(&mut self, status: u16, cause: Option<String>) {
+    fn record(&mut self, status: u16, error: Option<LoggedError>) {
         self.recorded = true;
         let duration = self.started.elapsed();
         self.metrics.record(self.method, status, duration);
@@ -69,7 +86,7 @@ impl<'a> RequestRecord<'a> {
                 self.span = self.context.span();
             }
             let Self { method, route, context, .. } = *self;
-            let entry = AccessLogEntry { method, route, status, duration, subject: context.subject(), cause };
+            let entry = AccessLogEntry { method, route, status, duration, subject: context.subject(), error };
             self.span.in_scope(|| entry.write_sampled(level));
         }
     }
@@ -78,7 +95,7 @@ impl<'a> RequestRecord<'a> {
 impl Drop for RequestRecord<'_> {
     fn drop(&mut self) {
         if !self.recorded {
-            self.record(CONNECTION_CLOSED, Some("connection_closed".to_owned()));
+            self.record(CONNECTION_CLOSED, Some(ErrorReason::ConnectionClosed.into()));
         }
     }
 }
@@ -90,7 +107,7 @@ struct AccessLogEntry<'a> {
     status: u16,
     duration: Duration,
     subject: Option<&'a str>,
-    cause: Option<String>,
+    error: Option<LoggedError>,
 }
 
 /// The level of a response: outages are warnings, other server errors are errors.
@@ -119,13 +136,14 @@ impl AccessLogEntry<'_> {
     }
 
     fn write(self, level: Level) {
-        let Self { method, route, status, duration, subject, cause } = self;
+        let Self { method, route, status, duration, subject, error } = self;
+        let (reason, cause) = error.map_or((None, None), |error| (Some(error.reason), error.cause));
         let duration_ms = duration.as_micros() as f64 / 1e3;
         match level {
-            Level::ERROR => error!(method, route, status, duration_ms, subject, cause, "request completed"),
-            Level::WARN => warn!(method, route, status, duration_ms, subject, cause, "request completed"),
-            Level::INFO => info!(method, route, status, duration_ms, subject, cause, "request completed"),
-            _ => debug!(method, route, status, duration_ms, subject, cause, "request completed"),
+            Level::ERROR => error!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
+            Level::WARN => warn!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
+            Level::INFO => info!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
+            _ => debug!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
         }
     }
 }

@@ -97,6 +97,9 @@ impl CheckedOrigin<'_> {
     }
 }
 
+/// The problem type of a preflight from another origin than the configured ones.
+pub const ORIGIN_NOT_ALLOWED: &str = "origin-not-allowed";
+
 /// 403 for a preflight. The page cannot read it, but the browser's developer tools and the log show it.
 fn origin_not_allowed(origin: &HeaderValue) -> Problem {
     // The header can hold anything, a credential too.
@@ -113,7 +116,5 @@ fn origin_not_allowed(origin: &HeaderValue) -> Problem {
              a page of an origin that is there."
         ),
     };
-    Problem::new(StatusCode::FORBIDDEN, detail)
-        .with_type("origin-not-allowed")
-        .with_log_context(format!("origin_not_allowed: {shown}"))
+    Problem::new(StatusCode::FORBIDDEN, detail).with_type(ORIGIN_NOT_ALLOWED).with_log_context(shown)
 }

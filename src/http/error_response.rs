@@ -4,6 +4,7 @@ use poem::Response;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem_openapi::error::{ParseParamError, ParsePathError};
 
+use crate::http::access_log::LoggedError;
 use crate::http::negotiation::ErrorFormat;
 use crate::http::problem::Problem;
 use crate::http::request_context::RequestContext;
@@ -40,17 +41,17 @@ pub fn check_declared(problem: &Problem, operation: &Operation) {
     }
 }
 
-/// Returns the response, and the reason of an error for the log.
+/// Returns the response, and the reason and the cause of an error for the log.
 pub fn render(
     result: Result<Response, Problem>,
     format: ErrorFormat,
     context: &RequestContext,
-) -> (Response, Option<String>) {
+) -> (Response, Option<LoggedError>) {
     match result {
         Ok(response) => (response, None),
         Err(mut problem) => {
-            let cause = problem.log_context.take();
-            (problem.into_response(format.media_type(), context.request_id()), cause)
+            let error = LoggedError { reason: problem.reason, cause: problem.log_context.take() };
+            (problem.into_response(format.media_type(), context.request_id()), Some(error))
         }
     }
 }
@@ -80,9 +81,10 @@ mod tests {
     #[test]
     fn render_keeps_the_cause_for_the_log() {
         let problem = Problem::internal("the inside");
-        let (response, cause) = render(Err(problem), ErrorFormat::ProblemJson, &RequestContext::default());
-        assert_eq!((response.status(), cause.as_deref()), (StatusCode::INTERNAL_SERVER_ERROR, Some("the inside")));
-        let (response, cause) = render(Ok(Response::default()), ErrorFormat::ProblemJson, &RequestContext::default());
-        assert_eq!((response.status(), cause), (StatusCode::OK, None));
+        let (response, error) = render(Err(problem), ErrorFormat::ProblemJson, &RequestContext::default());
+        let logged = LoggedError { reason: "internal_error", cause: Some("the inside".to_owned()) };
+        assert_eq!((response.status(), error), (StatusCode::INTERNAL_SERVER_ERROR, Some(logged)));
+        let (response, error) = render(Ok(Response::default()), ErrorFormat::ProblemJson, &RequestContext::default());
+        assert_eq!((response.status(), error), (StatusCode::OK, None));
     }
 }

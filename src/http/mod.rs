@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod body;
 pub mod cors;
+pub mod error_reason;
 pub mod error_response;
 pub mod headers;
 pub mod memory_budget;
@@ -15,6 +16,7 @@ pub mod paths;
 pub mod pipeline;
 pub mod problem;
 pub mod query_check;
+
 pub mod request_context;
 pub mod route_spec;
 pub mod router;

@@ -96,12 +96,12 @@ where
             }
             (result, _) => result,
         };
-        let (mut response, cause) = render(result, format, &context);
+        let (mut response, error) = render(result, format, &context);
         set_common_headers(&mut response, &context);
         if let Some(origin) = origin {
             origin.set_headers(response.headers_mut());
         }
-        record.complete(response.status().as_u16(), cause);
+        record.complete(response.status().as_u16(), error);
         Ok(response)
     }
 }

@@ -10,6 +10,8 @@ use poem_openapi::types::ToJSON;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::http::error_reason::ErrorReason;
+
 pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const JSON: &str = "application/json";
 
@@ -67,6 +69,8 @@ pub struct Problem {
     pub status: StatusCode,
     /// Follows `urn:mintkey:problem:` in `type`. Absent where a client can act on the status alone.
     type_slug: Option<&'static str>,
+    /// A code for the log.
+    pub reason: &'static str,
     /// Boxed to keep results small, as are the extensions.
     detail: Box<str>,
     errors: Vec<Violation>,
@@ -82,8 +86,8 @@ pub struct Problem {
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let (errors, headers, oauth_error, active, extensions, log_context) = Default::default();
-        let detail = detail.into().into();
-        Self { status, type_slug: None, detail, errors, headers, oauth_error, active, extensions, log_context }
+        let (type_slug, reason, detail) = (None, ErrorReason::of_status(status).as_str(), detail.into().into());
+        Self { status, type_slug, reason, detail, errors, headers, oauth_error, active, extensions, log_context }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -96,12 +100,17 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, "Bearer")
     }
 
-    /// 401 for a request with a credential. `reason` is a code for the log: the client must not learn which check failed.
-    pub fn invalid_credential(reason: impl Into<String>) -> Self {
+    /// 401 for a request with a key. The log has the reason: the finder of an old key must not learn that it was one.
+    pub fn invalid_credential(reason: &'static str) -> Self {
         let detail = "The credential is invalid or has expired; send a current access token or API key.";
+        Self::rejected_credential(detail, reason)
+    }
+
+    /// 401 for a request with a credential, which says what is wrong with it.
+    pub fn rejected_credential(detail: impl Into<String>, reason: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
             .with_header(header::WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)
-            .with_log_context(reason)
+            .with_reason(reason)
     }
 
     /// RFC 6750, section 3.1. Scopes need no quoting: they have neither quotes nor backslashes.
@@ -129,11 +138,12 @@ impl Problem {
             "The token lacks the scope {scope}, and the setting `grants` of its issuer allows tokens to put only scopes on \
              keys that they have. Use a token that has it, or have the setting changed."
         );
-        Self::insufficient_scope(scope).with_detail(detail)
+        Self::insufficient_scope(scope).with_detail(detail).with_reason(ErrorReason::CannotGrant.as_str())
     }
 
     pub fn api_key_required() -> Self {
-        Self::forbidden("This operation requires an API key; send one as the bearer credential.")
+        Self::forbidden("This operation requires an API key; send one as the bearer credential, not an access token.")
+            .with_reason(ErrorReason::ApiKeyRequired.as_str())
     }
 
     /// The credential is valid and has too few rights, whatever its scopes.
@@ -206,7 +216,11 @@ impl Problem {
     }
 
     pub fn with_type(self, type_slug: &'static str) -> Self {
-        Self { type_slug: Some(type_slug), ..self }
+        Self { type_slug: Some(type_slug), reason: type_slug, ..self }
+    }
+
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason, ..self }
     }
 
     pub fn with_log_context(self, log_context: impl Into<String>) -> Self {

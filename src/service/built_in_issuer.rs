@@ -105,7 +105,7 @@ impl SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::issuer::rejection::TokenRejection;
+    use crate::service::issuer::rejection::TokenFault;
     use crate::service::issuer::{TokenError, UnverifiedToken, VerifiedToken};
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(caller.owner.organization.as_deref(), Some("acme"));
         assert!(caller.scopes.contains("projects:read") && caller.scopes.contains("api-keys:verify"));
         let later = verify(&key, &token(&key), at(1_060)).await;
-        assert!(matches!(later, Err(TokenError::Invalid(TokenRejection::Expired(_)))));
+        assert!(matches!(later, Err(TokenError::Invalid(rejection)) if rejection.fault == TokenFault::Expired));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::domain::authority::{Denial, MissingRight};
 use crate::domain::key_limit::KeyLimit;
 use crate::domain::precondition::PreconditionFailure;
+use crate::domain::text_enum::text_enum;
 use crate::domain::validation::ValidationError;
 use crate::store::{Rejection, StoreError};
 
@@ -50,6 +51,18 @@ pub enum ServiceError {
     /// An internal error or bug.
     #[error("{0}")]
     Internal(String),
+}
+
+text_enum! {
+    /// What is unavailable, as a stable code for the log. docs/troubleshooting.md has the cure of each.
+    pub enum Outage {
+        Database = "database_unavailable",
+        /// It responds and takes no changes.
+        DatabaseChanges = "database_rejects_changes",
+        IssuerKeys = "issuer_keys_unavailable",
+        /// The key that the token names may not be looked up yet.
+        IssuerKey = "issuer_key_not_fetched",
+    }
 }
 
 /// The state of a key that forbids a change.

@@ -44,7 +44,7 @@ use crate::service::verify::Verifier;
 use crate::service::verify::cached_key::CachedKey;
 use crate::store::{PoolStats, Store};
 
-pub use crate::service::errors::{ConflictReason, ServiceError};
+pub use crate::service::errors::{ConflictReason, Outage, ServiceError};
 
 /// The services of one process, over one store, cache and clock. Shared by all requests in an `Arc`.
 pub struct Services {

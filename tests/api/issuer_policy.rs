@@ -133,7 +133,7 @@ async fn token_without_the_required_claim_is_rejected() {
         claims.as_object_mut().unwrap().remove("scope");
     });
     deployment.create(&id_token, &[]).await.assert_invalid_token();
-    deployment.server.wait_for_log(&["missing_claim scp"]);
+    deployment.server.wait_for_log(&["reason=\"missing_claim\"", "`scp`"]);
     assert_eq!(deployment.server.count("api_keys").await, 0);
     let access_token = deployment.token(|claims| claims["scp"] = json!("access_as_user"));
     assert_eq!(deployment.create(&access_token, &[]).await.status, 201);

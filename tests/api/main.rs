@@ -19,6 +19,7 @@ mod keys;
 mod oauth;
 mod openapi;
 mod ops;
+mod provider_tokens;
 mod self_key;
 mod tenancy;
 mod usage;

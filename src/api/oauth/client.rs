@@ -13,7 +13,7 @@ use poem::http::HeaderMap;
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 
 use crate::api::auth::{
-    HeaderRejection, authorization, bearer_credential, bearer_scheme, credential_of_scheme, within_limit,
+    HeaderFault, authorization, bearer_credential, bearer_scheme, credential_of_scheme, within_limit,
 };
 use crate::api::oauth::form::OAuthForm;
 use crate::api::oauth::problem::missing_client_credential;
@@ -73,13 +73,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Returns the password of Basic credentials (RFC 7617), form-decoded as RFC 6749, section 2.3.1 says. A client that does
 /// not encode it gets the same, because no credential has a character that would be encoded otherwise.
-fn password(encoded: &str) -> Result<String, HeaderRejection> {
-    let decoded = BASE64.decode(encoded).map_err(|_| HeaderRejection::MalformedHeader)?;
-    let text = str::from_utf8(&decoded).map_err(|_| HeaderRejection::MalformedHeader)?;
-    let (_user, password) = text.split_once(':').ok_or(HeaderRejection::MalformedHeader)?;
+fn password(encoded: &str) -> Result<String, HeaderFault> {
+    let decoded = BASE64.decode(encoded).map_err(|_| HeaderFault::Malformed)?;
+    let text = str::from_utf8(&decoded).map_err(|_| HeaderFault::Malformed)?;
+    let (_user, password) = text.split_once(':').ok_or(HeaderFault::Malformed)?;
     let spaced = password.replace('+', " ");
     let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
-    Ok(decoded.map_err(|_| HeaderRejection::MalformedHeader)?.into_owned())
+    Ok(decoded.map_err(|_| HeaderFault::Malformed)?.into_owned())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Reg
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
-use crate::api::auth::{HeaderRejection, bearer_credential, bearer_scheme};
+use crate::api::auth::{HeaderFault, bearer_credential, bearer_scheme};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::tag::Tag;
 use crate::domain::scope::{RequiredScopes, Scope, Scopes};
@@ -51,8 +51,8 @@ impl ForwardedKey {
         match (credentials.next(), credentials.next()) {
             (None, _) => Err(Problem::missing_credential()),
             (Some(Some(key)), None) if !key.is_empty() => Ok(Self(key)),
-            (Some(_), None) => Err(HeaderRejection::MalformedHeader.into()),
-            (Some(_), Some(_)) => Err(HeaderRejection::SeveralCredentials.into()),
+            (Some(_), None) => Err(HeaderFault::Malformed.into()),
+            (Some(_), Some(_)) => Err(HeaderFault::Several.into()),
         }
     }
 }

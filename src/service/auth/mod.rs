@@ -7,16 +7,17 @@ pub mod token_cache;
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use crate::domain::caller::Caller;
 use crate::domain::clock::Clock;
+use crate::domain::excerpt::Excerpt;
 use crate::domain::issuer_policy::IssuerPolicy;
 use crate::domain::scope::RequiredScopes;
+use crate::domain::secret::Secret;
 use crate::domain::verdict::Verdict;
 use crate::service::auth::token_cache::TokenCache;
+use crate::service::built_in_issuer;
 use crate::service::errors::ServiceError;
-use crate::service::issuer::rejection::TokenRejection;
+use crate::service::issuer::rejection::{TokenFault, TokenRejection};
 use crate::service::issuer::{Login, TokenError, TrustedIssuer, UnverifiedToken};
 use crate::service::verify::cached_key::CachedKey;
 use crate::service::verify::{Verifier, WaitLimit};
@@ -24,20 +25,18 @@ use crate::service::verify::{Verifier, WaitLimit};
 /// Why no caller was authenticated.
 #[derive(Debug)]
 pub enum AuthError {
-    /// The credential is invalid. The reason is for the log, never for the client.
+    /// The credential is invalid.
     InvalidCredential(CredentialRejection),
     /// Whether the credential is valid cannot be decided now.
     Unavailable(ServiceError),
 }
 
-/// Why a credential is invalid, as a stable code for log lines.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+/// Why a credential is invalid.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialRejection {
-    /// It is not a valid API key; never [`Verdict::Valid`].
-    #[error("{}", .0.as_str())]
+    /// It is not a valid API key; never [`Verdict::Valid`]. For the log, never for the client.
     Key(Verdict),
     /// It is not a valid access token.
-    #[error(transparent)]
     Token(TokenRejection),
 }
 
@@ -58,6 +57,24 @@ impl From<TokenError> for AuthError {
 /// True if a credential can only be a token: a JWT contains dots and a secret does not.
 pub fn has_form_of_token(credential: &str) -> bool {
     credential.as_bytes().contains(&b'.')
+}
+
+/// The rejection of a token whose `iss` is none of the issuers.
+fn untrusted_issuer(name: Option<&str>, issuers: &[TrustedIssuer]) -> TokenRejection {
+    let shown = Excerpt::of_text(name);
+    let seen = format!("its `iss`, {shown}, is no issuer that this service accepts");
+    let core = |issuer: &str| {
+        let issuer = issuer.trim().trim_end_matches('/').to_lowercase();
+        issuer.split_once("://").map_or(issuer.clone(), |(_, rest)| rest.to_owned())
+    };
+    let similar = name.and_then(|name| issuers.iter().find(|issuer| core(&issuer.issuer) == core(name)));
+    let cure = match (name, similar) {
+        (None, _) => "have the issuer write its URL there".to_owned(),
+        (_, Some(similar)) => format!("--issuer has {:?}: write it exactly as the tokens do", similar.issuer),
+        (Some(built_in_issuer::ISSUER), None) => "tokens of `mintkey token` need --standalone-issuer".to_owned(),
+        (Some(_), None) => format!("if it is your provider, add --issuer {shown}, with an audience"),
+    };
+    TokenRejection::new(TokenFault::UntrustedIssuer, seen).with_cure(cure)
 }
 
 /// Authenticates callers.
@@ -90,6 +107,9 @@ impl Authenticator {
         let decision = decision.map_err(AuthError::Unavailable)?;
         match (decision.verdict, decision.key) {
             (Verdict::Valid, Some(key)) => Ok(self.holder(&key)),
+            (Verdict::NotFound, _) if Secret::parse(credential).is_err() => {
+                Err(TokenError::from(TokenRejection::opaque()).into())
+            }
             (verdict, _) => Err(AuthError::InvalidCredential(CredentialRejection::Key(verdict))),
         }
     }
@@ -105,9 +125,9 @@ impl Authenticator {
         if let Some(caller) = self.tokens.get(hash, now) {
             return Ok(caller);
         }
-        let token = UnverifiedToken::parse(token).ok_or(TokenRejection::NotAJwt)?;
+        let token = UnverifiedToken::parse(token)?;
         let issuer = token.issuer().and_then(|issuer| self.issuer(issuer));
-        let issuer = issuer.ok_or_else(|| TokenRejection::untrusted_issuer(token.issuer()))?;
+        let issuer = issuer.ok_or_else(|| untrusted_issuer(token.issuer(), &self.issuers))?;
         let verified = issuer.verify(&token, now).await?;
         let caller = verified.caller.clone();
         self.tokens.insert(hash, verified);

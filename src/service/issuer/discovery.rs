@@ -10,8 +10,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
+use crate::domain::excerpt::Excerpt;
 use crate::service::issuer::jwks::without_byte_order_mark;
-use crate::service::issuer::rejection::Excerpt;
 
 /// Time allowed for fetching the metadata and the keys together.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use crate::domain::excerpt::Excerpt;
 use crate::service::issuer::algorithm::{Algorithm, Curve, PublicKey, names};
-use crate::service::issuer::rejection::Excerpt;
 
 /// NIST SP 800-131A; the upper bound is that of the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;

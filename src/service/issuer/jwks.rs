@@ -55,7 +55,7 @@ impl KeySet {
 }
 
 /// The first items, and how many there are more.
-fn shortened(items: &[String], shown: usize) -> String {
+pub fn shortened(items: &[String], shown: usize) -> String {
     let list = items[..items.len().min(shown)].join("; ");
     match items.len().saturating_sub(shown) {
         0 => list,

@@ -13,13 +13,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
+use crate::domain::excerpt::Excerpt;
 use crate::service::issuer::TokenError;
 use crate::service::issuer::algorithm::Algorithm;
 use crate::service::issuer::discovery::ProviderMetadata;
 use crate::service::issuer::jwk::{Key, UnusableKey};
+use crate::service::issuer::jwks::shortened;
 use crate::service::issuer::jwks_source::{Fetched, JwksSource, MAX_TTL, MIN_TTL};
 use crate::service::issuer::jwks_state::JwksState;
-use crate::service::issuer::rejection::{Excerpt, TokenRejection};
+use crate::service::issuer::rejection::{TokenFault, TokenRejection};
 
 /// Minimum time between two fetches caused by tokens with an unknown `kid`: anyone can send such a token, and a flood of
 /// them must not become a flood of requests to the provider.
@@ -83,12 +85,7 @@ impl JwksCache {
     ///
     /// An unknown `kid` may be that of a new key, so it causes a fetch. If that succeeds without finding it, the `kid` is
     /// wrong. If the fetch fails, or is not allowed so soon after another, the token may be valid.
-    pub async fn find(
-        self: &Arc<Self>,
-        id: Option<&str>,
-        algorithm: Algorithm,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Arc<Key>>, TokenError> {
+    pub async fn find(self: &Arc<Self>, id: Option<&str>, now: DateTime<Utc>) -> Result<Vec<Arc<Key>>, TokenError> {
         let fetches = self.fetches.load(Ordering::SeqCst);
         let state = self.state();
         let (state, wait) = if state.has_key(id) {
@@ -98,7 +95,7 @@ impl JwksCache {
         };
         if state.has_key(id) {
             let matching = state.keys.iter().filter(|key| id.is_none_or(|id| key.id() == Some(id)));
-            return Ok(matching.filter(|key| key.may_sign_with(algorithm)).cloned().collect());
+            return Ok(matching.cloned().collect());
         }
         let kid = Excerpt::of_text(id);
         let retry_after = wait.unwrap_or(MIN_REFRESH_INTERVAL);
@@ -115,7 +112,12 @@ impl JwksCache {
                 let reason = format!("kid {kid} is not among the keys of {} as last fetched", self.issuer);
                 Err(TokenError::KeyNotFetched { reason, retry_after })
             }
-            (Ok(()), _) => Err(TokenRejection::UnknownKid(kid).into()),
+            (Ok(()), _) => {
+                let seen = format!("its `kid`, {kid}, is none of the keys that its issuer publishes");
+                let published: Vec<_> = state.keys.iter().map(|key| Excerpt::of_text(key.id()).to_string()).collect();
+                let cure = format!("{} publishes {}", self.issuer, shortened(&published, 5));
+                Err(TokenRejection::new(TokenFault::UnknownKid, seen).with_cure(cure).into())
+            }
         }
     }
 
@@ -250,7 +252,7 @@ mod tests {
     }
 
     async fn find(keys: &Arc<JwksCache>, kid: &str, seconds: i64) -> Result<usize, TokenError> {
-        keys.find(Some(kid), Algorithm::EdDsa, at(seconds)).await.map(|keys| keys.len())
+        keys.find(Some(kid), at(seconds)).await.map(|keys| keys.len())
     }
 
     fn fetches(keys: &JwksCache) -> u64 {
@@ -258,7 +260,7 @@ mod tests {
     }
 
     fn is_rejection(error: TokenError) -> bool {
-        matches!(error, TokenError::Invalid(TokenRejection::UnknownKid(_)))
+        matches!(error, TokenError::Invalid(rejection) if rejection.fault == TokenFault::UnknownKid)
     }
 
     fn is_unknown(found: Result<usize, TokenError>) -> bool {
@@ -377,7 +379,7 @@ mod tests {
         let file = directory.path().join("jwks.json");
         std::fs::write(&file, jwks("first")).unwrap();
         let keys = JwksCache::new("issuer", JwksSource::File(file.clone()), vec![Algorithm::EdDsa]);
-        let key = keys.find(Some("first"), Algorithm::EdDsa, at(0)).await.unwrap().pop().unwrap();
+        let key = keys.find(Some("first"), at(0)).await.unwrap().pop().unwrap();
         let weak = Arc::downgrade(&key);
         drop(key);
         keys.fetch(None, None).await.unwrap();

@@ -126,14 +126,13 @@ impl TrustedIssuer {
     /// Checks a token. Its own contents come first: a token that no key could make valid causes no fetch of keys.
     pub async fn verify(&self, token: &UnverifiedToken<'_>, now: DateTime<Utc>) -> Result<VerifiedToken, TokenError> {
         let header = token.header();
-        let algorithm = header.algorithm().filter(|algorithm| self.keys.algorithms().contains(algorithm));
-        let algorithm = algorithm.ok_or_else(|| TokenRejection::AlgNotAllowed(header.excerpt("alg")))?;
+        let algorithm = header.allowed_algorithm(self.keys.algorithms())?;
         let key_id = header.check(self.token_type)?;
         let Claims { owner, scopes, expires_at } = Claims::check(token.claims(), self, now)?;
 
-        let keys = self.keys.find(key_id, algorithm, now).await?;
+        let keys = self.keys.find(key_id, now).await?;
         let key = keys.iter().find(|key| key.verify_signature(token.signing_input(), token.signature(), algorithm));
-        let key = key.ok_or(TokenRejection::BadSignature)?;
+        let key = key.ok_or_else(|| header.bad_signature(algorithm, &keys))?;
         let (credential, policy) = (Credential::Token, self.policy);
         let caller = Caller { owner: owner.into(), scopes: scopes.into(), credential, policy };
         Ok(VerifiedToken { caller, key: Arc::downgrade(key), expires_at })

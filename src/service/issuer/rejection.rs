@@ -1,137 +1,134 @@
-//! TokenRejection: why an access token is invalid, as a stable code for log lines.
+//! TokenRejection: why an access token is not accepted, with the value that decided and the cure.
 //!
-//! Never for the client: which check failed would help an attacker to craft the next token. Where the value that decided
-//! is harmless and helps an operator (an issuer, an audience), it follows the code; never a credential.
+//! The sender of a token learns which check failed, with what the token has, which the sender knows already, and what the
+//! token's issuer is configured with, which clients of this API know to get tokens. A forger learns nothing by it: no
+//! check replaces the signature. The settings that would accept the token are for the log alone.
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
-use thiserror::Error;
+use crate::domain::text_enum::text_enum;
 
-use crate::domain::secret::Secret;
+text_enum! {
+    /// The first check that a token failed. docs/troubleshooting.md has the cure of each.
+    pub enum TokenFault {
+        /// Neither a JWT nor a key of this service.
+        Opaque = "opaque_token",
+        /// A JWE: a JWT that only the service with the private key can read (RFC 7516).
+        Encrypted = "encrypted_token",
+        /// Not a JWS in compact form (RFC 7515, section 7.1) whose header and claims are JSON objects without duplicates.
+        NotAJwt = "not_a_jwt",
+        /// `iss` is no configured issuer, to the byte.
+        UntrustedIssuer = "untrusted_issuer",
+        /// `alg` is missing, unknown, or not allowed for the issuer.
+        AlgNotAllowed = "alg_not_allowed",
+        /// The header has `crit` or `b64`: an extension that is not implemented (RFC 7515, section 4.1.11).
+        UnsupportedExtension = "unsupported_extension",
+        /// The header's `typ` is not that of an access token (RFC 9068, section 2.1).
+        WrongTyp = "wrong_typ",
+        /// A claim or header field has the wrong type or an impossible value.
+        InvalidClaim = "invalid_claim",
+        /// No `aud`.
+        MissingAud = "missing_aud",
+        /// `aud` contains none of the configured audiences.
+        WrongAudience = "wrong_audience",
+        /// The claims are those of an ID token or a logout token.
+        IdToken = "id_token",
+        /// The claim that the issuer's setting `require` names is missing.
+        MissingClaim = "missing_claim",
+        /// `cnf` binds the token to a key that the sender would have to prove (RFC 7800); a bearer does not.
+        SenderConstrained = "sender_constrained_token",
+        /// No `exp`.
+        MissingExp = "missing_exp",
+        /// `exp` has passed, the leeway added.
+        Expired = "expired",
+        /// `nbf` is still to come, the leeway subtracted.
+        NotYetValid = "not_yet_valid",
+        /// No `sub`.
+        MissingSub = "missing_sub",
+        /// The issuer publishes no key with this `kid`.
+        UnknownKid = "unknown_kid",
+        /// No key of the issuer verifies the signature.
+        BadSignature = "bad_signature",
+    }
+}
 
-/// The first check that a token failed: its code, followed by the value that decided, as in
-/// `wrong_audience ["https://api.example.com"]`. docs/troubleshooting.md explains each code.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum TokenRejection {
-    /// Not a JWS in compact form (RFC 7515, section 7.1) whose header and claims are JSON objects without duplicates.
-    #[error("not_a_jwt")]
-    NotAJwt,
-    /// `iss` is no configured issuer, to the byte.
-    #[error("untrusted_issuer {0}")]
-    UntrustedIssuer(Excerpt),
-    /// `alg` is missing, unknown, or not allowed for the issuer.
-    #[error("alg_not_allowed {0}")]
-    AlgNotAllowed(Excerpt),
-    /// The header has `crit` or `b64`: an extension that is not implemented (RFC 7515, section 4.1.11).
-    #[error("unsupported_extension")]
-    UnsupportedExtension,
-    /// The header's `typ` is not that of an access token (RFC 9068, section 2.1).
-    #[error("wrong_typ {0}")]
-    WrongTyp(Excerpt),
-    /// A claim or header field has the wrong type or an impossible value.
-    #[error("invalid_claim {0}")]
-    InvalidClaim(&'static str),
-    /// `aud` does not contain the configured audience.
-    #[error("wrong_audience {0}")]
-    WrongAudience(Excerpt),
-    /// The claims are those of an ID token or a logout token.
-    #[error("id_token")]
-    IdToken,
-    /// The claim that the issuer's setting `require` names is missing.
-    #[error("missing_claim {0}")]
-    MissingClaim(String),
-    /// `cnf` binds the token to a key that the sender would have to prove (RFC 7800); a bearer does not.
-    #[error("sender_constrained_token")]
-    SenderConstrainedToken,
-    /// No `exp`.
-    #[error("missing_exp")]
-    MissingExp,
-    /// No `sub`.
-    #[error("missing_sub")]
-    MissingSub,
-    /// `exp` has passed, the leeway added.
-    #[error("expired {}", .0.to_rfc3339())]
-    Expired(DateTime<Utc>),
-    /// `nbf` is still to come, the leeway subtracted.
-    #[error("not_yet_valid {}", .0.to_rfc3339())]
-    NotYetValid(DateTime<Utc>),
-    /// The issuer publishes no key with this `kid`.
-    #[error("unknown_kid {0}")]
-    UnknownKid(Excerpt),
-    /// No key of the issuer verifies the signature.
-    #[error("bad_signature")]
-    BadSignature,
+impl TokenFault {
+    /// What the sender of the token should do.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Opaque => "Send an access token that is a signed JWT, or an API key of this service.",
+            Self::Encrypted => "Get an access token that is signed and not encrypted.",
+            Self::NotAJwt | Self::BadSignature => "Send an access token exactly as the issuer made it.",
+            Self::UntrustedIssuer => "Get an access token of an issuer that this service accepts.",
+            Self::AlgNotAllowed | Self::UnsupportedExtension | Self::InvalidClaim | Self::MissingExp => {
+                "Have the issuer configured to make other access tokens for this API."
+            }
+            Self::WrongTyp | Self::IdToken => "Send the access token, and no other token of the issuer.",
+            Self::MissingAud | Self::WrongAudience => {
+                "Request an access token for this API, with the parameter that the issuer has for it: `audience`, \
+                 `resource` or `scope`."
+            }
+            Self::MissingClaim | Self::MissingSub => "Get an access token of a user, with the scopes of this API.",
+            Self::SenderConstrained => "Get an access token that is not bound to a key.",
+            Self::Expired | Self::UnknownKid => "Get a new access token.",
+            Self::NotYetValid => "Send it later, or have the clocks corrected.",
+        }
+    }
+}
+
+/// A token that is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRejection {
+    pub fault: TokenFault,
+    /// What is wrong, of which "it" is the token. Values of the token are excerpts.
+    seen: String,
+    /// The setting, of this service or of the issuer, that would make such tokens acceptable.
+    cure: Option<String>,
 }
 
 impl TokenRejection {
-    /// A token of this `iss`.
-    pub fn untrusted_issuer(issuer: Option<&str>) -> Self {
-        Self::UntrustedIssuer(Excerpt::of_text(issuer))
+    pub fn new(fault: TokenFault, seen: impl Into<String>) -> Self {
+        Self { fault, seen: seen.into(), cure: None }
+    }
+
+    pub fn with_cure(self, cure: impl Into<String>) -> Self {
+        Self { cure: Some(cure.into()), ..self }
+    }
+
+    /// A credential that is neither a JWT nor, as was found before or after, a key of this service.
+    pub fn opaque() -> Self {
+        let seen = "it is neither a JWT nor a key of this service, whose checksum would fit";
+        Self::new(TokenFault::Opaque, seen).with_cure(
+            "if it is an access token, have the issuer make signed JWTs for this API; many make opaque ones until a \
+             request names an `audience` or `resource`; if it is a key, it was cut or altered",
+        )
+    }
+
+    /// For the sender of the token: what is wrong and what to do.
+    pub fn detail(&self) -> String {
+        format!("The credential is not accepted: {}. {}", self.seen, self.fault.advice())
     }
 }
 
-/// The beginning of a JSON value from a token that is not trusted, fit for a log line: escaped as JSON, at most 100
-/// characters, and empty if it looks like a credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Excerpt(String);
-
-impl Excerpt {
-    /// In characters.
-    const MAX: usize = 100;
-
-    /// Of a JSON value; `missing` if there is none.
-    pub fn of(value: Option<&Value>) -> Self {
-        let Some(value) = value else { return Self("missing".to_owned()) };
-        let text = value.to_string();
-        if text.contains("eyJ") || Secret::is_in(&text) {
-            return Self("(looks like a credential)".to_owned());
-        }
-        match text.char_indices().nth(Self::MAX) {
-            Some((end, _)) => Self(format!("{}...", &text[..end])),
-            None => Self(text),
-        }
-    }
-
-    /// Of a string; `missing` if there is none.
-    pub fn of_text(text: Option<&str>) -> Self {
-        Self::of(text.map(Value::from).as_ref())
-    }
-}
-
-impl fmt::Display for Excerpt {
+/// For the log: what is wrong, and the settings to change.
+impl fmt::Display for TokenRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.seen)?;
+        self.cure.as_ref().map_or(Ok(()), |cure| write!(f, "; {cure}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::domain::secret::Entropy;
 
     #[test]
-    fn display_shows_the_code_and_the_value_that_decided() {
-        let audience = TokenRejection::WrongAudience(Excerpt::of(Some(&json!(["a", "b"]))));
-        assert_eq!(audience.to_string(), r#"wrong_audience ["a","b"]"#);
-        assert_eq!(TokenRejection::untrusted_issuer(None).to_string(), "untrusted_issuer missing");
-        assert_eq!(TokenRejection::Expired(DateTime::UNIX_EPOCH).to_string(), "expired 1970-01-01T00:00:00+00:00");
-        assert_eq!(TokenRejection::MissingClaim("scp".into()).to_string(), "missing_claim scp");
-        assert_eq!(TokenRejection::BadSignature.to_string(), "bad_signature");
-    }
-
-    #[test]
-    fn excerpt_is_short_escaped_and_never_a_credential() {
-        let secret = Secret::mint(&"mk".parse().unwrap(), &Entropy::fixed([1; 32]), DateTime::UNIX_EPOCH);
-        for credential in [secret.expose(), "eyJhbGciOiJFZERTQSJ9.e30.c2ln"] {
-            let excerpt = TokenRejection::untrusted_issuer(Some(credential)).to_string();
-            assert_eq!(excerpt, "untrusted_issuer (looks like a credential)");
-        }
-        let lines = TokenRejection::untrusted_issuer(Some("a\nlevel=INFO")).to_string();
-        assert_eq!(lines, r#"untrusted_issuer "a\nlevel=INFO""#);
-        assert_eq!(Excerpt::of_text(Some(&"é".repeat(200))).0.chars().count(), Excerpt::MAX + 3);
+    fn cure_is_for_the_log_alone() {
+        let rejection =
+            TokenRejection::new(TokenFault::WrongTyp, "its `typ` is missing").with_cure("add typ=compatible");
+        assert_eq!(rejection.to_string(), "its `typ` is missing; add typ=compatible");
+        let detail = "The credential is not accepted: its `typ` is missing. Send the access token, and no other token of \
+                      the issuer.";
+        assert_eq!(rejection.detail(), detail);
     }
 }

@@ -57,7 +57,7 @@ async fn disconnect_while_database_is_locked_is_logged_and_counted() {
         drop(stream);
         let line = line_of_request(&server, &request_id);
         assert_eq!((&*line["method"], &*line["route"], &*line["status"]), ("DELETE", ONE, "499"), "{line:?}");
-        assert_eq!((&*line["subject"], &*line["cause"]), ("alice", "connection_closed"), "{line:?}");
+        assert_eq!((&*line["subject"], &*line["reason"]), ("alice", "connection_closed"), "{line:?}");
         assert_eq!(Scrape::of(&server).await.requests(ONE, "DELETE", 499), number as f64 + 1.0);
         other.execute_unprepared("ROLLBACK").await.unwrap();
     }
@@ -93,7 +93,7 @@ async fn request_whose_head_is_unreadable_is_logged_and_counted() {
     ] {
         assert_eq!(wire::exchange(&server, request.as_bytes()).status, status);
         let line = server.wait_for_log(&["request completed", &format!("status={status}")]);
-        assert!(line.contains("route=\"-\"") && line.contains("cause="), "{line}");
+        assert!(line.contains("reason=\"unreadable_head\"") && line.contains("cause="), "{line}");
         assert_eq!(Scrape::of(&server).await.requests("-", "-", status), 1.0);
     }
 }

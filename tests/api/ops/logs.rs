@@ -130,7 +130,7 @@ async fn log_line_of_401_has_reason() {
     let cases: [(&str, Headers, &str); 7] = [
         (KEYS, &[("authorization", b"Bearer \xff")], "malformed_header"),
         (KEYS, &[("authorization", long.as_bytes())], "credential_too_long"),
-        (KEYS, &[("authorization", b"Bearer garbage")], "NOT_FOUND"),
+        (KEYS, &[("authorization", b"Bearer garbage")], "opaque_token"),
         (FORWARD, &[("authorization", b"Basic YTpi")], "malformed_header"),
         (FORWARD, &[("x-api-key", b"")], "malformed_header"),
         (FORWARD, &[("x-api-key", b"garbage")], "NOT_FOUND"),
@@ -142,7 +142,7 @@ async fn log_line_of_401_has_reason() {
         let response = Response::to(request).await;
         response.assert_problem(401);
         let line = line_of_request(&server, response.header("x-request-id").unwrap());
-        assert_eq!(line.get("cause").map(String::as_str), Some(reason), "{path} {line:?}");
+        assert_eq!(line.get("reason").map(String::as_str), Some(reason), "{path} {line:?}");
     }
 }
 
