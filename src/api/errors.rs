@@ -127,7 +127,7 @@ impl ErrorStatus {
             Self::InternalServerError => Problem::internal(""),
             Self::ServiceUnavailable => ServiceError::Unavailable(String::new()).into(),
         };
-        problem.into_json("0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11")
+        problem.into_json(EXAMPLE_REQUEST_ID)
     }
 
     /// The kinds of problem beside `about:blank` that have this status: the slug of each `type`, and its meaning.
@@ -164,6 +164,9 @@ impl ErrorStatus {
 
 /// The reason, for the log, of a request whose key ended after it was authenticated.
 pub const CALLER_ENDED: &str = "ended";
+
+/// The request id in examples.
+pub const EXAMPLE_REQUEST_ID: &str = "0199b3a0-5b7c-7d21-a3f4-9e0c6a1d2b83";
 
 /// The problem type of a change that would let a key outlive the key that makes it, and what to do.
 const KEY_OUTLIVES_CALLER: (&str, &str) =

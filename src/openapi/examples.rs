@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::openapi::passes::schema;
+use crate::api::errors::EXAMPLE_REQUEST_ID;
+use crate::openapi::passes::{entries, operation, schema};
 
 const ID: &str = "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11";
 const CURSOR: &str = "AZmzoFwefMKdXi9vfBuPEQ";
@@ -19,10 +20,10 @@ pub fn add_examples(document: &mut Value) {
         "actor": { "kind": "user", "issuer": owner["issuer"], "subject": owner["subject"] },
         "key_id": ID,
         "owner": owner,
-        "request_id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11",
+        "request_id": EXAMPLE_REQUEST_ID,
         "client_address": "192.0.2.1",
         "user_agent": "curl/8.5.0",
-        "changes": { "name": "example", "scopes": ["projects:read"] },
+        "changes": { "name": "example", "scopes": ["projects:read"], "metadata": { "team": "billing" } },
     });
     let job = json!({
         "id": "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f22",
@@ -51,9 +52,11 @@ pub fn add_examples(document: &mut Value) {
             "days": [{ "date": "2026-04-15", "allowed": 1205, "denied": denied }],
         },
         "ApiKeyVerifyResponse": verified(&key),
+        "AuditEvent": event,
         "AuditEventList": { "items": [event], "next_cursor": CURSOR },
         "BulkRevocation": job,
         "BulkRevocationList": { "items": [job], "next_cursor": CURSOR },
+        "BulkRevocationFilter": { "subject": owner["subject"] },
         "IntrospectionForm": { "token": presented },
         "IntrospectionResponse": {
             "active": true,
@@ -67,10 +70,43 @@ pub fn add_examples(document: &mut Value) {
         },
         "TokenRevocationForm": { "token": presented },
         "TokenRevocationResponse": {},
+        // The old secret, an hour before its end.
+        "SecretSummary": {
+            "start": key["start"],
+            "last4": key["last4"],
+            "created_at": key["created_at"],
+            "expires_at": "2026-05-20T09:30:00Z",
+            "last_used_at": "2026-05-20T08:29:00Z",
+        },
     });
     let Value::Object(examples) = examples else { unreachable!("it is an object") };
     for (name, example) in examples {
         schema(document, &name)["example"] = example;
+    }
+    let counted = json!({ "count": { "matched": 3, "descendants": 0, "complete": true } });
+    operation(document, "revoke_api_keys")["responses"]["200"]["content"]["application/json"]["example"] = counted;
+    let property_examples = [
+        ("ApiKey", "revoked_at", "2026-05-20T08:30:00Z"),
+        ("ApiKey", "deleted_at", "2026-05-20T08:30:00Z"),
+        ("ApiKeyBulkRevokeRequest", "issuer", "https://id.example.com"),
+        ("ApiKeyBulkRevokeRequest", "organization", "acme"),
+        ("BulkRevocationFilter", "issuer", "https://id.example.com"),
+        ("BulkRevocationFilter", "organization", "acme"),
+    ];
+    for (name, property, example) in property_examples {
+        schema(document, name)["properties"][property]["example"] = json!(example);
+    }
+    entries(&mut document["components"], "schemas").for_each(|(_, schema)| agree_with_example(schema));
+}
+
+/// Replaces the examples of properties, which come from their types, by the values in the example of the schema.
+fn agree_with_example(schema: &mut Value) {
+    let Some(Value::Object(example)) = schema.get("example").cloned() else { return };
+    for (name, property) in entries(schema, "properties") {
+        let has_type = property.get("type").is_some_and(|kind| kind != "array") || property.get("example").is_some();
+        if let (Some(value), true) = (example.get(name), has_type) {
+            property["example"] = value.clone();
+        }
     }
 }
 

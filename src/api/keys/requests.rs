@@ -10,7 +10,7 @@ use crate::service::keys::RevocationRequest;
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct ApiKeyRevokeRequest {
-    /// Free-text reason, 1 to 255 characters, stored with the revocation.
+    /// Free-text reason with the rules of a name, stored with the revocation.
     reason: Option<Reason>,
     /// True to revoke the key's descendants, too: the keys that it created, those that they created, and so on, in one
     /// transaction. Defaults to the setting `--revoke-descendants`.

@@ -31,7 +31,7 @@ pub fn example_key(secret: &Secret<'_>) -> DomainKey {
         created_by_key: None,
         name: KeyName::from_db("example".into()),
         scopes: Scopes::from_untrusted_lossy(["projects:read"]),
-        metadata: Metadata::default(),
+        metadata: Metadata::from_db(r#"{"team":"billing"}"#).expect("the example is JSON"),
         enabled: true,
         start: secret.start().to_owned(),
         last4: secret.last4().to_owned(),

@@ -41,6 +41,7 @@ pub struct ApiKeyUpdateRequest {
     /// New scopes, replacing all current ones; `null` removes all.
     scopes: Patch<Scopes>,
     /// Merge patch of the caller-defined object: `null` fields are removed, others are set; `null` removes all.
+    /// Numbers are treated as on creation.
     metadata: Patch<Metadata>,
     /// New expiry time, in the future; `null` removes the expiry, or sets the latest one if there is a maximum.
     expires_at: Patch<Expiry>,
@@ -52,11 +53,11 @@ impl FromObject for ApiKeyUpdateRequest {
     const MEDIA_TYPES: &'static [&'static str] = &[JSON, MERGE_PATCH];
 
     fn from_object(fields: &mut ObjectReader) -> Option<Self> {
-        let name = fields.optional("name");
-        let scopes = fields.nullable("scopes");
-        let metadata = fields.nullable("metadata");
-        let expires_at = fields.nullable("expires_at");
-        let enabled = fields.optional("enabled");
+        let name = fields.not_clearable("name");
+        let scopes = fields.clearable("scopes");
+        let metadata = fields.clearable("metadata");
+        let expires_at = fields.clearable("expires_at");
+        let enabled = fields.not_clearable("enabled");
         Some(Self { name: name?, scopes: scopes?, metadata: metadata?, expires_at: expires_at?, enabled: enabled? })
     }
 }

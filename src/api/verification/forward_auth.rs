@@ -68,7 +68,10 @@ impl<'a> ApiExtractor<'a> for ForwardedKey {
             "api_key",
             MetaSecurityScheme {
                 ty: "apiKey",
-                description: Some("An API key of this service, for clients that cannot send it as a bearer token."),
+                description: Some(
+                    "An API key of this service, for proxied clients that cannot send it as a bearer token. Only \
+                     `GET /auth/forward` takes it.",
+                ),
                 name: Some("X-API-Key"),
                 key_in: Some("header"),
                 scheme: None,

@@ -72,8 +72,7 @@ impl FromObject for ApiKeyVerifyRequest {
         struct Fields<'a> {
             #[serde(borrow)]
             key: Cow<'a, str>,
-            #[serde(default)]
-            scopes: Vec<Cow<'a, str>>,
+            scopes: Option<Vec<Cow<'a, str>>>,
             any_of: Option<Vec<Cow<'a, str>>>,
         }
         fn checked(texts: &[Cow<'_, str>]) -> Option<Scopes> {
@@ -85,7 +84,7 @@ impl FromObject for ApiKeyVerifyRequest {
             Some(texts) => Some(ScopeChoice::new(checked(&texts)?).ok()?),
             None => None,
         };
-        Some(Self { key: PresentedKey(key.into_owned()), scopes: Some(checked(&scopes)?), any_of })
+        Some(Self { key: PresentedKey(key.into_owned()), scopes: Some(checked(&scopes.unwrap_or_default())?), any_of })
     }
 }
 

@@ -54,14 +54,22 @@ impl<T: Serialize> From<&T> for PreserializedJson<T> {
 impl<T: FromObject> JsonRequest<T> {
     pub async fn read(request: &Request, body: BodyReader<'_>) -> Result<Self, Problem> {
         let bytes = body.read().await;
-        let is_absent = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
-        if !is_absent {
+        let is_empty = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
+        if !is_empty {
             let advice = "Send the body as JSON, with `Content-Type: application/json`.";
             check_media_type(request.headers(), T::MEDIA_TYPES, advice)?;
         }
-        let bytes = bytes?;
+        let mut bytes = bytes?;
+        if T::OPTIONAL && is_null(&bytes) {
+            bytes = Bytes::new();
+        }
         Ok(Self { value: parse_body(&bytes)?, bytes })
     }
+}
+
+/// True for the JSON text `null`, which many generated clients send when they are given no optional body.
+fn is_null(bytes: &[u8]) -> bool {
+    str::from_utf8(bytes).is_ok_and(|text| text.trim_matches([' ', '\t', '\n', '\r']) == "null")
 }
 
 impl<'a, T: FromObject> ApiExtractor<'a> for JsonRequest<T> {
@@ -74,8 +82,8 @@ impl<'a, T: FromObject> ApiExtractor<'a> for JsonRequest<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        // Other media types are described in words only: some client generators cannot choose.
-        let content = vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }];
+        let content = T::MEDIA_TYPES.iter().map(|content_type| MetaMediaType { content_type, schema: T::schema_ref() });
+        let content = content.collect();
         Some(MetaRequest { description: None, content, required: !T::OPTIONAL })
     }
 

@@ -86,11 +86,12 @@ impl ObjectReader {
         }
     }
 
-    /// Takes a field that may be absent: then it is `Some(None)`.
+    /// Takes a field that may be absent: then it is `Some(None)`. `null` counts as absent, because many generated clients
+    /// send every field that was not set so.
     pub fn optional<T: FromJson>(&mut self, name: &str) -> Option<Option<T>> {
         match self.object.remove(name) {
+            None | Some(Value::Null) => Some(None),
             Some(value) => self.parse(name, value).map(Some),
-            None => Some(None),
         }
     }
 
@@ -105,13 +106,19 @@ impl ObjectReader {
     }
 
     /// Takes a field of a merge patch, which `null` clears.
-    pub fn nullable<T: FromJson>(&mut self, name: &str) -> Option<Patch<T>> {
-        match self.object.get(name) {
-            Some(Value::Null) => {
-                self.object.remove(name);
-                Some(Patch::Clear)
-            }
-            _ => self.optional(name).map(|value| value.map_or(Patch::Absent, Patch::Set)),
+    pub fn clearable<T: FromJson>(&mut self, name: &str) -> Option<Patch<T>> {
+        match self.object.remove(name) {
+            None => Some(Patch::Absent),
+            Some(Value::Null) => Some(Patch::Clear),
+            Some(value) => self.parse(name, value).map(Patch::Set),
+        }
+    }
+
+    /// Takes a field of a merge patch that always has a value, so that `null` is an error.
+    pub fn not_clearable<T: FromJson>(&mut self, name: &str) -> Option<Option<T>> {
+        match self.object.remove(name) {
+            None => Some(None),
+            Some(value) => self.parse(name, value).map(Some),
         }
     }
 

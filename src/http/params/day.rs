@@ -10,14 +10,7 @@ use crate::http::values::schema_type;
 #[derive(Debug, Clone, Copy)]
 pub struct Day(pub NaiveDate);
 
-schema_type!(
-    Day,
-    "Day",
-    MetaSchema {
-        pattern: Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}$".to_owned()),
-        ..MetaSchema::new_with_format("string", "date")
-    }
-);
+schema_type!(Day, "Day", MetaSchema::new_with_format("string", "date"));
 
 impl ParseFromParameter for Day {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {

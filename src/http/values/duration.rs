@@ -46,7 +46,7 @@ json_value!(
         minimum: Some(0.0),
         maximum: Some(MAX_GRACE.num_seconds() as f64),
         example: Some(json!(3600)),
-        ..MetaSchema::new_with_format("integer", "int64")
+        ..MetaSchema::new_with_format("integer", "int32")
     },
     |grace| grace.0.num_seconds().into()
 );

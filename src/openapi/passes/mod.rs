@@ -7,6 +7,7 @@ pub mod links;
 pub mod normalize;
 pub mod requests;
 pub mod scopes;
+pub mod security;
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,6 @@
 //! HTTP: what holds for every operation.
 
+mod absent_fields;
 mod bodies;
 mod cors;
 mod credentials;

@@ -69,8 +69,7 @@ async fn revoke_reason_is_optional_and_validated() {
     let (server, token) = alice_with_scopes().await;
     let made = key_with_scopes(&server, &token).await;
     let before = server.dump().await;
-    for bad in [json!(""), json!(" "), json!("x".repeat(256)), json!("a\nb"), json!("\u{202e}"), json!(5), json!(null)]
-    {
+    for bad in [json!(""), json!(" "), json!("x".repeat(256)), json!("a\nb"), json!("\u{202e}"), json!(5)] {
         let response = server.revoke(id(&made), &token, json!({ "reason": bad })).await;
         response.assert_problem(422);
         assert_eq!(response.pointers(), ["/reason"], "{bad}");

@@ -40,7 +40,6 @@ async fn create_with_past_or_malformed_expires_at_is_rejected() {
         json!("9999-12-31T23:59:59-01:00"),
         json!(1_900_000_000),
         json!(true),
-        json!(null),
         json!([]),
         json!({}),
     ];
@@ -74,7 +73,6 @@ async fn create_with_invalid_expires_in_seconds_is_rejected() {
         json!(18_446_744_073_709_551_615_u64),
         json!(1e300),
         json!(true),
-        json!(null),
         json!([60]),
     ];
     assert_rejected_at("/expires_in_seconds", &bad.map(body)).await;

@@ -106,6 +106,10 @@ func main() {
 	conflict := problem(err, http.StatusConflict)
 	check(conflict.GetType() == "urn:mintkey:problem:rotation-in-progress", conflict)
 
+	// Rotate without a body, and retry: the same Idempotency-Key returns the same secret.
+	retried := keys.RotateMyApiKey(ctx, second.Id).IdempotencyKey(random())
+	check(ok(retried.Execute()).Key == ok(retried.Execute()).Key)
+
 	// Verify, as a gateway does.
 	verify := func(key string, scopes ...string) *mintkey.ApiKeyVerifyResponse {
 		question := mintkey.NewApiKeyVerifyRequest(key)
@@ -114,9 +118,9 @@ func main() {
 	}
 	verdict := verify(rotated.Key, "projects:read")
 	check(verdict.Valid && verdict.Owner.Subject == "alice" && verdict.Metadata["team"] == "billing", verdict)
-	check(verify(created.Key).Code == mintkey.CODE_VALID)
-	check(verify(created.Key, "projects:write").Code == mintkey.CODE_INSUFFICIENT_SCOPE)
-	check(verify("mk_nonsense").Code == mintkey.CODE_NOT_FOUND)
+	check(verify(created.Key).Code == mintkey.CodeValid)
+	check(verify(created.Key, "projects:write").Code == mintkey.CodeInsufficientScope)
+	check(verify("mk_nonsense").Code == mintkey.CodeNotFound)
 
 	// Usage, day by day, up to a minute behind.
 	usage := ok(keys.GetMyApiKeyUsage(ctx, created.Id).Execute())
@@ -128,7 +132,7 @@ func main() {
 	reason.SetReason("leaked")
 	revoked := ok(keys.RevokeMyApiKey(ctx, created.Id).ApiKeyRevokeRequest(*reason).Execute())
 	check(revoked.GetRevokeReason() == "leaked", revoked)
-	check(verify(rotated.Key).Code == mintkey.CODE_REVOKED)
+	check(verify(rotated.Key).Code == mintkey.CodeRevoked)
 
 	// Delete.
 	_, err = keys.DeleteMyApiKey(ctx, second.Id).Execute()

@@ -89,6 +89,11 @@ again = rotate_my_api_key.sync_detailed(created.id, client=mintkey)
 assert problem(again, HTTPStatus.CONFLICT).type_ == "urn:mintkey:problem:rotation-in-progress"
 assert ok(rotate_my_api_key.sync(second.id, client=mintkey)).key != second.key
 
+# Rotate without a body, and retry: the same Idempotency-Key returns the same secret.
+attempt = str(uuid4())
+first_try = ok(rotate_my_api_key.sync(second.id, client=mintkey, idempotency_key=attempt))
+assert ok(rotate_my_api_key.sync(second.id, client=mintkey, idempotency_key=attempt)).key == first_try.key
+
 
 # Verify, as a gateway does.
 def code(key: str, *scopes: str) -> VerificationCode:

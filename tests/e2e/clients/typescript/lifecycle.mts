@@ -72,6 +72,11 @@ assert.equal(problem(again, 409).type, "urn:mintkey:problem:rotation-in-progress
 const other = { params: { path: { id: second.id } } };
 assert.notEqual(ok(await mintkey.POST("/auth/api-keys/{id}/rotate", other)).key, second.key);
 
+// Rotate without a body, and retry: the same Idempotency-Key returns the same secret.
+const retried = { params: { path: { id: second.id }, header: { "Idempotency-Key": crypto.randomUUID() } } };
+const firstTry = ok(await mintkey.POST("/auth/api-keys/{id}/rotate", retried));
+assert.equal(ok(await mintkey.POST("/auth/api-keys/{id}/rotate", retried)).key, firstTry.key);
+
 // Verify, as a gateway does.
 const verify = async (key: string, scopes: string[] = []) =>
   ok(await mintkey.POST("/auth/api-keys/verify", { body: { key, scopes } }));

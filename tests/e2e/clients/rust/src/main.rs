@@ -85,6 +85,11 @@ async fn main() -> Result<(), Failure> {
     assert_eq!(again.type_.as_deref(), Some("urn:mintkey:problem:rotation-in-progress"));
     assert_ne!(mintkey.rotate_my_api_key().id(second.id).send().await?.key, second.key);
 
+    // Rotate, and retry: the same Idempotency-Key returns the same secret.
+    let attempt = uuid::Uuid::new_v4().to_string();
+    let retried = || mintkey.rotate_my_api_key().id(second.id).idempotency_key(&*attempt).send();
+    assert_eq!(retried().await?.key, retried().await?.key);
+
     // Verify, as a gateway does.
     let verdict = verify(&mintkey, &rotated.key, &["projects:read"]).await?;
     assert!(verdict.valid && verdict.owner.is_some_and(|owner| owner.subject == "alice"));
