@@ -4,6 +4,9 @@
 local forward_url = "http://127.0.0.1:8080/api/auth/forward"
 local credentials = { "authorization", "x-api-key" }
 local identity = { "x-auth-key-id", "x-auth-subject", "x-auth-issuer", "x-auth-org", "x-auth-scopes" }
+-- Responses of mintkey that the client gets, with these headers. Instead of any other it gets 503.
+local passed_on = { [401] = true, [403] = true, [429] = true, [503] = true }
+local passed_headers = { "www-authenticate", "content-type", "retry-after" }
 
 -- HAProxy numbers the values of a header from 0, Lua tables start at 1.
 local function values(headers, name)
@@ -14,10 +17,13 @@ local function values(headers, name)
     return list
 end
 
-local function deny(txn, status, challenge)
-    local reply = txn:reply({ status = status })
-    if challenge then
-        reply:add_header("WWW-Authenticate", challenge)
+local function deny(txn, status, response)
+    local reply = txn:reply({ status = status, body = response and response.body or "" })
+    for _, name in ipairs(passed_headers) do
+        local value = values(response and response.headers, name)[1]
+        if value then
+            reply:add_header(name, value)
+        end
     end
     txn:done(reply)
 end
@@ -28,16 +34,19 @@ core.register_action("mintkey", { "http-req" }, function(txn)
     for _, name in ipairs(credentials) do
         headers[name] = values(received, name)
     end
+    local addresses = values(received, "x-forwarded-for")
+    table.insert(addresses, txn.sf:src())
+    headers["x-forwarded-for"] = { table.concat(addresses, ", ") }
     local url = forward_url
     local scope = txn:get_var("txn.required_scope")
     if scope then
         url = url .. "?required_scope=" .. scope
     end
 
-    -- HAProxy tries up to four times, a second apart, before the call fails.
-    local response = core.httpclient():get({ url = url, headers = headers, timeout = 2000 })
-    if response.status == 401 or response.status == 403 then
-        return deny(txn, response.status, values(response.headers, "www-authenticate")[1])
+    -- HAProxy tries up to four times: 1.1 s each without a response, a second apart without a connection.
+    local response = core.httpclient():get({ url = url, headers = headers, timeout = 1100 })
+    if passed_on[response.status] then
+        return deny(txn, response.status, response)
     elseif response.status ~= 200 then
         return deny(txn, 503)
     end

@@ -10,6 +10,8 @@ pub struct Message {
     pub first_line: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The header lines after a chunked body.
+    pub trailers: Vec<String>,
 }
 
 impl Message {
@@ -51,17 +53,24 @@ pub fn read(stream: impl Read) -> std::io::Result<Option<Message>> {
             None => break,
         }
     }
-    let mut message = Message { first_line, headers, body: Vec::new() };
+    let mut message = Message { first_line, headers, body: Vec::new(), trailers: Vec::new() };
     if message.all("transfer-encoding") == ["chunked"] {
         loop {
             let size = usize::from_str_radix(&line(&mut stream)?, 16).map_err(std::io::Error::other)?;
+            if size == 0 {
+                break;
+            }
             let mut chunk = vec![0; size];
             stream.read_exact(&mut chunk)?;
             message.body.extend(chunk);
             line(&mut stream)?;
-            if size == 0 {
+        }
+        loop {
+            let line = line(&mut stream)?;
+            if line.is_empty() {
                 break;
             }
+            message.trailers.push(line);
         }
     } else if let [length] = message.all("content-length")[..] {
         message.body = vec![0; length.parse().map_err(std::io::Error::other)?];
@@ -78,17 +87,24 @@ fn line(stream: &mut impl BufRead) -> std::io::Result<String> {
 
 /// Sends a request with these lines and this body, and returns the response.
 pub fn exchange(to: SocketAddr, request_line: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
+    let (_, response) = begin(to, request_line, headers, body);
+    response
+}
+
+/// The same, and returns the connection too.
+pub fn begin(to: SocketAddr, request_line: &str, headers: &[(&str, &str)], body: &[u8]) -> (TcpStream, Message) {
     let mut request = format!("{request_line} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
     for (name, value) in headers {
         request.extend(format!("{name}: {value}\r\n").bytes());
     }
     request.extend(b"\r\n");
     request.extend(body);
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(60);
     let mut stream = TcpStream::connect_timeout(&to, limit).unwrap();
     stream.set_read_timeout(Some(limit)).unwrap();
     stream.set_write_timeout(Some(limit)).unwrap();
     stream.write_all(&request).unwrap();
     let response = read(&stream).unwrap_or_else(|error| panic!("{request_line} {headers:?}: {error}"));
-    response.unwrap_or_else(|| panic!("{request_line} {headers:?}: no response"))
+    let response = response.unwrap_or_else(|| panic!("{request_line} {headers:?}: no response"));
+    (stream, response)
 }
