@@ -32,7 +32,13 @@ json_value!(Scopes, "Scopes", scopes_schema(), |scopes| scopes.iter().map(Scope:
 json_value!(
     ScopeChoice,
     "ScopeChoice",
-    MetaSchema { min_items: Some(1), example: Some(json!(["projects:write", "projects:admin"])), ..scopes_schema() },
+    MetaSchema {
+        min_items: Some(1),
+        // Clients that openapi-generator makes in Java send an array that may not be null as an empty one.
+        nullable: true,
+        example: Some(json!(["projects:write", "projects:admin"])),
+        ..scopes_schema()
+    },
     |scopes| scopes.0.iter().map(Scope::as_str).collect()
 );
 
