@@ -76,6 +76,6 @@ openapi:
 	cargo build --locked
 	target/debug/mintkey openapi > openapi.yaml
 
-# Generates clients in TypeScript, Python, Go and Rust from openapi.yaml into target/sdk.
+# Generates clients in TypeScript, Python, Go, Java, PHP and Rust from openapi.yaml into target/sdk.
 sdk: tools
 	sh tests/e2e/clients/generate.sh

@@ -27,6 +27,18 @@ fn typescript_client_covers_life_of_a_key() {
 }
 
 #[test]
+fn heyapi_client_covers_life_of_a_key() {
+    let (_server, arguments) = generated("heyapi");
+    succeed(system("node").arg(project().join("target/sdk/heyapi/lifecycle.js")).args(arguments));
+}
+
+#[test]
+fn orval_client_covers_life_of_a_key() {
+    let (_server, arguments) = generated("orval");
+    succeed(system("node").arg(project().join("target/sdk/orval/lifecycle.js")).args(arguments));
+}
+
+#[test]
 fn python_client_covers_life_of_a_key() {
     let (_server, arguments) = generated("python");
     succeed(python("python").arg(project().join("target/sdk/python/lifecycle.py")).args(arguments));
@@ -36,6 +48,21 @@ fn python_client_covers_life_of_a_key() {
 fn go_client_covers_life_of_a_key() {
     let (_server, arguments) = generated("go");
     succeed(built("sdk/go/lifecycle").args(arguments));
+}
+
+#[test]
+fn java_client_covers_life_of_a_key() {
+    let (_server, arguments) = generated("java");
+    let mut java = system("java");
+    // Before Java 18 the client decodes responses by the locale.
+    java.arg("-Dfile.encoding=UTF-8").args(["-cp", "classes:libraries/*", "Lifecycle"]).args(arguments);
+    succeed(java.current_dir(project().join("target/sdk/java")));
+}
+
+#[test]
+fn php_client_covers_life_of_a_key() {
+    let (_server, arguments) = generated("php");
+    succeed(system("php").arg(project().join("target/sdk/php/lifecycle.php")).args(arguments));
 }
 
 #[test]

@@ -35,8 +35,11 @@ for tool in curl faketime openssl shellcheck slowhttptest wrk; do
 done
 command -v ip >/dev/null || missing="$missing iproute2"
 command -v javac >/dev/null || missing="$missing default-jdk-headless"
+[ -e /usr/share/java/jakarta-annotation-api.jar ] || missing="$missing libjakarta-annotation-api-java"
+[ -e /usr/share/java/httpmime.jar ] || missing="$missing libhttpmime-java"
 php -r 'exit(extension_loaded("curl") && extension_loaded("mbstring") ? 0 : 1);' 2>/dev/null ||
     missing="$missing php-cli php-curl php-mbstring"
+[ -e /usr/share/php/GuzzleHttp/autoload.php ] || missing="$missing php-guzzlehttp-guzzle"
 command -v go >/dev/null || missing="$missing golang-go"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

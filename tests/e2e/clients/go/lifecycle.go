@@ -102,7 +102,7 @@ func main() {
 	rotation := mintkey.NewApiKeyRotateRequest()
 	rotation.SetGraceSeconds(3600)
 	rotated := ok(keys.RotateMyApiKey(ctx, created.Id).ApiKeyRotateRequest(*rotation).Execute())
-	_, _, err = keys.RotateMyApiKey(ctx, created.Id).ApiKeyRotateRequest(*rotation).Execute()
+	_, _, err = keys.RotateMyApiKey(ctx, created.Id).Execute()
 	conflict := problem(err, http.StatusConflict)
 	check(conflict.GetType() == "urn:mintkey:problem:rotation-in-progress", conflict)
 

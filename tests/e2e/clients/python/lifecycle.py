@@ -87,7 +87,6 @@ problem(stale, HTTPStatus.PRECONDITION_FAILED)
 rotated = ok(rotate_my_api_key.sync(created.id, client=mintkey, body=ApiKeyRotateRequest(grace_seconds=3600)))
 again = rotate_my_api_key.sync_detailed(created.id, client=mintkey)
 assert problem(again, HTTPStatus.CONFLICT).type_ == "urn:mintkey:problem:rotation-in-progress"
-assert ok(rotate_my_api_key.sync(second.id, client=mintkey)).key != second.key
 
 # Rotate without a body, and retry: the same Idempotency-Key returns the same secret.
 attempt = str(uuid4())

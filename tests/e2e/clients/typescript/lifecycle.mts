@@ -69,8 +69,6 @@ const rotated = ok(
 );
 const again = await mintkey.POST("/auth/api-keys/{id}/rotate", { params: { path } });
 assert.equal(problem(again, 409).type, "urn:mintkey:problem:rotation-in-progress");
-const other = { params: { path: { id: second.id } } };
-assert.notEqual(ok(await mintkey.POST("/auth/api-keys/{id}/rotate", other)).key, second.key);
 
 // Rotate without a body, and retry: the same Idempotency-Key returns the same secret.
 const retried = { params: { path: { id: second.id }, header: { "Idempotency-Key": crypto.randomUUID() } } };
@@ -96,6 +94,7 @@ assert.equal(revoked.revoke_reason, "leaked");
 assert.equal((await verify(rotated.key)).code, "REVOKED");
 
 // Delete.
+const other = { params: { path: { id: second.id } } };
 ok(await mintkey.DELETE("/auth/api-keys/{id}", other));
 problem(await mintkey.GET("/auth/api-keys/{id}", other), 404);
 

@@ -83,9 +83,8 @@ async fn main() -> Result<(), Failure> {
     let rotated = rotation.send().await?;
     let again = problem(mintkey.rotate_my_api_key().id(created.id).send().await, 409);
     assert_eq!(again.type_.as_deref(), Some("urn:mintkey:problem:rotation-in-progress"));
-    assert_ne!(mintkey.rotate_my_api_key().id(second.id).send().await?.key, second.key);
 
-    // Rotate, and retry: the same Idempotency-Key returns the same secret.
+    // Rotate without a body, and retry: the same Idempotency-Key returns the same secret.
     let attempt = uuid::Uuid::new_v4().to_string();
     let retried = || mintkey.rotate_my_api_key().id(second.id).idempotency_key(&*attempt).send();
     assert_eq!(retried().await?.key, retried().await?.key);
