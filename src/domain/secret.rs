@@ -34,6 +34,10 @@ const CHECKSUM: usize = 6;
 /// Bytes of the time of minting.
 pub(super) const TIME: usize = 6;
 
+/// The shape of a secret as a regular expression, alike in the common dialects, for scanners. The rules in
+/// `packaging/secret-scanning` have it. A scanner that can compute should check the checksum, too.
+pub const SECRET_PATTERN: &str = r"\b[a-z0-9]+(?:_[a-z0-9]+)*_[0-9A-Za-z]{49}\b";
+
 /// The longest time for which a rotated secret keeps working beside its successor.
 pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 
@@ -99,6 +103,9 @@ pub struct Secret<'a>(Cow<'a, str>);
 pub struct Malformed;
 
 impl Secret<'static> {
+    /// Number of letters and digits after the last underscore.
+    pub const DIGITS: usize = BODY + CHECKSUM;
+
     /// Makes a secret. The time must be between 1970 and the year 10889.
     pub fn mint(prefix: &SecretPrefix, Entropy(bytes): &Entropy, at: DateTime<Utc>) -> Self {
         let mut bytes = *bytes;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 
+use mintkey::domain::secret::{SECRET_PATTERN, Secret};
+
 use crate::support::Server;
 
 #[test]
@@ -31,6 +33,20 @@ fn docs_internal_links_resolve() {
     }
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
     assert!(links > 100, "found {links} links only");
+}
+
+/// One regular expression finds keys, in the code, in the documentation and in the rules of every scanner.
+#[test]
+fn docs_and_scanner_rules_have_the_pattern_of_secrets() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(SECRET_PATTERN.contains(&format!("{{{}}}", Secret::DIGITS)));
+    let rules = fs::read_dir(project.join("packaging/secret-scanning")).unwrap().map(|entry| entry.unwrap().path());
+    let rules: Vec<_> = rules.filter(|path| path.is_file()).collect();
+    assert_eq!(rules.len(), 5, "{rules:?}");
+    for file in rules.into_iter().chain(["README.md", "docs/secret-scanning.md"].map(|page| project.join(page))) {
+        let text = fs::read_to_string(&file).unwrap().replace(r"\\b", r"\b");
+        assert!(text.contains(SECRET_PATTERN), "{} has another regular expression", file.display());
+    }
 }
 
 #[test]
