@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::domain::clock::Clock;
 use crate::domain::secret_hash::Peppers;
+use crate::http::client_address::ClientAddressRule;
 use crate::http::cors::CorsPolicy;
 use crate::server::{self, Limits, Server, TlsFiles};
 use crate::service::built_in_issuer::{SigningKey, TokenSubject};
@@ -80,7 +81,9 @@ pub async fn serve(command: ServeCommand) -> Result<(), CommandError> {
         request_timeout: serve.request_timeout,
         shutdown_timeout: serve.shutdown_timeout,
     };
-    let served = server.run(services, &limits, CorsPolicy::new(&serve.cors_origins), traces.is_some()).await;
+    let cors = CorsPolicy::new(&serve.cors_origins);
+    let clients = ClientAddressRule { proxies: serve.trusted_proxies, header: serve.forwarded_header };
+    let served = server.run(services, &limits, cors, clients, traces.is_some()).await;
     if let Some(traces) = traces {
         tokio::task::spawn_blocking(|| traces.end()).await?;
     }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::cors_origin::parse_cors_origin;
 use crate::config::{parse_duration, parse_size};
+use crate::domain::trusted_proxy::{ForwardedHeader, TrustedProxy};
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Server options")]
@@ -30,6 +31,17 @@ pub struct ServeSettings {
         value_parser = parse_cors_origin
     )]
     pub cors_origins: Vec<String>,
+
+    /// Address or network of a proxy in front, such as 10.0.0.0/8. Repeat for several; in the variable, separate them with `;`.
+    /// For its requests alone, the audit and the log name the client that the proxy's header names: its right-most address
+    /// that is not of a trusted proxy. Connections are still counted by the address that they come from.
+    #[arg(long = "trusted-proxy", env = "MINTKEY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ';')]
+    pub trusted_proxies: Vec<TrustedProxy>,
+
+    /// Header in which trusted proxies name their client: x-forwarded-for or forwarded (RFC 7239). The other is ignored. The
+    /// proxies must set it or append to it.
+    #[arg(long, env = "MINTKEY_FORWARDED_HEADER", value_name = "HEADER", default_value_t = ForwardedHeader::XForwardedFor)]
+    pub forwarded_header: ForwardedHeader,
 
     /// Maximum concurrent connections. Beyond it an idle connection is closed for a new one, first of the address with the
     /// most. If none is idle, new ones get 503, except for /livez, /readyz and /metrics.

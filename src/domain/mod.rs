@@ -23,5 +23,6 @@ pub mod secret_hash;
 pub mod text_encoding;
 pub(crate) mod text_enum;
 pub mod timestamp;
+pub mod trusted_proxy;
 pub mod validation;
 pub mod verdict;

@@ -1,5 +1,6 @@
 //! The access log: one line and one count for each request, also for one that ends without a response.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tracing::{Level, Span, debug, error, info, warn};
@@ -20,7 +21,8 @@ pub fn record_unreadable(metrics: &RouteMetrics, status: u16, cause: String) {
     let (duration, error) =
         (Duration::ZERO, Some(LoggedError { cause: Some(cause), ..ErrorReason::UnreadableHead.into() }));
     metrics.record("-", status, duration);
-    AccessLogEntry { method: "-", route: "-", status, duration, subject: None, error }.write_sampled(Level::INFO);
+    AccessLogEntry { method: "-", route: "-", status, duration, client_address: None, subject: None, error }
+        .write_sampled(Level::INFO);
 }
 
 /// Why a request was refused.
@@ -86,7 +88,8 @@ impl<'a> RequestRecord<'a> {
                 self.span = self.context.span();
             }
             let Self { method, route, context, .. } = *self;
-            let entry = AccessLogEntry { method, route, status, duration, subject: context.subject(), error };
+            let (client_address, subject) = (context.client_address(), context.subject());
+            let entry = AccessLogEntry { method, route, status, duration, client_address, subject, error };
             self.span.in_scope(|| entry.write_sampled(level));
         }
     }
@@ -106,6 +109,7 @@ struct AccessLogEntry<'a> {
     route: &'a str,
     status: u16,
     duration: Duration,
+    client_address: Option<IpAddr>,
     subject: Option<&'a str>,
     error: Option<LoggedError>,
 }
@@ -136,14 +140,20 @@ impl AccessLogEntry<'_> {
     }
 
     fn write(self, level: Level) {
-        let Self { method, route, status, duration, subject, error } = self;
+        let Self { method, route, status, duration, client_address, subject, error } = self;
         let (reason, cause) = error.map_or((None, None), |error| (Some(error.reason), error.cause));
         let duration_ms = duration.as_micros() as f64 / 1e3;
+        let client_address = client_address.map(tracing::field::display);
+        macro_rules! write {
+            ($event:ident) => {
+                $event!(method, route, status, duration_ms, client_address, subject, reason, cause, "request completed")
+            };
+        }
         match level {
-            Level::ERROR => error!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
-            Level::WARN => warn!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
-            Level::INFO => info!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
-            _ => debug!(method, route, status, duration_ms, subject, reason, cause, "request completed"),
+            Level::ERROR => write!(error),
+            Level::WARN => write!(warn),
+            Level::INFO => write!(info),
+            _ => write!(debug),
         }
     }
 }

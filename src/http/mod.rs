@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod body;
+pub mod client_address;
 pub mod cors;
 pub mod error_reason;
 pub mod error_response;

@@ -14,6 +14,7 @@ use tracing::{Instrument, Span};
 use crate::domain::clock::Clock;
 use crate::http::access_log::RequestRecord;
 use crate::http::body::reader::{BodyLimits, BodyReader};
+use crate::http::client_address::ClientAddressRule;
 use crate::http::cors::{CheckedOrigin, CorsPolicy};
 use crate::http::error_response::{check_declared, error_to_problem, render};
 use crate::http::negotiation::ErrorFormat;
@@ -54,6 +55,7 @@ pub struct RequestPipeline<E, I, S> {
     pub routes: Arc<RouteTable>,
     pub clock: Clock,
     pub body_limits: BodyLimits,
+    pub clients: Arc<ClientAddressRule>,
     /// Absent if no page of another origin may read responses.
     pub cors: Option<Arc<CorsPolicy>>,
     /// Present if only probes are served: the detail of the 503 that other requests get.
@@ -70,7 +72,7 @@ where
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let context = RequestContext::new(&request, &self.clock);
+        let context = RequestContext::new(&request, &self.clock, &self.clients);
         let matched = self.routes.resolve(&mut request);
         let method = method_label(request.method());
         let default = matched.operation.map_or(ErrorFormat::ProblemJson, |operation| operation.spec.error_format);
@@ -125,6 +127,7 @@ where
             routes: self.routes.clone(),
             clock: self.clock.clone(),
             body_limits: self.body_limits.clone(),
+            clients: self.clients.clone(),
             cors: self.cors.clone(),
             overload: Some(detail.into()),
         }
@@ -237,6 +240,7 @@ mod tests {
             routes: routes.into(),
             clock: Clock::System,
             body_limits: body_limits(),
+            clients: ClientAddressRule::NO_PROXIES.into(),
             cors: None,
             overload: None,
         }
@@ -262,7 +266,11 @@ mod tests {
     }
 
     fn context() -> RequestContext {
-        RequestContext::new(&Request::builder().header(REQUEST_ID, "r-1").finish(), &Clock::System)
+        RequestContext::new(
+            &Request::builder().header(REQUEST_ID, "r-1").finish(),
+            &Clock::System,
+            &ClientAddressRule::NO_PROXIES,
+        )
     }
 
     async fn body(response: Response) -> serde_json::Value {

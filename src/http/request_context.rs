@@ -1,15 +1,17 @@
-//! RequestContext: the request id, the trace id and the caller of a request.
+//! RequestContext: the request id, the trace id, the client's address and the caller of a request.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use poem::Request;
 use poem::http::HeaderName;
-use poem::{Addr, Request};
 use tracing::{Span, error_span};
 
 use crate::domain::audit::RequestSource;
 use crate::domain::clock::Clock;
 use crate::domain::id::new_id;
 use crate::domain::owner::Owner;
+use crate::http::client_address::ClientAddressRule;
 use crate::http::headers::user_agent::user_agent;
 use crate::http::trace_context::{TRACEPARENT, trace_id};
 
@@ -23,6 +25,8 @@ pub struct RequestContext(Arc<Inner>);
 struct Inner {
     request_id: String,
     trace_id: Option<String>,
+    /// Absent if the client is connected otherwise than over TCP.
+    client_address: Option<IpAddr>,
     /// Owner that the caller acts for, once authenticated.
     owner: OnceLock<Arc<Owner>>,
 }
@@ -31,14 +35,15 @@ struct Inner {
 const MAX_REQUEST_ID: usize = 48;
 
 impl RequestContext {
-    pub fn new(request: &Request, clock: &Clock) -> Self {
+    pub fn new(request: &Request, clock: &Clock, clients: &ClientAddressRule) -> Self {
         let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let request_id = match header(REQUEST_ID) {
             Some(id) if is_request_id(id) => id.to_owned(),
             _ => new_id(clock.now()).to_string(),
         };
         let trace_id = header(TRACEPARENT).and_then(trace_id).map(str::to_owned);
-        Self(Arc::new(Inner { request_id, trace_id, owner: OnceLock::new() }))
+        let client_address = clients.client_address(request);
+        Self(Arc::new(Inner { request_id, trace_id, client_address, owner: OnceLock::new() }))
     }
 
     pub fn of(request: &Request) -> Self {
@@ -51,6 +56,11 @@ impl RequestContext {
 
     pub fn trace_id(&self) -> Option<&str> {
         self.0.trace_id.as_deref()
+    }
+
+    /// The address of the client, of a proxy's client if the proxy is trusted.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.0.client_address
     }
 
     pub fn subject(&self) -> Option<&str> {
@@ -73,13 +83,10 @@ fn is_request_id(id: &str) -> bool {
 
 /// Returns where a request came from, for its audit events.
 pub fn request_source(request: &Request) -> RequestSource {
-    let client_address = match &**request.remote_addr() {
-        Addr::SocketAddr(address) => Some(address.ip()),
-        _ => None,
-    };
+    let context = RequestContext::of(request);
     RequestSource {
-        request_id: RequestContext::of(request).request_id().to_owned(),
-        client_address,
+        request_id: context.request_id().to_owned(),
+        client_address: context.client_address(),
         user_agent: user_agent(request),
     }
 }

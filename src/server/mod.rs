@@ -21,6 +21,7 @@ use crate::api::health::{self, Draining};
 use crate::api::verification::verify::InlineVerify;
 use crate::config::ConfigError;
 use crate::http::body::reader::BodyLimits;
+use crate::http::client_address::ClientAddressRule;
 use crate::http::cors::CorsPolicy;
 use crate::http::otel::OtelMiddleware;
 use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline};
@@ -91,6 +92,7 @@ impl Server {
         services: Services,
         limits: &Limits,
         cors: Option<CorsPolicy>,
+        clients: ClientAddressRule,
         traced: bool,
     ) -> io::Result<()> {
         let draining = Draining::default();
@@ -100,7 +102,7 @@ impl Server {
         let metrics = Metrics::default();
         let RequestMemory { heads: memory, bodies, forms } = RequestMemory::new(limits.request_memory, &metrics);
         let body_limits = BodyLimits { timeout: limits.request_timeout, memory: bodies, unauthenticated_memory: forms };
-        let overload = limits.overload();
+        let (overload, clients) = (limits.overload(), Arc::new(clients));
 
         let health = || {
             let ready = health::readyz(services.clone(), draining.clone());
@@ -115,7 +117,7 @@ impl Server {
             None => (None, all()),
             Some(listener) => {
                 info!(address = %listener.local_addr()?, "admin listener started");
-                let admin = pipeline(Route::new(), NoInlineOperation, all(), &services, &body_limits);
+                let admin = pipeline(Route::new(), NoInlineOperation, all(), &services, &body_limits, &clients);
                 let endpoints =
                     ListenerEndpoints { probes: admin.probes_only(&overload), all: admin, memory: memory.clone() };
                 (Some(AdminListener::start(listener, endpoints, limits)), RouteTable::for_health(health(), &metrics))
@@ -127,7 +129,7 @@ impl Server {
             .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
             .with_pages(&swagger_ui::PAGES, &metrics);
         let inline = InlineVerify { services: services.clone() };
-        let api = pipeline(router, inline, routes, &services, &body_limits).with_cors(cors);
+        let api = pipeline(router, inline, routes, &services, &body_limits, &clients).with_cors(cors);
         info!(address = %self.address, tls = self.tls.is_some(), "listening");
         let probes = api.probes_only(&overload);
         if traced {
@@ -180,6 +182,7 @@ fn pipeline<I: InlineOperation>(
     routes: RouteTable,
     services: &Arc<Services>,
     body_limits: &BodyLimits,
+    clients: &Arc<ClientAddressRule>,
 ) -> RequestPipeline<impl Endpoint<Output = Response> + use<I>, I, Arc<Services>> {
     RequestPipeline {
         router: Arc::new(router.map_to_response()),
@@ -188,6 +191,7 @@ fn pipeline<I: InlineOperation>(
         routes: Arc::new(routes),
         clock: services.clock().clone(),
         body_limits: body_limits.clone(),
+        clients: clients.clone(),
         cors: None,
         overload: None,
     }

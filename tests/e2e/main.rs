@@ -1,5 +1,6 @@
 //! End to end: a real server with real tools of its users.
 
+mod client_address;
 mod contract_clients;
 mod dockerfile;
 mod docs_page;
@@ -17,6 +18,7 @@ mod providers;
 mod proxies;
 mod schemathesis;
 mod sdk;
+mod secret_scanning;
 mod slow_clients;
 #[expect(dead_code, reason = "the support is shared with the other test binaries")]
 #[path = "../support/mod.rs"]

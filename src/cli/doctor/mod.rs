@@ -40,6 +40,7 @@ pub async fn check_deployment(command: ServeCommand) -> Result<(), CommandError>
         ("issuers", issuers::check_issuers(issuers, keys, serve).await),
         ("issuer policies", issuers::check_policies(issuers, keys)),
         ("listen", network::check_addresses(serve).await),
+        ("trusted proxies", network::describe_trusted_proxies(serve)),
         ("tls", tls::check_certificate(serve, now).await),
         ("file descriptors", host::check_descriptors(serve)),
         ("clock", host::check_clock(now, file.as_deref(), &report)),

@@ -32,6 +32,15 @@ pub async fn check_addresses(serve: &ServeSettings) -> CheckResult {
     Ok(if running { "a mintkey is running there" } else { "free" }.into())
 }
 
+/// Says whose addresses the audit and the log name.
+pub fn describe_trusted_proxies(serve: &ServeSettings) -> CheckResult {
+    let networks: Vec<_> = serve.trusted_proxies.iter().map(ToString::to_string).collect();
+    Ok(match networks.as_slice() {
+        [] => "none: clients are named by the address that they connect from".to_owned(),
+        networks => format!("{}, which name their clients in {}", networks.join(" "), serve.forwarded_header),
+    })
+}
+
 /// Accepts any certificate: the probe sends nothing secret.
 async fn is_mintkey(address: SocketAddr, tls: bool) -> bool {
     let probe = async {

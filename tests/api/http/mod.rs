@@ -2,6 +2,7 @@
 
 mod absent_fields;
 mod bodies;
+mod client_address;
 mod cors;
 mod credentials;
 mod declared_errors;
