@@ -50,7 +50,7 @@ pub fn render(
     match result {
         Ok(response) => (response, None),
         Err(mut problem) => {
-            let error = LoggedError { reason: problem.reason, cause: problem.log_context.take() };
+            let error = LoggedError { reason: problem.reason, cause: problem.log_context.take().map(String::from) };
             (problem.into_response(format.media_type(), context.request_id()), Some(error))
         }
     }

@@ -71,23 +71,20 @@ pub struct Problem {
     type_slug: Option<&'static str>,
     /// A code for the log.
     pub reason: &'static str,
-    /// Boxed to keep results small, as are the extensions.
+    /// Boxed to keep results small, as are others.
     detail: Box<str>,
-    errors: Vec<Violation>,
+    errors: Box<[Violation]>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// The member `error` of the operations that OAuth clients call.
-    pub oauth_error: Option<&'static str>,
-    active: Option<bool>,
     /// Members of the body beside the standard ones (RFC 9457, section 3.2).
     extensions: Option<Box<Map<String, Value>>>,
-    pub log_context: Option<String>,
+    pub log_context: Option<Box<str>>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let (errors, headers, oauth_error, active, extensions, log_context) = Default::default();
+        let (errors, headers, extensions, log_context) = Default::default();
         let (type_slug, reason, detail) = (None, ErrorReason::of_status(status).as_str(), detail.into().into());
-        Self { status, type_slug, reason, detail, errors, headers, oauth_error, active, extensions, log_context }
+        Self { status, type_slug, reason, detail, errors, headers, extensions, log_context }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -180,7 +177,7 @@ impl Problem {
             pointer => format!("{pointer} {}", error.detail),
         });
         let detail = format!("The body is invalid: {}.", first.unwrap_or_default());
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+        Self { errors: errors.into(), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
     pub fn internal(log_context: impl Into<String>) -> Self {
@@ -201,18 +198,18 @@ impl Problem {
     }
 
     /// Adds `error`, which OAuth clients read, and `error_description`.
-    pub fn with_oauth_error(self, code: &'static str) -> Self {
-        Self { oauth_error: Some(code), ..self }
-    }
-
-    /// Adds `active: false`: the token that was introspected must not be accepted.
-    pub fn with_inactive(self) -> Self {
-        Self { active: Some(false), ..self }
+    pub fn with_oauth_error(self, code: &str) -> Self {
+        let detail = self.detail.to_string();
+        self.with_extension("error", code.into()).with_extension("error_description", detail.into())
     }
 
     /// Offers Basic (RFC 7617) beside the schemes that the problem names already.
     pub fn with_basic_challenge(self) -> Self {
         self.with_header(header::WWW_AUTHENTICATE, r#"Basic realm="mintkey", charset="UTF-8""#)
+    }
+
+    pub fn has_type(&self, type_slug: &str) -> bool {
+        self.type_slug == Some(type_slug)
     }
 
     pub fn with_type(self, type_slug: &'static str) -> Self {
@@ -224,7 +221,7 @@ impl Problem {
     }
 
     pub fn with_log_context(self, log_context: impl Into<String>) -> Self {
-        Self { log_context: Some(log_context.into()), ..self }
+        Self { log_context: Some(log_context.into().into()), ..self }
     }
 
     pub fn with_extension(mut self, name: &str, value: Value) -> Self {
@@ -245,11 +242,11 @@ impl Problem {
             kind: Some(kind),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
-            error: self.oauth_error.map(str::to_owned),
-            error_description: self.oauth_error.map(|_| self.detail.to_string()),
-            active: self.active,
+            error: None,
+            error_description: None,
+            active: None,
             detail: self.detail.into(),
-            errors: (!self.errors.is_empty()).then_some(self.errors),
+            errors: (!self.errors.is_empty()).then(|| self.errors.into_vec()),
             request_id: Some(request_id.to_owned()),
         };
         let mut body = standard.to_json().unwrap_or_default();

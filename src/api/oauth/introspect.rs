@@ -45,6 +45,7 @@ error_set!(IntrospectTokenErrors: 400, 401, 403, 406, 408, 413, 415, 500, 503);
 #[derive(Object)]
 struct IntrospectionForm {
     /// API key to introspect.
+    #[oai(validator(min_length = 1))]
     token: String,
     /// Accepted for compatibility; ignored.
     #[oai(skip_serializing_if_is_none)]

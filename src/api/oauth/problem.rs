@@ -6,19 +6,19 @@ use crate::http::problem::Problem;
 
 /// Adds the error code of RFC 6749, section 5.2. A 401 also offers Basic, beside Bearer.
 pub fn oauth_problem(problem: Problem) -> Problem {
-    let code = problem.oauth_error.unwrap_or_else(|| error_code(problem.status));
-    let is_unauthorized = problem.status == StatusCode::UNAUTHORIZED;
+    let code = error_code(&problem);
     let problem = problem.with_oauth_error(code);
-    if is_unauthorized { problem.with_basic_challenge() } else { problem }
+    if problem.status == StatusCode::UNAUTHORIZED { problem.with_basic_challenge() } else { problem }
 }
 
 /// The same for introspection. A client that does not look at the status then finds no active token.
 pub fn introspection_problem(problem: Problem) -> Problem {
-    oauth_problem(problem).with_inactive()
+    oauth_problem(problem).with_extension("active", false.into())
 }
 
-fn error_code(status: StatusCode) -> &'static str {
-    match status {
+fn error_code(problem: &Problem) -> &'static str {
+    match problem.status {
+        _ if problem.has_type(UNSUPPORTED_TOKEN_TYPE.0) => "unsupported_token_type",
         StatusCode::UNAUTHORIZED => "invalid_client",
         StatusCode::FORBIDDEN => "insufficient_scope",
         StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
@@ -39,7 +39,6 @@ pub fn missing_client_credential() -> Problem {
 pub fn unsupported_token_type() -> Problem {
     Problem::bad_request("Only API keys of this service can be revoked; let the issuer of an access token revoke it.")
         .with_type(UNSUPPORTED_TOKEN_TYPE.0)
-        .with_oauth_error("unsupported_token_type")
 }
 
 /// 406 for a client that accepts a signed response alone.

@@ -38,6 +38,7 @@ error_set!(RevokeTokenErrors: 400, 401, 408, 413, 415, 500, 503);
 #[oai(skip_serializing_if_is_none)]
 struct TokenRevocationForm {
     /// API key to revoke.
+    #[oai(validator(min_length = 1))]
     token: String,
     /// Accepted for compatibility; ignored.
     token_type_hint: Option<String>,
@@ -99,8 +100,8 @@ impl<'a> ApiExtractor<'a> for TokenRevocation {
     }
 }
 
+// npm's simple-oauth2 5.1.0 fails without a body of JSON, and no client that is known with one.
 /// An empty object: the status says everything (RFC 7009, section 2.2).
-// Some clients (npm simple-oauth2 5.1) fail without a body of JSON, and none fails with one.
 #[derive(Object)]
 struct TokenRevocationResponse {}
 

@@ -189,6 +189,19 @@ pub mod tests {
         }
     }
 
+    #[test]
+    fn has_ended_is_true_of_a_secret_that_cannot_come_back() {
+        let of = |stored_status, expires, secret_expires| {
+            let key = KeyForSecret { stored_status, ..loaded_key("n", Metadata::default(), expires, secret_expires) };
+            CachedKey::new(key, &Interner::default(), &Interner::default()).has_ended(at(10))
+        };
+        for status in [KeyStatus::Active, KeyStatus::Disabled] {
+            assert!(!of(status, None, None) && !of(status, Some(9), None), "an expiry of the key can be changed");
+            assert!(!of(status, None, Some(11)) && of(status, None, Some(10)));
+        }
+        assert!(of(KeyStatus::Revoked, None, None));
+    }
+
     fn named(name: &str, metadata: Metadata, expires: Option<i64>, secret_expires: Option<i64>) -> CachedKey {
         let key = loaded_key(name, metadata, expires, secret_expires);
         CachedKey::new(key, &Interner::default(), &Interner::default())

@@ -232,8 +232,7 @@ async fn assert_no_canary_leaks(format: &str) {
     let mut searched = vec![&**alice, &**gateway, &idempotent.0, master.trim(), signing.lines().nth(1).unwrap()];
     searched.extend(jwts.iter().flat_map(|jwt| [jwt[1], jwt[2]]));
     searched.extend([key, child, revoked, cold, &idempotent.1].map(|key| &secret(key)[3..]));
-    let encoded: Vec<_> =
-        [alice, secret(key), secret(revoked)].into_iter().flat_map(|canary| requests::basic_with(canary)).collect();
+    let encoded: Vec<_> = [alice, secret(key), secret(revoked)].into_iter().flat_map(requests::basic_with).collect();
     searched.extend(encoded.iter().map(|basic| &basic["Basic ".len()..]));
     let assert_none_in = |places: &[(String, Vec<u8>)], server: &Server| {
         let leaks: Vec<_> = searched.iter().flat_map(|canary| places_with(canary, places)).collect();
