@@ -288,7 +288,7 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
             "not https",
         ),
         (json!({ "status": 200, "body": jwks_and_metadata(&provider, json!(keys)) }), "100 keys"),
-        (json!({ "status": 404 }), "404"),
+        (json!({ "status": 404 }), "404 Not Found; if the provider publishes no metadata, set the option jwks-uri"),
         (json!("hang"), "took more than 5 seconds"),
     ] {
         provider.act("break", json!({ "how": how })).await;

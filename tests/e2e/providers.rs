@@ -74,7 +74,7 @@ async fn assert_only_access_tokens_create_keys(subject: &Subject, id_token_reaso
     assert_rejected(&server, foreign["access_token"].as_str().unwrap(), &["wrong_audience", OTHER_AUDIENCE]).await;
     assert_rejected(&server, tokens["id_token"].as_str().unwrap(), &[id_token_reason]).await;
     let tomorrow = start_tomorrow(data.path(), &subject.issuer_option);
-    assert_rejected(&tomorrow, token, &["expired 20"]).await;
+    assert_rejected(&tomorrow, token, &["expired"]).await;
     assert_eq!(server.counts().await, before);
 }
 
@@ -103,12 +103,16 @@ fn sub_of(token: &str) -> String {
 
 #[tokio::test]
 async fn better_auth_access_tokens_create_keys() {
-    assert_only_access_tokens_create_keys(&Subject::start("better-auth"), "wrong_typ missing").await;
+    assert_only_access_tokens_create_keys(&Subject::start("better-auth"), "wrong_typ").await;
 }
 
 #[tokio::test]
 async fn glewlwyd_access_tokens_create_keys() {
-    assert_only_access_tokens_create_keys(&Subject::start("glewlwyd"), "wrong_typ").await;
+    let subject = Subject::start("glewlwyd");
+    let jwks = reqwest::get(format!("{}/jwks", subject.provider.issuer)).await.unwrap().json::<Value>().await.unwrap();
+    let lengths = ["x", "y"].map(|name| jwks["keys"][0][name].as_str().unwrap().len());
+    assert!(lengths.iter().any(|length| *length < 43), "a coordinate of fewer than 32 bytes: {jwks}");
+    assert_only_access_tokens_create_keys(&subject, "wrong_typ").await;
 }
 
 #[tokio::test]

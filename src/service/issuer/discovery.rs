@@ -144,15 +144,22 @@ impl Provider {
     /// Returns the first document that is the issuer's metadata. An application may respond with a page at the other URL.
     async fn metadata(&self, issuer: &str, own: &Url) -> Result<ProviderMetadata, String> {
         let mut failures = Vec::new();
+        let mut is_published = false;
         for url in well_known(own) {
             let outcome = match self.get(&url).await? {
-                Ok((document, _)) => parse_issuer_metadata(&document, issuer).map_err(|why| format!("{url} {why}")),
+                Ok((document, _)) => {
+                    is_published = true;
+                    parse_issuer_metadata(&document, issuer).map_err(|why| format!("{url} {why}"))
+                }
                 Err(other) => Err(format!("{url} responded with {other}")),
             };
             match outcome {
                 Ok(metadata) => return Ok(metadata),
                 Err(failure) => failures.push(failure),
             }
+        }
+        if !is_published {
+            failures.push("if the provider publishes no metadata, set the option jwks-uri".to_owned());
         }
         Err(failures.join("; "))
     }

@@ -1,6 +1,6 @@
 // Glewlwyd of Debian with its plugin for OpenID Connect, set up through its administration API.
 import { execFileSync, spawn } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Browser } from '../browser.mjs';
@@ -8,6 +8,20 @@ import { listening } from '../server.mjs';
 
 const SCHEMA = '/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3';
 const CLIENT = 'mintkey-docs';
+
+// A key of which one coordinate begins with a zero byte, which Glewlwyd leaves out in its JWKS.
+function keyWithShortCoordinate() {
+  for (;;) {
+    const keys = generateKeyPairSync('ec', {
+      namedCurve: 'P-256',
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    });
+    const { x, y } = createPublicKey(keys.publicKey).export({ format: 'jwk' });
+    // In base64url, the first byte and two bits of the next.
+    if (/^A[A-P]/.test(x) || /^A[A-P]/.test(y)) return keys;
+  }
+}
 
 export async function start({ directory, port, servers, redirects, scopes, audiences, user }) {
   const origin = `http://127.0.0.1:${port}`;
@@ -52,18 +66,14 @@ export async function start({ directory, port, servers, redirects, scopes, audie
   await set('auth/', { username: 'admin', password: 'password' });
   for (const name of scopes.filter((name) => name !== 'openid')) await set('scope/', { name, display_name: name });
   await set('user/', { username: user.name, name: user.name, email: user.email, password: user.password, scope: scopes });
-  const { privateKey, publicKey } = generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  });
+  const { privateKey, publicKey } = keyWithShortCoordinate();
   await set('mod/plugin/', {
     module: 'oidc',
     name: 'oidc',
     display_name: 'OpenID Connect',
     parameters: {
       iss: `${origin}/api/oidc`,
-      'jwt-type': 'rsa',
+      'jwt-type': 'ecdsa',
       'jwt-key-size': '256',
       key: privateKey,
       cert: publicKey,
