@@ -43,7 +43,7 @@ core.register_action("mintkey", { "http-req" }, function(txn)
         url = url .. "?required_scope=" .. scope
     end
 
-    -- HAProxy tries up to four times: 1.1 s each without a response, a second apart without a connection.
+    -- HAProxy 2.6 tries four times: 1.1 s each without a response, a second apart without a connection.
     local response = core.httpclient():get({ url = url, headers = headers, timeout = 1100 })
     if passed_on[response.status] then
         return deny(txn, response.status, response)

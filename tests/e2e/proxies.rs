@@ -8,6 +8,7 @@ mod paths;
 mod proxy;
 mod site;
 mod spoofing;
+mod tls;
 mod upgrades;
 mod wire;
 
