@@ -4,6 +4,7 @@
 //! returned it, an extractor of its arguments, or the pipeline itself.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use poem::http::StatusCode;
@@ -116,13 +117,13 @@ impl ErrorStatus {
             Self::Forbidden => Problem::insufficient_scope("api-keys:write"),
             Self::NotFound => Problem::not_found(),
             Self::NotAcceptable => signed_response_only(),
-            Self::RequestTimeout => Problem::body_timeout(),
-            Self::Conflict => ServiceError::Conflict(ConflictReason::RotationInProgress).into(),
+            Self::RequestTimeout => Problem::body_timeout(Duration::from_secs(30)),
+            Self::Conflict => ServiceError::Conflict(ConflictReason::RotationInProgress(None)).into(),
             Self::PreconditionFailed => PreconditionFailure::OtherRevision(2).into(),
-            Self::PayloadTooLarge => Problem::body_too_large(),
-            Self::UnsupportedMediaType => {
-                Problem::unsupported_media_type("Send the body as JSON, with `Content-Type: application/json`.")
-            }
+            Self::PayloadTooLarge => Problem::body_too_large(70_000),
+            Self::UnsupportedMediaType => Problem::unsupported_media_type(
+                "Send the body as JSON, with `Content-Type: application/json`, not \"text/plain\".",
+            ),
             Self::UnprocessableEntity => Problem::unprocessable(vec![Violation::new("/name", "is required")]),
             Self::InternalServerError => Problem::internal(""),
             Self::ServiceUnavailable => ServiceError::Unavailable(String::new()).into(),

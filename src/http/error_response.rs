@@ -17,17 +17,24 @@ pub fn error_to_problem(error: poem::Error, route: &Route) -> Problem {
         Err(error) => error,
     };
     if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
-        Problem::bad_request(format!(
-            "The parameter {} has an invalid value; see the API documentation.",
-            parameter.name
-        ))
+        Problem::bad_request(format!("The parameter {} {}.", parameter.name, rule(&parameter.reason)))
     } else if error.is::<ParsePathError>() || error.is::<poem::error::ParsePathError>() || error.is::<NotFoundError>() {
         // A malformed id gets the same response as an unknown one.
         Problem::not_found()
     } else if error.is::<MethodNotAllowedError>() {
-        Problem::method_not_allowed(&route.allow())
+        Problem::method_not_allowed("this method", &route.allow())
     } else {
         Problem::internal(error.to_string())
+    }
+}
+
+/// The rule that a parameter breaks, from `failed to parse "Limit": must be ...`, as poem-openapi wraps it.
+fn rule(reason: &str) -> String {
+    let own =
+        reason.split_once("\": ").map_or(reason, |(_, own)| own).split(" (occurred while").next().unwrap_or_default();
+    match own.starts_with("must ") {
+        true => own.to_owned(),
+        false => format!("has an invalid value: {own}"),
     }
 }
 
@@ -74,8 +81,11 @@ mod tests {
         assert_eq!(status(NotFoundError.into()), 404);
         assert_eq!(status(MethodNotAllowedError.into()), 405);
         assert_eq!(status(ParsePathError { name: "id", reason: "x".into() }.into()), 404);
-        assert_eq!(status(ParseParamError { name: "limit", reason: "x".into() }.into()), 400);
-        assert_eq!(status(Problem::body_too_large().into()), 413);
+        let reason = r#"failed to parse "Limit": must be 1 (occurred while parsing "Limits")"#.to_owned();
+        let parameter = error_to_problem(ParseParamError { name: "limit", reason }.into(), route);
+        assert_eq!(parameter.status, 400);
+        assert_eq!(parameter.into_json("r")["detail"], "The parameter limit must be 1.");
+        assert_eq!(status(Problem::body_too_large(70_000).into()), 413);
     }
 
     #[test]

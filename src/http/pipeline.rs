@@ -25,6 +25,7 @@ use crate::http::request_context::{REQUEST_ID, RequestContext};
 use crate::http::route_spec::Cancellation;
 use crate::http::router::{Handler, Matched, RouteTable, method_label};
 use crate::http::run_to_completion::RunToCompletion;
+use crate::json::pointer::is_safe_to_echo;
 
 /// The operation that the pipeline calls for [`Dispatch::Inline`](crate::http::route_spec::Dispatch::Inline), without the
 /// boxes of a router: there they cost as much as the operation.
@@ -152,7 +153,10 @@ where
             return Err(Problem::unavailable(&**detail, 1));
         }
         let route = matched.route.ok_or_else(Problem::not_found)?;
-        let operation = matched.operation.ok_or_else(|| Problem::method_not_allowed(&route.allow()))?;
+        let operation = matched.operation.ok_or_else(|| {
+            let method = Some(request.method().as_str()).filter(|method| is_safe_to_echo(method));
+            Problem::method_not_allowed(method.unwrap_or("this method"), &route.allow())
+        })?;
         check_query(&request, operation)?;
         let result = match (&operation.handler, operation.spec.cancellation) {
             (Handler::Inline, _) => {

@@ -2,6 +2,8 @@
 //!
 //! The kinds of problem here are those of HTTP and of bearer credentials; a service maps its own errors to them.
 
+use std::time::Duration;
+
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Body, Response};
@@ -153,17 +155,21 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Not found. Check the path and the id.")
     }
 
-    pub fn method_not_allowed(allow: &str) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("This path accepts only {allow}."))
+    pub fn method_not_allowed(method: &str, allow: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("This path does not accept {method}, only {allow}."))
             .with_header(header::ALLOW, allow)
     }
 
-    pub fn body_timeout() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time; send it without pauses.")
+    pub fn body_timeout(limit: Duration) -> Self {
+        let limit = humantime::format_duration(limit);
+        let detail = format!("The body did not arrive within {limit} (--request-timeout); send it without pauses.");
+        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    pub fn body_too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Send a body of at most 64 KiB (65536 bytes).")
+    /// `received` is the number of bytes that arrived or were declared, before the rest was refused.
+    pub fn body_too_large(received: u64) -> Self {
+        let detail = format!("Send a body of at most 64 KiB (65536 bytes); this one has {received} or more.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
@@ -199,7 +205,7 @@ impl Problem {
 
     /// Adds `error`, which OAuth clients read, and `error_description`.
     pub fn with_oauth_error(self, code: &str) -> Self {
-        let detail = self.detail.to_string();
+        let detail = oauth_text(&self.detail);
         self.with_extension("error", code.into()).with_extension("error_description", detail.into())
     }
 
@@ -265,6 +271,16 @@ impl Problem {
     }
 }
 
+/// RFC 6749, section 5.2: `error_description` has no quotation marks, backslashes and characters outside of ASCII.
+fn oauth_text(detail: &str) -> String {
+    let replace = |c: char| match c {
+        '"' | '\\' => '\'',
+        ' '..='~' => c,
+        _ => '?',
+    };
+    detail.chars().map(replace).collect()
+}
+
 impl ResponseError for Problem {
     fn status(&self) -> StatusCode {
         self.status
@@ -289,6 +305,11 @@ mod tests {
             "checks": [{ "name": "store" }],
         });
         assert_eq!(problem.into_json("r"), expected);
+    }
+
+    #[test]
+    fn oauth_text_is_of_the_characters_that_oauth_allows() {
+        assert_eq!(oauth_text("its `typ` is \"a\\n\u{e9}\""), "its `typ` is 'a'n?'");
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use thiserror::Error;
 
+use crate::domain::api_key::KeyStatus;
 use crate::domain::authority::{Denial, MissingRight};
 use crate::domain::key_limit::KeyLimit;
 use crate::domain::precondition::PreconditionFailure;
@@ -68,10 +69,10 @@ text_enum! {
 /// The state of a key that forbids a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConflictReason {
-    /// Only an active key can be rotated.
-    KeyNotActive,
-    /// The previous secret still works, or another rotation was first.
-    RotationInProgress,
+    /// Only an active key can be rotated; this one is not.
+    KeyNotActive(KeyStatus),
+    /// The previous secret still works until this time, or another rotation was first.
+    RotationInProgress(Option<DateTime<Utc>>),
     /// A revoked key cannot be changed.
     KeyRevoked,
     /// The owner has as many keys as one owner may have.
@@ -80,14 +81,18 @@ pub enum ConflictReason {
 
 impl ConflictReason {
     /// Every reason.
-    pub const ALL: [Self; 4] =
-        [Self::KeyNotActive, Self::RotationInProgress, Self::KeyRevoked, Self::TooManyKeys(KeyLimit::DEFAULT)];
+    pub const ALL: [Self; 4] = [
+        Self::KeyNotActive(KeyStatus::Disabled),
+        Self::RotationInProgress(None),
+        Self::KeyRevoked,
+        Self::TooManyKeys(KeyLimit::DEFAULT),
+    ];
 
     /// A stable code for programs.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::KeyNotActive => "key-not-active",
-            Self::RotationInProgress => "rotation-in-progress",
+            Self::KeyNotActive(_) => "key-not-active",
+            Self::RotationInProgress(_) => "rotation-in-progress",
             Self::KeyRevoked => "key-revoked",
             Self::TooManyKeys(_) => "too-many-keys",
         }
@@ -96,8 +101,17 @@ impl ConflictReason {
     /// The reason in words, with what to do about it.
     pub fn message(self) -> String {
         let text = match self {
-            Self::KeyNotActive => "Only an active key can be rotated; this one is revoked, disabled or expired.",
-            Self::RotationInProgress => {
+            Self::KeyNotActive(status) => {
+                return format!("Only an active key can be rotated; this one is {}.", status.as_str());
+            }
+            Self::RotationInProgress(Some(until)) => {
+                return format!(
+                    "The key is being rotated: the old secret works until {}; retry then, or revoke the key if a secret has \
+                     leaked.",
+                    until.to_rfc3339_opts(SecondsFormat::Micros, true)
+                );
+            }
+            Self::RotationInProgress(None) => {
                 "The key is being rotated: another request was first, or the old secret still works; retry when the \
                  grace period is over, or revoke the key if a secret has leaked."
             }

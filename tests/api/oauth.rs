@@ -30,7 +30,8 @@ async fn authorized(server: &Server, path: &str, authorization: &str, body: &str
 fn assert_oauth_error(response: &Response, status: u16, error: &str) {
     let detail = response.assert_problem(status);
     assert_eq!(response.body["error"], error, "{}", response.text);
-    assert_eq!(response.body["error_description"], detail, "{}", response.text);
+    // RFC 6749, section 5.2: without quotation marks.
+    assert_eq!(response.body["error_description"], detail.replace('"', "'"), "{}", response.text);
 }
 
 /// Every challenge of a 401, in order.

@@ -27,7 +27,7 @@ const ISSUERS: [(&str, &str); 17] = [
     ("https://ref.supabase.co/auth/v1", "audience=authenticated,typ=compatible"),
     ("https://clerk.example.com", "audience=https://api.example.com,typ=compatible"),
     ("https://securetoken.google.com/project", "audience=project,typ=compatible"),
-    ("https://token.actions.githubusercontent.com", "audience=https://api.example.com,typ=compatible"),
+    ("https://id.example.com/application/o/mintkey/", "audience=https://api.example.com,typ=compatible"),
     ("https://kubernetes.default.svc.cluster.local", "audience=mintkey,typ=compatible"),
 ];
 
@@ -111,7 +111,11 @@ async fn token_of_a_known_provider_is_accepted() {
             14,
             json!({ "aud": "project", "auth_time": now(), "user_id": "alice", "firebase": { "identities": {} } }),
         ),
-        (&json!({ "typ": "JWT", "x5t": "kid" }), 15, json!({ "aud": api, "sub": "repo:acme/api:ref:refs/heads/main" })),
+        (
+            &json!({ "typ": "JWT", "x5t": "kid" }),
+            15,
+            json!({ "aud": api, "azp": "client", "uid": "1", "acr": "goauthentik.io/providers/oauth2/default" }),
+        ),
         (
             &json!({}),
             16,

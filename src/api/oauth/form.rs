@@ -54,7 +54,7 @@ fn non_empty(value: Cow<'_, str>) -> Option<String> {
 
 /// Rejects a body that is not a form. Does not look at the body.
 pub fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
-    check_media_type(headers, &[FORM], &format!("Send a form, with `Content-Type: {FORM}`."))
+    check_media_type(headers, &[FORM], &format!("Send a form, with `Content-Type: {FORM}`"))
 }
 
 #[cfg(test)]

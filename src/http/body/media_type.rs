@@ -1,7 +1,8 @@
 //! Content-Type and Content-Encoding of a body.
 
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, HeaderValue, header};
 
+use crate::domain::excerpt::Excerpt;
 use crate::http::problem::Problem;
 
 /// RFC 7396.
@@ -12,14 +13,25 @@ pub const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Checks that a body has one of the accepted media types and no encoding. Otherwise the error gives the advice.
 pub fn check_media_type(headers: &HeaderMap, accepted: &[&str], advice: &str) -> Result<(), Problem> {
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(Problem::unsupported_media_type("Send the body unencoded, without a Content-Encoding header."));
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING) {
+        return Err(Problem::unsupported_media_type(format!(
+            "Send the body unencoded, without a Content-Encoding header; this one is {}.",
+            shown(coding)
+        )));
     }
     let mut declared = headers.get_all(header::CONTENT_TYPE).iter();
-    match (declared.next(), declared.next()) {
-        (Some(only), None) if only.to_str().is_ok_and(|declared| is_one_of(declared, accepted)) => Ok(()),
-        _ => Err(Problem::unsupported_media_type(advice)),
-    }
+    let seen = match (declared.next(), declared.next()) {
+        (Some(only), None) if only.to_str().is_ok_and(|declared| is_one_of(declared, accepted)) => return Ok(()),
+        (Some(only), None) => format!("this one is {}", shown(only)),
+        (Some(_), Some(_)) => "there are several".to_owned(),
+        (None, _) => "there is none".to_owned(),
+    };
+    Err(Problem::unsupported_media_type(format!("{advice}; {seen}.")))
+}
+
+/// A header's value, for the response.
+fn shown(value: &HeaderValue) -> Excerpt {
+    Excerpt::of_text(Some(&String::from_utf8_lossy(value.as_bytes())))
 }
 
 /// True without parameters other than a charset of UTF-8, the only encoding of JSON (RFC 8259, section 8.1). Forms are
@@ -39,8 +51,6 @@ fn is_one_of(content_type: &str, accepted: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use poem::http::HeaderValue;
-
     use super::*;
 
     const JSON: &str = "application/json";
@@ -70,6 +80,17 @@ mod tests {
         for rejected in ["text/plain", "", "application/json; charset=latin1", "application/x-www-form-urlencoded2"] {
             assert!(!check(&[rejected]), "{rejected}");
         }
+    }
+
+    #[test]
+    fn check_media_type_shows_what_was_declared() {
+        let detail = |declared: &[&'static str]| {
+            let values = declared.iter().map(|value| (header::CONTENT_TYPE, HeaderValue::from_static(value)));
+            let error = check_media_type(&values.collect(), &[FORM], "Send a form").unwrap_err();
+            error.into_json("r")["detail"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(detail(&[]), "Send a form; there is none.");
+        assert_eq!(detail(&["text/plain"]), "Send a form; this one is \"text/plain\".");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl<T: FromObject> JsonRequest<T> {
         let bytes = body.read().await;
         let is_empty = T::OPTIONAL && bytes.as_ref().is_ok_and(Bytes::is_empty);
         if !is_empty {
-            let advice = "Send the body as JSON, with `Content-Type: application/json`.";
+            let advice = "Send the body as JSON, with `Content-Type: application/json`";
             check_media_type(request.headers(), T::MEDIA_TYPES, advice)?;
         }
         let mut bytes = bytes?;

@@ -1,9 +1,12 @@
 //! ObjectReader: takes the fields of a JSON object by name and collects every violation.
 
+use std::fmt;
+
 use poem_openapi::types::Type;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::domain::excerpt::Excerpt;
 use crate::domain::validation::ValidationError;
 use crate::http::problem::{JSON, Problem, Violation};
 use crate::http::values::patch::Patch;
@@ -35,6 +38,43 @@ pub fn deserialize_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> 
 pub struct ObjectReader {
     object: Map<String, Value>,
     violations: Vec<Violation>,
+}
+
+/// What a violation shows of the value that caused it: a value that is short, else its size, so that neither a long text
+/// nor a credential in the wrong place is sent back.
+enum Seen {
+    Short(Value),
+    Text(usize),
+    Array(usize),
+    Object(usize),
+}
+
+impl Seen {
+    /// In characters.
+    const MAX_SHORT: usize = 40;
+
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Array(items) => Self::Array(items.len()),
+            Value::Object(members) => Self::Object(members.len()),
+            Value::String(text) => match text.chars().count() {
+                0..=Self::MAX_SHORT => Self::Short(value.clone()),
+                length => Self::Text(length),
+            },
+            other => Self::Short(other.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(value) => Excerpt::of(Some(value)).fmt(f),
+            Self::Text(length) => write!(f, "a string of {length} characters"),
+            Self::Array(length) => write!(f, "an array of {length}"),
+            Self::Object(length) => write!(f, "an object of {length}"),
+        }
+    }
 }
 
 /// Reads a body into a request schema, or reports every violation in it.
@@ -123,7 +163,11 @@ impl ObjectReader {
     }
 
     fn parse<T: FromJson>(&mut self, name: &str, value: Value) -> Option<T> {
-        let violation = |ValueError { path, rule }| Violation::new(format!("/{name}{path}"), rule.to_string());
+        let seen = Seen::of(&value);
+        let violation = |ValueError { path, rule }| {
+            let detail = if path.is_empty() { format!("{rule}; it is {seen}") } else { rule.to_string() };
+            Violation::new(format!("/{name}{path}"), detail)
+        };
         T::from_json(value).map_err(|errors| self.violations.extend(errors.into_iter().map(violation))).ok()
     }
 

@@ -54,13 +54,15 @@ impl Sender {
         }
     }
 
-    fn too_large(self) -> Problem {
+    /// `received` is the number of bytes that arrived or were declared, before the rest was refused.
+    fn too_large(self, received: u64) -> Problem {
         match self {
-            Self::Authenticated => Problem::body_too_large(),
+            Self::Authenticated => Problem::body_too_large(received),
             Self::Unauthenticated => Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
-                    "Send a form of at most {} KiB, or the credential in the Authorization header.",
+                    "Send a form of at most {} KiB, or the credential in the Authorization header; this one has {received} \
+                     bytes or more.",
                     MAX_UNAUTHENTICATED_BYTES / 1024
                 ),
             ),
@@ -106,7 +108,7 @@ impl<'a> BodyReader<'a> {
         let Self { body, timeout, sender, memory } = self;
         let mut chunks = Chunks { body: body.into(), within: timeout, deadline: None };
         if chunks.body.size_hint().lower() > sender.max_bytes() as u64 {
-            return Err(sender.too_large());
+            return Err(sender.too_large(chunks.body.size_hint().lower()));
         }
         let first = chunks.next().await?.unwrap_or_default();
         match chunks.body.is_end_stream() {
@@ -148,7 +150,9 @@ impl Chunks {
                 Some(arrived) => arrived,
                 None => {
                     let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.within);
-                    timeout_at(deadline, self.body.frame()).await.map_err(|_elapsed| Problem::body_timeout())?
+                    timeout_at(deadline, self.body.frame())
+                        .await
+                        .map_err(|_elapsed| Problem::body_timeout(self.within))?
                 }
             };
             let Some(frame) = arrived.transpose().map_err(incomplete)? else { return Ok(None) };
@@ -161,7 +165,7 @@ impl Chunks {
 
 fn append(whole: &mut BytesMut, chunk: &[u8], sender: Sender, held: &mut Reservation<'_>) -> Result<(), Problem> {
     if whole.len() + chunk.len() > sender.max_bytes() {
-        return Err(sender.too_large());
+        return Err(sender.too_large((whole.len() + chunk.len()) as u64));
     }
     held.grow(chunk.len()).map_err(|exhausted| sender.memory_exhausted(exhausted.limit))?;
     whole.extend_from_slice(chunk);

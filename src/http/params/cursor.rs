@@ -40,7 +40,7 @@ impl fmt::Display for Cursor {
 impl ParseFromParameter for Cursor {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
         let bytes = BASE64URL.decode(text).ok().and_then(|bytes| Uuid::from_slice(&bytes).ok());
-        bytes.map(Self).ok_or_else(|| ParseError::custom("not a cursor of this service"))
+        bytes.map(Self).ok_or_else(|| ParseError::custom("must be the cursor of a page, as this service returned it"))
     }
 }
 

@@ -18,6 +18,6 @@ impl ParseFromParameter for Day {
         let is_shaped = text.len() == 10
             && text.bytes().enumerate().all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() });
         let day = text.parse().ok().filter(|_| is_shaped);
-        day.map(Self).ok_or_else(|| ParseError::custom("a day such as 2026-11-23"))
+        day.map(Self).ok_or_else(|| ParseError::custom("must be a day such as 2026-11-23"))
     }
 }

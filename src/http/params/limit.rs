@@ -31,7 +31,7 @@ impl ParseFromParameter for Limit {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         let limit = text.parse().ok().filter(|limit| digits && (1..=100).contains(limit));
-        limit.map(Self).ok_or_else(|| ParseError::custom("1 to 100"))
+        limit.map(Self).ok_or_else(|| ParseError::custom("must be a whole number from 1 to 100"))
     }
 }
 

@@ -126,8 +126,8 @@ fn newest_secret(record: &KeyRecord) -> Option<Uuid> {
 fn ensure_active(key: &ApiKey, now: DateTime<Utc>) -> Result<(), ServiceError> {
     match key.status(now) {
         KeyStatus::Active => Ok(()),
-        KeyStatus::Revoked | KeyStatus::Disabled | KeyStatus::Expired => {
-            Err(ServiceError::Conflict(ConflictReason::KeyNotActive))
+        status @ (KeyStatus::Revoked | KeyStatus::Disabled | KeyStatus::Expired) => {
+            Err(ServiceError::Conflict(ConflictReason::KeyNotActive(status)))
         }
     }
 }
@@ -136,7 +136,8 @@ fn ensure_active(key: &ApiKey, now: DateTime<Utc>) -> Result<(), ServiceError> {
 /// period short, and a rotation that lost against a concurrent one.
 fn ensure_not_rotating(record: &KeyRecord, replaces: Option<Uuid>, now: DateTime<Utc>) -> Result<(), ServiceError> {
     if record.live_secrets(now).count() > 1 || newest_secret(record) != replaces {
-        return Err(ServiceError::Conflict(ConflictReason::RotationInProgress));
+        let until = record.live_secrets(now).filter_map(|secret| secret.expires_at).min();
+        return Err(ServiceError::Conflict(ConflictReason::RotationInProgress(until)));
     }
     Ok(())
 }
@@ -202,7 +203,10 @@ mod tests {
         disabled.key.enabled = false;
         for inactive in [disabled, record(&[], Some(NOW))] {
             let replaces = newest_secret(&inactive);
-            assert_eq!(conflict(rotate_at_now(inactive, replaces, &user)), ConflictReason::KeyNotActive);
+            let status = inactive.key.status(at(NOW));
+            let reason = conflict(rotate_at_now(inactive, replaces, &user));
+            assert_eq!(reason, ConflictReason::KeyNotActive(status));
+            assert!(reason.message().contains(status.as_str()), "{}", reason.message());
         }
     }
 
@@ -212,11 +216,13 @@ mod tests {
         let mut rotated = record(&[], None);
         rotated.secrets = vec![secret(40, None), secret(1, Some(NOW + 1))];
         let newest = newest_secret(&rotated);
-        assert_eq!(conflict(rotate_at_now(rotated.clone(), newest, &user)), ConflictReason::RotationInProgress);
+        let until = Some(at(NOW + 1));
+        let reason = conflict(rotate_at_now(rotated.clone(), newest, &user));
+        assert_eq!(reason, ConflictReason::RotationInProgress(until));
         rotated.secrets[1].expires_at = Some(at(NOW));
         assert!(rotate_at_now(rotated.clone(), newest, &user).is_ok());
         let seen_before = Some(rotated.secrets[1].id);
-        assert_eq!(conflict(rotate_at_now(rotated, seen_before, &user)), ConflictReason::RotationInProgress);
+        assert_eq!(conflict(rotate_at_now(rotated, seen_before, &user)), ConflictReason::RotationInProgress(None));
     }
 
     #[test]
