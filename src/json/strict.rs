@@ -4,7 +4,8 @@
 //! a proxy and this service (a request), or a verifier and an issuer (a token: RFC 8725, section 2.4). serde_json keeps
 //! the last duplicate without a word, so requests and tokens are read here instead.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -12,14 +13,23 @@ use serde_json::map::Entry;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::json::numbers::{NumberTokens, is_exact, without_infinite};
 use crate::json::pointer;
 
 /// What to do with a name that occurs twice in one object, at any depth.
 pub enum OnDuplicate<'p> {
     /// Fails with [`JsonError::Malformed`] at the second occurrence.
     Fail,
-    /// Keeps the last value and adds a pointer (RFC 6901) to the list for each further occurrence.
-    Collect(&'p mut Vec<String>),
+    /// Keeps the last value and adds a pointer for each further occurrence. Numbers that cannot be kept are found, too.
+    Collect(&'p mut Findings),
+}
+
+/// What is wrong with a body although it is a JSON object, as pointers (RFC 6901).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    pub duplicates: Vec<String>,
+    /// Numbers that would come back with another value.
+    pub inexact_numbers: Vec<String>,
 }
 
 /// A text that is not a JSON object.
@@ -46,9 +56,13 @@ pub fn parse_object(bytes: &[u8], on_duplicate: OnDuplicate<'_>) -> Result<Map<S
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(JsonError::Empty);
     }
-    let on_duplicate = RefCell::new(on_duplicate);
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = Reader { path: Path::Root, on_duplicate: &on_duplicate }.deserialize(&mut json);
+    let readable = match on_duplicate {
+        OnDuplicate::Fail => Cow::Borrowed(bytes),
+        OnDuplicate::Collect(_) => without_infinite(bytes),
+    };
+    let shared = Shared { on_duplicate: on_duplicate.into(), numbers: NumberTokens::of(bytes).into() };
+    let mut json = serde_json::Deserializer::from_slice(&readable);
+    let value = Reader { path: Path::Root, shared: &shared }.deserialize(&mut json);
     match value.and_then(|value| json.end().map(|()| value)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(JsonError::NotAnObject),
@@ -59,7 +73,13 @@ pub fn parse_object(bytes: &[u8], on_duplicate: OnDuplicate<'_>) -> Result<Map<S
 /// Reads the value at `path`.
 struct Reader<'r, 'p> {
     path: Path<'r>,
-    on_duplicate: &'r RefCell<OnDuplicate<'p>>,
+    shared: &'r Shared<'p>,
+}
+
+struct Shared<'p> {
+    on_duplicate: RefCell<OnDuplicate<'p>>,
+    /// Those that have not been read.
+    numbers: Cell<NumberTokens<'p>>,
 }
 
 /// A pointer as links to the parents, on the stack. Duplicates are rare, and formatting a pointer for every field took a
@@ -83,17 +103,26 @@ impl Path<'_> {
 
 /// Returns the reader of a value within the one that `parent` reads.
 fn reader_at<'c, 'p>(parent: &Reader<'c, 'p>, path: Path<'c>) -> Reader<'c, 'p> {
-    Reader { path, on_duplicate: parent.on_duplicate }
+    Reader { path, shared: parent.shared }
 }
 
 impl Reader<'_, '_> {
     fn report_duplicate<E: serde::de::Error>(&self) -> Result<(), E> {
-        match &mut *self.on_duplicate.borrow_mut() {
+        match &mut *self.shared.on_duplicate.borrow_mut() {
             OnDuplicate::Fail => Err(E::custom("a duplicate field")),
-            OnDuplicate::Collect(pointers) => {
-                pointers.push(self.path.pointer());
+            OnDuplicate::Collect(findings) => {
+                findings.duplicates.push(self.path.pointer());
                 Ok(())
             }
+        }
+    }
+
+    fn check_number(&self) {
+        let mut numbers = self.shared.numbers.get();
+        let is_exact = numbers.next().is_none_or(is_exact);
+        self.shared.numbers.set(numbers);
+        if let (OnDuplicate::Collect(findings), false) = (&mut *self.shared.on_duplicate.borrow_mut(), is_exact) {
+            findings.inexact_numbers.push(self.path.pointer());
         }
     }
 }
@@ -146,14 +175,17 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        self.check_number();
         Ok(value.into())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        self.check_number();
         Ok(value.into())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        self.check_number();
         Ok(value.into())
     }
 
@@ -172,10 +204,14 @@ mod tests {
 
     use super::*;
 
+    fn findings(json: &str) -> Findings {
+        let mut findings = Findings::default();
+        parse_object(json.as_bytes(), OnDuplicate::Collect(&mut findings)).unwrap();
+        findings
+    }
+
     fn duplicates(json: &str) -> Vec<String> {
-        let mut pointers = Vec::new();
-        parse_object(json.as_bytes(), OnDuplicate::Collect(&mut pointers)).unwrap();
-        pointers
+        findings(json).duplicates
     }
 
     #[test]
@@ -199,6 +235,14 @@ mod tests {
     }
 
     #[test]
+    fn parse_object_finds_numbers_that_would_change() {
+        let text = r#"{"a":[1,1e400,{"b":18446744073709551616}],"5":2.5,"c":-0,"d":[0.1,1e-400]}"#;
+        assert_eq!(findings(text).inexact_numbers, ["/a/1", "/a/2/b", "/c", "/d/1"]);
+        let error = parse_object(br#"{"a":1e400}"#, OnDuplicate::Fail).unwrap_err();
+        assert!(matches!(error, JsonError::Malformed { .. }), "{error:?}");
+    }
+
+    #[test]
     fn parse_object_fails_on_the_first_duplicate() {
         for json in [r#"{"a":1,"a":1}"#, r#"{"a":{"b":1,"b":2}}"#, r#"{"a":[{"b":1,"\u0062":2}]}"#] {
             let error = parse_object(json.as_bytes(), OnDuplicate::Fail).unwrap_err();
@@ -208,24 +252,16 @@ mod tests {
 
     #[test]
     fn parse_object_rejects_what_is_not_one_object() {
-        let parse = |json: &[u8]| parse_object(json, OnDuplicate::Collect(&mut Vec::new())).unwrap_err();
+        let parse = |json: &[u8]| parse_object(json, OnDuplicate::Collect(&mut Findings::default())).unwrap_err();
         for json in ["", "  "] {
             assert_eq!(parse(json.as_bytes()), JsonError::Empty, "{json:?}");
         }
         for json in ["[]", "[\"x\"]", "null", "5", "\"x\""] {
             assert_eq!(parse(json.as_bytes()), JsonError::NotAnObject, "{json}");
         }
-        for json in [
-            "{",
-            "{} {}",
-            "{\"a\":1} {}",
-            "{\"a\":1,}",
-            "{'a':1}",
-            "\u{feff}{}",
-            "{\"a\":01}",
-            "{\"a\":1e999}",
-            "{\"a\":\"\\ud800\"}",
-        ] {
+        for json in
+            ["{", "{} {}", "{\"a\":1} {}", "{\"a\":1,}", "{'a':1}", "\u{feff}{}", "{\"a\":01}", "{\"a\":\"\\ud800\"}"]
+        {
             assert!(matches!(parse(json.as_bytes()), JsonError::Malformed { .. }), "{json}");
         }
         assert_eq!(parse(b"{\"a\":\n\"\xff\"}"), JsonError::Malformed { line: 2, column: 2 });
@@ -234,16 +270,16 @@ mod tests {
     proptest! {
         #[test]
         fn parse_object_of_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_object(&bytes, OnDuplicate::Collect(&mut Vec::new()));
+            let _ = parse_object(&bytes, OnDuplicate::Collect(&mut Findings::default()));
         }
 
         #[test]
         fn parse_object_returns_what_was_written(fields in prop::collection::btree_map("[a-z]{1,5}", "\\PC{0,8}", 0..5)) {
             let value: Value = fields.into_iter().collect();
-            let mut pointers = Vec::new();
-            let read = parse_object(value.to_string().as_bytes(), OnDuplicate::Collect(&mut pointers)).unwrap();
+            let mut findings = Findings::default();
+            let read = parse_object(value.to_string().as_bytes(), OnDuplicate::Collect(&mut findings)).unwrap();
             prop_assert_eq!(Value::Object(read), value);
-            prop_assert!(pointers.is_empty());
+            prop_assert_eq!(findings, Findings::default());
         }
     }
 }

@@ -43,9 +43,9 @@ pub struct ApiKeyCreateRequest {
     /// visible ASCII characters, without `"` and `\`.
     /// Scopes that begin with `api-keys:` are reserved for this service; only a caller that holds one can grant it.
     scopes: Option<Scopes>,
-    /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification. Numbers are
-    /// returned with the digits that were sent. One that exceeds the range of a double is rejected, because many JSON
-    /// parsers fail on it (RFC 7493, section 2.2): send it as a string.
+    /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification. A number is
+    /// returned with the same value: an integer of 64 bits, or another number that a double holds in full. Any other is
+    /// rejected, because JSON parsers differ in how they change it (RFC 8259, section 6): send it as a string.
     metadata: Option<Metadata>,
     /// Expiry time; the key is invalid from this instant. Must be in the future, and within the maximum lifetime if the
     /// deployment sets one. Without it the deployment's default applies. Mutually exclusive with `expires_in_seconds`.

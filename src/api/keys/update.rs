@@ -41,7 +41,7 @@ pub struct ApiKeyUpdateRequest {
     /// New scopes, replacing all current ones; `null` removes all.
     scopes: Patch<Scopes>,
     /// Merge patch of the caller-defined object: `null` fields are removed, others are set; `null` removes all.
-    /// Numbers are treated as on creation.
+    /// Numbers have the rules of a creation.
     metadata: Patch<Metadata>,
     /// New expiry time, in the future; `null` removes the expiry, or sets the latest one if there is a maximum.
     expires_at: Patch<Expiry>,

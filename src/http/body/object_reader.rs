@@ -12,7 +12,7 @@ use crate::http::problem::{JSON, Problem, Violation};
 use crate::http::values::patch::Patch;
 use crate::http::values::{FromJson, ValueError};
 use crate::json::pointer::is_safe_to_echo;
-use crate::json::strict::{JsonError, OnDuplicate, parse_object};
+use crate::json::strict::{Findings, JsonError, OnDuplicate, parse_object};
 
 /// A request schema that takes its fields one by one. `None` means that [`ObjectReader`] holds at least one violation.
 pub trait FromObject: Type + Sized {
@@ -87,13 +87,21 @@ pub fn parse_body<T: FromObject>(bytes: &[u8]) -> Result<T, Problem> {
 
 #[inline(never)]
 fn parse_tree<T: FromObject>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut duplicates = Vec::new();
+    let mut findings = Findings::default();
     let object = match bytes {
         [] if T::OPTIONAL => Map::new(),
-        bytes => parse_object(bytes, OnDuplicate::Collect(&mut duplicates))?,
+        bytes => parse_object(bytes, OnDuplicate::Collect(&mut findings))?,
     };
     let duplicate = |pointer| Violation::new(pointer, "appears more than once; send each field once");
-    let mut fields = ObjectReader { object, violations: duplicates.into_iter().map(duplicate).collect() };
+    let inexact = |pointer| {
+        Violation::new(
+            pointer,
+            "is a number that a double does not hold, so that JSON parsers change it; send a string",
+        )
+    };
+    let duplicates = findings.duplicates.into_iter().map(duplicate);
+    let violations = duplicates.chain(findings.inexact_numbers.into_iter().map(inexact)).collect();
+    let mut fields = ObjectReader { object, violations };
     let value = T::from_object(&mut fields);
     let violations = fields.finish();
     match value {

@@ -1,8 +1,9 @@
 //! Fields of a create request: well-formed JSON that violates a rule.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{KEYS, Response, Server, id};
 
 /// Checks that each body gets a 422 with violations at exactly these pointers, and changes nothing.
 async fn assert_violations_at(cases: &[(Value, &[&str])]) {
@@ -239,5 +240,36 @@ async fn create_with_scope_not_allowed_is_rejected() {
     assert_eq!(server.counts().await, [0, 0, 0]);
     for scopes in [json!([]), json!(["projects:list", "projects:read"]), json!(["api-keys:verify"])] {
         server.create_key_from(&token, json!({ "name": "x", "scopes": scopes })).await;
+    }
+}
+
+/// A number that serde_json or a double changes does not get into a key.
+#[tokio::test]
+async fn metadata_number_is_kept_or_rejected() {
+    let server = Server::start();
+    let token = server.token("alice");
+    let request = |number: &str| format!(r#"{{"name":"x","metadata":{{"deep":[{{"n":{number}}}]}}}}"#);
+    let kept = server.create_key(&token, &[]).await;
+    for number in ["18446744073709551616", "-0", "1e400", "-1e400", "1e-400", "3.141592653589793238462643383279"] {
+        let created = server.create_raw(&token, request(number)).await;
+        created.assert_violations(&["/metadata/deep/0/n"]);
+        let patch = server.request(Method::PATCH, &format!("{KEYS}{}", id(&kept)), &token);
+        let body = format!(r#"{{"metadata":{{"n":{number}}}}}"#);
+        let patched = Response::to(patch.header("content-type", "application/json").body(body)).await;
+        patched.assert_violations(&["/metadata/n"]);
+    }
+    assert_eq!(server.count("api_keys").await, 1);
+    for number in ["18446744073709551615", "-9223372036854775808", "1.5", "-0.0", "31.245270191439438", "0.1", "1.1"] {
+        let created = server.create_raw(&token, request(number)).await;
+        assert_eq!(created.status, 201, "{number}: {}", created.text);
+        let got = server.get(&format!("{KEYS}{}", id(&created.body)), &token).await;
+        for response in [&created, &got] {
+            assert!(response.text.contains(&format!(r#"{{"n":{number}}}"#)), "{number}: {}", response.text);
+        }
+    }
+    // Written in another way, but with the same value.
+    for (number, same) in [("1.10", "1.1"), ("1E2", "100.0"), ("1e-7", "1e-7")] {
+        let created = server.create_raw(&token, request(number)).await;
+        assert!(created.text.contains(&format!(r#"{{"n":{same}}}"#)), "{number}: {}", created.text);
     }
 }
