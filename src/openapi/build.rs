@@ -10,14 +10,13 @@ type Pass = (&'static str, fn(&mut Value));
 
 /// The passes, in order. Later ones rely on earlier ones: errors become references before headers are added, and
 /// `normalize` runs before the passes that move schemas.
-const PASSES: [Pass; 10] = [
+const PASSES: [Pass; 9] = [
     ("name_error_responses", passes::errors::name_error_responses),
     ("deny_unknown_properties", passes::requests::deny_unknown_properties),
     ("add_response_links", passes::links::add_response_links),
     ("add_request_id_header", passes::headers::add_request_id_header),
     ("normalize", passes::normalize::normalize),
     ("add_cross_field_rules", passes::requests::add_cross_field_rules),
-    ("extract_scope_schema", passes::scopes::extract_scope_schema),
     ("list_bearer_first", passes::security::list_bearer_first),
     ("add_enum_varnames", passes::enums::add_enum_varnames),
     ("add_examples", examples::add_examples),

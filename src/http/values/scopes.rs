@@ -19,6 +19,9 @@ fn scopes_schema() -> MetaSchema {
             min_length: Some(1),
             max_length: Some(Scope::MAX),
             pattern: Some(format!("^{SCOPE_CHARACTER}+$")),
+            description: Some(
+                "A permission of a key (`scope-token` of RFC 6749, section 3.3), compared exactly, including case.",
+            ),
             ..MetaSchema::new("string")
         })))),
         max_items: Some(Scopes::MAX),

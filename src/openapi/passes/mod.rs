@@ -6,7 +6,6 @@ pub mod headers;
 pub mod links;
 pub mod normalize;
 pub mod requests;
-pub mod scopes;
 pub mod security;
 
 use serde_json::{Map, Value};
