@@ -68,13 +68,13 @@ mod tests {
     use poem::http::StatusCode;
 
     use super::*;
-    use crate::http::route_spec::QueryPolicy;
+    use crate::http::route_spec::{LogPolicy, QueryPolicy};
     use crate::http::router::{Page, RouteTable};
     use crate::telemetry::metrics::Metrics;
 
     #[test]
     fn framework_errors_become_problems() {
-        let page = Page { path: "/page", query: QueryPolicy::Declared };
+        let page = Page { path: "/page", query: QueryPolicy::Declared, log: LogPolicy::Info };
         let routes = RouteTable::for_health([], &Metrics::default()).with_pages(&[page], &Metrics::default());
         let route = routes.find("/page").unwrap();
         let status = |error: poem::Error| error_to_problem(error, route).status;

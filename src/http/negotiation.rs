@@ -1,8 +1,10 @@
-//! Negotiation: the media type of an error response.
+//! Negotiation: the media type of a response that has several.
 
 use poem::http::{HeaderMap, header};
 
 use crate::http::problem::{JSON, PROBLEM_JSON};
+
+const TEXT_HTML: &str = "text/html";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorFormat {
@@ -30,32 +32,40 @@ impl ErrorFormat {
 
 /// True if `Accept` admits the first media type and not the second.
 pub fn prefers(headers: &HeaderMap, first: &str, second: &str) -> bool {
-    let mut ranges: Vec<&str> = Vec::new();
-    for accept in headers.get_all(header::ACCEPT) {
-        ranges.extend(accept.to_str().unwrap_or_default().split(','));
-    }
-    !ranges.is_empty() && !admits(&ranges, second) && admits(&ranges, first)
+    let ranges = accepted_ranges(headers);
+    !ranges.is_empty() && weight(&ranges, second) <= 0.0 && weight(&ranges, first) > 0.0
 }
 
-/// True if the most specific range that matches has a weight above zero.
-fn admits(ranges: &[&str], media_type: &str) -> bool {
+/// True if the client is a browser that opens a page: `Accept` names HTML, and nothing prefers JSON to it.
+pub fn prefers_html(headers: &HeaderMap) -> bool {
+    let ranges = accepted_ranges(headers);
+    let names_html = ranges.iter().any(|range| range.trim_start().to_ascii_lowercase().starts_with(TEXT_HTML));
+    names_html && weight(&ranges, TEXT_HTML) > 0.0 && weight(&ranges, TEXT_HTML) >= weight(&ranges, JSON)
+}
+
+fn accepted_ranges(headers: &HeaderMap) -> Vec<&str> {
+    headers.get_all(header::ACCEPT).iter().flat_map(|accept| accept.to_str().unwrap_or_default().split(',')).collect()
+}
+
+/// Returns the weight of the most specific range that matches, 0 if none does.
+fn weight(ranges: &[&str], media_type: &str) -> f32 {
     let weight = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default().to_ascii_lowercase();
         let specificity = match name.as_str() {
             name if name == media_type => 2,
-            "application/*" => 1,
+            name if name.strip_suffix("/*") == media_type.split('/').next() => 1,
             "*/*" => 0,
             _ => return None,
         };
         let q = parts.find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")));
-        Some((specificity, q.is_none_or(|q| q.trim().parse::<f32>().is_ok_and(|q| q > 0.0))))
+        Some((specificity, q.map_or(1.0, |q| q.trim().parse().ok().filter(|q| *q > 0.0).unwrap_or(0.0))))
     };
     ranges
         .iter()
         .filter_map(|range| weight(range))
         .max_by_key(|(specificity, _)| *specificity)
-        .is_some_and(|(_, admitted)| admitted)
+        .map_or(0.0, |(_, weight)| weight)
 }
 
 #[cfg(test)]
@@ -89,5 +99,24 @@ mod tests {
             let formats = [ProblemJson, Json].map(|default| ErrorFormat::from_accept(&headers, default));
             assert_eq!(formats, expected, "{accept:?}");
         }
+    }
+
+    #[test]
+    fn prefers_html_is_true_for_browsers_that_open_a_page() {
+        for (accept, expected) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", true),
+            ("text/html", true),
+            ("Text/HTML; charset=utf-8, application/json", true),
+            ("text/html;q=0.5, application/json", false),
+            ("text/html;q=0", false),
+            ("application/json, text/plain, */*", false),
+            ("*/*", false),
+            ("application/problem+json", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(prefers_html(&headers), expected, "{accept}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
     }
 }

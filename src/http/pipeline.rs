@@ -222,12 +222,12 @@ mod tests {
     use super::*;
     use crate::http::memory_budget::MemoryBudget;
     use crate::http::problem::PROBLEM_JSON;
-    use crate::http::route_spec::{Dispatch, QueryPolicy, RouteSpec};
+    use crate::http::route_spec::{Dispatch, LogPolicy, QueryPolicy, RouteSpec};
     use crate::http::router::Page;
     use crate::telemetry::metrics::Metrics;
 
     fn routes() -> RouteTable {
-        let page = Page { path: "/page", query: QueryPolicy::Declared };
+        let page = Page { path: "/page", query: QueryPolicy::Declared, log: LogPolicy::Info };
         RouteTable::for_health([], &Metrics::default()).with_pages(&[page], &Metrics::default())
     }
 
@@ -335,7 +335,7 @@ mod tests {
     async fn probes_only_refuses_other_requests() {
         let livez = poem::EndpointExt::boxed(make_sync(|_| Response::default()));
         let routes = RouteTable::for_health([("/livez", &[][..], livez)], &Metrics::default());
-        let pages = [Page { path: "/page", query: QueryPolicy::Declared }];
+        let pages = [Page { path: "/page", query: QueryPolicy::Declared, log: LogPolicy::Info }];
         let routes = routes.with_pages(&pages, &Metrics::default());
         let pipeline = pipeline(make_sync(|_| Response::default()), routes);
         let get = |path| Request::builder().uri_str(path).finish();

@@ -55,6 +55,7 @@ pub enum Handler {
 pub struct Page {
     pub path: &'static str,
     pub query: QueryPolicy,
+    pub log: LogPolicy,
 }
 
 /// The route of a request, and the operation that its method selects.
@@ -125,7 +126,7 @@ impl RouteTable {
 
     pub fn with_pages(mut self, pages: &[Page], metrics: &Metrics) -> Self {
         for page in pages {
-            let spec = RouteSpec { query: page.query, ..RouteSpec::new(page.path) };
+            let spec = RouteSpec { query: page.query, log: page.log, ..RouteSpec::new(page.path) };
             self.add(Route::plain_get(page.path, Handler::Router, spec, metrics));
         }
         self
@@ -292,8 +293,8 @@ mod tests {
     fn table() -> RouteTable {
         let mut table = health().with_pages(
             &[
-                Page { path: "/keys/", query: QueryPolicy::Declared },
-                Page { path: "/keys/{id}", query: QueryPolicy::Any },
+                Page { path: "/keys/", query: QueryPolicy::Declared, log: LogPolicy::Info },
+                Page { path: "/keys/{id}", query: QueryPolicy::Any, log: LogPolicy::Info },
             ],
             &Metrics::default(),
         );

@@ -27,6 +27,7 @@ use crate::http::otel::OtelMiddleware;
 use crate::http::pipeline::{InlineOperation, NoInlineOperation, RequestPipeline};
 use crate::http::router::RouteTable;
 use crate::openapi::login::LoginOptions;
+use crate::openapi::root;
 use crate::openapi::swagger_ui::{self, LoginSource};
 use crate::service::Services;
 use crate::telemetry::metrics::{ConnectionLimits, Metrics, metrics_page};
@@ -123,10 +124,11 @@ impl Server {
                 (Some(AdminListener::start(listener, endpoints, limits)), RouteTable::for_health(health(), &metrics))
             }
         };
-        let pages = swagger_ui::add_pages(Route::new(), login_source(services.clone()));
+        let pages = swagger_ui::add_pages(root::add_root_pages(Route::new()), login_source(services.clone()));
         let router = pages.nest(api::tag::BASE, api::service());
         let routes = probes
             .with_operations(api::tag::BASE, api::Operations, &api::routes::ROUTES, &metrics)
+            .with_pages(&root::ROOT_PAGES, &metrics)
             .with_pages(&swagger_ui::PAGES, &metrics);
         let inline = InlineVerify { services: services.clone() };
         let api = pipeline(router, inline, routes, &services, &body_limits, &clients).with_cors(cors);

@@ -174,7 +174,7 @@ async fn audit_list_pages_newest_first_and_filters() {
         assert_eq!(page.status, 200, "{}", page.text);
         seen.extend(items(&page).iter().map(|event| (event["key_id"].clone(), event["action"].clone())));
         let cursor = page.body["next_cursor"].as_str();
-        next = page.header("link").map(|link| link[1..].split_once('>').unwrap().0.to_owned());
+        next = page.next_page();
         assert_eq!(next.is_some(), cursor.is_some());
         assert!(next.as_deref().is_none_or(|next| next == format!("{EVENTS}?limit=5&cursor={}", cursor.unwrap())));
         let _newer = server.patch(id(&keys[0]), &token, json!({ "metadata": { "seen": seen.len() } })).await;

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
-// With an issuer, `token` is the name to sign in with there, and `password` the password.
-const [executablePath, origin, token, name, screenshot, issuer, password] = process.argv.slice(2);
+// With an issuer, `token` is the name to sign in with there, and `password` the password. `base` may have a path, which a
+// proxy removes.
+const [executablePath, base, token, name, screenshot, issuer, password] = process.argv.slice(2);
 
 const browser = await chromium.launch({
   executablePath,
@@ -40,9 +41,12 @@ async function signIn(login) {
 }
 
 try {
-  await page.goto(`${origin}/docs`);
+  await page.goto(`${base}/`);
+  assert.equal(page.url(), `${base}/docs`);
   await page.getByRole('button', { name: 'Authorize' }).click();
   const dialog = page.locator('.dialog-ux');
+  const boxes = await dialog.locator('.auth-container').allInnerTexts();
+  assert.match(boxes[0], /^bearer\s/);
   if (issuer) {
     await signIn(dialog.locator('.auth-container', { hasText: 'login (OAuth2, authorizationCode with PKCE)' }));
   } else {
@@ -63,8 +67,8 @@ try {
   assert.equal((await response.locator('.response-col_status').last().innerText()).trim(), '201');
   assert.match(await response.locator('.highlight-code').last().innerText(), /"key": "mk_[0-9A-Za-z]{49}"/);
 
-  const known = [origin, issuer && new URL(issuer).origin];
-  const elsewhere = requests.filter((url) => !known.includes(new URL(url).origin) && !url.startsWith('data:'));
+  const known = [`${base}/`, issuer && `${new URL(issuer).origin}/`, 'data:'].filter(Boolean);
+  const elsewhere = requests.filter((url) => !known.some((start) => url.startsWith(start)));
   assert.deepEqual(elsewhere, []);
   assert.deepEqual(complaints, []);
 } catch (error) {

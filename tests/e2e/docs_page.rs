@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
+use crate::path_prefix::PathPrefix;
 use crate::provider::{AUDIENCE, Provider};
 use crate::support::{Response, Server, succeed};
 use crate::tools::{artifacts, installed, script};
@@ -29,12 +30,14 @@ async fn docs_page_signs_in_with_issuer() {
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("resource", AUDIENCE).finish();
     let options = format!(",client-id=docs,client-scopes=openid projects:read,client-query={query}");
     let server = provider.server(&options);
-    provider.act("redirect", json!({ "uri": format!("{}/docs/login-callback", server.url) })).await;
+    // Below a prefix that a proxy removes: the page derives every address from its own.
+    let prefix = PathPrefix::of(&server).await;
+    provider.act("redirect", json!({ "uri": format!("{}/docs/login-callback", prefix.url) })).await;
     server.wait_for_log(&["JWKS refreshed"]);
     succeed(
         script("docs_page.mjs")
             .arg(installed("chromium"))
-            .args([&server.url, "alice", "made after a login"])
+            .args([&prefix.url, "alice", "made after a login"])
             .arg(artifacts().join("docs_login.png"))
             .args([&provider.issuer, "any"]),
     );

@@ -2,6 +2,7 @@
 
 mod client_address;
 mod contract_clients;
+mod cors_page;
 mod dockerfile;
 mod docs_page;
 mod document_lint;
@@ -12,6 +13,7 @@ mod introspection;
 mod issuers;
 mod manifests;
 mod packaging;
+mod path_prefix;
 mod prometheus;
 mod provider;
 mod providers;

@@ -46,6 +46,11 @@ const outward = serve((request, response) => {
     response.writeHead(broken.status, broken.headers).end(broken.body);
     return;
   }
+  // As a provider does that responds to no preflight: the browser sends none for a simple request.
+  if (request.method === 'OPTIONS') {
+    response.writeHead(405).end();
+    return;
+  }
   provider(request, response);
 });
 outward.listen(0, '127.0.0.1', () => {

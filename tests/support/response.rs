@@ -1,7 +1,7 @@
 //! A response, and checks of it that many tests repeat.
 
 use reqwest::header::HeaderMap;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::{Value, json};
 
 /// A response with its whole body.
@@ -12,6 +12,8 @@ pub struct Response {
     pub text: String,
     /// `null` if the body is not JSON.
     pub body: Value,
+    /// The URL of the request.
+    url: Url,
 }
 
 impl Response {
@@ -21,14 +23,33 @@ impl Response {
     }
 
     pub async fn read(response: reqwest::Response) -> Self {
-        let (status, headers) = (response.status(), response.headers().clone());
+        let (status, headers, url) = (response.status(), response.headers().clone(), response.url().clone());
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Self { status, headers, text, body }
+        Self { status, headers, text, body, url }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The path and query of `Location`, resolved against the request's URL (RFC 3986).
+    #[allow(dead_code, reason = "not every test binary follows it")]
+    pub fn location(&self) -> Option<String> {
+        self.header("location").map(|location| self.resolve(location))
+    }
+
+    /// The path and query of the `Link` to the next page, resolved in the same way.
+    #[allow(dead_code, reason = "not every test binary follows it")]
+    pub fn next_page(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(r#">; rel="next""#));
+        Some(self.resolve(target.unwrap_or_else(|| panic!("{link}"))))
+    }
+
+    fn resolve(&self, reference: &str) -> String {
+        let url = self.url.join(reference).unwrap();
+        url.query().map_or(url.path().to_owned(), |query| format!("{}?{query}", url.path()))
     }
 
     /// The pointers of the violations, in the order of the response.

@@ -32,7 +32,7 @@ pub async fn multiply_key(server: &Server, subject: &str, count: i64) {
 pub async fn end_of_job(server: &Server, admin: &str, response: &Response) -> Value {
     assert_eq!(response.status, 202, "{}", response.text);
     let id = response.body["job"]["id"].as_str().unwrap();
-    assert_eq!(response.header("location"), Some(&*format!("{JOBS}{id}")));
+    assert_eq!(response.location(), Some(format!("{JOBS}{id}")));
     let job = finished(server, admin, id).await;
     assert_eq!(job["status"], "completed", "{job}");
     job

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use crate::domain::revocation_job::RevocationFilter;
 use crate::domain::validation::ValidationError;
 use crate::http::body::object_reader::{FromObject, ObjectReader};
 use crate::http::body::{JsonRequest, JsonResponse};
+use crate::http::headers::location::location;
 use crate::http::route_spec::RouteSpec;
 use crate::http::values::text::{Identifier, Reason};
 use crate::http::values::time::Time;
@@ -131,7 +133,7 @@ enum BulkRevokeResponse {
     #[oai(status = 202)]
     Accepted(
         JsonResponse<ApiKeyBulkRevokeResponse>,
-        /// URL of the job.
+        /// URL of the job, relative to the request's URL (RFC 3986).
         #[oai(header = "Location")]
         String,
     ),
@@ -152,6 +154,7 @@ impl BulkRevokeKeys {
     #[oai(path = "/admin/api-keys/revoke", method = "post", operation_id = "revoke_api_keys")]
     async fn revoke_matching(
         &self,
+        http: &Request,
         audited: Audited<Admin>,
         Data(services): Data<&Arc<Services>>,
         body: JsonRequest<ApiKeyBulkRevokeRequest>,
@@ -183,7 +186,7 @@ impl BulkRevokeKeys {
         let request = RevocationRequest { reason: reason.map(|Reason(text)| text), descendants };
         let job = jobs.record(&audited.context(), reach, filter, request).await?;
         let job = jobs.wait_for_end(job, JOB_WAIT).await;
-        let location = format!("{BASE}/admin/revocation-jobs/{}", job.id);
+        let location = location(http, &format!("{BASE}/admin/revocation-jobs/{}", job.id));
         let body = ApiKeyBulkRevokeResponse { job: Some(job.into()), count: None };
         Ok(BulkRevokeResponse::Accepted(JsonResponse(body), location))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
@@ -122,6 +123,7 @@ impl CreateKey {
     #[oai(path = "/", method = "post", operation_id = "create_my_api_key")]
     async fn create(
         &self,
+        request: &Request,
         audited: Audited<Write>,
         Data(services): Data<&Arc<Services>>,
         /// Makes a retry safe: for 24 hours, the same value with the same body returns the original response. A value that
@@ -131,10 +133,10 @@ impl CreateKey {
         body: JsonRequest<ApiKeyCreateRequest>,
     ) -> Result<CreatedKeyResponse, ApiError<CreateKeyErrors>> {
         let key = idempotency_key.0;
-        let request = key.map(|key| services.keys.idempotent_request(&audited.caller, "create", &key, &body.bytes));
+        let saved = key.map(|key| services.keys.idempotent_request(&audited.caller, "create", &key, &body.bytes));
         let new = NewKey::from(body.value);
-        let issued = services.keys.create(&audited.context(), &audited.caller.owner, new, request).await?;
-        Ok(created_response(issued))
+        let issued = services.keys.create(&audited.context(), &audited.caller.owner, new, saved).await?;
+        Ok(created_response(request, issued))
     }
 }
 

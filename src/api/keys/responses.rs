@@ -15,6 +15,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::scope::Scopes;
 use crate::http::body::{JsonResponse, PreserializedJson};
 use crate::http::headers::if_match::entity_tag;
+use crate::http::headers::location::location;
 use crate::http::values::text::example_secret;
 use crate::http::values::time::Time;
 use crate::service::Services;
@@ -111,7 +112,7 @@ pub enum CreatedKeyResponse {
     #[oai(status = 201)]
     Created(
         PreserializedJson<ApiKeyCreateResponse>,
-        /// URL of the key.
+        /// URL of the key, relative to the request's URL (RFC 3986).
         #[oai(header = "Location")]
         String,
         /// Revision of the key, for `If-Match`.
@@ -144,7 +145,7 @@ pub enum ApiKeyPage {
     #[oai(status = 200)]
     Page(
         JsonResponse<ApiKeyList>,
-        /// URL of the next page, as `<...>; rel="next"` (RFC 8288). Omitted on the last page.
+        /// URL of the next page, relative to the request's URL, as `<?...>; rel="next"` (RFC 8288). Omitted on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),
@@ -188,8 +189,8 @@ pub fn no_content(revoked: &RevokedKey) -> NoContent {
 }
 
 /// Builds the response with a new secret.
-pub fn created_response(issued: IssuedKey) -> CreatedKeyResponse {
-    let location = format!("{BASE}/auth/api-keys/{}", issued.key.id);
+pub fn created_response(request: &Request, issued: IssuedKey) -> CreatedKeyResponse {
+    let location = location(request, &format!("{BASE}/auth/api-keys/{}", issued.key.id));
     let tag = entity_tag(issued.key.revision);
     let replayed = issued.replayed.then(|| "true".to_owned());
     let body = PreserializedJson::from(&ApiKeyCreateResponse::from(issued));

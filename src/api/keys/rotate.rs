@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::{Object, OpenApi};
@@ -62,6 +63,7 @@ impl RotateKey {
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
     async fn rotate(
         &self,
+        request: &Request,
         audited: Audited<Write>,
         Data(services): Data<&Arc<Services>>,
         /// The key's id.
@@ -77,10 +79,10 @@ impl RotateKey {
     ) -> Result<CreatedKeyResponse, ApiError<RotateKeyErrors>> {
         let operation = format!("rotate {}", id.0);
         let key = idempotency_key.0;
-        let request = key.map(|key| services.keys.idempotent_request(&audited.caller, &operation, &key, &body.bytes));
+        let saved = key.map(|key| services.keys.idempotent_request(&audited.caller, &operation, &key, &body.bytes));
         let grace = body.value.grace();
         let issued =
-            services.keys.rotate(&audited.context(), audited.own_keys(), id.0, grace, &if_match.0, request).await?;
-        Ok(created_response(issued))
+            services.keys.rotate(&audited.context(), audited.own_keys(), id.0, grace, &if_match.0, saved).await?;
+        Ok(created_response(request, issued))
     }
 }

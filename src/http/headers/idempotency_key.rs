@@ -3,7 +3,6 @@
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use serde_json::json;
 
 use crate::domain::idempotency_key::IdempotencyKey;
 use crate::http::problem::Problem;
@@ -22,11 +21,11 @@ impl<'a> ApiExtractor<'a> for IdempotencyKeyHeader {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
+        // Without an example: Swagger UI would send it in every request.
         let schema = MetaSchema {
             min_length: Some(IdempotencyKey::MIN),
             max_length: Some(IdempotencyKey::MAX),
             pattern: Some("^[!-~]+$".to_owned()),
-            example: Some(json!("6f1d3c1e-2a52-4b0e-9d2c-8a1f5e7b9c04")),
             ..MetaSchema::new("string")
         };
         Some(MetaSchemaRef::Inline(Box::new(schema)))

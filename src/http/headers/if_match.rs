@@ -4,7 +4,6 @@ use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use serde_json::json;
 
 use crate::domain::precondition::{Precondition, RevisionTag};
 use crate::http::problem::Problem;
@@ -24,7 +23,8 @@ impl<'a> ApiExtractor<'a> for IfMatch {
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
         let pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#.to_owned();
-        let schema = MetaSchema { pattern: Some(pattern), example: Some(json!("\"1\"")), ..MetaSchema::new("string") };
+        // Without an example: Swagger UI would send it in every request.
+        let schema = MetaSchema { pattern: Some(pattern), ..MetaSchema::new("string") };
         Some(MetaSchemaRef::Inline(Box::new(schema)))
     }
 

@@ -5,4 +5,5 @@
 pub mod idempotency_key;
 pub mod if_match;
 pub mod link;
+pub mod location;
 pub mod user_agent;

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use poem::endpoint::make_sync;
 use poem::http::header;
-use poem::{Endpoint, Response, Route};
+use poem::{Endpoint, Request, Response, Route};
 use serde_json::{Map, json};
 
-use crate::http::route_spec::QueryPolicy;
+use crate::http::route_spec::{LogPolicy, QueryPolicy};
 use crate::http::router::Page;
 use crate::openapi::Document;
 use crate::openapi::login::LoginOptions;
@@ -24,14 +24,14 @@ pub const PAGES: [Page; 8] = [
     page("/docs/swagger-ui.js"),
     page("/docs/swagger-ui.css"),
     // The issuer adds its own parameters.
-    Page { path: LOGIN_CALLBACK_PATH, query: QueryPolicy::Any },
+    Page { path: LOGIN_CALLBACK_PATH, query: QueryPolicy::Any, log: LogPolicy::Info },
     page("/docs/login-callback.js"),
     page("/openapi.json"),
     page("/openapi.yaml"),
 ];
 
 const fn page(path: &'static str) -> Page {
-    Page { path, query: QueryPolicy::Declared }
+    Page { path, query: QueryPolicy::Declared, log: LogPolicy::Info }
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -43,20 +43,20 @@ pub type LoginSource = Arc<dyn Fn() -> Option<LoginOptions> + Send + Sync>;
 /// Adds the pages to the routes that are not operations.
 pub fn add_pages(routes: Route, login: LoginSource) -> Route {
     let (script, style) = swagger_ui();
-    let document = Arc::new(Document::new());
+    let document = Arc::new(Document::new().with_relative_server());
     let json = cached_document(document.clone(), Document::to_json);
     let yaml = cached_document(document, Document::to_yaml);
-    let text = |media_type, content: &'static str| static_file(media_type, login.clone(), move |_| content);
+    let text = |media_type, content: &'static str| static_file(media_type, login.clone(), move |_, _| content);
     routes
-        .at("/docs", text(HTML, include_str!("index.html")))
-        .at("/docs/init.js", static_file(JAVASCRIPT, login.clone(), init_script))
-        .at("/docs/swagger-ui.js", static_file(JAVASCRIPT, login.clone(), move |_| script.clone()))
-        .at("/docs/swagger-ui.css", static_file("text/css; charset=utf-8", login.clone(), move |_| style.clone()))
+        .at("/docs", static_file(HTML, login.clone(), |request, _| index_page(request.original_uri().path())))
+        .at("/docs/init.js", static_file(JAVASCRIPT, login.clone(), |_, login| init_script(login)))
+        .at("/docs/swagger-ui.js", static_file(JAVASCRIPT, login.clone(), move |_, _| script.clone()))
+        .at("/docs/swagger-ui.css", static_file("text/css; charset=utf-8", login.clone(), move |_, _| style.clone()))
         .at(LOGIN_CALLBACK_PATH, text(HTML, include_str!("login_callback.html")))
         .at("/docs/login-callback.js", text(JAVASCRIPT, include_str!("login_callback.js")))
-        .at("/openapi.json", static_file("application/json", login.clone(), json))
+        .at("/openapi.json", static_file("application/json", login.clone(), move |_, login| json(login)))
         // RFC 9512.
-        .at("/openapi.yaml", static_file("application/yaml", login.clone(), yaml))
+        .at("/openapi.yaml", static_file("application/yaml", login.clone(), move |_, login| yaml(login)))
 }
 
 /// Renders the document once, except for the issuer's login, which is known only after the issuer's metadata is
@@ -76,11 +76,11 @@ const CHUNK: usize = 16 * 1024;
 fn static_file<B: Into<Bytes>>(
     media_type: &'static str,
     login: LoginSource,
-    content: impl Fn(Option<&LoginOptions>) -> B + Send + Sync + 'static,
+    content: impl Fn(&Request, Option<&LoginOptions>) -> B + Send + Sync + 'static,
 ) -> impl Endpoint<Output = Response> {
-    poem::get(make_sync(move |_| {
+    poem::get(make_sync(move |request| {
         let login = login();
-        let content: Bytes = content(login.as_ref()).into();
+        let content: Bytes = content(&request, login.as_ref()).into();
         let chunks: Vec<_> = content.chunks(CHUNK).map(|chunk| Ok::<_, io::Error>(content.slice_ref(chunk))).collect();
         Response::builder()
             .content_type(media_type)
@@ -98,6 +98,11 @@ fn content_security_policy(login: Option<&LoginOptions>) -> String {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{issuer}; \
          form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
     )
+}
+
+/// Returns the page with addresses relative to its own, which is `/docs` or `/docs/`.
+fn index_page(path: &str) -> String {
+    include_str!("index.html").replace("{directory}", if path.ends_with('/') { "" } else { "docs/" })
 }
 
 fn init_script(login: Option<&LoginOptions>) -> String {

@@ -15,7 +15,7 @@ async fn admin_audit_list_shows_every_owner() {
     assert_eq!(subjects, ["dave", "dave", "bob", "alice", "alice"]);
     let created = server.get(&format!("{EVENTS_OF_ALL}?action=created&limit=3"), &carol).await;
     assert_eq!(created.body["items"].as_array().unwrap().len(), 3);
-    let next = created.header("link").unwrap()[1..].split_once('>').unwrap().0.to_owned();
+    let next = created.next_page().unwrap();
     let rest = server.get(&next, &carol).await;
     assert_eq!(rest.body["items"].as_array().unwrap().len(), 1);
     assert_eq!(rest.body["items"][0]["key_id"], keys[0]["id"]);

@@ -33,7 +33,7 @@ async fn admin_list_filters_keys_of_all_owners() {
     assert_eq!(names(&server, &carol, &by_issuer).await, ["other"]);
 
     let first = server.get(&format!("{KEYS_OF_ALL}?organization=acme&limit=2"), &carol).await;
-    let next = first.header("link").unwrap()[1..].split_once('>').unwrap().0.to_owned();
+    let next = first.next_page().unwrap();
     let cursor = first.body["next_cursor"].as_str().unwrap();
     assert_eq!(next, format!("{KEYS_OF_ALL}?organization=acme&limit=2&cursor={cursor}"));
     let second = server.get(&next, &carol).await;

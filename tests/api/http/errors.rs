@@ -12,7 +12,6 @@ async fn path_that_is_unknown_is_404() {
     let server = Server::start();
     let token = server.token("alice");
     for path in [
-        "/",
         "/api",
         "/api/",
         "/api/auth",
@@ -23,7 +22,7 @@ async fn path_that_is_unknown_is_404() {
         "/api/auth//api-keys/",
         "/api/auth%2fapi-keys/",
         "/auth/api-keys/",
-        "/favicon.ico",
+        "/favicon",
         "/.env",
     ] {
         for credential in ["", &token] {
@@ -32,7 +31,7 @@ async fn path_that_is_unknown_is_404() {
                 let response = Response::to(request.header("content-type", "application/json").body(VALID)).await;
                 assert_eq!(response.status, 404, "{method} {path}: {}", response.text);
                 response.assert_problem(404);
-                assert!(!response.text.contains(path) || path == "/", "{}", response.text);
+                assert!(!response.text.contains(path), "{}", response.text);
             }
         }
     }
@@ -71,9 +70,15 @@ async fn method_not_supported_is_405_with_allow() {
     let server = Server::start();
     let token = server.token("alice");
     let keys = documented_methods(&server).await;
-    for (path, allow) in
-        [(KEYS, &*keys), ("/api/auth/api-keys", &keys), ("/openapi.json", "GET, HEAD"), ("/docs/", "GET, HEAD")]
-    {
+    let page = "GET, HEAD";
+    for (path, allow) in [
+        (KEYS, &*keys),
+        ("/api/auth/api-keys", &keys),
+        ("/openapi.json", page),
+        ("/docs/", page),
+        ("/", page),
+        ("/favicon.ico", page),
+    ] {
         let allowed: Vec<_> = allow.split(", ").collect();
         for method in METHODS.iter().filter(|method| !allowed.contains(method)) {
             for credential in ["", &token] {

@@ -10,4 +10,5 @@ mod errors;
 mod headers;
 mod http2;
 mod limits;
+mod root;
 mod tls;

@@ -35,16 +35,6 @@ fn newest_first(created: &[String]) -> Vec<String> {
     created.iter().rev().cloned().collect()
 }
 
-/// The target of the `Link` to the next page.
-fn link(page: &Response) -> Option<&str> {
-    let link = page.header("link")?;
-    Some(
-        link.strip_prefix('<')
-            .and_then(|link| link.strip_suffix(">; rel=\"next\""))
-            .unwrap_or_else(|| panic!("{link}")),
-    )
-}
-
 #[tokio::test]
 async fn list_returns_newest_first_20_by_default_up_to_100() {
     let server = Server::start();
@@ -99,7 +89,7 @@ async fn list_pages_visit_each_key_once_during_changes() {
             seen.extend(ids(&page));
             let cursor = page.body["next_cursor"].as_str();
             next = match by_link {
-                true => link(&page).map(str::to_owned),
+                true => page.next_page(),
                 false => cursor.map(|cursor| format!("{KEYS}?cursor={cursor}&limit=4")),
             };
             assert_eq!(next.is_some(), cursor.is_some());
@@ -145,9 +135,9 @@ async fn list_link_keeps_rest_of_query() {
     }
     let first = list(&server, &token, "q=%C3%BCber&limit=2&status=active").await;
     assert_eq!(names(&first), ["über c", "über b"]);
-    let next = link(&first).unwrap();
+    let next = first.next_page().unwrap();
     assert!(next.starts_with(KEYS), "{next}");
-    let second = server.get(next, &token).await;
+    let second = server.get(&next, &token).await;
     assert_eq!((names(&second), second.header("link")), (vec!["über a"], None));
 }
 
@@ -217,7 +207,7 @@ async fn list_page_with_filter_may_be_empty_until_the_last() {
             empty += usize::from(of_page.is_empty());
             items.extend(of_page.iter().cloned());
             assert_eq!(page.body["next_cursor"].is_string(), page.header("link").is_some());
-            next = link(&page).map(str::to_owned);
+            next = page.next_page();
             pages += 1;
         }
         assert_eq!((items.len(), pages, pages - empty), (found, 3, found), "{path}?{filter}: {items:?}");

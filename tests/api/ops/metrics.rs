@@ -151,7 +151,7 @@ async fn metrics_labels_contain_no_text_from_clients() {
     for path in ["/canary", "/api/auth/api-keys/canary", "/api/auth/api-keys/?canary=canary", "/metrics?canary=1"] {
         server.get(path, &token).await;
     }
-    wire::exchange(&server, b"CANARY / HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n");
+    wire::exchange(&server, b"CANARY /canary HTTP/1.1\r\nHost: canary\r\nConnection: close\r\n\r\n");
     let key = server.create_key_from(&token, json!({ "name": "canary" })).await;
     server.verify_code(&server.token_with("gateway", &["--scopes", "api-keys:verify"]), secret(&key)).await;
 

@@ -59,8 +59,8 @@ pub async fn around_the_body(server: &Server, token: &str, canary: &str, respons
 pub fn on_the_wire(server: &Server, canary: &str, responses: &mut Responses) {
     for request in [
         format!("{}Authorization: Bearer {canary}\r\nContent-Length: 2\r\n\r\n{{}}", wire::head(canary)),
-        format!("GET / HTTP/1.1\r\nHost: x\r\n{canary}: 1\r\nConnection: close\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\nHost: x\r\n{canary}\r\n\r\n"),
+        format!("GET /nothing HTTP/1.1\r\nHost: x\r\n{canary}: 1\r\nConnection: close\r\n\r\n"),
+        format!("GET /nothing HTTP/1.1\r\nHost: x\r\n{canary}\r\n\r\n"),
         format!("GET {canary} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
         format!("{canary}\r\n\r\n"),
         format!("{}Transfer-Encoding: chunked\r\n\r\n{canary}\r\n", wire::head("x")),
