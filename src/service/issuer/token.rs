@@ -30,7 +30,7 @@ impl<'t> UnverifiedToken<'t> {
     pub fn parse(token: &'t str) -> Result<Self, TokenRejection> {
         let parts: Vec<_> = token.splitn(6, '.').collect();
         let object = |part| parse_object(&URL_SAFE_NO_PAD.decode(part).ok()?, OnDuplicate::Fail).ok();
-        let header = parts.first().and_then(|part| object(part));
+        let header = parts.first().and_then(&object);
         match (&parts[..], header) {
             // RFC 7516, section 4.1.2: `enc` makes it a JWE.
             (parts, Some(header)) if parts.len() == 5 || header.contains_key("enc") => Err(encrypted(&header)),
