@@ -156,7 +156,7 @@ mod tests {
             r#"{"name":"a\nb"}"#,
             r#"{"name":"n","name":"m"}"#,
             r#"{"name":"n","owner":"o"}"#,
-            r#"{"name":"n","scopes":["A"]}"#,
+            r#"{"name":"n","scopes":["a b"]}"#,
             r#"{"name":"n","scopes":["a","a"]}"#,
             r#"{"scopes":[]}"#,
             r#"{"name":"n"} x"#,
