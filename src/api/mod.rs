@@ -94,10 +94,6 @@ pub fn service() -> OpenApiService<Operations, ()> {
 }
 
 /// The schemas with rules that poem-openapi cannot derive.
-pub fn all_schema_rules() -> [NamedRules; 3] {
-    [
-        rules_of::<keys::create::ApiKeyCreateRequest>(),
-        rules_of::<admin::bulk_revoke::ApiKeyBulkRevokeRequest>(),
-        rules_of::<audit::AuditEvent>(),
-    ]
+pub fn all_schema_rules() -> [NamedRules; 2] {
+    [rules_of::<admin::bulk_revoke::ApiKeyBulkRevokeRequest>(), rules_of::<audit::AuditEvent>()]
 }

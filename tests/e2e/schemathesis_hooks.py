@@ -26,6 +26,7 @@ RULES = {
         "reason": NAME,
     },
 }
+LIFETIMES = ["expires_at", "expires_in_seconds"]
 FILTERS = ["issuer", "subject", "organization", "created_by_key", "created_before"]
 
 
@@ -36,6 +37,11 @@ def before_load_schema(_context, raw_schema):
     for name, rules in RULES.items():
         for field, rule in rules.items():
             schemas[name]["properties"][field].update(rule)
+    # A client by progenitor 0.15.1 lacks the fields that a `not` names.
+    schemas["ApiKeyCreateRequest"]["not"] = {
+        "required": LIFETIMES,
+        "properties": {field: {"not": {"enum": [None]}} for field in LIFETIMES},
+    }
     for path in raw_schema["paths"].values():
         body = path.get("post", {}).get("requestBody", {})
         reference = body.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref")

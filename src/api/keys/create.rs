@@ -6,12 +6,10 @@ use poem::Request;
 use poem::web::Data;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
-use serde_json::{Value, json};
 
 use crate::api::auth::{Audited, Write};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::keys::responses::{CreatedKeyResponse, created_response};
-use crate::api::schema_rules::SchemaRules;
 use crate::api::tag::Tag;
 use crate::domain::key_name::KeyName;
 use crate::domain::metadata::Metadata;
@@ -53,13 +51,6 @@ pub struct ApiKeyCreateRequest {
     expires_at: Option<Expiry>,
     /// Lifetime in seconds from now, up to 100 years (3,153,600,000). Mutually exclusive with `expires_at`.
     expires_in_seconds: Option<Lifetime>,
-}
-
-impl SchemaRules for ApiKeyCreateRequest {
-    fn amend(schema: &mut Value) {
-        // Without `properties`, from which generators would make a type of its own.
-        schema["not"] = json!({ "required": ["expires_at", "expires_in_seconds"] });
-    }
 }
 
 impl FromObject for ApiKeyCreateRequest {

@@ -10,7 +10,6 @@ fn main() {
     println!("cargo:rerun-if-changed={document}");
     let mut document: serde_norway::Value = serde_norway::from_str(&fs::read_to_string(document).unwrap()).unwrap();
     keep_one_media_type(&mut document);
-    remove_negations(&mut document);
     let document = serde_norway::from_value(document).unwrap();
     let mut generator = Generator::new(GenerationSettings::new().with_interface(InterfaceStyle::Builder));
     let code = syn::parse2(generator.generate_tokens(&document).unwrap()).unwrap();
@@ -25,12 +24,5 @@ fn keep_one_media_type(document: &mut serde_norway::Value) {
             let body = operation.get_mut("requestBody").and_then(|body| body["content"].as_mapping_mut());
             body.and_then(|content| content.remove("application/merge-patch+json"));
         }
-    }
-}
-
-/// progenitor 0.15.1 leaves the fields out that `not: { required: [...] }` names. The service checks these rules.
-fn remove_negations(document: &mut serde_norway::Value) {
-    for schema in document["components"]["schemas"].as_mapping_mut().unwrap().values_mut() {
-        schema.as_mapping_mut().unwrap().remove("not");
     }
 }
