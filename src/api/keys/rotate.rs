@@ -61,6 +61,7 @@ impl RotateKey {
     /// Send `Idempotency-Key` to retry safely, as on creation. A repeated request returns the original response, even if
     /// its `If-Match` no longer names the key's revision.
     #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_my_api_key")]
+    #[expect(clippy::too_many_arguments, reason = "one for each thing the operation takes from the request")]
     async fn rotate(
         &self,
         request: &Request,
