@@ -265,7 +265,6 @@ mod tests {
             r#"{"key":5}"#,
             r#"{"key":"k","key":"l"}"#,
             r#"{"key":"k","more":1}"#,
-            r#"{"key":"k","scopes":null}"#,
             r#"{"key":"k","scopes":["a b"]}"#,
             r#"{"key":"k","any_of":[]}"#,
             r#"{"key":"k","any_of":["a","a"]}"#,
