@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Number;
+
 /// The number tokens of a JSON text, in order. Up to the first error in the text, they are those that a parser sees.
 #[derive(Clone, Copy)]
 pub struct NumberTokens<'a> {
@@ -56,7 +58,9 @@ pub fn is_exact(token: &[u8]) -> bool {
     if !token.contains(['.', 'e', 'E']) {
         return token.parse::<u64>().is_ok() || token != "-0" && token.parse::<i64>().is_ok();
     }
-    token.parse::<f64>().is_ok_and(|double| double.is_finite() && decimal(token) == decimal(&format!("{double:e}")))
+    // As serde_json writes it: std writes another one of the shortest decimals where two are equally near.
+    let written = token.parse().ok().and_then(Number::from_f64);
+    written.is_some_and(|written| decimal(token) == decimal(&written.to_string()))
 }
 
 /// The sign, the digits without zeros at either end, and the power of ten of the last digit.
@@ -114,6 +118,7 @@ mod tests {
             "5e-324",
             "1.7976931348623157e308",
             "31.245270191439438",
+            "-1112403563074670.3",
         ] {
             assert!(is_exact(exact.as_bytes()), "{exact}");
         }
