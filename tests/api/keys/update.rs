@@ -120,7 +120,7 @@ async fn update_with_invalid_field_is_rejected_at_its_pointer() {
         (json!({ "enabled": null }), vec!["/enabled"]),
         (json!({ "enabled": "true" }), vec!["/enabled"]),
         (json!({ "enabled": 0 }), vec!["/enabled"]),
-        (json!({ "scopes": ["A"] }), vec!["/scopes/0"]),
+        (json!({ "scopes": ["a\"b"] }), vec!["/scopes/0"]),
         (json!({ "scopes": ["a", "a"] }), vec!["/scopes"]),
         (json!({ "metadata": [] }), vec!["/metadata"]),
         (json!({ "expires_at": "2020-01-01T00:00:00Z" }), vec!["/expires_at"]),

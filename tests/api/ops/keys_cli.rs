@@ -102,7 +102,7 @@ fn keys_cli_reports_errors_on_stderr() {
         (&["create", "--owner", "a", "--name", " "], "at least one character"),
         (&["create", "--owner", "", "--name", "n"], "give 1 to 255 bytes"),
         (&["create", "--owner", "a", "--organization", "", "--name", "n"], "give 1 to 255 bytes"),
-        (&["create", "--owner", "a", "--name", "n", "--scopes", "Bad"], "a-z"),
+        (&["create", "--owner", "a", "--name", "n", "--scopes", "a\"b"], "visible ASCII"),
         (&["create", "--owner", "a", "--name", "n", "--expires-in", "soon"], "give a duration"),
         (&["rotate", "0199b3a0-5c1e-7cc2-9d5e-2f6f7c1b8f11", "--grace", "31d"], "at most 30d"),
     ] {
