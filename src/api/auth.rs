@@ -100,8 +100,9 @@ impl From<HeaderFault> for Problem {
     fn from(fault: HeaderFault) -> Self {
         let detail = match fault {
             HeaderFault::Malformed => {
-                "The header of the credential has characters outside of visible ASCII, or no credential, or is no base64 where it is `Basic`; send an access \
-                 token or an API key exactly as it was issued, as `Authorization: Bearer <credential>`."
+                "The header of the credential has characters outside of visible ASCII, or no credential, or is no base64 \
+                 where it is `Basic`; send an access token or an API key exactly as it was issued, as `Authorization: \
+                 Bearer <credential>`."
             }
             HeaderFault::Several => {
                 "The request has several credentials; send one, in `Authorization: Bearer` or in `X-API-Key`."

@@ -97,8 +97,8 @@ impl Example for ApiKeyVerifyRequest {
 
 api_enum! {
     /// Result of a verification: the first that applies of `NOT_FOUND` (unknown or malformed), `REVOKED`, `DISABLED`
-    /// (by its owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope, or has none of `any_of`); otherwise
-    /// `VALID`.
+    /// (by its owner), `EXPIRED` (the key or this secret) and `INSUFFICIENT_SCOPE` (lacks a required scope, or has none
+    /// of `any_of`); otherwise `VALID`.
     #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
     enum VerificationCode = Verdict {
         /// Valid.
