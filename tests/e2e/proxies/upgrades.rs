@@ -1,4 +1,4 @@
-//! Upgrades: WebSocket passes once its request is checked, and no other protocol does.
+//! Upgrades: WebSocket passes once its request is checked, and HTTP/2 never does.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
