@@ -5,9 +5,10 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::domain::text_encoding::check_text_encoding;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+
+use crate::domain::text_encoding::check_text_encoding;
 
 /// The permissions of a private file's group and of all other users.
 const GROUP_AND_OTHERS: u32 = 0o077;
