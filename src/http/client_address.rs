@@ -11,6 +11,10 @@ use poem::{Addr, Request};
 
 use crate::domain::trusted_proxy::{ForwardedHeader, TrustedProxy};
 
+/// How many proxies can stand behind each other. What is further to the left is not read, because a client can write a list
+/// of any length.
+const MAX_ELEMENTS: usize = 32;
+
 /// Which proxies are trusted, and the header that they set.
 pub struct ClientAddressRule {
     pub proxies: Vec<TrustedProxy>,
@@ -36,7 +40,7 @@ impl ClientAddressRule {
             return peer;
         }
         let lines = headers.get_all(self.header.name()).iter().rev();
-        for element in lines.flat_map(|line| self.elements_from_the_right(line)) {
+        for element in lines.flat_map(|line| self.elements_from_the_right(line)).take(MAX_ELEMENTS) {
             match element {
                 Some(next) => address = next,
                 None => break,
@@ -132,6 +136,14 @@ mod tests {
             (&["6.6.6.6, ::ffff:10.9.9.9"], PEER, "6.6.6.6"),
         ] {
             assert_eq!(client(ForwardedHeader::XForwardedFor, lines, peer), expected, "{lines:?} from {peer}");
+        }
+    }
+
+    #[test]
+    fn at_most_32_proxies_are_read() {
+        for (proxies, expected) in [(31, "192.0.2.1"), (32, "10.9.9.9"), (5_000, "10.9.9.9")] {
+            let line = format!("192.0.2.1{}", ",10.9.9.9".repeat(proxies));
+            assert_eq!(client(ForwardedHeader::XForwardedFor, &[&line], PEER), expected, "{proxies}");
         }
     }
 

@@ -8,6 +8,7 @@
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 
+use crate::domain::secret::Secret;
 use crate::http::problem::Problem;
 use crate::http::router::Route;
 
@@ -103,7 +104,10 @@ pub const ORIGIN_NOT_ALLOWED: &str = "origin-not-allowed";
 /// 403 for a preflight. The page cannot read it, but the browser's developer tools and the log show it.
 fn origin_not_allowed(origin: &HeaderValue) -> Problem {
     // The header can hold anything, a credential too.
-    let is_origin = |text: &&str| text.len() <= MAX_SHOWN_ORIGIN && text.contains("://") && !text.contains(['@', ' ']);
+    let is_origin = |text: &&str| {
+        let is_short = text.len() <= MAX_SHOWN_ORIGIN;
+        is_short && text.contains("://") && !text.contains(['@', ' ']) && !text.contains("eyJ") && !Secret::is_in(text)
+    };
     let shown = origin.to_str().ok().filter(|text| *text == "null" || is_origin(text)).unwrap_or("this origin");
     let detail = match shown {
         "null" => {

@@ -118,12 +118,12 @@ impl Reader<'_, '_> {
     }
 
     fn check_number(&self) {
+        let OnDuplicate::Collect(findings) = &mut *self.shared.on_duplicate.borrow_mut() else { return };
         let mut numbers = self.shared.numbers.get();
-        let is_exact = numbers.next().is_none_or(is_exact);
-        self.shared.numbers.set(numbers);
-        if let (OnDuplicate::Collect(findings), false) = (&mut *self.shared.on_duplicate.borrow_mut(), is_exact) {
+        if !numbers.next().is_none_or(is_exact) {
             findings.inexact_numbers.push(self.path.pointer());
         }
+        self.shared.numbers.set(numbers);
     }
 }
 

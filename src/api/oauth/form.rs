@@ -10,7 +10,7 @@ use crate::http::body::reader::BodyReader;
 use crate::http::problem::Problem;
 
 /// The parameters that are known. Others are ignored (RFC 6749, section 3.2).
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct OAuthForm {
     token: Option<String>,
     pub client_secret: Option<String>,

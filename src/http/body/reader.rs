@@ -61,8 +61,8 @@ impl Sender {
             Self::Unauthenticated => Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
-                    "Send a form of at most {} KiB, or the credential in the Authorization header; this one has {received} \
-                     bytes or more.",
+                    "Send a form of at most {} KiB; this one has {received} bytes or more. An introspection may have 64 KiB if \
+                     its credential is in the Authorization header.",
                     MAX_UNAUTHENTICATED_BYTES / 1024
                 ),
             ),
@@ -77,8 +77,8 @@ impl Sender {
             ),
             Self::Unauthenticated => format!(
                 "Forms of unauthenticated clients that have arrived in part fill the memory that they may take, {limit} \
-                 bytes, a sixteenth of --request-memory (MINTKEY_REQUEST_MEMORY); send the credential in the \
-                 Authorization header, or retry later."
+                 bytes, a sixteenth of --request-memory (MINTKEY_REQUEST_MEMORY); send the form without pauses, or retry \
+                 later."
             ),
         };
         Problem::unavailable(detail, 1)

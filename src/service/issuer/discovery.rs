@@ -38,7 +38,8 @@ enum Address {
 pub struct FetchedJwks {
     /// `None` if the URL of the keys is configured.
     pub metadata: Option<Arc<ProviderMetadata>>,
-    pub url: Url,
+    /// Where the keys came from, without its query.
+    pub url: String,
     pub text: Vec<u8>,
     pub max_age: Option<Duration>,
 }
@@ -130,12 +131,13 @@ impl Provider {
                     (Some(Arc::new(metadata)), url)
                 }
             };
-            let (text, max_age) = self.get(&url).await?.map_err(|other| format!("{url} responded with {other}"))?;
-            Ok(FetchedJwks { metadata, url, text, max_age })
+            let (text, max_age) =
+                self.get(&url).await?.map_err(|other| format!("{} responded with {other}", shown(&url)))?;
+            Ok(FetchedJwks { metadata, url: shown(&url), text, max_age })
         };
         let name = match &self.address {
-            Address::Issuer(issuer, _) => issuer.as_str(),
-            Address::Jwks(url) => url.as_str(),
+            Address::Issuer(issuer, _) => issuer.clone(),
+            Address::Jwks(url) => shown(url),
         };
         let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
         fetched.unwrap_or_else(|_| Err(format!("{name} took more than 5 seconds")))
@@ -176,13 +178,16 @@ impl Provider {
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.allow_http || is_local => Ok(url),
-            _ => Err(format!("the metadata's jwks_uri, {url}, is not https; use https there, or add allow-http")),
+            _ => Err(format!(
+                "the metadata's jwks_uri, {}, is not https; use https there, or add allow-http",
+                shown(&url)
+            )),
         }
     }
 
     /// Returns the body of a 200 response, read up to the limit, and its `max-age`; or what another response was.
     async fn get(&self, url: &Url) -> Result<Result<(Vec<u8>, Option<Duration>), String>, String> {
-        let failed = |error: reqwest::Error| format!("{url}: {}", root(&error));
+        let failed = |error: reqwest::Error| format!("{}: {}", shown(url), root(&error));
         let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
         if let Some(fault) = fault(&response) {
             return Ok(Err(fault));
@@ -191,7 +196,7 @@ impl Provider {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_RESPONSE {
-                return Err(format!("{url} responded with more than 1 MiB"));
+                return Err(format!("{} responded with more than 1 MiB", shown(url)));
             }
             body.extend_from_slice(&chunk);
         }
@@ -244,6 +249,13 @@ fn parse_issuer_metadata(document: &[u8], issuer: &str) -> Result<ProviderMetada
         ));
     }
     Ok(metadata)
+}
+
+/// The URL without its query, which can hold a credential of the provider.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.into()
 }
 
 /// True if a configured URL may be fetched.
@@ -337,6 +349,13 @@ mod tests {
         assert!(jwks_uri("http://127.0.0.1", false, "http://id.example.com/jwks").is_err());
         assert!(jwks_uri("http://127.0.0.1", false, "http://[::1]/jwks").is_ok());
         assert!(jwks_uri("http://id.example.com", true, "http://keys.example.com/jwks").is_ok());
+    }
+
+    #[tokio::test]
+    async fn fetch_failure_shows_the_url_without_its_query() {
+        let provider = Provider::with_jwks_uri("http://127.0.0.1:1/keys?apikey=canary", false);
+        let failure = provider.unwrap_or_else(|error| panic!("{error}")).fetch(None).await.err().unwrap();
+        assert!(failure.contains("http://127.0.0.1:1/keys:") && !failure.contains("canary"), "{failure}");
     }
 
     #[test]
