@@ -21,7 +21,9 @@ def has_checksum(key):
 
 class MintkeyDetector(RegexBasedDetector):
     secret_type = "API key of mintkey"
-    denylist = [re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)*_[0-9A-Za-z]{49}\b")]
+    denylist = [re.compile(r"[a-z0-9_]{1,20}_[0-9A-Za-z]{49}\b")]
 
     def analyze_string(self, string):
-        return filter(has_checksum, super().analyze_string(string))
+        # Escapes (\n, %3D) and names (KEY_) run into a key, so each beginning is tried.
+        for found in super().analyze_string(string):
+            yield from filter(has_checksum, (found[start:] for start in range(len(found) - 50)))

@@ -142,7 +142,7 @@ pub enum AuditEventPage {
     #[oai(status = 200)]
     Page(
         JsonResponse<AuditEventList>,
-        /// URL of the next page, as `<...>; rel="next"` (RFC 8288). Omitted on the last page.
+        /// URL of the next page, relative to the request's URL, as `<?...>; rel="next"` (RFC 8288). Omitted on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),

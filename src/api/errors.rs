@@ -298,7 +298,7 @@ impl From<ServiceError> for Problem {
                     .with_log_context(reason)
             }
             ServiceError::IssuerUnavailable { reason, retry_after } => Self::unavailable(
-                "The keys of the token's issuer cannot be fetched, so the token could not be checked; retry later.",
+                "The keys of the token's issuer cannot be fetched or used, so the token could not be checked; retry later.",
                 whole_seconds(retry_after),
             )
             .with_reason(Outage::IssuerKeys.as_str())

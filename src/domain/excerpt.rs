@@ -63,6 +63,12 @@ mod tests {
         for credential in [secret.expose(), "eyJhbGciOiJFZERTQSJ9.e30.c2ln"] {
             assert_eq!(Excerpt::of_text(Some(credential)).to_string(), "(looks like a credential)");
         }
+        for (before, after) in
+            [("\n", ""), ("\u{1}", " x"), ("Bearer%20", "%0A"), ("KEY_", ""), ("x_", "_x"), ("é", "é")]
+        {
+            let text = format!("{before}{}{after}", secret.expose());
+            assert_eq!(Excerpt::of_text(Some(&text)).to_string(), "(looks like a credential)", "{text}");
+        }
         let shown = |text: &str| Excerpt::of_text(Some(text)).to_string();
         assert_eq!(shown("a\nlevel=INFO"), r#""a\nlevel=INFO""#);
         assert_eq!(shown("a\u{202e}b\u{7f}\u{85}\u{2028}"), r#""a\u{202e}b\u{7f}\u{85}\u{2028}""#);

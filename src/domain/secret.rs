@@ -36,7 +36,7 @@ pub(super) const TIME: usize = 6;
 
 /// The shape of a secret as a regular expression, alike in the common dialects, for scanners. The rules in
 /// `packaging/secret-scanning` have it. A scanner that can compute should check the checksum, too.
-pub const SECRET_PATTERN: &str = r"\b[a-z0-9]+(?:_[a-z0-9]+)*_[0-9A-Za-z]{49}\b";
+pub const SECRET_PATTERN: &str = r"[a-z0-9_]{1,20}_[0-9A-Za-z]{49}\b";
 
 /// The longest time for which a rotated secret keeps working beside its successor.
 pub const MAX_GRACE: TimeDelta = TimeDelta::days(30);
@@ -62,6 +62,8 @@ impl Entropy {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
+
+const MAX_PREFIX: usize = 20;
 
 /// The part of a secret before the last underscore, set per deployment: 1 to 20 lowercase letters and digits, with single
 /// underscores between them.
@@ -90,7 +92,7 @@ impl fmt::Display for SecretPrefix {
 
 fn is_prefix(text: &[u8]) -> bool {
     let is_word = |word: &[u8]| !word.is_empty() && word.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    text.len() <= 20 && text.split(|b| *b == b'_').all(is_word)
+    text.len() <= MAX_PREFIX && text.split(|b| *b == b'_').all(is_word)
 }
 
 /// A secret in the clear. `Debug` shows nothing of it and there is no `Display`, so that only [`Secret::expose`] can leak
@@ -134,10 +136,16 @@ impl<'a> Secret<'a> {
         if sent.as_bytes() == checksum(covered) { Ok(Self(Cow::Borrowed(text))) } else { Err(Malformed) }
     }
 
-    /// True if the text contains a secret.
+    /// True if the text contains a secret, whatever touches it: escapes (`\n`, `%20`) and names (`KEY_`) run into it.
     pub fn is_in(text: &str) -> bool {
-        text.len() > BODY + CHECKSUM
-            && text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| Secret::parse(word).is_ok())
+        const TAIL: usize = BODY + CHECKSUM;
+        let bytes = text.as_bytes();
+        let begins_tail =
+            |at: &usize| bytes[*at] == b'_' && bytes[at + 1..=at + TAIL].iter().all(u8::is_ascii_alphanumeric);
+        (1..bytes.len().saturating_sub(TAIL)).filter(begins_tail).any(|at| {
+            let starts = at.saturating_sub(MAX_PREFIX)..at;
+            starts.into_iter().any(|start| text.get(start..=at + TAIL).is_some_and(|part| Secret::parse(part).is_ok()))
+        })
     }
 
     /// The secret itself.

@@ -10,9 +10,8 @@ use poem::{Request, Response};
 
 use crate::domain::secret::Secret;
 use crate::http::problem::Problem;
-use crate::http::router::Route;
 
-/// For paths that do not exist, so that the page can read the 404.
+/// For every path, so that the page can read a 404 and a 405.
 const ALL_METHODS: &str = "DELETE, GET, HEAD, PATCH, POST, PUT";
 
 /// The headers that operations read. `*` admits those that clients and monitoring add, which operations ignore; it does not
@@ -65,7 +64,7 @@ impl CorsPolicy {
 
 impl CheckedOrigin<'_> {
     /// Returns the response if the request is a preflight, which no operation serves.
-    pub fn respond_to_preflight(self, request: &Request, route: Option<&Route>) -> Option<Result<Response, Problem>> {
+    pub fn respond_to_preflight(self, request: &Request) -> Option<Result<Response, Problem>> {
         let sent = request.headers();
         let origin = sent.get(header::ORIGIN)?;
         if *request.method() != Method::OPTIONS || !sent.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
@@ -74,10 +73,9 @@ impl CheckedOrigin<'_> {
         if self.allowed.is_none() {
             return Some(Err(origin_not_allowed(origin)));
         }
-        let methods = route.map_or(ALL_METHODS.to_owned(), Route::allow);
         let mut response = Response::builder()
             .status(StatusCode::NO_CONTENT)
-            .header(header::ACCESS_CONTROL_ALLOW_METHODS, methods)
+            .header(header::ACCESS_CONTROL_ALLOW_METHODS, ALL_METHODS)
             .header(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS)
             .header(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE)
             .finish();

@@ -143,7 +143,7 @@ where
         context: &RequestContext,
     ) -> Result<Response, Problem> {
         if matched.operation.is_none()
-            && let Some(response) = origin.and_then(|origin| origin.respond_to_preflight(&request, matched.route))
+            && let Some(response) = origin.and_then(|origin| origin.respond_to_preflight(&request))
         {
             return response;
         }

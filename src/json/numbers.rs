@@ -52,11 +52,11 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
     }
 }
 
-/// True if the number comes back with the same value, and an integer as an integer.
+/// True if the number comes back with the same decimal value.
 pub fn is_exact(token: &[u8]) -> bool {
     let Ok(token) = str::from_utf8(token) else { return false };
-    if !token.contains(['.', 'e', 'E']) {
-        return token.parse::<u64>().is_ok() || token != "-0" && token.parse::<i64>().is_ok();
+    if token.parse::<u64>().is_ok() || token.parse::<i64>().is_ok() {
+        return token != "-0";
     }
     // As serde_json writes it: std writes another one of the shortest decimals where two are equally near.
     let written = token.parse().ok().and_then(Number::from_f64);
@@ -78,7 +78,7 @@ fn decimal(number: &str) -> (bool, String, i64) {
     (number.starts_with('-'), significant.to_owned(), power)
 }
 
-/// Writes 0 for each number beyond the range of a double, at which serde_json would fail without saying where it is.
+/// Writes 1e308 for each number beyond the range of a double, at which serde_json would fail without saying where it is.
 pub fn without_infinite(text: &[u8]) -> Cow<'_, [u8]> {
     let mut written = Cow::Borrowed(text);
     for token in NumberTokens::of(text) {
@@ -87,7 +87,8 @@ pub fn without_infinite(text: &[u8]) -> Cow<'_, [u8]> {
             let start = token.as_ptr() as usize - text.as_ptr() as usize;
             let replaced = &mut written.to_mut()[start..start + token.len()];
             replaced.fill(b' ');
-            replaced[0] = b'0';
+            // The shortest such number, 1e309, is as long. No field takes either.
+            replaced[..5].copy_from_slice(b"1e308");
         }
     }
     written
@@ -107,6 +108,8 @@ mod tests {
             "-1",
             "9007199254740993",
             "18446744073709551615",
+            "18446744073709552000",
+            "100000000000000000000",
             "-9223372036854775808",
             "1.10",
             "0.1",

@@ -13,7 +13,6 @@ mod yaml;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::tag::BASE;
 use crate::openapi::login::LoginOptions;
 
 #[derive(Clone)]
@@ -22,14 +21,6 @@ pub struct Document(Value);
 impl Document {
     pub fn new() -> Self {
         Self(build::build())
-    }
-
-    /// Gives the address of the API relative to the document's own, so that it holds below any prefix that a proxy removes
-    /// from paths. Only for the served document: programs that read a file have nothing to resolve it against.
-    pub fn with_relative_server(self) -> Self {
-        let Self(mut document) = self;
-        document["servers"] = json!([{ "url": format!(".{BASE}") }]);
-        Self(document)
     }
 
     /// Adds the issuer's login to the ways to authenticate. Only the served document has it, because it depends on the

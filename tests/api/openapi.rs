@@ -36,15 +36,12 @@ async fn openapi_served_matches_printed_document() {
         for path in [path.to_owned(), format!("{path}/")] {
             let response = Response::to(server.request(reqwest::Method::GET, &path, "")).await;
             assert_eq!((response.status.as_u16(), response.header("content-type")), (200, Some(media_type)), "{path}");
-            let mut served: Value = serde_norway::from_str(&response.text).unwrap();
-            // Relative to the document, which a proxy may serve below a prefix.
-            assert_eq!(served["servers"], json!([{ "url": "./api" }]));
-            served["servers"] = document()["servers"].clone();
+            let served: Value = serde_norway::from_str(&response.text).unwrap();
             assert_eq!(served, document(), "{path}");
         }
     }
     let yaml = Response::to(server.request(reqwest::Method::GET, "/openapi.yaml", "")).await;
-    assert_eq!(yaml.text.replace("url: './api'\n", "url: /api\n"), printed_document());
+    assert_eq!(yaml.text, printed_document());
 }
 
 /// Follows references to their target.

@@ -209,7 +209,7 @@ async fn doctor_reports_what_is_wrong_with_issuer() {
         let mut command = doctor(data.path());
         run_doctor(command.args(["--issuer", &provider.line("")]))
     };
-    assert_passes(&run(), "issuers", &["configured, with keys: 1"]);
+    assert_passes(&run(), "issuers", &["keys fetched of all that are configured: 1"]);
     let other = json!({ "issuer": "https://other.example", "jwks_uri": "https://a/" }).to_string();
     for (how, words) in [
         (json!({ "status": 500 }), "responded with 500"),

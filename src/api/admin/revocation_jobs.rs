@@ -136,7 +136,7 @@ enum RevocationJobPage {
     #[oai(status = 200)]
     Page(
         JsonResponse<BulkRevocationList>,
-        /// URL of the next page, as `<...>; rel="next"` (RFC 8288). Omitted on the last page.
+        /// URL of the next page, relative to the request's URL, as `<?...>; rel="next"` (RFC 8288). Omitted on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),

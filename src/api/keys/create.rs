@@ -43,8 +43,8 @@ pub struct ApiKeyCreateRequest {
     /// Scopes that begin with `api-keys:` are reserved for this service; only a caller that holds one can grant it.
     scopes: Option<Scopes>,
     /// Caller-defined object, at most 4096 bytes as JSON without white space; returned on every verification. A number is
-    /// returned with the same value: an integer of 64 bits, or another number that a double holds in full. Any other is
-    /// rejected, because JSON parsers differ in how they change it (RFC 8259, section 6): send it as a string.
+    /// returned with the same value: an integer of 64 bits, or another number that comes back the same from a double. Any other
+    /// is rejected, because JSON parsers differ in how they change it (RFC 8259, section 6): send it as a string.
     metadata: Option<Metadata>,
     /// Expiry time; the key is invalid from this instant. Must be in the future, and within the maximum lifetime if the
     /// deployment sets one. Without it the deployment's default applies. Mutually exclusive with `expires_in_seconds`.
@@ -108,7 +108,7 @@ impl CreateKey {
     ///
     /// An owner has a limited number of keys that are neither revoked nor deleted. Beyond it, the response is 409.
     ///
-    /// Send `Idempotency-Key` (20 to 255 printable ASCII characters, such as a random UUID) to retry safely: within 24
+    /// Send `Idempotency-Key` (20 to 255 visible ASCII characters, such as a random UUID) to retry safely: within 24
     /// hours the same request returns the original response, including the secret, with `Idempotency-Replayed: true`. A
     /// different body returns 422.
     #[oai(path = "/", method = "post", operation_id = "create_my_api_key")]

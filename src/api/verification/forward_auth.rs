@@ -6,7 +6,7 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::web::Data;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, MetaSecurityScheme, Registry};
-use poem_openapi::types::{ParseFromParameter, Type};
+use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 
 use crate::api::auth::{HeaderFault, bearer_credential, bearer_scheme};
@@ -121,12 +121,12 @@ impl<'a> ApiExtractor<'a> for ScopesInQuery {
         let mut given = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == options.name);
         match (given.next(), given.next()) {
             (None, _) => Ok(Self(None)),
-            (Some((_, text)), None) => match ScopeList::parse_from_parameter(&text) {
+            (Some((_, text)), None) => match ScopeList::parse(&text) {
                 Ok(ScopeList(scopes)) => Ok(Self(Some(scopes))),
                 Err(error) => {
-                    let (name, rule) = (options.name, error.into_message());
+                    let name = options.name;
                     let detail = format!(
-                        "Send `{name}` as scopes separated by single spaces; a scope {rule}. Percent-encode spaces, `%`, \
+                        "Send `{name}` as scopes separated by single spaces; rule: {error}. Percent-encode spaces, `%`, \
                          `&`, `+` and `#`."
                     );
                     Err(Problem::bad_request(detail).into())

@@ -27,7 +27,7 @@ pub async fn check_issuers(settings: &IssuerSettings, keys: &KeySettings, serve:
     }
     let configured = match issuers.len() {
         0 => "none configured".to_owned(),
-        number => format!("configured, with keys: {number}{}", unusable.concat()),
+        number => format!("keys fetched of all that are configured: {number}{}", unusable.concat()),
     };
     Ok(match (settings.accepts_built_in(), serve.listen.ip().is_loopback()) {
         (false, _) => configured,
@@ -48,17 +48,20 @@ pub fn check_policies(settings: &IssuerSettings, keys: &KeySettings) -> CheckRes
     let configured = issuers.iter().map(|issuer| (issuer.issuer.as_str(), issuer.policy));
     let built_in = settings.accepts_built_in().then_some((built_in_issuer::ISSUER, IssuerPolicy::BUILT_IN));
     let describe = |(issuer, policy): (&str, IssuerPolicy)| {
-        format!("{issuer}: {}", describe_policy(policy.with_max_lifetime(keys.max_lifetime)))
+        format!(
+            "{issuer}: {}",
+            describe_policy(policy.with_max_lifetime(keys.max_lifetime), keys.allowed_scopes.is_some())
+        )
     };
     Ok(configured.chain(built_in).map(describe).collect::<Vec<_>>().join("\n      "))
 }
 
-fn describe_policy(policy: IssuerPolicy) -> String {
+fn describe_policy(policy: IssuerPolicy, has_allowed_scopes: bool) -> String {
     let IssuerPolicy { grants, requires_write, max_lifetime, operators } = policy;
     let scopes = match grants {
-        Grants::Any => "any scope",
+        Grants::Any if !has_allowed_scopes => "any scope",
         Grants::Token => "the scopes of the token",
-        Grants::AllowedScopes => "the scopes of --allowed-scopes",
+        Grants::Any | Grants::AllowedScopes => "the scopes of --allowed-scopes",
     };
     let required = if requires_write { reserved::WRITE } else { "no scope" };
     let lifetime = match max_lifetime.map(|max| max.to_std().unwrap_or_default()) {

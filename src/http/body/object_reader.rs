@@ -93,17 +93,16 @@ fn parse_tree<T: FromObject>(bytes: &[u8]) -> Result<T, Problem> {
         bytes => parse_object(bytes, OnDuplicate::Collect(&mut findings))?,
     };
     let duplicate = |pointer| Violation::new(pointer, "appears more than once; send each field once");
-    let inexact = |pointer| {
-        Violation::new(
-            pointer,
-            "is a number that a double does not hold, so that JSON parsers change it; send a string",
-        )
-    };
+    let inexact =
+        |pointer| Violation::new(pointer, "is a number that would come back with another value; send it as a string");
     let duplicates = findings.duplicates.into_iter().map(duplicate);
-    let violations = duplicates.chain(findings.inexact_numbers.into_iter().map(inexact)).collect();
-    let mut fields = ObjectReader { object, violations };
+    let mut fields = ObjectReader { object, violations: duplicates.collect() };
     let value = T::from_object(&mut fields);
-    let violations = fields.finish();
+    let mut violations = fields.finish();
+    // A field that takes no such number says so itself.
+    let is_reported = |pointer: &String| violations.iter().any(|violation| violation.pointer == *pointer);
+    let others: Vec<_> = findings.inexact_numbers.into_iter().filter(|pointer| !is_reported(pointer)).collect();
+    violations.extend(others.into_iter().map(inexact));
     match value {
         Some(value) if violations.is_empty() => Ok(value),
         _ => Err(Problem::unprocessable(violations)),

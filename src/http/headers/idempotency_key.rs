@@ -37,19 +37,20 @@ impl<'a> ApiExtractor<'a> for IdempotencyKeyHeader {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let mut values = request.headers().get_all("idempotency-key").iter();
-        let text = match (values.next(), values.next()) {
+        let given = match (values.next(), values.next()) {
             (None, _) => return Ok(Self(None)),
-            (Some(value), None) => value.to_str().unwrap_or_default().trim(),
+            (Some(value), None) => value,
             (Some(_), Some(_)) => {
                 return Err(Problem::bad_request("Send one Idempotency-Key header, not several.").into());
             }
         };
+        let text = given.to_str().unwrap_or_default().trim();
         let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let key = IdempotencyKey::new(key).map_err(|_| {
             Problem::bad_request(format!(
-                "Send an Idempotency-Key of 20 to 255 printable ASCII characters that cannot be guessed, such as a random \
-                 UUID; this one has {} characters.",
-                key.chars().count()
+                "Send an Idempotency-Key of 20 to 255 visible ASCII characters, without spaces, that cannot be guessed, such \
+                 as a random UUID; this one has {} bytes.",
+                given.as_bytes().len()
             ))
         })?;
         Ok(Self(Some(key)))

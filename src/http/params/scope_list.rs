@@ -4,6 +4,7 @@ use poem_openapi::registry::MetaSchema;
 use poem_openapi::types::{ParseFromParameter, ParseResult};
 
 use crate::domain::scope::{Scope, Scopes};
+use crate::domain::validation::ValidationError;
 use crate::http::values::schema_type;
 use crate::http::values::scopes::SCOPE_CHARACTER;
 
@@ -22,12 +23,18 @@ schema_type!(
     }
 );
 
-impl ParseFromParameter for ScopeList {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+impl ScopeList {
+    pub fn parse(text: &str) -> Result<Self, ValidationError> {
         let mut names: Vec<_> = text.split(' ').collect();
         names.sort_unstable();
         names.dedup();
         let scopes: Result<Vec<_>, _> = names.into_iter().map(Scope::new).collect();
         Ok(Self(Scopes::new(scopes?)?))
+    }
+}
+
+impl ParseFromParameter for ScopeList {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        Ok(Self::parse(text)?)
     }
 }

@@ -5,6 +5,10 @@ const ui = SwaggerUIBundle({
   dom_id: '#ui',
   deepLinking: true,
   validatorUrl: null,
+  // The document has the address without the prefix.
+  plugins: [() => ({ statePlugins: { spec: { wrapActions: {
+    updateJsonSpec: (original) => (document) => original({ ...document, servers: [{ url: new URL('../api', own).href }] }),
+  } } } })],
   oauth2RedirectUrl: new URL('login-callback', own).href,
   // With this header, which Swagger UI adds, the browser would send a preflight to the issuer's token endpoint, and not
   // every issuer responds to one.

@@ -43,7 +43,7 @@ pub type LoginSource = Arc<dyn Fn() -> Option<LoginOptions> + Send + Sync>;
 /// Adds the pages to the routes that are not operations.
 pub fn add_pages(routes: Route, login: LoginSource) -> Route {
     let (script, style) = swagger_ui();
-    let document = Arc::new(Document::new().with_relative_server());
+    let document = Arc::new(Document::new());
     let json = cached_document(document.clone(), Document::to_json);
     let yaml = cached_document(document, Document::to_yaml);
     let text = |media_type, content: &'static str| static_file(media_type, login.clone(), move |_, _| content);

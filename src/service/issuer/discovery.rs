@@ -178,10 +178,10 @@ impl Provider {
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.allow_http || is_local => Ok(url),
-            _ => Err(format!(
-                "the metadata's jwks_uri, {}, is not https; use https there, or add allow-http",
-                shown(&url)
-            )),
+            "http" => {
+                Err(format!("the metadata's jwks_uri, {}, is http; use https there, or add allow-http", shown(&url)))
+            }
+            _ => Err(format!("the metadata's jwks_uri, {}, is not https; use https there", shown(&url))),
         }
     }
 
@@ -343,7 +343,7 @@ mod tests {
             let own = Url::parse(issuer).unwrap();
             provider(issuer, allow_http).jwks_uri(&own, &serde_json::from_value(metadata).unwrap())
         };
-        assert!(jwks_uri("https://id.example.com", false, "http://127.0.0.1/jwks").unwrap_err().contains("not https"));
+        assert!(jwks_uri("https://id.example.com", false, "http://127.0.0.1/jwks").unwrap_err().contains("allow-http"));
         assert!(jwks_uri("https://id.example.com", false, "file:///etc/passwd").is_err());
         assert!(jwks_uri("https://id.example.com", false, "/jwks").unwrap_err().contains(r#"no URL: "/jwks""#));
         assert!(jwks_uri("http://127.0.0.1", false, "http://id.example.com/jwks").is_err());

@@ -16,6 +16,9 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// The members of a JWK that make it another key when they change.
 const USED: [&str; 8] = ["kid", "kty", "crv", "alg", "n", "e", "x", "y"];
 
+/// The members that hold the private part of a key (RFC 7518, section 6).
+const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
+
 /// A public key that verifies tokens.
 #[derive(Debug)]
 pub struct Key {
@@ -109,6 +112,12 @@ impl fmt::Display for UnusableKey {
     }
 }
 
+/// True if the library verifies signatures by this RSA exponent.
+fn is_supported_exponent(e: &[u8]) -> bool {
+    let value = e.iter().take(9).fold(0_u128, |value, byte| value << 8 | u128::from(*byte));
+    value % 2 == 1 && (3..1 << 33).contains(&value)
+}
+
 /// Returns the key and what it may sign by, or why it is not used.
 fn usable(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<(Vec<Algorithm>, PublicKey), Cow<'static, str>> {
     let text = |name: &'static str| match jwk.get(name) {
@@ -123,7 +132,7 @@ fn usable(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<(Vec<Algori
     if !verifies(jwk) {
         return Err("its `key_ops` does not contain \"verify\"".into());
     }
-    if ["d", "p", "q"].iter().any(|private| jwk.contains_key(*private)) {
+    if PRIVATE.iter().any(|private| jwk.get(*private).is_some_and(|value| !value.is_null())) {
         return Err(
             "it is published with its private part, so that anyone can sign by it; replace the key, and publish \
                     the public part alone"
@@ -141,6 +150,9 @@ fn usable(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<(Vec<Algori
             let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
             if !RSA_BITS.contains(&bits) {
                 return Err(format!("it has {bits} bits; an RSA key must have 2048 to 8192").into());
+            }
+            if !is_supported_exponent(&e) || n.last().is_none_or(|last| last % 2 == 0) {
+                return Err("its modulus or exponent is even, or the exponent is not between 3 and 2^33".into());
             }
             PublicKey::rsa(n, e).ok_or("its modulus or exponent is not that of an RSA key")?
         }
@@ -269,6 +281,7 @@ mod tests {
             (okp(), "EdDSA"),
             (with(okp(), "alg", json!("Ed25519")), "EdDSA"),
             (with(okp(), "alg", Value::Null), "EdDSA"),
+            (with(okp(), "d", Value::Null), "EdDSA"),
         ] {
             let usable = Key::from_jwk(key.clone(), &Algorithm::ALL).unwrap_or_else(|unusable| panic!("{unusable}"));
             assert_eq!(names(&usable.algorithms), expected, "{key}");
@@ -313,6 +326,12 @@ mod tests {
             (with(rsa(2048), "n", json!("?")), "`n` is not base64url"),
             (with(rsa(2048), "n", json!("a+b/")), "`n` is not base64url"),
             (with(rsa(2048), "d", json!("AQ")), "private part"),
+            (with(rsa(2048), "dp", json!("AQ")), "private part"),
+            (with(rsa(2048), "e", json!("AQ")), "exponent"),
+            (with(rsa(2048), "e", json!("Ag")), "exponent"),
+            (with(rsa(2048), "e", json!("AgAAAAE")), "exponent"),
+            (with(rsa(2048), "e", json!("AAECAwQFBgcICQoLDA0ODw")), "exponent"),
+            (with(rsa(2048), "n", json!(URL_SAFE_NO_PAD.encode([0xfe; 256]))), "modulus"),
             (of_point("P-256", &[x[1..].to_vec(), y.clone()]), "not on the curve"),
             (of_point("P-256", &[vec![1; 33], y.clone()]), "`x` has 33 bytes, not the 32"),
             (of_point("P-384", &[x, y]), "not on the curve"),

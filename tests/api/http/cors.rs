@@ -64,7 +64,7 @@ async fn preflight_of_every_operation_allows_its_methods() {
     assert!(paths.len() > 10, "{paths:?}");
     paths.push(("/docs".to_owned(), vec!["GET".to_owned()]));
     paths.push(("/openapi.json".to_owned(), vec!["GET".to_owned()]));
-    for (template, mut methods) in paths {
+    for (template, methods) in paths {
         let path = template.replace("{id}", &unknown_key());
         let other_spelling = path.strip_suffix('/').map_or(format!("{path}/"), str::to_owned);
         for method in &methods {
@@ -75,12 +75,9 @@ async fn preflight_of_every_operation_allows_its_methods() {
                 assert!(list(&response, "access-control-allow-methods").contains(&&**method), "{response:?}");
             }
         }
-        if methods.contains(&"GET".to_owned()) {
-            methods.push("HEAD".to_owned());
-        }
-        methods.sort();
-        let response = preflight(&server, &path, APP, "PURGE").await;
-        assert_eq!(list(&response, "access-control-allow-methods"), methods, "{template}");
+        // A page can read the 405 only if the preflight allowed the method.
+        let response = preflight(&server, &path, APP, "PUT").await;
+        assert!(list(&response, "access-control-allow-methods").contains(&"PUT"), "{template}: {response:?}");
     }
 }
 
