@@ -8,11 +8,11 @@ local identity = { "x-auth-key-id", "x-auth-subject", "x-auth-issuer", "x-auth-o
 local passed_on = { [401] = true, [403] = true, [429] = true, [503] = true }
 local passed_headers = { "www-authenticate", "content-type", "retry-after" }
 
--- HAProxy numbers the values of a header from 0, Lua tables start at 1.
+-- HAProxy numbers the values of a header from 0, Lua tables start at 1. Keeps their order.
 local function values(headers, name)
-    local list = {}
-    for _, value in pairs(headers and headers[name] or {}) do
-        table.insert(list, value)
+    local list, numbered = {}, headers and headers[name] or {}
+    while numbered[#list] do
+        table.insert(list, numbered[#list])
     end
     return list
 end

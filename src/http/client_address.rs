@@ -71,9 +71,13 @@ impl ClientAddressRule {
     }
 }
 
-/// Parses an element of `Forwarded`: parameters such as `for="[2001:db8::1]:4711";proto=https`, of which one is `for`. An
-/// escape in a quoted string is no part of an address.
+/// Parses an element of `Forwarded`: parameters such as `for="[2001:db8::1]:4711";proto=https`, of which one is `for`. Without an
+/// escape.
 fn parse_forwarded_element(element: &str) -> Option<IpAddr> {
+    // Read from the right, an escaped quotation mark looks like the end of a string.
+    if element.contains('\\') {
+        return None;
+    }
     let mut quoted = false;
     let parameters = element.split(move |c: char| {
         quoted ^= c == '"';

@@ -148,6 +148,11 @@ async fn proxy_requires_scope_for_every_spelling_of_a_path() {
             "/x%5Cadmin",
             "/x\\admin",
             "/.admin",
+            "/admin/%",
+            "/admin%2",
+            "/admin/users%?x=1",
+            "/%zz/%61dmin",
+            "/x#/admin",
         ] {
             let (response, seen) = site.get(target, &plain);
             // Traefik and Envoy resolve `/admin/..` to `/`, for the route and for the upstream.

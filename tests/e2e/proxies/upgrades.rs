@@ -70,9 +70,29 @@ async fn proxy_never_passes_an_upgrade_to_http2() {
             let settings = ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA");
             let headers = [connection, ("Upgrade", upgrade), settings, ("X-API-Key", secret(&key))];
             assert_no_http2(kind, &site.get("/any", &headers), upgrade);
-            let twice =
-                [connection, ("Upgrade", "websocket"), ("Upgrade", upgrade), settings, ("X-API-Key", secret(&key))];
-            assert_no_http2(kind, &site.get("/any", &twice), upgrade);
+            for [first, second] in [["websocket", upgrade], [upgrade, "websocket"]] {
+                let twice =
+                    [connection, ("Upgrade", first), ("Upgrade", second), settings, ("X-API-Key", secret(&key))];
+                assert_no_http2(kind, &site.get("/any", &twice), upgrade);
+            }
+        }
+        for upgrade in ["other", "TLS/1.0", "websocke", "websockets"] {
+            let headers = [("Connection", "Upgrade"), ("Upgrade", upgrade), ("X-API-Key", secret(&key))];
+            let (response, seen) = site.get("/any", &headers);
+            assert!(seen.iter().all(|seen| seen.all("Upgrade").is_empty()), "{kind:?}: {upgrade}: {seen:?}");
+            assert_ne!(response.status(), 101, "{kind:?}: {upgrade}");
+        }
+    }
+}
+
+/// Through a tunnel, a client could send requests that no proxy checks.
+#[tokio::test]
+async fn proxy_opens_no_tunnel_for_a_valid_key() {
+    for site in Sites::open().each() {
+        let bearer = site.bearer().await;
+        for target in ["CONNECT 127.0.0.1:80", "CONNECT /", "CONNECT x:1"] {
+            let (response, seen) = site.send(target, &[("Authorization", &bearer)], b"");
+            assert!(seen.is_empty() && response.status() >= 400, "{:?}: {target}: {response:?} {seen:?}", site.kind);
         }
     }
 }
@@ -80,5 +100,5 @@ async fn proxy_never_passes_an_upgrade_to_http2() {
 fn assert_no_http2(kind: Kind, (response, seen): &(wire::Message, Vec<wire::Message>), upgrade: &str) {
     let passed = seen.iter().flat_map(|seen| seen.all("Upgrade")).any(|value| value.to_lowercase().contains("h2c"));
     assert!(!passed, "{kind:?}: {upgrade}: {seen:?}");
-    assert!([101, 200, 400, 403].contains(&response.status()), "{kind:?}: {upgrade}: {response:?}");
+    assert!([101, 200, 400, 403, 404].contains(&response.status()), "{kind:?}: {upgrade}: {response:?}");
 }
