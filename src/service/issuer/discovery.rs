@@ -132,12 +132,12 @@ impl Provider {
                 }
             };
             let (text, max_age) =
-                self.get(&url).await?.map_err(|other| format!("{} responded with {other}", shown(&url)))?;
-            Ok(FetchedJwks { metadata, url: shown(&url), text, max_age })
+                self.get(&url).await?.map_err(|other| format!("{} responded with {other}", without_query(&url)))?;
+            Ok(FetchedJwks { metadata, url: without_query(&url), text, max_age })
         };
         let name = match &self.address {
             Address::Issuer(issuer, _) => issuer.clone(),
-            Address::Jwks(url) => shown(url),
+            Address::Jwks(url) => without_query(url),
         };
         let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
         fetched.unwrap_or_else(|_| Err(format!("{name} took more than 5 seconds")))
@@ -178,16 +178,17 @@ impl Provider {
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.allow_http || is_local => Ok(url),
-            "http" => {
-                Err(format!("the metadata's jwks_uri, {}, is http; use https there, or add allow-http", shown(&url)))
-            }
-            _ => Err(format!("the metadata's jwks_uri, {}, is not https; use https there", shown(&url))),
+            "http" => Err(format!(
+                "the metadata's jwks_uri, {}, is http; use https there, or add allow-http",
+                without_query(&url)
+            )),
+            _ => Err(format!("the metadata's jwks_uri, {}, is not https; use https there", without_query(&url))),
         }
     }
 
     /// Returns the body of a 200 response, read up to the limit, and its `max-age`; or what another response was.
     async fn get(&self, url: &Url) -> Result<Result<(Vec<u8>, Option<Duration>), String>, String> {
-        let failed = |error: reqwest::Error| format!("{}: {}", shown(url), root(&error));
+        let failed = |error: reqwest::Error| format!("{}: {}", without_query(url), root(&error));
         let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
         if let Some(fault) = fault(&response) {
             return Ok(Err(fault));
@@ -196,7 +197,7 @@ impl Provider {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_RESPONSE {
-                return Err(format!("{} responded with more than 1 MiB", shown(url)));
+                return Err(format!("{} responded with more than 1 MiB", without_query(url)));
             }
             body.extend_from_slice(&chunk);
         }
@@ -252,7 +253,7 @@ fn parse_issuer_metadata(document: &[u8], issuer: &str) -> Result<ProviderMetada
 }
 
 /// The URL without its query, which can hold a credential of the provider.
-fn shown(url: &Url) -> String {
+fn without_query(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.into()
