@@ -24,7 +24,7 @@ struct Documented {
 
 async fn documented_operations(server: &Server) -> Vec<Documented> {
     let document = server.get("/openapi.json", "").await.body;
-    let base = document["servers"][0]["url"].as_str().unwrap().strip_prefix('.').unwrap();
+    let base = document["servers"][0]["url"].as_str().unwrap();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {

@@ -17,7 +17,7 @@ struct Operation {
 
 async fn operations(server: &Server) -> Vec<Operation> {
     let document = server.get("/openapi.json", "").await.body;
-    let base = document["servers"][0]["url"].as_str().unwrap().strip_prefix('.').unwrap();
+    let base = document["servers"][0]["url"].as_str().unwrap();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
