@@ -87,6 +87,7 @@ async fn client_without_valid_credential_is_offered_both_schemes() {
         (Some(format!("Digest {verifier}")), format!("&client_secret={verifier}")),
         (Some(basic("gateway", "")), String::new()),
         (Some(basic(verifier, "")), String::new()),
+        (Some(basic("gateway", &format!("{verifier}:"))), String::new()),
         (Some("Basic".to_owned()), String::new()),
     ] {
         let response = site.introspect_with(authorization.as_deref(), &fields).await;
@@ -101,7 +102,6 @@ async fn client_without_valid_credential_is_offered_both_schemes() {
         (Some(format!("Basic {}", STANDARD.encode(b"a:\xff"))), String::new()),
         (Some(basic("gateway", "%FF")), String::new()),
         (Some(basic("gateway", &format!("{verifier}+"))), String::new()),
-        (Some(basic("gateway", &format!("{verifier}:"))), String::new()),
         (Some(basic("gateway", "garbage")), format!("&client_secret={verifier}")),
     ] {
         let response = site.introspect_with(authorization.as_deref(), &fields).await;

@@ -136,7 +136,7 @@ async fn doctor_fails_on_unusable_jwks_file() {
     assert_passes(&doctor_with_issuer(""), "issuers", &["keys fetched of all that are configured: 1"]);
     let short = json!({ "kty": "RSA", "kid": "short", "n": "AQAB", "e": "AQAB" });
     fs::write(&file, json!({ "keys": [jwk, short] }).to_string()).unwrap();
-    let words = ["with keys: 1; https://id.example.com also publishes the key with kid \"short\"", "17 bits"];
+    let words = ["configured: 1; https://id.example.com also publishes the key with kid \"short\"", "17 bits"];
     assert_passes(&doctor_with_issuer(""), "issuers", &words);
     for (text, options, words) in [
         (json!({ "keys": [jwk] }).to_string(), ",algorithms=RS256", "`algorithms` allows RS256; add one"),
