@@ -285,7 +285,7 @@ async fn issuer_that_misbehaves_is_not_followed_or_awaited() {
         ),
         (
             json!({ "status": 200, "body": json!({ "issuer": provider.issuer, "jwks_uri": "http://id.example.com/" }).to_string() }),
-            "not https",
+            "is http; use https",
         ),
         (json!({ "status": 200, "body": jwks_and_metadata(&provider, json!(keys)) }), "100 keys"),
         (json!({ "status": 404 }), "404 Not Found; if the provider publishes no metadata, set the option jwks-uri"),
@@ -330,7 +330,7 @@ async fn issuer_with_untrusted_certificate_is_refused() {
         &["certificate", "SSL_CERT_FILE"],
     );
     let report = run_doctor(doctor(data.path()).args(["--issuer", &line]).env("SSL_CERT_FILE", pem_text));
-    assert_passes(&report, "issuers", &["with keys"]);
+    assert_passes(&report, "issuers", &["keys fetched"]);
 }
 
 #[tokio::test]

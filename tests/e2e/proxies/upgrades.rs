@@ -92,7 +92,10 @@ async fn proxy_opens_no_tunnel_for_a_valid_key() {
         let bearer = site.bearer().await;
         for target in ["CONNECT 127.0.0.1:80", "CONNECT /", "CONNECT x:1"] {
             let (response, seen) = site.send(target, &[("Authorization", &bearer)], b"");
-            assert!(seen.is_empty() && response.status() >= 400, "{:?}: {target}: {response:?} {seen:?}", site.kind);
+            assert!(seen.is_empty(), "{:?}: {target}: {seen:?}", site.kind);
+            // Caddy responds with 200 itself for a host that it does not serve.
+            let is_unknown_host = matches!(site.kind, Kind::Caddy(_)) && target.ends_with("x:1");
+            assert!(response.status() >= 400 || is_unknown_host, "{:?}: {target}: {response:?}", site.kind);
         }
     }
 }
