@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::run;
-use crate::tools::{project, python, system};
+use crate::tools::{free_port, project, python, system};
 
 /// The release of Debian 12, or the newest one that PyPI has.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,10 +102,16 @@ impl Kind {
                 command.args(["-db", "-f", &path("haproxy.cfg")]);
             }
             Self::Traefik => {
-                write("api.yml", fill("traefik.yml", &[("api.example.com", "127.0.0.1")]));
+                let through_itself = format!("127.0.0.1:{}", free_port());
+                let replaced = [("api.example.com", "127.0.0.1"), ("127.0.0.1:8079", &*through_itself)];
+                write("api.yml", fill("traefik.yml", &replaced));
                 let listen = format!("address: {:?}", to.proxy);
                 let dynamic = path("api.yml");
-                let replaced = [("address: \":80\"", &*listen), ("/etc/traefik/api.yml", &*dynamic)];
+                let replaced = [
+                    ("address: \":80\"", &*listen),
+                    ("127.0.0.1:8079", &*through_itself),
+                    ("/etc/traefik/api.yml", &*dynamic),
+                ];
                 write("traefik.yml", fill("traefik-static.yml", &replaced));
                 command.arg(format!("--configfile={}", path("traefik.yml")));
             }

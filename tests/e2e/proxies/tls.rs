@@ -29,10 +29,10 @@ fn use_tls(text: String, page: &str, certificate: &str) -> String {
         .replace("forward_auth 127", "forward_auth https://127")
         .replace("forward_auth @admin 127", "forward_auth @admin https://127")
         .replace("\ttransport http {\n", &format!("\ttransport http {{\n{}", lines("Caddyfile, in transport http")))
-        .replace("address: http://", "address: https://")
+        .replace("url: http://127.0.0.1:8080", "url: https://127.0.0.1:8080")
         .replace(
-            "        trustForwardHeader",
-            &format!("{}        trustForwardHeader", lines("traefik.yml, in forwardAuth")),
+            "      forwardingTimeouts",
+            &format!("{}      forwardingTimeouts", lines("traefik.yml, in serversTransports, mintkey")),
         )
         .replace(
             "    - name: mintkey\n      connect",
