@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{KEYS, Server, mintkey_at, run, secret, succeed};
-use crate::tools::{free_port, project, script, system};
+use crate::tools::{free_port, make_certificate, project, script, system};
 
 /// A change of the configuration: a text in it, and what replaces it.
 type Change = (&'static str, &'static str);
@@ -44,7 +44,7 @@ struct Site {
 impl Site {
     async fn start(changes: &[Change], arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let [cert, key] = make_certificate(directory.path());
+        let [cert, key] = make_certificate(directory.path(), "mintkey");
         let data = directory.path().join("data");
         let mut serve = mintkey_at(&data);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]).args(arguments);
@@ -130,16 +130,6 @@ async fn create_key(client: &reqwest::Client, mintkey: &Server, token: &str, bod
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 201);
     response.json().await.unwrap()
-}
-
-/// Creates a certificate for 127.0.0.1, and returns its file and that of its key.
-fn make_certificate(directory: &Path) -> [String; 2] {
-    let [cert, key] = ["cert.pem", "key.pem"].map(|name| directory.join(name).display().to_string());
-    let mut openssl = system("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", "/CN=mintkey", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &cert]);
-    succeed(&mut openssl);
-    [cert, key]
 }
 
 fn site_configuration(changes: &[Change], mintkey: &str, upstream: &str, gateway: &str, port: u16) -> String {

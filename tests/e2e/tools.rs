@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::support::succeed;
+
 /// Ends a tool that hangs, and none that a busy machine slows down.
 pub const DEFAULT_TIMEOUT: &str = "15m";
 
@@ -90,4 +92,15 @@ impl Drop for Running {
         crate::support::run(Command::new("kill").arg(self.0.id().to_string()));
         let _ = self.0.wait();
     }
+}
+
+/// Creates a certificate for this name and 127.0.0.1 that signs itself. Returns its file, NAME.pem, and that of its key,
+/// NAME.key.
+pub fn make_certificate(directory: &Path, name: &str) -> [String; 2] {
+    let [cert, key] = ["pem", "key"].map(|kind| directory.join(format!("{name}.{kind}")).display().to_string());
+    let mut openssl = system("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    openssl.args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name},IP:127.0.0.1")]);
+    succeed(openssl.args(["-keyout", &key, "-out", &cert]));
+    [cert, key]
 }

@@ -59,7 +59,7 @@ impl Postgres {
         Self::start_with_files(&[], settings)
     }
 
-    /// Copies the installation in this directory, because the user `nobody` may not read it there, and starts the copy.
+    /// Starts a copy of the installation in this directory: the server runs as `nobody`, who may not read the original.
     pub fn start_version(installation: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap().keep();
         assert!(run(Command::new("cp").arg("-r").arg(installation).arg(directory.join("version"))).status.success());

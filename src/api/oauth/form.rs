@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use poem::http::HeaderMap;
+use poem_openapi::registry::{MetaMediaType, MetaRequest};
+use poem_openapi::types::Type;
 
 use crate::http::body::media_type::{FORM, check_media_type};
 use crate::http::body::reader::BodyReader;
@@ -14,6 +16,12 @@ use crate::http::problem::Problem;
 pub struct OAuthForm {
     token: Option<String>,
     pub client_secret: Option<String>,
+}
+
+/// Declares that an operation takes this form.
+pub fn form_meta<F: Type>() -> MetaRequest {
+    let content = vec![MetaMediaType { content_type: FORM, schema: F::schema_ref() }];
+    MetaRequest { description: None, content, required: true }
 }
 
 /// A parameter that is sent at most once (RFC 6749, section 3.2).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::web::Data;
 use poem::{Request, RequestBody};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::registry::{MetaRequest, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi};
 use uuid::Uuid;
@@ -12,13 +12,12 @@ use uuid::Uuid;
 use crate::api::auth::{Authorized, Verify, services};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::oauth::client::{SECURITY_SCHEMES, client_credential, header_credential, register_security_schemes};
-use crate::api::oauth::form::{OAuthForm, check_form};
+use crate::api::oauth::form::{OAuthForm, check_form, form_meta};
 use crate::api::oauth::problem::{introspection_problem, missing_client_credential, signed_response_only};
 use crate::api::tag::Tag;
 use crate::domain::scope::{RequiredScopes, Scope};
 use crate::domain::verdict::Verdict;
 use crate::http::body::JsonResponse;
-use crate::http::body::media_type::FORM;
 use crate::http::body::reader::BodyReader;
 use crate::http::negotiation::{ErrorFormat, prefers};
 use crate::http::problem::JSON;
@@ -138,8 +137,7 @@ impl<'a> ApiExtractor<'a> for IntrospectionRequest {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: FORM, schema: IntrospectionForm::schema_ref() }];
-        Some(MetaRequest { description: None, content, required: true })
+        Some(form_meta::<IntrospectionForm>())
     }
 
     async fn from_request(

@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use poem::web::Data;
 use poem::{Request, RequestBody};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::registry::{MetaRequest, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi};
 
 use crate::api::auth::{authenticate, services};
 use crate::api::errors::{ApiError, error_set};
 use crate::api::oauth::client::{SECURITY_SCHEMES, client_credential, header_credential, register_security_schemes};
-use crate::api::oauth::form::{OAuthForm, check_form};
+use crate::api::oauth::form::{OAuthForm, check_form, form_meta};
 use crate::api::oauth::problem::{oauth_problem, unsupported_token_type};
 use crate::api::tag::Tag;
 use crate::domain::audit::AuditContext;
 use crate::domain::caller::Caller;
 use crate::http::body::JsonResponse;
-use crate::http::body::media_type::FORM;
 use crate::http::body::reader::BodyReader;
 use crate::http::negotiation::ErrorFormat;
 use crate::http::request_context::{RequestContext, request_source};
@@ -74,8 +73,7 @@ impl<'a> ApiExtractor<'a> for TokenRevocation {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: FORM, schema: TokenRevocationForm::schema_ref() }];
-        Some(MetaRequest { description: None, content, required: true })
+        Some(form_meta::<TokenRevocationForm>())
     }
 
     async fn from_request(

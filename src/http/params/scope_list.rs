@@ -1,7 +1,6 @@
 //! Scopes as one parameter.
 
 use poem_openapi::registry::MetaSchema;
-use poem_openapi::types::{ParseFromParameter, ParseResult};
 
 use crate::domain::scope::{Scope, Scopes};
 use crate::domain::validation::ValidationError;
@@ -30,11 +29,5 @@ impl ScopeList {
         names.dedup();
         let scopes: Result<Vec<_>, _> = names.into_iter().map(Scope::new).collect();
         Ok(Self(Scopes::new(scopes?)?))
-    }
-}
-
-impl ParseFromParameter for ScopeList {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        Ok(Self::parse(text)?)
     }
 }

@@ -1,22 +1,12 @@
 //! mintkey over TLS, as `docs/forward-auth.md` describes it.
 
 use std::fs;
-use std::path::Path;
 
 use super::kind::{KINDS, Kind};
 use super::proxy::Proxy;
 use super::site::address_of;
-use crate::support::{Server, mintkey_at, succeed};
-use crate::tools::{project, system};
-
-/// A certificate for this name that signs itself.
-fn make_certificate(directory: &Path, name: &str) {
-    let path = |file: &str| directory.join(format!("{name}.{file}"));
-    let mut openssl = system("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name},IP:127.0.0.1")]);
-    succeed(openssl.arg("-keyout").arg(path("key")).arg("-out").arg(path("pem")));
-}
+use crate::support::{Server, mintkey_at};
+use crate::tools::{make_certificate, project};
 
 /// Changes a configuration as the page says.
 fn use_tls(text: String, page: &str, certificate: &str) -> String {
